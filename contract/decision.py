@@ -1,0 +1,150 @@
+"""From logits to an answer about one cell: one definition for evaluation and for service."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from contract.bundle import Evidence, Manifest
+from contract.classes import CELL_CLASSES, CLASS_COUNT, HAIRY_CELL, CellClass
+
+
+def calibrated_probabilities(
+    logits: ArrayLike, temperature: float, suppressed: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """``softmax(logits / temperature)`` over the classes that are not suppressed.
+
+    Args:
+        logits: Shape: ``(n, 20)``.
+        temperature: above 0; above 1 softens (Guo et al. 2017).
+        suppressed: Shape: ``(20,)``; classes without evidence, which get probability exactly 0.
+
+    Returns:
+        Shape: ``(n, 20)``; each row sums to 1.
+
+    Raises:
+        ValueError: wrong shape, a logit that is not finite, or no class left.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != CLASS_COUNT or suppressed.shape != (CLASS_COUNT,):
+        raise ValueError(f"logits {values.shape} and suppressed {suppressed.shape}, expected (n, 20) and (20,)")
+    if not np.isfinite(values).all():
+        raise ValueError("a logit is NaN or infinite: the model or its file is broken")
+    if suppressed.all():
+        raise ValueError("every class is suppressed: the bundle has no class with evidence")
+    scaled = np.where(suppressed, -np.inf, values / temperature)
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+class ReviewCode(StrEnum):
+    """Why a technologist should look at this cell."""
+
+    HAIRY_CELL = "hairy_cell"
+    MUST_CONFIRM = "must_confirm"
+    LOW_PROBABILITY = "low_probability"
+    CLOSE_RUNNER_UP = "close_runner_up"
+    WEAK_EVIDENCE = "weak_evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewReason:
+    """A reason for review: a code for software and a sentence for people."""
+
+    code: ReviewCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class HairyDecision:
+    """The hairy-cell part of an answer.
+
+    ``probability``, ``flag`` and ``threshold`` are ``None`` when the bundle has no evidence for the hairy class:
+    the question was not answered, which is not the same as "no".
+    """
+
+    probability: float | None
+    flag: bool | None
+    threshold: float | None
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is said about one cell."""
+
+    predicted_class: CellClass
+    probabilities: tuple[float, ...]
+    hairy_cell: HairyDecision
+    review: tuple[ReviewReason, ...]
+
+
+def decide(logits: ArrayLike, manifest: Manifest) -> list[Decision]:
+    """Decide about each cell of a batch by the bundle's calibration and policy.
+
+    Args:
+        logits: Shape: ``(n, 20)``, as the bundle's graph gives them.
+        manifest: the bundle's description.
+
+    Raises:
+        ValueError: see :func:`calibrated_probabilities`.
+    """
+    rows = calibrated_probabilities(logits, manifest.calibration.temperature, manifest.suppressed)
+    return [_decide_one(row, manifest) for row in rows]
+
+
+def _decide_one(probabilities: NDArray[np.float64], manifest: Manifest) -> Decision:
+    predicted = CELL_CLASSES[int(probabilities.argmax())]
+    hairy = _hairy(float(probabilities[HAIRY_CELL.index]), manifest)
+    return Decision(
+        predicted_class=predicted,
+        probabilities=tuple(probabilities.tolist()),
+        hairy_cell=hairy,
+        review=_review(probabilities, predicted, hairy, manifest),
+    )
+
+
+def _hairy(probability: float, manifest: Manifest) -> HairyDecision:
+    threshold = manifest.policy.hairy_threshold
+    if threshold is None:
+        return HairyDecision(None, None, None, manifest.policy.hairy_advice)
+    return HairyDecision(probability, probability >= threshold, threshold, manifest.policy.hairy_advice)
+
+
+def _review(
+    probabilities: NDArray[np.float64], predicted: CellClass, hairy: HairyDecision, manifest: Manifest
+) -> tuple[ReviewReason, ...]:
+    policy = manifest.policy
+    evidence = manifest.classes[predicted.index].evidence
+    runner_up, top = np.argsort(probabilities)[-2:]
+    margin = probabilities[top] - probabilities[runner_up]
+    reasons = []
+    if hairy.flag:
+        reasons.append(ReviewReason(ReviewCode.HAIRY_CELL, "Possible hairy cell: confirm by flow cytometry."))
+    if predicted.slug in policy.always_review:
+        reasons.append(
+            ReviewReason(ReviewCode.MUST_CONFIRM, f"{predicted.name} must be confirmed by a qualified technologist.")
+        )
+    if probabilities[top] < policy.review_below_probability:
+        reasons.append(
+            ReviewReason(
+                ReviewCode.LOW_PROBABILITY,
+                f"Top probability {probabilities[top]:.2f} is below {policy.review_below_probability:.2f}.",
+            )
+        )
+    if margin < policy.review_below_margin:
+        reasons.append(
+            ReviewReason(
+                ReviewCode.CLOSE_RUNNER_UP,
+                f"{CELL_CLASSES[runner_up].name} is only {margin:.2f} behind (limit {policy.review_below_margin:.2f}).",
+            )
+        )
+    if evidence in (Evidence.SIZE_DERIVED, Evidence.COMPOSITE):
+        reasons.append(
+            ReviewReason(
+                ReviewCode.WEAK_EVIDENCE,
+                f"{predicted.name} was learned from {evidence} images, not from expert-labelled cells.",
+            )
+        )
+    return tuple(reasons)

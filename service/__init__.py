@@ -1,0 +1,1 @@
+"""Images in, 20 probabilities and a hairy-cell flag out."""
