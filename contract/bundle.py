@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class BundleCorruptError(BundleError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Evidence(StrEnum):
@@ -312,11 +313,14 @@ class Bundle:
         """The golden sample: ``images`` and ``logits_<precision>`` (see :class:`GoldenSample`).
 
         Raises:
-            BundleInvalidError: an array is missing or of the wrong shape.
+            BundleInvalidError: the file is not an ``.npz``, or an array is missing or of the wrong shape.
         """
         path = self.root / self.manifest.golden.path
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        except (OSError, EOFError, TypeError, ValueError, BadZipFile) as error:
+            raise BundleInvalidError(path, [f"cannot be read as an .npz of plain arrays: {error}"]) from error
         count = self.manifest.golden.images
         expected: dict[str, tuple[tuple[int, ...], str]] = {"images": ((count, IMAGE_SIDE, IMAGE_SIDE, 3), "uint8")}
         for file in self.manifest.files:
@@ -378,11 +382,14 @@ def load(root: Path) -> Bundle:
     """
     manifest = read_manifest(root)
     problems = []
+    sizes = {file.path: file.bytes for file in manifest.files}
     named = [(file.path, file.sha256) for file in manifest.files] + [(manifest.golden.path, manifest.golden.sha256)]
     for name, expected in named:
         path = root / name
         if not path.is_file():
             problems.append(f"{name} is missing")
+        elif (size := path.stat().st_size) != sizes.get(name, size):
+            problems.append(f"{name} has {size} bytes, expected {sizes[name]}")
         elif (found := sha256_of(path)) != expected:
             problems.append(f"{name} has SHA-256 {found}, expected {expected}")
     if problems:

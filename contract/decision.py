@@ -24,7 +24,7 @@ def calibrated_probabilities(
         Shape: ``(n, 20)``; each row sums to 1.
 
     Raises:
-        ValueError: wrong shape, a logit that is not finite, or no class left.
+        ValueError: wrong shape, a logit that is not finite, a temperature that is not above 0, or no class left.
     """
     values = np.asarray(logits, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != CLASS_COUNT or suppressed.shape != (CLASS_COUNT,):
@@ -33,8 +33,11 @@ def calibrated_probabilities(
         raise ValueError("a logit is NaN or infinite: the model or its file is broken")
     if suppressed.all():
         raise ValueError("every class is suppressed: the bundle has no class with evidence")
-    scaled = np.where(suppressed, -np.inf, values / temperature)
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    if not temperature > 0:
+        raise ValueError(f"temperature {temperature}, expected a number above 0")
+    kept = np.where(suppressed, -np.inf, values)
+    # The maximum goes first: after the division it could be infinite, and infinity minus itself is not a number.
+    exponentials = np.exp((kept - kept.max(axis=1, keepdims=True)) / temperature)
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
@@ -117,7 +120,8 @@ def _review(
 ) -> tuple[ReviewReason, ...]:
     policy = manifest.policy
     evidence = manifest.classes[predicted.index].evidence
-    runner_up, top = np.argsort(probabilities)[-2:]
+    top = predicted.index
+    runner_up = max((index for index in range(CLASS_COUNT) if index != top), key=probabilities.__getitem__)
     margin = probabilities[top] - probabilities[runner_up]
     reasons = []
     if hairy.flag:
