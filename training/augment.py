@@ -1,0 +1,52 @@
+"""Online augmentation: random contrast, rotation, translation and zoom (thesis section 4.2.5).
+
+The layers belong to the network and run before the rescaling, on pixel values 0 to 255. They are Keras 3's, which
+differ from the thesis's TensorFlow 2.7 in one thing that matters: ``RandomContrast`` draws its factor for each image,
+not for the batch, and clips the result to 0-255. The factor of ``RandomZoom`` has the opposite sign of the thesis's
+text, which makes no difference to a symmetric interval.
+"""
+
+from typing import Literal
+
+import keras
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Augmentation(BaseModel):
+    """Bounds of the random transformations (Tables 4.5 and 4.10).
+
+    Attributes:
+        contrast: C; the contrast factor is drawn from ``[1 - C, 1 + C]``.
+        rotation: r; the angle is drawn from ``[-2 pi r, 2 pi r]``.
+        translation: t; the shift in each direction is drawn from ``[-t, t]`` of the side.
+        zoom: z; the zoom is drawn from ``[-z, z]``, the same in both directions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    contrast: float = Field(ge=0, lt=1)
+    rotation: float = Field(ge=0, le=1)
+    translation: float = Field(ge=0, lt=1)
+    zoom: float = Field(ge=0, lt=1)
+    fill_mode: Literal["reflect", "constant", "wrap", "nearest"] = "reflect"
+
+    def layer(self, seed: int) -> keras.Layer:
+        """The layer: pixels 0 to 255 in, the same out; the identity outside training. Shape: ``(n, h, w, 3)``."""
+        fill = self.fill_mode
+        return keras.Sequential(
+            [
+                keras.layers.RandomContrast(self.contrast, value_range=(0, 255), seed=seed, dtype="float32"),
+                keras.layers.RandomRotation(self.rotation, fill_mode=fill, seed=seed + 1, dtype="float32"),
+                keras.layers.RandomTranslation(
+                    self.translation, self.translation, fill_mode=fill, seed=seed + 2, dtype="float32"
+                ),
+                keras.layers.RandomZoom(self.zoom, fill_mode=fill, seed=seed + 3, dtype="float32"),
+            ],
+            name="augmentation",
+        )
+
+
+PROJECTION_AUGMENTATION = Augmentation(contrast=0.5, rotation=0.5, translation=0.1, zoom=0.1)
+"""Table 4.10, encoder and projection head."""
+CLASSIFIER_AUGMENTATION = Augmentation(contrast=0.1, rotation=0.5, translation=0.05, zoom=0.05)
+"""Table 4.10, classifier; Table 4.5, transfer learning."""

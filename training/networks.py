@@ -1,0 +1,150 @@
+"""Encoder, projection network and classifier network of HAL-C, with the parameter counts of thesis appendix B.
+
+A network is ``augmentation -> encoder -> head``. The encoder is one object shared by both networks, and its batch
+normalisation always runs in inference mode (``training=False``), as in the Keras guide that the thesis follows.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Final, Literal
+
+import keras
+
+from contract.bundle import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.classes import CLASS_COUNT
+from training.augment import Augmentation
+from training.errors import TrainingError
+
+ENCODER_PARAMETERS: Final = 20_861_480
+"""Appendix B.2."""
+IMAGENET_DIGESTS: Final = {
+    "md5": "b0042744bf5b25fce3cb969f33bebb97",  # the file that Keras downloads
+    "sha256": "c51edf65daf73e3039178bb3c0fe422245dde203bfa7500bbdba74ee409817ae",  # the same weights as .weights.h5
+}
+InitialWeights = Path | Literal["imagenet"] | None
+
+
+class WeightsError(TrainingError):
+    """A weights file is missing or is not the file that it should be."""
+
+
+def build_encoder(weights: InitialWeights) -> keras.Model:
+    """Rescaling to [-1, 1], Xception without its top, global average pooling (appendix B.2).
+
+    Args:
+        weights: a Keras weights file of Xception without top, ``"imagenet"`` for Keras' own download of it, ``None``
+            for random weights.
+
+    Returns:
+        Pixels 0 to 255, shape ``(n, 256, 256, 3)``, to features, shape ``(n, 2048)`` float32.
+
+    Raises:
+        WeightsError: the file could not be had or does not fit the network.
+    """
+    try:
+        xception = keras.applications.Xception(
+            include_top=False, weights=weights, input_shape=(IMAGE_SIDE, IMAGE_SIDE, 3), name="xception"
+        )
+    except Exception as error:  # Keras raises bare Exception for a failed download
+        raise WeightsError(
+            f"the weights {weights} of Xception without top could not be had: {error}\n"
+            "Where there is no network, fetch Keras' file on another machine and name it in HAL_XCEPTION_WEIGHTS."
+        ) from error
+    pixels = keras.Input((IMAGE_SIDE, IMAGE_SIDE, 3), name="pixels")
+    rescaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescaling")(pixels)
+    features = xception(rescaled, training=False)
+    pooled = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooling")(features)
+    encoder = keras.Model(pixels, pooled, name="encoder")
+    _assert_parameters(encoder, ENCODER_PARAMETERS, "B.2")
+    return encoder
+
+
+def build_projection_head(units: int, dropout: float, seed: int) -> keras.Model:
+    """l2, dropout, dense, l2 (appendix B.3, B.4); no activation, so that the sphere is not cut to one orthant.
+
+    Returns:
+        Features ``(n, 2048)`` to unit vectors ``(n, units)`` float32.
+    """
+    head = keras.Sequential(
+        [
+            keras.Input((EMBEDDING_SIZE,)),
+            keras.layers.UnitNormalization(dtype="float32"),
+            keras.layers.Dropout(dropout, seed=seed, dtype="float32"),
+            keras.layers.Dense(units, kernel_initializer=keras.initializers.GlorotUniform(seed + 1), dtype="float32"),
+            keras.layers.UnitNormalization(dtype="float32"),
+        ],
+        name="projection_head",
+    )
+    _assert_parameters(head, (EMBEDDING_SIZE + 1) * units, "B.3 and B.4")
+    return head
+
+
+def build_classifier_head(dropout: float, seed: int) -> keras.Model:
+    """l2, dropout, dense (appendix B.5).
+
+    Returns:
+        Features ``(n, 2048)`` to logits ``(n, 20)`` float32.
+    """
+    head = keras.Sequential(
+        [
+            keras.Input((EMBEDDING_SIZE,)),
+            keras.layers.UnitNormalization(dtype="float32"),
+            keras.layers.Dropout(dropout, seed=seed, dtype="float32"),
+            keras.layers.Dense(
+                CLASS_COUNT, kernel_initializer=keras.initializers.GlorotUniform(seed + 1), dtype="float32"
+            ),
+        ],
+        name="classifier_head",
+    )
+    _assert_parameters(head, (EMBEDDING_SIZE + 1) * CLASS_COUNT, "B.5")
+    return head
+
+
+def build_network(encoder: keras.Model, head: keras.Model, augmentation: Augmentation, seed: int) -> keras.Model:
+    """Augmentation, encoder and head in one network (appendix B.3 to B.5).
+
+    Returns:
+        Pixels 0 to 255, shape ``(n, 256, 256, 3)``, to what ``head`` gives.
+    """
+    pixels = keras.Input((IMAGE_SIDE, IMAGE_SIDE, 3), name="pixels")
+    augmented = augmentation.layer(seed)(pixels)
+    return keras.Model(pixels, head(encoder(augmented, training=False)), name="network")
+
+
+def imagenet_weights(given: Path | None) -> InitialWeights:
+    """``given`` once its hash is checked, or ``"imagenet"`` where Keras downloads (and checks) the file itself.
+
+    Raises:
+        WeightsError: ``given`` is missing or is another file.
+    """
+    if given is None:
+        return "imagenet"
+    if not given.is_file():
+        raise WeightsError(
+            f"HAL_XCEPTION_WEIGHTS names {given}, which is not a file; unset it to let Keras download it"
+        )
+    content = given.read_bytes()
+    found = {
+        "md5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    if not found.items() & IMAGENET_DIGESTS.items():
+        raise WeightsError(
+            f"{given} has SHA-256 {found['sha256']} and MD5 {found['md5']}; the ImageNet weights of Xception without "
+            f"top have SHA-256 {IMAGENET_DIGESTS['sha256']} (.weights.h5) or MD5 {IMAGENET_DIGESTS['md5']} (Keras' "
+            "download): fetch the file again"
+        )
+    return given
+
+
+def fingerprint(model: keras.Model) -> str:
+    """SHA-256 of a model's variables, batch-normalisation statistics included: equal only if byte-identical."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _assert_parameters(model: keras.Model, expected: int, appendix: str) -> None:
+    if (found := model.count_params()) != expected:
+        raise AssertionError(f"{model.name} has {found:,} parameters, appendix {appendix} says {expected:,}")
