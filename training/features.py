@@ -1,0 +1,82 @@
+"""Features of a frozen encoder, computed once for each view of each image and kept in the run's folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from contract.bundle import EMBEDDING_SIZE, IMAGE_SIDE
+from training.augment import Augmentation
+from training.data.pipeline import image_batches
+from training.progress import track
+from training.run import Run, atomic_write
+
+BATCH = 32
+
+
+def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Layer | None, what: str) -> Any:
+    """The encoder's output for every image, augmented if a layer is given.
+
+    Args:
+        encoder: pixels to features, see :func:`training.networks.build_encoder`.
+        paths: the image files.
+        augmentation: applied as in training; ``None`` shows the images as they are.
+        what: the caption of the progress bar.
+
+    Returns:
+        float32 array. Shape: ``(len(paths), 2048)``.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)])
+    def forward(images: Any) -> Any:
+        pixels = tf.cast(images, tf.float32)
+        if augmentation is not None:
+            pixels = augmentation(pixels, training=True)
+        return encoder(pixels, training=False)
+
+    features = np.empty((len(paths), EMBEDDING_SIZE), np.float32)
+    batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
+    with track(what, len(paths)) as advance:
+        for images, indices in image_batches(paths, batches):
+            features[indices.numpy()] = forward(images).numpy()
+            advance(len(indices))
+    return features
+
+
+def cached_views(
+    run: Run,
+    encoder: keras.Model,
+    paths: Sequence[Path],
+    augmentation: Augmentation | None,
+    views: int,
+    name: str,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Features of several augmented views of every image, each view written to disk once it is whole.
+
+    Args:
+        run: its folder keeps the views, so that a resumed run does not compute them again.
+        encoder: frozen; it must be the same in every call with this name.
+        paths: the image files.
+        augmentation: ``None`` for the images as they are.
+        views: number of views V, each with a seed of its own.
+        name: what the files are called.
+        seed: of the first view.
+
+    Returns:
+        Shape: ``(len(paths), V, 2048)``.
+    """
+    stacked = []
+    for view in range(views):
+        path = run.root / f"features-{name}-{view}.npy"
+        if not path.exists():
+            layer = None if augmentation is None else augmentation.layer(seed + 10 * view)
+            features = encode(encoder, paths, layer, f"{name}, view {view + 1} of {views}")
+            with atomic_write(path) as partial, partial.open("wb") as stream:
+                np.save(stream, features)
+        stacked.append(np.load(path))
+    return np.stack(stacked, axis=1)

@@ -1,0 +1,51 @@
+"""A progress bar with images a second and the time left; a line every half minute where there is no terminal."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+@contextlib.contextmanager
+def track(what: str, total: int, already: int = 0) -> Iterator[Callable[..., None]]:
+    """Show progress on ``total`` images; the yielded function is called with the images done since its last call.
+
+    A second argument, if given, is a short text shown beside the bar, such as the current loss.
+    """
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[rate]} {task.fields[note]}"), console=console) as bar:
+            task = bar.add_task(what, total=total, completed=already, rate="", note="")
+            started, done = time.monotonic(), 0
+
+            def advance(images: int, note: str = "") -> None:
+                nonlocal done
+                done += images
+                rate = f"{done / (time.monotonic() - started):.1f} images/s"
+                bar.update(task, advance=images, rate=rate, note=note)
+
+            yield advance
+    else:
+        yield _lines(what, total, already)
+
+
+def _lines(what: str, total: int, already: int) -> Callable[..., None]:
+    started = last = time.monotonic()
+    done = already
+
+    def advance(images: int, note: str = "") -> None:
+        nonlocal last, done
+        done += images
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES or done >= total:
+            last = now
+            rate = (done - already) / (now - started)
+            left = (total - done) / rate
+            print(f"  {what}: {done}/{total} images, {rate:.1f} images/s, {left:.0f} s left {note}", flush=True)  # noqa: T201
+
+    return advance

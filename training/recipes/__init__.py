@@ -1,0 +1,1 @@
+"""One file for each experiment; its docstring gives the figures to expect and the command."""

@@ -1,0 +1,29 @@
+"""HAL-C3003 for some 3,000 images and two CPU cores; the recipe of the shipped bundle models/hal-c/1.
+
+What differs from HAL-C3003, and why: the frozen steps encode a few augmented views once instead of in every epoch
+(step 1 would otherwise take longer than step 2); step 2 has few epochs, so its learning rate is ten times larger,
+with warm-up and cosine decay; its batches are balanced (8 classes, 2 images of each), since with few images random
+batches of 16 leave many anchors with no positive but their own second view; the encoder computes in bfloat16.
+
+Expected: see models/hal-c/1/MODEL_CARD.md. About an hour and a half on two cores with AVX512-BF16.
+
+    hal train hal-c3003-cpu --data datasets/open.csv --run runs/hal-c3003-cpu
+"""
+
+from training.recipe import ContrastiveRecipe, classifier_step, projection_step
+
+RECIPE = ContrastiveRecipe(
+    name="hal-c3003-cpu",
+    projection_units=128,
+    temperature=0.1,
+    projection_step=projection_step(
+        epochs=40, learning_rate=1e-3, batch_size=64, classes_per_batch=8, feature_views=2, decay="cosine"
+    ),
+    encoder_step=projection_step(
+        epochs=4, learning_rate=1e-4, batch_size=16, classes_per_batch=8, warm_up=0.05, decay="cosine"
+    ),
+    classifier_step=classifier_step(
+        epochs=200, learning_rate=1e-3, dropout=0.3, batch_size=32, feature_views=3, decay="cosine"
+    ),
+    precision="mixed_bfloat16",
+)
