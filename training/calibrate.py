@@ -1,0 +1,49 @@
+"""Temperature scaling and calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from contract.decision import calibrated_probabilities
+
+BINS: Final = 15
+TEMPERATURES: Final = (0.02, 50.0)
+
+
+def negative_log_likelihood(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean of ``-ln p`` of the true class, in nats."""
+    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean())
+
+
+def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64], suppressed: NDArray[np.bool_]) -> float:
+    """The temperature at which the labels are likeliest.
+
+    Args:
+        logits: of images that were not trained on. Shape: ``(n, 20)``.
+        labels: class indices, none of them suppressed. Shape: ``(n,)``.
+        suppressed: classes without evidence. Shape: ``(20,)``.
+    """
+
+    def loss(log_temperature: float) -> float:
+        return negative_log_likelihood(
+            calibrated_probabilities(logits, float(np.exp(log_temperature)), suppressed), labels
+        )
+
+    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+    return float(np.exp(found.x))
+
+
+def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean distance of confidence and accuracy over 15 bins of equal width, weighted by their sizes; 0 to 1.
+
+    Args:
+        probabilities: Shape: ``(n, 20)``.
+        labels: Shape: ``(n,)``.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = [abs(correct[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+    return float(sum(gaps))

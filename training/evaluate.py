@@ -1,0 +1,169 @@
+"""Figures of a bundle on labelled images, each with its number of images and 95 % confidence interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from contract.bundle import Manifest
+from contract.classes import CLASS_COUNT, CLASS_NAMES
+from contract.decision import calibrated_probabilities
+from training.calibrate import expected_calibration_error, negative_log_likelihood
+from training.data.images import read_image
+from training.errors import TrainingError
+from training.progress import track
+
+BATCH = 16
+
+
+class EvaluationError(TrainingError):
+    """There is nothing to evaluate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proportion:
+    """``hits`` of ``images`` with the Wilson 95 % interval."""
+
+    hits: int
+    images: int
+
+    @property
+    def value(self) -> float:
+        """The share, 0 to 1."""
+        return self.hits / self.images
+
+    @property
+    def interval95(self) -> tuple[float, float]:
+        """Wilson's score interval."""
+        interval = binomtest(self.hits, self.images).proportion_ci(0.95, method="wilson")
+        return float(interval.low), float(interval.high)
+
+    def __str__(self) -> str:
+        low, high = self.interval95
+        return f"{self.value:.4f} [{low:.3f}, {high:.3f}] ({self.hits} of {self.images})"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a model says about labelled images.
+
+    Attributes:
+        labels: true class indices. Shape: ``(n,)``.
+        probabilities: calibrated. Shape: ``(n, 20)``.
+    """
+
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64], manifest: Manifest) -> "Evaluation":
+        """By the calibration of a bundle.
+
+        Raises:
+            EvaluationError: no images.
+        """
+        return cls.at(logits, labels, manifest.calibration.temperature, manifest.suppressed)
+
+    @classmethod
+    def at(
+        cls,
+        logits: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        temperature: float,
+        suppressed: NDArray[np.bool_],
+    ) -> "Evaluation":
+        """By a temperature and the classes to be suppressed.
+
+        Raises:
+            EvaluationError: no images.
+        """
+        if len(labels) == 0:
+            raise EvaluationError("no images to evaluate; check the manifest's split column")
+        return cls(labels, calibrated_probabilities(logits, temperature, suppressed))
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Class of the largest probability. Shape: ``(n,)``."""
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+
+    @property
+    def accuracy(self) -> Proportion:
+        """Share of the images whose predicted class is the true one."""
+        return Proportion(int((self.predicted == self.labels).sum()), len(self.labels))
+
+    @property
+    def loss(self) -> float:
+        """Cross-entropy in nats."""
+        return negative_log_likelihood(self.probabilities, self.labels)
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error, 15 bins."""
+        return expected_calibration_error(self.probabilities, self.labels)
+
+    @property
+    def recall(self) -> dict[str, Proportion]:
+        """By class name, for the classes that occur."""
+        hits = self.predicted == self.labels
+        return {
+            name: Proportion(int(hits[self.labels == index].sum()), int((self.labels == index).sum()))
+            for index, name in enumerate(CLASS_NAMES)
+            if (self.labels == index).any()
+        }
+
+    @property
+    def precision(self) -> dict[str, Proportion]:
+        """By class name, for the classes that were predicted."""
+        hits = self.predicted == self.labels
+        return {
+            name: Proportion(int(hits[self.predicted == index].sum()), int((self.predicted == index).sum()))
+            for index, name in enumerate(CLASS_NAMES)
+            if (self.predicted == index).any()
+        }
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts by true class (rows) and predicted class (columns). Shape: ``(20, 20)``."""
+        matrix = np.zeros((CLASS_COUNT, CLASS_COUNT), np.int64)
+        np.add.at(matrix, (self.labels, self.predicted), 1)
+        return matrix
+
+    def of_images(self, chosen: NDArray[np.bool_]) -> "Evaluation":
+        """The same for a part of the images. Shape of ``chosen``: ``(n,)``."""
+        return Evaluation(self.labels[chosen], self.probabilities[chosen])
+
+    def commonest_confusions(self, count: int = 8) -> list[tuple[str, str, int]]:
+        """(true, predicted, images), the commonest first."""
+        matrix = self.confusion.copy()
+        np.fill_diagonal(matrix, 0)
+        order = np.argsort(matrix, axis=None)[::-1][:count]
+        pairs = [divmod(int(position), CLASS_COUNT) for position in order]
+        return [(CLASS_NAMES[t], CLASS_NAMES[p], int(matrix[t, p])) for t, p in pairs if matrix[t, p]]
+
+
+def onnx_logits(model: Path, paths: Sequence[Path], what: str) -> NDArray[np.float32]:
+    """Logits of an exported graph on the CPU.
+
+    Args:
+        model: ONNX file with the contract's inputs and outputs.
+        paths: image files.
+        what: caption of the progress bar.
+
+    Returns:
+        Shape: ``(len(paths), 20)``.
+
+    Raises:
+        ImageError: an image cannot be read.
+    """
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    logits = np.empty((len(paths), CLASS_COUNT), np.float32)
+    with track(what, len(paths)) as advance:
+        for start in range(0, len(paths), BATCH):
+            images = np.stack([read_image(path) for path in paths[start : start + BATCH]])
+            logits[start : start + BATCH] = session.run(["logits"], {"image": images})[0]
+            advance(len(images))
+    return logits

@@ -1,0 +1,63 @@
+"""What a bundle declares about its training images: evidence by class, limits, attribution."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from contract.bundle import Attribution, ClassEvidence, Evidence
+from contract.classes import CLASS_NAMES
+from training.data.manifest import LabelledImage, counts
+from training.data.presets import PRESETS
+
+
+def class_evidence(images: Sequence[LabelledImage]) -> tuple[ClassEvidence, ...]:
+    """What each of the 20 classes was learned from, in their order; a class counts as good as its weakest images."""
+    by_split = counts(images)
+    entries = []
+    for name in CLASS_NAMES:
+        kinds = {image.extra.get("evidence") or "real" for image in images if image.label == name}
+        sources = {image.source for image in images if image.label == name}
+        training = by_split[name, "train"]
+        weakest = next((e for e in (Evidence.COMPOSITE, Evidence.SIZE_DERIVED, Evidence.REAL) if e in kinds), None)
+        entries.append(
+            ClassEvidence(
+                name=name,
+                evidence=weakest if training and weakest else Evidence.NONE,
+                training_images=training,
+                validation_images=by_split[name, "val"],
+                sources=tuple(sorted(sources)),
+            )
+        )
+    return tuple(entries)
+
+
+def limits(classes: Sequence[ClassEvidence]) -> tuple[str, ...]:
+    """What a user must know before believing the figures."""
+    missing = [entry.name for entry in classes if entry.evidence is Evidence.NONE]
+    few = [f"{e.name} ({e.training_images})" for e in classes if 0 < e.training_images < 50]
+    known = [
+        "No slide or patient ids are published for the training images, so training and validation images may come "
+        "from the same patient; figures on another hospital's images will be lower.",
+        "Validation images were also used to fit the temperature and the review limits; there is no separate test set.",
+    ]
+    if missing:
+        known.append(f"Never trained on, suppressed in every answer: {', '.join(missing)}.")
+    if few:
+        known.append(f"Fewer than 50 training images: {', '.join(few)}.")
+    return tuple(known)
+
+
+def attributions(images: Sequence[LabelledImage]) -> tuple[Attribution, ...]:
+    """The sources of the images that must be named wherever the bundle goes."""
+    entries = []
+    for source, count in sorted(Counter(image.source for image in images).items()):
+        if (preset := PRESETS.get(source)) is None:
+            text = "not one of the known public data sets; add its attribution before sharing this bundle"
+            entries.append(Attribution(source=source, title=source, licence="unknown", citation=text, changes=""))
+            continue
+        changes = f"{count} images, centre-cropped or padded by reflection to 256x256; classes mapped to the 20"
+        entries.append(
+            Attribution(
+                source=source, title=preset.title, licence=preset.licence, citation=preset.citation, changes=changes
+            )
+        )
+    return tuple(entries)

@@ -1,0 +1,255 @@
+"""``hal export``: from a trained run to a bundle that the service can verify and serve."""
+
+import datetime as dt
+import importlib.metadata
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from contract import bundle
+from contract.bundle import (
+    Calibration,
+    Evidence,
+    GoldenSample,
+    Manifest,
+    ModelFile,
+    Parity,
+    Precision,
+    Provenance,
+)
+from training import model_card, networks, onnx_graph
+from training.calibrate import fit_temperature
+from training.data import manifest as data_manifest
+from training.data.images import read_image
+from training.data.manifest import LabelledImage
+from training.evaluate import Evaluation, onnx_logits
+from training.evidence import attributions, class_evidence, limits
+from training.metrics import COMMAND, bundle_metrics
+from training.policy import decision_policy
+from training.quantize import quantize
+from training.run import Run, RunError
+
+PARITY_BATCHES: Final = (1, 7, 32)
+FLOAT32_PARITY: Final = 1e-3
+GOLDEN_TOLERANCE: Final[dict[str, float]] = {"float32": 1e-3, "int8": 0.02}
+CALIBRATION_IMAGES_PER_CLASS: Final = 16
+GOLDEN_IMAGES: Final = 4
+INTENDED_USE: Final = (
+    "For research use. Pre-classifies images of single cells of stained peripheral blood smears; "
+    "assists a qualified technologist, who confirms every class. Not for diagnosis."
+)
+LIBRARIES: Final = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The validation images and both graphs' logits on them."""
+
+    images: list[LabelledImage]
+    labels: NDArray[np.int64]
+    logits: dict[Precision, NDArray[np.float32]]
+
+
+def export(run_folder: Path, out: Path, name: str, version: str, precisions: Sequence[Precision]) -> Manifest:
+    """Write the bundle of a finished run of HAL-C.
+
+    Args:
+        run_folder: folder of ``hal train``.
+        out: the bundle's folder, which must not hold a bundle yet.
+        name: of the bundle, for example ``hal-c``.
+        version: semantic version.
+        precisions: which files to ship, the default one first.
+
+    Returns:
+        What was written to ``bundle.json``.
+
+    Raises:
+        RunError: the run is not finished, or ``out`` is taken.
+        ExportError: the graph breaks the contract or is too far from Keras.
+        PolicyError: there are no images to choose the hairy threshold by.
+    """
+    run = Run.open(run_folder)
+    encoder, head = _load(run)
+    return write_bundle(run, encoder, head, out, name, version, precisions)
+
+
+def write_bundle(
+    run: Run,
+    encoder: keras.Model,
+    head: keras.Model,
+    out: Path,
+    name: str,
+    version: str,
+    precisions: Sequence[Precision],
+) -> Manifest:
+    """:func:`export` for networks that are in memory already; ``out`` appears whole or not at all."""
+    if (out / bundle.MANIFEST_NAME).exists():
+        raise RunError(f"{out} holds a bundle already; remove it or choose another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
+        folder = Path(temporary) / out.name
+        folder.mkdir()
+        models = _write_models(run, encoder, head, folder)
+        validation = _validate(run, models)
+        files = [_file(models[p], p, encoder, head, validation.images) for p in precisions]
+        manifest = _describe(run, name, version, files, validation, _golden(folder, validation, precisions))
+        for precision in set(models) - set(precisions):
+            models[precision].unlink()
+        bundle.write(folder, manifest)
+        (folder / model_card.FILE_NAME).write_text(model_card.render(manifest), encoding="utf-8")
+        folder.rename(out)
+    return bundle.load(out).manifest
+
+
+def _load(run: Run) -> tuple[keras.Model, keras.Model]:
+    paths = [run.root / "encoder.weights.h5", run.root / "classifier_head.weights.h5"]
+    if missing := [path.name for path in paths if not path.exists()]:
+        raise RunError(
+            f"{run.root} has no {' and '.join(missing)}: the run is not finished; "
+            f"go on with: hal train {run.recipe.name} --run {run.root} --resume"
+        )
+    keras.mixed_precision.set_global_policy("float32")
+    encoder = networks.build_encoder(None)
+    head = networks.build_classifier_head(run.recipe.classifier_step.dropout, run.recipe.seed)
+    encoder.load_weights(paths[0])
+    head.load_weights(paths[1])
+    return encoder, head
+
+
+def _write_models(run: Run, encoder: keras.Model, head: keras.Model, folder: Path) -> dict[Precision, Path]:
+    run.say("export: converting to ONNX")
+    float32, int8 = folder / "model.float32.onnx", folder / "model.int8.onnx"
+    onnx.save(onnx_graph.to_onnx(encoder, head), float32)
+    chosen = _per_class([image for image in run.images if image.split == "train"], CALIBRATION_IMAGES_PER_CLASS)
+    run.say(f"export: quantising to int8, ranges from {len(chosen)} training images")
+    quantize(float32, int8, [read_image(image.path) for image in chosen])
+    return {"float32": float32, "int8": int8}
+
+
+def _per_class(images: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
+    """The first ``count`` images of each class."""
+    seen: Counter[str] = Counter()
+    chosen = []
+    for image in images:
+        seen[image.label] += 1
+        if seen[image.label] <= count:
+            chosen.append(image)
+    return chosen
+
+
+def _validate(run: Run, models: dict[Precision, Path]) -> Validation:
+    images = [image for image in run.images if image.split == "val"]
+    paths = [image.path for image in images]
+    logits = {p: onnx_logits(path, paths, f"validation images, {p}") for p, path in models.items()}
+    return Validation(images, np.array([image.class_index for image in images], dtype=np.int64), logits)
+
+
+def _file(
+    path: Path, precision: Precision, encoder: keras.Model, head: keras.Model, images: Sequence[LabelledImage]
+) -> ModelFile:
+    pixels = np.stack([read_image(image.path) for image in images[:: max(len(images) // 40, 1)][:40]])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    differences, start = [], 0
+    for batch in (min(size, len(pixels)) for size in PARITY_BATCHES):
+        chosen = np.take(pixels, range(start, start + batch), axis=0, mode="wrap")
+        start += batch
+        found = session.run(["logits"], {"image": chosen})[0]
+        differences.append(float(np.abs(found - onnx_graph.keras_logits(encoder, head, chosen)).max()))
+    if precision == "float32" and max(differences) > FLOAT32_PARITY:
+        raise onnx_graph.ExportError(
+            f"float32 logits differ from Keras by {max(differences):.2g}, allowed is {FLOAT32_PARITY}"
+        )
+    return ModelFile(
+        path=path.name,
+        precision=precision,
+        sha256=bundle.sha256_of(path),
+        bytes=path.stat().st_size,
+        parity=Parity(batch_sizes=PARITY_BATCHES, images=start, max_abs_logit_difference=max(differences)),
+        golden_tolerance=GOLDEN_TOLERANCE[precision],
+    )
+
+
+def _golden(folder: Path, validation: Validation, precisions: Sequence[Precision]) -> GoldenSample:
+    """Correctly classified images of different classes, with what each file says about them."""
+    first = validation.logits[precisions[0]]
+    correct = np.flatnonzero(first.argmax(axis=1) == validation.labels)
+    _, positions = np.unique(validation.labels[correct], return_index=True)
+    chosen = correct[positions][:GOLDEN_IMAGES]
+    images = np.stack([read_image(validation.images[index].path) for index in chosen])
+    logits = {f"logits_{p}": validation.logits[p][chosen] for p in precisions}
+    path = folder / "golden.npz"
+    np.savez_compressed(path, allow_pickle=False, images=images, **logits)
+    return GoldenSample(path=path.name, sha256=bundle.sha256_of(path), images=len(chosen))
+
+
+def _describe(
+    run: Run,
+    name: str,
+    version: str,
+    files: Sequence[ModelFile],
+    validation: Validation,
+    golden: GoldenSample,
+) -> Manifest:
+    classes = class_evidence(run.images)
+    suppressed = np.array([entry.evidence is Evidence.NONE for entry in classes])
+    shipped = files[0].precision
+    temperature = fit_temperature(validation.logits[shipped], validation.labels, suppressed)
+    before = Evaluation.at(validation.logits[shipped], validation.labels, 1.0, suppressed)
+    after = Evaluation.at(validation.logits[shipped], validation.labels, temperature, suppressed)
+    manifest_sha256 = data_manifest.fingerprint(run.images, bundle.sha256_of)
+    return Manifest(
+        name=name,
+        version=version,
+        intended_use=INTENDED_USE,
+        limits=limits(classes),
+        classes=classes,
+        files=tuple(files),
+        golden=golden,
+        calibration=Calibration(
+            id=f"temperature-{temperature:.4f}",
+            temperature=temperature,
+            fitted_on=f"the run's validation images ({shipped}), the same that the metrics are measured on",
+            images=len(validation.labels),
+            ece_before=before.calibration_error,
+            ece_after=after.calibration_error,
+        ),
+        policy=decision_policy(after, classes),
+        metrics=bundle_metrics(
+            validation.images, validation.logits, temperature, suppressed, shipped, _evaluate_command(name, version)
+        ),
+        provenance=Provenance(
+            run=run.root.name,
+            recipe=run.recipe.model_dump(mode="json"),
+            manifest_sha256=manifest_sha256,
+            initial_weights_sha256=(run.root / "initial_weights.sha256").read_text(encoding="utf-8").strip(),
+            seed=run.recipe.seed,
+            libraries={library: importlib.metadata.version(library) for library in LIBRARIES},
+            source_revision=_revision(),
+            created=dt.datetime.now(dt.UTC).replace(microsecond=0),
+        ),
+        attributions=attributions(run.images),
+    )
+
+
+def _evaluate_command(name: str, version: str) -> str:
+    folder = f"models/{name}/{version.partition('.')[0]}"
+    return COMMAND.format(bundle=folder, manifest="datasets/open.csv")
+
+
+def _revision() -> str:
+    """The commit of the source that exports, marked when files differ from it."""
+    try:
+        git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

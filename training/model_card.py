@@ -1,0 +1,99 @@
+"""``MODEL_CARD.md``: what ``bundle.json`` says, for people."""
+
+from collections.abc import Iterable
+
+from contract.bundle import Evidence, Manifest, Metric
+
+FILE_NAME = "MODEL_CARD.md"
+MEANING = {
+    Evidence.REAL: "photographs labelled by experts",
+    Evidence.SIZE_DERIVED: "photographs, label from a measured size",
+    Evidence.COMPOSITE: "edited photographs of other cells",
+    Evidence.NONE: "none: suppressed",
+}
+
+
+def render(manifest: Manifest) -> str:
+    """The model card of a bundle, in Markdown; every figure is one of ``bundle.json``."""
+    parts = (_heading(manifest), _figures(manifest), _classes(manifest), _rules(manifest), _origin(manifest))
+    return "\n".join(line for part in parts for line in part)
+
+
+def _heading(manifest: Manifest) -> Iterable[str]:
+    yield f"# Model card: {manifest.name} {manifest.version}\n"
+    yield "Written by `hal export` from `bundle.json`; do not edit.\n"
+    yield f"**Intended use.** {manifest.intended_use}\n"
+    yield "**Limits.**\n"
+    yield from (f"- {limit}" for limit in manifest.limits)
+    yield ""
+
+
+def _figures(manifest: Manifest) -> Iterable[str]:
+    shown = [metric for metric in manifest.metrics if not metric.name.startswith("recall")]
+    yield "## Figures\n"
+    yield "95 % intervals are Wilson's. Probabilities are calibrated.\n"
+    yield "| Figure | Precision | Value | Interval | Images | Data |"
+    yield "|---|---|---:|---|---:|---|"
+    for metric in shown:
+        yield (
+            f"| {metric.name} | {metric.precision} | {metric.value:.4f} | {_interval(metric)} | {metric.images} | "
+            f"{metric.data}, {metric.split} |"
+        )
+    yield "\n| File | Precision | Megabytes | Largest logit difference to Keras | Images |"
+    yield "|---|---|---:|---:|---:|"
+    for file in manifest.files:
+        difference = file.parity.max_abs_logit_difference
+        yield f"| {file.path} | {file.precision} | {file.bytes / 1e6:.1f} | {difference:.2g} | {file.parity.images} |"
+    yield "\nAll of these again, from a clone of the repository and the images (README, *Train on your own cells*):\n"
+    yield "```sh"
+    yield from dict.fromkeys(metric.command for metric in manifest.metrics)
+    yield "```\n"
+
+
+def _classes(manifest: Manifest) -> Iterable[str]:
+    recall = {m.name.removeprefix("recall, "): m for m in manifest.metrics if m.name.startswith("recall, ")}
+    yield "## Classes\n"
+    yield "| Class | Evidence | Training images | Validation images | Recall | Interval |"
+    yield "|---|---|---:|---:|---:|---|"
+    for entry in manifest.classes:
+        metric = recall.get(entry.name)
+        figures = f"{metric.value:.3f} | {_interval(metric)}" if metric else " | "
+        yield (
+            f"| {entry.name} | {MEANING[entry.evidence]} | {entry.training_images} | {entry.validation_images} | "
+            f"{figures} |"
+        )
+    yield ""
+
+
+def _rules(manifest: Manifest) -> Iterable[str]:
+    calibration, policy = manifest.calibration, manifest.policy
+    yield "## Calibration and decision\n"
+    yield (
+        f"- Temperature {calibration.temperature:.4f}, fitted on {calibration.images} images: {calibration.fitted_on}. "
+        f"Expected calibration error {calibration.ece_before:.4f} before, {calibration.ece_after:.4f} after."
+    )
+    yield f"- Hairy flag: threshold {policy.hairy_threshold}, {policy.hairy_threshold_basis}. {policy.hairy_advice}"
+    yield (
+        f"- Review is asked for below a top probability of {policy.review_below_probability} (from there on at least "
+        f"98 % of the validation cells are right), below a margin of {policy.review_below_margin} to the runner-up, "
+        f"and always for {', '.join(policy.always_review)}."
+    )
+    yield ""
+
+
+def _origin(manifest: Manifest) -> Iterable[str]:
+    provenance = manifest.provenance
+    libraries = ", ".join(f"{name} {version}" for name, version in provenance.libraries.items())
+    yield "## Origin\n"
+    yield f"- Recipe `{provenance.recipe['name']}`, seed {provenance.seed}, run `{provenance.run}`."
+    yield f"- Data manifest fingerprint `{provenance.manifest_sha256}`."
+    yield f"- Initial encoder weights (ImageNet), SHA-256 of the variables `{provenance.initial_weights_sha256}`."
+    yield f"- Source revision `{provenance.source_revision}`, {provenance.created:%Y-%m-%d}, with {libraries}."
+    yield "\n## Attribution of the training images\n"
+    for entry in manifest.attributions:
+        yield f"- **{entry.title}** ({entry.licence}). {entry.citation} Changes: {entry.changes}."
+    yield ""
+
+
+def _interval(metric: Metric) -> str:
+    return f"{metric.interval95[0]:.3f} to {metric.interval95[1]:.3f}" if metric.interval95 else ""

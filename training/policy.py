@@ -1,0 +1,86 @@
+"""The decision rule of a bundle, chosen on its validation images and never on test images."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from scipy.stats import binomtest
+
+from contract.bundle import ClassEvidence, DecisionPolicy, Evidence
+from contract.classes import HAIRY_CELL
+from training.errors import TrainingError
+from training.evaluate import Evaluation
+
+CONFIDENT_ACCURACY: Final = 0.98
+REVIEW_MARGIN: Final = 0.2
+FALSE_FLAG_RATE: Final = 0.002
+UNKNOWN_HAIRY: Final = (
+    "Not answered: this bundle has never seen a hairy cell and cannot flag one. Have a qualified technologist look, "
+    "and train on your own confirmed hairy cells."
+)
+KNOWN_HAIRY: Final = "A flag suggests, it does not diagnose: confirm by flow cytometry."
+
+
+def decision_policy(validation: Evaluation, classes: Sequence[ClassEvidence]) -> DecisionPolicy:
+    """Threshold of the hairy flag and limits below which a technologist is asked to look.
+
+    Args:
+        validation: calibrated probabilities on the validation images.
+        classes: evidence of the 20 classes.
+
+    Raises:
+        PolicyError: hairy cells were trained on, but none was held out to choose the threshold by.
+    """
+    known = classes[HAIRY_CELL.index].evidence is not Evidence.NONE
+    threshold, basis = hairy_threshold(validation) if known else (None, "none: no hairy cell among the training images")
+    return DecisionPolicy(
+        version="1",
+        hairy_threshold=threshold,
+        hairy_threshold_basis=basis,
+        hairy_advice=KNOWN_HAIRY if known else UNKNOWN_HAIRY,
+        review_below_probability=confident_from(validation),
+        review_below_margin=REVIEW_MARGIN,
+    )
+
+
+class PolicyError(TrainingError):
+    """A rule cannot be chosen on these images."""
+
+
+def hairy_threshold(validation: Evaluation) -> tuple[float, str]:
+    """The lowest threshold that flags at most 0.2 % of the other cells, and a sentence on what it was chosen by.
+
+    Raises:
+        PolicyError: no hairy or no other cell among the images.
+    """
+    hairy = validation.labels == HAIRY_CELL.index
+    scores = validation.probabilities[:, HAIRY_CELL.index]
+    positives, negatives = scores[hairy], np.sort(scores[~hairy])[::-1]
+    if len(positives) == 0 or len(negatives) == 0:
+        raise PolicyError(
+            f"{len(positives)} hairy and {len(negatives)} other validation images; the threshold of the hairy flag "
+            "needs both: hold some of each out in the manifest's split column"
+        )
+    allowed = int(FALSE_FLAG_RATE * len(negatives))
+    threshold = float(np.nextafter(negatives[allowed], 1.0)) if allowed < len(negatives) else 0.0
+    recall, flagged = int((positives >= threshold).sum()), int((negatives >= threshold).sum())
+    return threshold, (
+        f"lowest threshold that flags at most {FALSE_FLAG_RATE:.1%} of other validation cells: "
+        f"recall {_exact(recall, len(positives))}, false flags {_exact(flagged, len(negatives))}"
+    )
+
+
+def confident_from(validation: Evaluation) -> float:
+    """The lowest top probability from which on at least 98 % of the validation cells are right."""
+    top = validation.probabilities.max(axis=1)
+    order = np.argsort(top)[::-1]
+    correct = (validation.predicted == validation.labels)[order]
+    accuracy = np.cumsum(correct) / np.arange(1, len(order) + 1)
+    confident = np.flatnonzero(accuracy >= CONFIDENT_ACCURACY)
+    return round(float(top[order[confident[-1]]]), 3) if len(confident) else 1.0
+
+
+def _exact(hits: int, images: int) -> str:
+    """A proportion with its Clopper-Pearson 95 % interval."""
+    interval = binomtest(hits, images).proportion_ci(0.95, method="exact")
+    return f"{hits} of {images} (95 % interval {interval.low:.4f} to {interval.high:.4f})"
