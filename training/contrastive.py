@@ -102,7 +102,7 @@ class Trainer:
         self.run.say("Step 2: projection head and encoder")
         step = self.recipe.encoder_step
         self.encoder.trainable = True
-        network = networks.build_network(self.encoder, self.projection_head, step.augmentation, self._seed(ENCODER))
+        network = networks.Network(self.encoder, self.projection_head, step.augmentation, self._seed(ENCODER))
         optimizer = self._optimizer(step, network.trainable_variables)
         self._restore_step(network, optimizer)
 
@@ -134,7 +134,7 @@ class Trainer:
         number = self.progress.step
         self.encoder.trainable = False
         contrastive = head is self.projection_head
-        network = networks.build_network(self.encoder, head, step.augmentation, self._seed(number))
+        network = networks.Network(self.encoder, head, step.augmentation, self._seed(number))
         model = head if step.feature_views else network
         optimizer = self._optimizer(step, head.trainable_variables)
         self._restore_step(model, optimizer)

@@ -1,12 +1,12 @@
 """Encoder, projection network and classifier network of HAL-C, with the parameter counts of thesis appendix B.
 
 A network is ``augmentation -> encoder -> head``. The encoder is one object shared by both networks, and its batch
-normalisation always runs in inference mode (``training=False``), as in the Keras guide that the thesis follows.
+normalisation always runs in inference mode, as in the Keras guide that the thesis follows.
 """
 
 import hashlib
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import keras
 
@@ -100,15 +100,30 @@ def build_classifier_head(dropout: float, seed: int) -> keras.Model:
     return head
 
 
-def build_network(encoder: keras.Model, head: keras.Model, augmentation: Augmentation, seed: int) -> keras.Model:
+class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
     """Augmentation, encoder and head in one network (appendix B.3 to B.5).
 
-    Returns:
-        Pixels 0 to 255, shape ``(n, 256, 256, 3)``, to what ``head`` gives.
+    The encoder is called with ``training=False`` here, at every call. Written as a functional model instead, Keras 3
+    would pass the network's own ``training=True`` on to the encoder and its batch normalisation would go live.
+
+    Args:
+        encoder: see :func:`build_encoder`.
+        head: see :func:`build_projection_head` and :func:`build_classifier_head`.
+        augmentation: of the images, in training only.
+        seed: of the augmentation.
     """
-    pixels = keras.Input((IMAGE_SIDE, IMAGE_SIDE, 3), name="pixels")
-    augmented = augmentation.layer(seed)(pixels)
-    return keras.Model(pixels, head(encoder(augmented, training=False)), name="network")
+
+    def __init__(self, encoder: keras.Model, head: keras.Model, augmentation: Augmentation, seed: int) -> None:
+        super().__init__(name="network")
+        self.augmentation = augmentation.layer(seed)
+        self.encoder = encoder
+        self.head = head
+        self.build((None, IMAGE_SIDE, IMAGE_SIDE, 3))
+
+    def call(self, pixels: Any, training: bool = False) -> Any:
+        """Pixels 0 to 255, shape ``(n, 256, 256, 3)``, to what the head gives."""
+        features = self.encoder(self.augmentation(pixels, training=training), training=False)
+        return self.head(features, training=training)
 
 
 def imagenet_weights(given: Path | None) -> InitialWeights:

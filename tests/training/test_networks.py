@@ -1,0 +1,86 @@
+"""Parameter counts of appendix B, the l2 layers, and batch normalisation in inference mode."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from training import networks
+from training.augment import PROJECTION_AUGMENTATION
+
+
+@pytest.fixture(scope="module")
+def encoder() -> keras.Model:
+    keras.mixed_precision.set_global_policy("float32")
+    return networks.build_encoder(None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("units", "total", "head_only"), [(16, 20_894_264, 32_784), (128, 21_123_752, 262_272)])
+def test_projection_networks_have_the_parameters_of_appendix_b(
+    encoder: keras.Model, units: int, total: int, head_only: int
+) -> None:
+    network = networks.Network(encoder, networks.build_projection_head(units, 0.2, 1), PROJECTION_AUGMENTATION, 1)
+    assert network.count_params() == total
+    encoder.trainable = False
+    assert _trainable(network) == head_only
+    encoder.trainable = True
+    assert _trainable(network) == total - 54_528
+
+
+@pytest.mark.slow
+def test_the_classifier_network_has_the_parameters_of_appendix_b(encoder: keras.Model) -> None:
+    network = networks.Network(encoder, networks.build_classifier_head(0.3, 1), PROJECTION_AUGMENTATION, 1)
+    assert encoder.count_params() == 20_861_480
+    assert network.count_params() == 20_902_460
+    encoder.trainable = True
+    assert _trainable(network) == 20_847_932
+    encoder.trainable = False
+    assert _trainable(network) == 40_980
+    encoder.trainable = True
+
+
+@pytest.mark.slow
+def test_training_the_network_leaves_batch_normalisation_in_inference_mode(encoder: keras.Model) -> None:
+    head = networks.build_projection_head(16, 0.2, 1)
+    network = networks.Network(encoder, head, PROJECTION_AUGMENTATION, 1)
+    before = networks.fingerprint(encoder)
+    network(np.full((2, 256, 256, 3), 99.0, np.float32), training=True)
+    assert networks.fingerprint(encoder) == before
+
+
+def test_projections_lie_on_the_whole_unit_sphere() -> None:
+    """A ReLU before the last normalisation would leave only the positive orthant, and similarities of 0 to 1."""
+    head = networks.build_projection_head(128, 0.2, 1)
+    projections = np.asarray(head(np.random.default_rng(0).normal(size=(64, 2048)).astype(np.float32)))
+    np.testing.assert_allclose(np.linalg.norm(projections, axis=1), 1, rtol=1e-5)
+    assert (projections < 0).mean() > 0.3
+
+
+def test_features_are_normalised_before_the_heads() -> None:
+    features = np.random.default_rng(0).normal(size=(3, 2048)).astype(np.float32)
+    for head in (networks.build_projection_head(16, 0.2, 1), networks.build_classifier_head(0.3, 1)):
+        np.testing.assert_allclose(np.asarray(head(features)), np.asarray(head(7 * features)), rtol=1e-4, atol=1e-5)
+
+
+def test_another_weights_file_is_refused_by_its_hash(tmp_path: Path) -> None:
+    other = tmp_path / "weights.h5"
+    other.write_bytes(b"something else")
+    with pytest.raises(networks.WeightsError, match="fetch the file again"):
+        networks.imagenet_weights(other)
+    with pytest.raises(networks.WeightsError, match="not a file"):
+        networks.imagenet_weights(tmp_path / "missing.h5")
+    assert networks.imagenet_weights(None) == "imagenet"
+
+
+@pytest.mark.slow
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(networks.WeightsError, match="Xception without top"):
+        networks.build_encoder(tmp_path / "other.weights.h5")
+
+
+def _trainable(network: keras.Model) -> int:
+    return sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
