@@ -1,0 +1,70 @@
+# One virtual environment, .venv, for everything: 'run' installs what the service needs, 'test' and 'lint' add the rest.
+# The stamp files inside it make a second call do nothing until a lock file or pyproject.toml changes.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SERVICE := $(VENV)/.installed-service
+DEV := $(VENV)/.installed-dev
+
+PORT ?= 8000
+export PORT
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format install-dev lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(SERVICE) ## Install and start the service on the shipped bundle (PORT=8000)
+	@exec $(BIN)/hal serve
+
+test: $(DEV) ## Install everything and run the tests (ARGS='-k batching -x')
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV) ## Check style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install-dev: $(DEV) ## Install everything: service, training, tests and linters
+
+lock: ## Pin all dependencies again in locks/ (needs uv; LOCK_ARGS=--upgrade moves them to their newest releases)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	$(LOCK) --extra service $(LOCK_ARGS) pyproject.toml --output-file locks/service.txt
+	$(LOCK) --extra service-gpu $(LOCK_ARGS) pyproject.toml --output-file locks/service-gpu.txt
+	$(LOCK) --extra training $(LOCK_ARGS) pyproject.toml --output-file locks/training.txt
+	$(LOCK) --extra dev $(LOCK_ARGS) pyproject.toml --output-file locks/dev.txt
+
+clean: ## Remove the virtual environment and everything that the tools cached
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# A candidate counts when it starts, is of a supported version and can make virtual environments.
+$(BIN)/python:
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+	    echo "$$python -m venv $(VENV)"; "$$python" -m venv $(VENV); exit; \
+	  fi; \
+	done; \
+	echo "HAL needs Python 3.11, 3.12 or 3.13 with its venv module, and none was found." >&2; \
+	echo "Install one (Debian and Ubuntu: apt install python3 python3-venv) or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
+	exit 1
+
+$(SERVICE): locks/service.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r locks/service.txt
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+# The development lock holds every release of the service's lock, so it satisfies both stamps.
+$(DEV): locks/dev.txt locks/service.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r locks/dev.txt
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $(SERVICE) $@

@@ -1,0 +1,76 @@
+"""The lock files install anywhere, agree with each other and with ``pyproject.toml``."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+LOCKS = sorted((ROOT / "locks").glob("*.txt"))
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+RUNTIMES = {"onnxruntime", "onnxruntime-gpu"}
+
+
+def entries(lock: Path) -> dict[str, str]:
+    """Each requirement as written, to its hashes."""
+    text = re.sub(r"^ *#.*\n", "", lock.read_text(encoding="utf-8"), flags=re.MULTILINE).replace("\\\n", "")
+    lines = (line.partition("--hash") for line in text.splitlines())
+    return {requirement.strip(): mark + hashes for requirement, mark, hashes in lines}
+
+
+def names(lock: Path) -> set[str]:
+    return {canonicalize_name(Requirement(entry).name) for entry in entries(lock)}
+
+
+def required(extra: str) -> set[str]:
+    """Names that an extra asks for, through the extras of this project that it asks for."""
+    found = set()
+    for text in EXTRAS[extra]:
+        requirement = Requirement(text)
+        if requirement.name == "hal-cells":
+            found |= set().union(*(required(inner) for inner in requirement.extras))
+        else:
+            found.add(canonicalize_name(requirement.name))
+    return found
+
+
+def test_there_is_a_lock_for_each_way_to_install() -> None:
+    assert {lock.stem for lock in LOCKS} == {"service", "service-gpu", "training", "dev"}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_every_release_is_exact_and_hashed(lock: Path) -> None:
+    for requirement, hashes in entries(lock).items():
+        assert re.fullmatch(r"==[^*,]+", str(Requirement(requirement).specifier)), requirement
+        assert re.fullmatch(r"(--hash=sha256:[0-9a-f]{64}\s*)+", hashes), requirement
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_no_address_or_folder_of_the_machine_that_made_it_is_inside(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    assert re.findall(r"--(?:extra-)?index-url|--find-links|--trusted-host|://|(?<=[\s=])[/~.]\S*", text) == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_everything_that_pyproject_asks_for_is_locked(lock: Path) -> None:
+    assert required(lock.stem) - names(lock) == set()
+
+
+def test_the_development_lock_holds_every_release_of_the_service_and_training_locks() -> None:
+    """``make test`` counts as having installed the service."""
+    dev = entries(ROOT / "locks/dev.txt")
+    for lock in ("service", "training"):
+        assert entries(ROOT / f"locks/{lock}.txt").items() - dev.items() == set()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_no_lock_holds_both_runtimes(lock: Path) -> None:
+    """They overwrite each other's files (onnxruntime #26996)."""
+    assert len(names(lock) & RUNTIMES) == 1
+
+
+def test_the_service_installs_without_tensorflow_or_a_compiler() -> None:
+    assert names(ROOT / "locks/service.txt") & {"tensorflow", "keras", "tf2onnx", "setuptools", "wheel"} == set()
