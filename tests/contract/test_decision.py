@@ -1,0 +1,277 @@
+"""Probabilities against SciPy and the rules of a softmax; flag and review reasons at their limits."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from contract.bundle import Manifest
+from contract.classes import BY_SLUG, CELL_CLASSES, CLASS_COUNT, HAIRY_CELL
+from contract.decision import Decision, ReviewCode, calibrated_probabilities, decide
+from tests.contract.examples import manifest
+
+NOTHING_SUPPRESSED = np.zeros(CLASS_COUNT, dtype=bool)
+ORDER = [code.value for code in ReviewCode]
+
+logits = arrays(np.float64, st.tuples(st.integers(1, 4), st.just(CLASS_COUNT)), elements=st.floats(-50, 50, width=16))
+temperatures = st.floats(0.05, 20)
+suppressions = arrays(np.bool_, CLASS_COUNT).filter(lambda mask: not mask.all())
+
+
+def logits_of(**by_slug: float) -> NDArray[np.float64]:
+    """``[1, 20]`` log probabilities of the named classes (hyphens as underscores); the others have practically none."""
+    row = np.full((1, CLASS_COUNT), -1e3)
+    for slug, probability in by_slug.items():
+        row[0, BY_SLUG[slug.replace("_", "-")].index] = np.log(probability)
+    return row
+
+
+def decide_one(row: NDArray[np.float64], description: Manifest) -> Decision:
+    (decision,) = decide(row, description)
+    return decision
+
+
+def codes(decision: Decision) -> list[str]:
+    return [reason.code.value for reason in decision.review]
+
+
+@given(logits, temperatures, suppressions)
+def test_probabilities_agree_with_scipy_on_the_classes_that_are_left(
+    values: NDArray[np.float64], temperature: float, suppressed: NDArray[np.bool_]
+) -> None:
+    found = calibrated_probabilities(values, temperature, suppressed)
+    expected = softmax(values[:, ~suppressed] / temperature, axis=1)
+    np.testing.assert_allclose(found[:, ~suppressed], expected, rtol=1e-9, atol=1e-300)
+
+
+@given(logits, temperatures, suppressions)
+def test_rows_are_probabilities_and_suppressed_classes_get_exactly_none(
+    values: NDArray[np.float64], temperature: float, suppressed: NDArray[np.bool_]
+) -> None:
+    found = calibrated_probabilities(values, temperature, suppressed)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
+    assert ((found >= 0) & (found <= 1)).all()
+    assert (found[:, suppressed] == 0).all()
+
+
+@given(logits, temperatures, suppressions, st.floats(-1e3, 1e3))
+def test_a_constant_added_to_the_logits_changes_nothing(
+    values: NDArray[np.float64], temperature: float, suppressed: NDArray[np.bool_], constant: float
+) -> None:
+    np.testing.assert_allclose(
+        calibrated_probabilities(values + constant, temperature, suppressed),
+        calibrated_probabilities(values, temperature, suppressed),
+        rtol=1e-9,
+        atol=1e-12,
+    )
+
+
+@given(logits, temperatures, suppressions)
+def test_temperature_never_changes_the_predicted_class(
+    values: NDArray[np.float64], temperature: float, suppressed: NDArray[np.bool_]
+) -> None:
+    found = calibrated_probabilities(values, temperature, suppressed).argmax(axis=1)
+    assert found.tolist() == np.where(suppressed, -np.inf, values).argmax(axis=1).tolist()
+
+
+@given(logits, temperatures, temperatures, suppressions)
+def test_a_higher_temperature_never_makes_the_answer_surer(
+    values: NDArray[np.float64], one: float, other: float, suppressed: NDArray[np.bool_]
+) -> None:
+    sharp = calibrated_probabilities(values, min(one, other), suppressed).max(axis=1)
+    soft = calibrated_probabilities(values, max(one, other), suppressed).max(axis=1)
+    assert (soft <= sharp + 1e-12).all()
+
+
+@given(logits, temperatures, st.permutations(range(CLASS_COUNT)), suppressions)
+def test_each_logit_keeps_its_own_place(
+    values: NDArray[np.float64], temperature: float, order: list[int], suppressed: NDArray[np.bool_]
+) -> None:
+    np.testing.assert_allclose(
+        calibrated_probabilities(values[:, order], temperature, suppressed[order]),
+        calibrated_probabilities(values, temperature, suppressed)[:, order],
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("temperature", [1e-310, 1e-3, 1.0, 1e300])
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e30])
+@pytest.mark.filterwarnings("ignore:overflow encountered in divide:RuntimeWarning")
+def test_extreme_logits_and_temperatures_still_give_probabilities(scale: float, temperature: float) -> None:
+    values = np.arange(CLASS_COUNT, dtype=np.float64)[None] * scale
+    found = calibrated_probabilities(values, temperature, NOTHING_SUPPRESSED)
+    assert found.sum() == pytest.approx(1)
+
+
+def test_a_suppressed_class_with_a_huge_logit_takes_nothing_from_the_others() -> None:
+    values = np.zeros((1, CLASS_COUNT))
+    values[0, HAIRY_CELL.index] = 1e9
+    suppressed = np.arange(CLASS_COUNT) == HAIRY_CELL.index
+    found = calibrated_probabilities(values, 1.0, suppressed)
+    np.testing.assert_allclose(found[0, ~suppressed], 1 / 19)
+
+
+def test_no_cells_give_no_answers() -> None:
+    assert decide(np.empty((0, CLASS_COUNT)), manifest()) == []
+
+
+@given(array_shapes(min_dims=0, max_dims=3, max_side=25).filter(lambda shape: len(shape) != 2 or shape[1] != 20))
+def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(n, 20\)"):
+        calibrated_probabilities(np.zeros(shape), 1.0, NOTHING_SUPPRESSED)
+
+
+def test_a_mask_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"suppressed \(19,\), expected"):
+        calibrated_probabilities(np.zeros((1, CLASS_COUNT)), 1.0, NOTHING_SUPPRESSED[:-1])
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_a_logit_that_is_not_finite_is_refused_even_where_it_is_suppressed(broken: float) -> None:
+    values = np.zeros((2, CLASS_COUNT))
+    values[1, 3] = broken
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        calibrated_probabilities(values, 1.0, np.arange(CLASS_COUNT) == 3)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan])
+def test_a_temperature_that_is_not_above_0_is_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        calibrated_probabilities(np.zeros((1, CLASS_COUNT)), temperature, NOTHING_SUPPRESSED)
+
+
+def test_a_bundle_that_has_learned_nothing_gives_no_answer() -> None:
+    nothing = manifest(evidence=dict.fromkeys(BY_SLUG, "none"))
+    with pytest.raises(ValueError, match="every class is suppressed"):
+        decide(np.zeros((1, CLASS_COUNT)), nothing)
+
+
+@pytest.mark.parametrize("cell", CELL_CLASSES, ids=lambda cell: cell.slug)
+def test_the_most_probable_class_is_predicted(cell: object) -> None:
+    values = np.where([known is cell for known in CELL_CLASSES], 5.0, 0.0)[None]
+    assert decide_one(values, manifest()).predicted_class is cell
+
+
+def test_each_cell_of_a_batch_gets_its_own_answer_in_order() -> None:
+    batch = np.vstack([logits_of(monocyte=0.9), logits_of(hairy_cell=0.8), logits_of(basophil=0.7)])
+    found = decide(batch, manifest())
+    assert [decision.predicted_class.name for decision in found] == ["Monocyte", "Hairy cell", "Basophil"]
+    assert [decision.hairy_cell.flag for decision in found] == [False, True, False]
+
+
+@given(logits)
+def test_batch_mates_never_change_an_answer(values: NDArray[np.float64]) -> None:
+    description = manifest(temperature=1.7, review_below_probability=0.6, review_below_margin=0.2)
+    assert decide(values, description) == [decide_one(row[None], description) for row in values]
+
+
+def test_the_bundles_calibration_is_applied() -> None:
+    values = np.random.default_rng(3).normal(size=(1, CLASS_COUNT))
+    found = decide_one(values, manifest(temperature=2.5)).probabilities
+    np.testing.assert_allclose(found, softmax(values[0] / 2.5), rtol=1e-12)
+
+
+def test_without_evidence_for_hairy_cells_the_question_stays_unanswered() -> None:
+    description = manifest(evidence={"hairy-cell": "none"}, always_review=["hairy-cell"])
+    decision = decide_one(logits_of(hairy_cell=0.98, lymphocyte=0.02), description)
+    assert decision.predicted_class.name == "Lymphocyte"
+    assert decision.probabilities[HAIRY_CELL.index] == 0
+    assert (decision.hairy_cell.probability, decision.hairy_cell.flag, decision.hairy_cell.threshold) == (None,) * 3
+    assert decision.hairy_cell.advice == "Not answered: no hairy cells were learned."
+    assert codes(decision) == []
+
+
+@pytest.mark.parametrize(("threshold", "flag"), [(0.05, True), (np.nextafter(0.05, 1), False), (0.0, True), (1, False)])
+def test_the_flag_is_raised_from_exactly_the_threshold_on(threshold: float, flag: bool) -> None:
+    """Equal logits give every class exactly 1/20."""
+    hairy = decide_one(np.zeros((1, CLASS_COUNT)), manifest(hairy_threshold=threshold)).hairy_cell
+    assert (hairy.probability, hairy.flag, hairy.threshold) == (0.05, flag, threshold)
+
+
+@given(logits, st.floats(0, 1))
+def test_flag_probability_and_threshold_agree(values: NDArray[np.float64], threshold: float) -> None:
+    for decision in decide(values, manifest(hairy_threshold=threshold)):
+        hairy = decision.hairy_cell
+        assert hairy.probability == decision.probabilities[HAIRY_CELL.index]
+        assert hairy.flag is (decision.probabilities[HAIRY_CELL.index] >= threshold)
+
+
+def test_a_low_threshold_flags_a_cell_that_is_predicted_as_another_class() -> None:
+    decision = decide_one(logits_of(monocyte=0.7, hairy_cell=0.3), manifest(hairy_threshold=0.2))
+    assert decision.predicted_class.name == "Monocyte"
+    assert decision.hairy_cell.flag is True
+    assert codes(decision) == ["hairy_cell"]
+    assert decision.review[0].message == "Possible hairy cell: confirm by flow cytometry."
+
+
+def test_a_sure_answer_on_a_well_known_class_needs_no_review() -> None:
+    description = manifest(review_below_probability=0.9, review_below_margin=0.5, always_review=["blast"])
+    assert decide_one(logits_of(eosinophil=0.99, basophil=0.01), description).review == ()
+
+
+def test_a_class_that_must_be_confirmed_is_reviewed_however_sure() -> None:
+    decision = decide_one(logits_of(blast=1.0), manifest(always_review=["blast"]))
+    assert codes(decision) == ["must_confirm"]
+    assert decision.review[0].message == "Blast (no lineage spec) must be confirmed by a qualified technologist."
+
+
+def test_a_top_probability_below_the_limit_is_reviewed() -> None:
+    decision = decide_one(logits_of(monocyte=0.7, lymphocyte=0.3), manifest(review_below_probability=0.8))
+    assert codes(decision) == ["low_probability"]
+    assert decision.review[0].message == "Top probability 0.70 is below 0.80."
+
+
+def test_a_close_runner_up_is_reviewed_and_named() -> None:
+    decision = decide_one(logits_of(myelocyte=0.55, metamyelocyte=0.45), manifest(review_below_margin=0.2))
+    assert codes(decision) == ["close_runner_up"]
+    assert decision.review[0].message == "Metamyelocyte is only 0.10 behind (limit 0.20)."
+
+
+@pytest.mark.parametrize(("one", "other"), [("eosinophil", "band-neutrophil"), ("lymphocyte", "large-thrombocyte")])
+def test_of_two_equal_classes_the_one_that_was_not_predicted_is_the_runner_up(one: str, other: str) -> None:
+    row = np.full((1, CLASS_COUNT), -1e3)
+    row[0, [BY_SLUG[one].index, BY_SLUG[other].index]] = 0
+    decision = decide_one(row, manifest(review_below_margin=0.1))
+    assert decision.predicted_class is BY_SLUG[one]
+    assert decision.review[0].message == f"{BY_SLUG[other].name} is only 0.00 behind (limit 0.10)."
+
+
+@pytest.mark.parametrize(("limit", "reviewed"), [(0.05, False), (np.nextafter(0.05, 1), True)])
+def test_a_top_probability_at_exactly_the_limit_is_not_reviewed(limit: float, reviewed: bool) -> None:
+    decision = decide_one(np.zeros((1, CLASS_COUNT)), manifest(review_below_probability=limit))
+    assert codes(decision) == ["low_probability"] * reviewed
+
+
+def test_a_margin_at_exactly_the_limit_is_not_reviewed() -> None:
+    """Only one class is left: it is 1 ahead of the suppressed ones, and no margin can be larger."""
+    only_monocytes = dict.fromkeys(BY_SLUG, "none") | {"monocyte": "real"}
+    decision = decide_one(np.zeros((1, CLASS_COUNT)), manifest(evidence=only_monocytes, review_below_margin=1.0))
+    assert decision.probabilities[BY_SLUG["monocyte"].index] == 1
+    assert decision.review == ()
+
+
+@pytest.mark.parametrize("evidence", ["size-derived", "composite"])
+def test_a_class_learned_from_weak_evidence_is_reviewed(evidence: str) -> None:
+    decision = decide_one(logits_of(giant_thrombocyte=0.99), manifest(evidence={"giant-thrombocyte": evidence}))
+    assert codes(decision) == ["weak_evidence"]
+    assert decision.review[0].message == (
+        f"Giant thrombocyte was learned from {evidence} images, not from expert-labelled cells."
+    )
+
+
+def test_weak_evidence_of_another_class_does_not_matter() -> None:
+    assert decide_one(logits_of(monocyte=0.99), manifest(evidence={"artefact": "composite"})).review == ()
+
+
+def test_all_reasons_are_given_in_one_order() -> None:
+    description = manifest(
+        evidence={"hairy-cell": "composite"},
+        always_review=["hairy-cell"],
+        hairy_threshold=0.1,
+        review_below_probability=0.9,
+        review_below_margin=0.5,
+    )
+    assert codes(decide_one(logits_of(hairy_cell=0.6, lymphocyte=0.4), description)) == ORDER
