@@ -65,8 +65,8 @@ class Trainer:
         self.classifier_head = networks.build_classifier_head(recipe.classifier_step.dropout, recipe.seed + 2)
         self.progress, self._stored = run.restore()
         self._assign("encoder", encoder.weights)
-        self._assign("projection_head", self.projection_head.weights)
-        self._assign("classifier_head", self.classifier_head.weights)
+        self._assign("projection_head", _state(self.projection_head))
+        self._assign("classifier_head", _state(self.classifier_head))
 
     def run_steps(self) -> None:
         """Train what is left of the three steps and write the weights.
@@ -230,8 +230,8 @@ class Trainer:
     ) -> None:
         groups = {
             "encoder": self.encoder.get_weights(),
-            "projection_head": self.projection_head.get_weights(),
-            "classifier_head": self.classifier_head.get_weights(),
+            "projection_head": [variable.numpy() for variable in _state(self.projection_head)],
+            "classifier_head": [variable.numpy() for variable in _state(self.classifier_head)],
         }
         if model is not None and optimizer is not None:
             groups["random"] = [variable.numpy() for variable in _random_state(model)]
@@ -253,6 +253,11 @@ class Trainer:
         if number == ENCODER or (epoch + 1) % 10 == 0:
             shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
             self.run.say(f"  epoch {epoch + 1}: loss {loss:.4f}{', ' + shown if shown else ''} ({seconds:.0f} s)")
+
+
+def _state(head: keras.Model) -> list[keras.Variable]:
+    """All that a head carries from one step to the next: weights and the state of its dropout."""
+    return [*head.weights, *_random_state(head)]
 
 
 def _random_state(model: keras.Model) -> list[keras.Variable]:

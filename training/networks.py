@@ -118,7 +118,7 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
         self.augmentation = augmentation.layer(seed)
         self.encoder = encoder
         self.head = head
-        self.build((None, IMAGE_SIDE, IMAGE_SIDE, 3))
+        self(keras.Input((IMAGE_SIDE, IMAGE_SIDE, 3)))
 
     def call(self, pixels: Any, training: bool = False) -> Any:
         """Pixels 0 to 255, shape ``(n, 256, 256, 3)``, to what the head gives."""

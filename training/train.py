@@ -53,10 +53,10 @@ def _start(recipe_name: str, data: Path | None, root: Path) -> Run:
     if data is None:
         raise RunError("a new run needs --data MANIFEST; 'hal data prepare' writes one")
     images = manifest.read(data)
-    return Run.start(root, chosen, _enough_images(images, chosen.fewest_images))
+    return Run.start(root, chosen, enough_images(images, chosen.fewest_images))
 
 
-def _enough_images(images: list[LabelledImage], fewest: int) -> list[LabelledImage]:
+def enough_images(images: list[LabelledImage], fewest: int) -> list[LabelledImage]:
     """Leave out classes that have too few training images to be learned."""
     training = Counter(image.label for image in images if image.split == "train")
     kept = [image for image in images if training[image.label] >= fewest]
