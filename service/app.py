@@ -1,0 +1,109 @@
+"""The web application: routes, errors, and the middleware that names and logs every request."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import errors
+from service.lifecycle import Hal
+from service.routes import classify, health, model
+
+logger = logging.getLogger("hal.requests")
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
+_DESCRIPTION: Final = (
+    "Pre-classifies images of blood cells into 20 classes and flags possible hairy cells. "
+    "For research use, assists a qualified technologist."
+)
+
+
+class RequestLog:
+    """Gives every request an id (``X-Request-ID``, the client's if it is sensible), a log line and a last resort."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        status = 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception:
+            response = errors.internal_error(request_id)
+            if not status:
+                await response(scope, receive, send_named)
+        except asyncio.CancelledError:
+            logger.warning("cancelled", extra={"fields": {"request_id": request_id}})
+            raise
+        finally:
+            fields = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "path": getattr(scope.get("route"), "path", "-"),
+                "status": status,
+                "images": state.get("images", 0),
+                "ms": round(1000 * (time.perf_counter() - start), 1),
+            }
+            level = logging.DEBUG if scope["path"].startswith("/health/") else logging.INFO
+            logger.log(level, "request", extra={"fields": fields})
+
+
+def create_app(hal: Hal) -> FastAPI:
+    """The application that serves ``hal``; the network is loaded after the server listens, so that it can be asked."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        opening = asyncio.create_task(hal.open(), name="hal-open")
+        try:
+            yield
+        finally:
+            opening.cancel()
+            await asyncio.wait([opening])
+            await hal.close()
+
+    app = FastAPI(
+        title="HAL",
+        summary="Images of blood cells in, 20 probabilities and a hairy-cell flag out.",
+        description=_DESCRIPTION,
+        version=_package_version(),
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.hal = hal
+    errors.install(app)
+    for routes in (classify, health, model):
+        app.include_router(routes.router)
+    app.add_middleware(RequestLog)
+    return app
+
+
+def _package_version() -> str:
+    try:
+        return version("hal-cells")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,154 @@
+"""``hal serve``: from settings to a listening server, and every way of not getting there."""
+
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from service.lifecycle import Hal
+    from service.settings import Settings
+
+app = typer.Typer(help="Serve a bundle over HTTP.", no_args_is_help=True)
+logger = logging.getLogger("hal.cli")
+
+
+@app.callback()
+def _group() -> None:
+    """Serve a bundle over HTTP."""
+
+
+@app.command()
+def serve(
+    bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle (HAL_BUNDLE).")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (HAL_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for any free one (PORT).")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or tensorrt (HAL_DEVICE).")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, float16 or int8 (HAL_PRECISION).")] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Most images in a batch (HAL_MAX_BATCH).")] = None,
+    fit: Annotated[str | None, typer.Option(help="strict, crop or pad (HAL_FIT).")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error (HAL_LOG_LEVEL).")] = None,
+) -> None:
+    """Classify images sent to POST /classify. Options win over HAL_* variables; service/settings.py lists them all."""
+    _require_extra()
+    from contract.bundle import BundleError, load
+    from service import logs
+    from service.engine import EngineError
+    from service.lifecycle import Hal
+    from service.settings import SettingsError, load_settings, unknown_variables
+
+    options = {
+        "bundle": bundle,
+        "host": host,
+        "port": port,
+        "device": device,
+        "precision": precision,
+        "max_batch": max_batch,
+        "fit": fit,
+        "log_level": log_level,
+    }
+    try:
+        settings = load_settings(options)
+        logs.configure(settings.log_level)
+        for warning in unknown_variables(os.environ):
+            logger.warning(warning)
+        listener = _listen(settings)
+        with listener:
+            hal = Hal(settings, load(settings.bundle))
+            _run(hal, listener)
+        if hal.failure is not None:
+            raise hal.failure
+        if hal.abandoned:
+            # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
+            sys.stdout.flush()
+            os._exit(0)
+    except (SettingsError, BundleError, EngineError, _PortError) as error:
+        typer.echo(f"hal serve: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+class _PortError(Exception):
+    """The address cannot be listened on."""
+
+
+def _require_extra() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import pydantic_settings  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        typer.echo(
+            f"hal serve: {error.name} is not installed. Install the service with pip install 'hal-cells[service]' "
+            "(CPU) or 'hal-cells[service-gpu]' (CUDA), never both.",
+            err=True,
+        )
+        raise typer.Exit(1) from None
+
+
+def _listen(settings: "Settings") -> socket.socket:
+    """A bound socket, before the model is loaded: a taken port is found out at once."""
+    try:
+        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise _PortError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with PORT=8001 or "
+            "--port 8001, or stop what listens there"
+        ) from error
+    return listener
+
+
+def _run(hal: "Hal", listener: socket.socket) -> None:
+    import uvicorn
+
+    from service.app import create_app
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, _: FrameType | None) -> None:
+            # uvicorn's own handler raises the signal again at the end, and the exit code would not be 0.
+            hal.begin_drain()
+            self.force_exit = self.should_exit and sig == signal.SIGINT
+            self.should_exit = True
+
+    config = uvicorn.Config(
+        create_app(hal),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(hal.settings.drain_s),
+    )
+    server = Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    hal.on_failure = stop
+    _announce(hal, listener)
+    server.run(sockets=[listener])
+
+
+def _announce(hal: "Hal", listener: socket.socket) -> None:
+    manifest, file = hal.bundle.manifest, hal.file
+    host, port, *_ = _address(listener)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    typer.echo(
+        f"HAL {manifest.name} {manifest.version} ({file.precision}, SHA-256 {file.sha256}) on {hal.settings.device}\n"
+        f"{manifest.intended_use}\n"
+        f"Listening on {url}, documentation at {url}/docs. Try:\n"
+        f"  curl -F file=@tests/data/cells/segmented-neutrophil-1.jpg {url}/classify"
+    )
+    sys.stdout.flush()
+
+
+def _address(listener: socket.socket) -> tuple[Any, ...]:
+    return tuple(listener.getsockname())

@@ -1,0 +1,86 @@
+"""From errors to HTTP answers: one table, one body."""
+
+import http
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from service.batching import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
+from service.lifecycle import MODEL_FAILED, NotReadyError
+from service.schemas import ErrorAnswer, Fault
+from service.uploads import UploadError
+
+logger = logging.getLogger("hal.errors")
+
+CLIENT_GONE: Final = 499
+"""Nobody reads this status (nginx's number for it); it is for the log."""
+_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the request came with or was given."""
+    return str(request.state.request_id)
+
+
+def error_response(
+    request_id: str, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The answer to a request that failed as a whole."""
+    answer = ErrorAnswer(request_id=request_id, error=Fault(code=code, message=message))
+    return JSONResponse(answer.model_dump(), status, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make ``app`` answer every error with :class:`~service.schemas.ErrorAnswer`."""
+    for kind in (
+        UploadError,
+        QueueFullError,
+        DeadlineExceededError,
+        DrainingError,
+        NotReadyError,
+        ModelFailedError,
+        ClientDisconnect,
+        RequestValidationError,
+        HTTPException,
+    ):
+        app.add_exception_handler(kind, _answer)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    request_id = request_id_of(request)
+    match error:
+        case UploadError():
+            return error_response(request_id, error.status, error.code, str(error))
+        case QueueFullError():
+            # 429 and not 503, which makes load balancers take a healthy host out.
+            headers = {"Retry-After": str(error.retry_after_s)}
+            return error_response(request_id, 429, "queue_full", str(error), headers)
+        case DeadlineExceededError():
+            return error_response(request_id, 504, "deadline_exceeded", str(error))
+        case DrainingError():
+            return error_response(request_id, 503, "draining", str(error))
+        case NotReadyError():
+            return error_response(request_id, 503, error.state, str(error))
+        case ModelFailedError():
+            return error_response(request_id, 500, MODEL_FAILED, str(error))
+        case ClientDisconnect():
+            return Response(status_code=CLIENT_GONE)
+        case HTTPException():
+            code = _CODES.get(error.status_code, "http_error")
+            phrase = http.HTTPStatus(error.status_code).phrase
+            message = f"{request.method} {request.url.path[:100]}: {phrase}; see /docs for what there is."
+            return error_response(request_id, error.status_code, code, message, error.headers)
+    return error_response(request_id, 422, "invalid_request", "The request is not valid; see /docs.")
+
+
+def internal_error(request_id: str) -> JSONResponse:
+    """The answer to a mistake of ours: nothing of it leaves the log."""
+    logger.exception("unexpected error", extra={"fields": {"request_id": request_id}})
+    message = "Something unexpected went wrong; it is in the service's log under this request id."
+    return error_response(request_id, 500, "internal_error", message)

@@ -1,0 +1,253 @@
+"""From the bytes of an upload to uint8 ``[256, 256, 3]`` RGB, or a refusal that says why.
+
+Behaviour fixed here, once:
+
+- JPEG, PNG, BMP and TIFF, told apart by their first bytes. A declared type or a file name never decides: browsers and
+  analysers guess them.
+- Nothing resamples, rotates or manages colour. EXIF orientation in JPEG and PNG and ICC profiles are ignored; TIFF's
+  own orientation tag is part of its layout and is applied. Training reads its images the same way.
+- Palette images are looked up exactly; an alpha channel is dropped if it is opaque everywhere. Anything whose colours
+  or depth would have to be guessed (greyscale, CMYK, 16 bits, transparency, several frames) is refused.
+- ``crop`` refuses an image with a side below 256 and ``pad`` one with a side above it: neither does the other's work.
+- A truncated image is refused, never filled with grey. Two gaps that Pillow leaves: bytes missing just before an intact
+  end marker go unseen within a JPEG's last block (bottom right corner), and anywhere in a progressive JPEG.
+"""
+
+import io
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from contract.bundle import IMAGE_SIDE
+from service.settings import Fit
+
+_SIGNATURES: Final = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+)
+_JPEG_END: Final = b"\xff\xd9"
+_JPEG_LOOKAHEAD: Final = bytes(8)
+"""libjpeg's Huffman decoder reads up to 64 bits ahead of the last pixel."""
+_PNG_DEPTH_OFFSET: Final = 24
+_TIFF_BITS_PER_SAMPLE: Final = 258
+_SMALLEST_PADDED_SIDE: Final = IMAGE_SIDE // 2 + 1
+"""As in training: the border is never wider than the image itself."""
+_GREYSCALE_MODES: Final = frozenset({"1", "L", "LA", "La", "I", "F"})
+
+
+class RefusalCode(StrEnum):
+    """Why an image was not classified."""
+
+    EMPTY = "empty_image"
+    TOO_LARGE = "image_too_large"
+    UNSUPPORTED_TYPE = "unsupported_type"
+    CORRUPT = "corrupt_image"
+    TRUNCATED = "truncated_image"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    ANIMATED = "animated_image"
+    BIT_DEPTH = "bit_depth"
+    CMYK = "cmyk"
+    GREYSCALE = "greyscale"
+    TRANSPARENT = "transparent"
+    COLOUR_SPACE = "colour_space"
+    WRONG_SIZE = "wrong_size"
+
+
+class ImageRefusedError(Exception):
+    """An image cannot be classified; ``code`` is for software, the message for people."""
+
+    def __init__(self, code: RefusalCode, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+def decode(data: bytes, *, fit: Fit, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode one image. Safe to call from several threads.
+
+    Args:
+        data: the encoded image.
+        fit: what to do with an image that is not 256x256.
+        max_bytes: largest accepted ``len(data)``.
+        max_pixels: largest accepted width x height, checked before anything is decoded.
+
+    Returns:
+        Shape: ``(256, 256, 3)``, RGB, 0 to 255.
+
+    Raises:
+        ImageRefusedError: for every other outcome, whatever the bytes.
+    """
+    kind = _kind(data, max_bytes)
+    try:
+        image = _open(data, kind)
+        _check_header(image, data, fit, max_pixels)
+        pixels = np.array(_opaque_rgb(image))
+    except ImageRefusedError:
+        raise
+    except Image.DecompressionBombError:
+        raise _too_many_pixels(max_pixels) from None
+    except Exception as error:
+        # Pillow's parsers meet hostile bytes with a dozen kinds of exception (struct.error, KeyError, SyntaxError ...).
+        raise _undecodable(kind, error) from error
+    return _fitted(pixels, fit)
+
+
+def _kind(data: bytes, max_bytes: int) -> str:
+    if not data:
+        raise ImageRefusedError(RefusalCode.EMPTY, "The image has 0 bytes; check that the file was written completely.")
+    if len(data) > max_bytes:
+        raise ImageRefusedError(
+            RefusalCode.TOO_LARGE,
+            f"The image has {len(data)} bytes, at most {max_bytes} are accepted (HAL_MAX_IMAGE_BYTES); "
+            "send one cell, not a whole field of view.",
+        )
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature):
+            return kind
+    raise ImageRefusedError(
+        RefusalCode.UNSUPPORTED_TYPE,
+        f"The bytes are not a JPEG, PNG, BMP or TIFF image (they begin with {data[:4].hex(' ')}); convert the image "
+        "to one of these without resampling it.",
+    )
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    if kind == "PNG":
+        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+            image.verify()
+    if kind != "JPEG":
+        return Image.open(io.BytesIO(data), formats=[kind])
+    # Meeting the end marker too early, libjpeg fills the rest with grey and only warns, which Pillow does not pass on.
+    # Without the marker it asks for more data and Pillow raises. Progressive files cannot be decoded without it.
+    end = data.rfind(_JPEG_END)
+    if end < 0:
+        raise ImageRefusedError(
+            RefusalCode.TRUNCATED, "The JPEG image has no end marker: its end is missing; export or upload it again."
+        )
+    image = Image.open(io.BytesIO(data[:end] + _JPEG_LOOKAHEAD), formats=[kind])
+    return Image.open(io.BytesIO(data), formats=[kind]) if image.info.get("progressive") else image
+
+
+def _check_header(image: Image.Image, data: bytes, fit: Fit, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise _too_many_pixels(max_pixels, f"{image.width}x{image.height}")
+    _check_size(image.width, image.height, fit)
+    if getattr(image, "is_animated", False):
+        raise ImageRefusedError(
+            RefusalCode.ANIMATED, "The image has several frames or pages, expected one; send each as its own image."
+        )
+    if (depth := _bits_per_channel(image, data)) > 8:
+        raise ImageRefusedError(
+            RefusalCode.BIT_DEPTH,
+            f"The image has {depth} bits per channel, expected 8; export it with 8 bits, so that the conversion is the "
+            "microscope's and not a guess.",
+        )
+    if image.mode in _GREYSCALE_MODES:
+        raise ImageRefusedError(
+            RefusalCode.GREYSCALE,
+            "The image is greyscale, expected RGB: a stained smear is told by its colours; export it in colour.",
+        )
+    if image.mode == "CMYK":
+        raise ImageRefusedError(
+            RefusalCode.CMYK, "The image is CMYK, a colour space for printing, expected RGB; export it as RGB."
+        )
+    if image.mode not in ("RGB", "RGBA", "P", "PA"):
+        raise ImageRefusedError(
+            RefusalCode.COLOUR_SPACE, f"The image's colour space is {image.mode}, expected RGB; export it as RGB."
+        )
+    covered = sum((right - left) * (lower - upper) for _, (left, upper, right, lower), *_ in _tiles(image))
+    if covered < image.width * image.height:
+        raise ImageRefusedError(
+            RefusalCode.TRUNCATED, "The file describes only a part of the image's pixels; export or upload it again."
+        )
+
+
+def _tiles(image: Image.Image) -> list[Any]:
+    return list(getattr(image, "tile", ()))
+
+
+def _bits_per_channel(image: Image.Image, data: bytes) -> int:
+    if image.mode.startswith("I;16"):
+        return 16
+    if image.format == "PNG":
+        return data[_PNG_DEPTH_OFFSET]
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", {})
+        return int(max(tags.get(_TIFF_BITS_PER_SAMPLE, (8,))))
+    return 8
+
+
+def _opaque_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        image.load()
+        return image
+    coloured = image.convert("RGBA")
+    if coloured.getchannel("A").getextrema() != (255, 255):
+        raise ImageRefusedError(
+            RefusalCode.TRANSPARENT,
+            "The image has transparent pixels, whose colour is not defined; export it without transparency.",
+        )
+    return coloured.convert("RGB")
+
+
+def _check_size(width: int, height: int, fit: Fit) -> None:
+    side = IMAGE_SIDE
+    sides = (width, height)
+    shortest = min(sides)
+    if fit is Fit.STRICT and sides != (side, side):
+        problem, remedy = (
+            f"expected exactly {side}x{side}",
+            "set HAL_FIT=crop (centre of larger images) or HAL_FIT=pad (reflected border around smaller ones)",
+        )
+    elif fit is Fit.CROP and shortest < side:
+        problem, remedy = f"expected at least {side}x{side} to crop from", "export a larger field around the cell"
+    elif fit is Fit.PAD and max(sides) > side:
+        problem, remedy = f"expected at most {side}x{side} to pad", "set HAL_FIT=crop for larger images"
+    elif fit is Fit.PAD and shortest < _SMALLEST_PADDED_SIDE:
+        problem, remedy = (
+            f"expected sides of at least {_SMALLEST_PADDED_SIDE} to reflect",
+            "export a larger field around the cell",
+        )
+    else:
+        return
+    raise ImageRefusedError(
+        RefusalCode.WRONG_SIZE,
+        f"The image is {width}x{height} pixels, {problem}. It is not resampled, since that would change the cell's "
+        f"size; {remedy}.",
+    )
+
+
+def _fitted(pixels: NDArray[np.uint8], fit: Fit) -> NDArray[np.uint8]:
+    height, width, _ = pixels.shape
+    if (height, width) == (IMAGE_SIDE, IMAGE_SIDE):
+        return pixels
+    if fit is Fit.CROP:
+        top, left = (height - IMAGE_SIDE) // 2, (width - IMAGE_SIDE) // 2
+        return pixels[top : top + IMAGE_SIDE, left : left + IMAGE_SIDE].copy()
+    above, before = (IMAGE_SIDE - height) // 2, (IMAGE_SIDE - width) // 2
+    below, after = IMAGE_SIDE - height - above, IMAGE_SIDE - width - before
+    return np.pad(pixels, ((above, below), (before, after), (0, 0)), mode="reflect")
+
+
+def _too_many_pixels(max_pixels: int, declared: str = "far more") -> ImageRefusedError:
+    return ImageRefusedError(
+        RefusalCode.TOO_MANY_PIXELS,
+        f"The image declares {declared} pixels, at most {max_pixels} are decoded (HAL_MAX_PIXELS); send one cell, "
+        "not a whole field of view.",
+    )
+
+
+def _undecodable(kind: str, error: Exception) -> ImageRefusedError:
+    if "truncated" in str(error).lower():
+        return ImageRefusedError(
+            RefusalCode.TRUNCATED, f"The {kind} image ends before its last pixel; export or upload it again."
+        )
+    reason = "its header is damaged" if isinstance(error, UnidentifiedImageError) else f"decoding failed: {error}"
+    return ImageRefusedError(
+        RefusalCode.CORRUPT, f"The {kind} image is damaged ({reason[:200]}); export or upload it again."
+    )

@@ -1,0 +1,164 @@
+"""``POST /classify``: images in, one answer for each out."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
+
+from contract.classes import CLASS_NAMES
+from service.batching import ModelFailedError
+from service.errors import request_id_of
+from service.lifecycle import MODEL_FAILED, Hal
+from service.schemas import ClassifiedImage, ClassifyAnswer, ErrorAnswer, ModelStamp
+from service.uploads import FIELD, IMAGE_TYPES, read_images
+
+router = APIRouter(tags=["classify"])
+
+Result = TypeVar("Result")
+
+_MODEL_EXAMPLE: Final = {
+    "name": "hal-c",
+    "version": "1.0.0",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "precision": "int8",
+    "intended_use": "For research use, assists a qualified technologist.",
+    "decision_policy": "1",
+    "calibration": "temperature-1",
+    "preprocessing": "1",
+}
+_CLASSIFIED_EXAMPLE: Final = {
+    "index": 0,
+    "image_sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+    "predicted_class": CLASS_NAMES[0],
+    "probabilities": {name: 0.981 if place == 0 else 0.001 for place, name in enumerate(CLASS_NAMES)},
+    "hairy_cell": {"probability": 0.001, "flag": False, "threshold": 0.2, "advice": "Confirm by flow cytometry."},
+    "review": [],
+}
+_REFUSED_EXAMPLE: Final = {
+    "index": 1,
+    "image_sha256": "fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13",
+    "error": {"code": "wrong_size", "message": "The image is 360x363 pixels, expected exactly 256x256. ..."},
+}
+
+
+def _example(*results: dict[str, Any]) -> dict[str, Any]:
+    answer = {"request_id": "5f2b8c", "model": _MODEL_EXAMPLE, "results": list(results)}
+    return {"content": {"application/json": {"example": answer}}}
+
+
+def _error(description: str, code: str) -> dict[str, Any]:
+    example = {"request_id": "5f2b8c", "error": {"code": code, "message": "What was wrong, expected, and to do."}}
+    return {"model": ErrorAnswer, "description": description, "content": {"application/json": {"example": example}}}
+
+
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "model": ClassifyAnswer,
+        "description": "At least one image was classified; a refused one has `error` in its place.",
+        **_example(_CLASSIFIED_EXAMPLE, _REFUSED_EXAMPLE),
+    },
+    400: _error("The form is broken, empty or has another field than `file`.", "unknown_field"),
+    408: _error("The body did not arrive in time.", "upload_timeout"),
+    413: _error("The body has too many bytes or files.", "request_too_large"),
+    415: _error("The Content-Type is not accepted.", "unsupported_media_type"),
+    422: {
+        "model": ClassifyAnswer,
+        "description": "Not one image could be classified; each `error` says why.",
+        **_example({**_REFUSED_EXAMPLE, "index": 0}),
+    },
+    429: {
+        **_error("The queue is full.", "queue_full"),
+        "headers": {
+            "Retry-After": {"description": "Seconds, from the measured rate.", "schema": {"type": "integer"}},
+        },
+    },
+    500: _error("The network failed on every image, or something unexpected went wrong.", MODEL_FAILED),
+    503: _error("The model is not ready yet, or the service is stopping.", "starting"),
+    504: _error("An image was not classified before the deadline.", "deadline_exceeded"),
+}
+_BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
+_REQUEST: Final = {
+    "parameters": [
+        {
+            "name": "X-Request-ID",
+            "in": "header",
+            "required": False,
+            "description": "Names the request in the answer and in the log; at most 128 letters, digits and ._:+/=-",
+            "schema": {"type": "string", "maxLength": 128},
+        }
+    ],
+    "requestBody": {
+        "required": True,
+        "description": "One image as it is, or one or many as a form.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "additionalProperties": False,
+                    "properties": {
+                        FIELD: {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "The images; repeat the field for each.",
+                        }
+                    },
+                }
+            },
+            **dict.fromkeys(IMAGE_TYPES, _BINARY),
+        },
+    },
+}
+
+
+@router.post(
+    "/classify", summary="Classify images of single cells", responses=_RESPONSES, openapi_extra=_REQUEST
+)  # fmt: skip
+async def classify(request: Request) -> Response:
+    """Classify JPEG, PNG, BMP or TIFF images of 256x256 pixels, 8 bits, RGB.
+
+    One refused image does not affect the others: its place in `results` has an `error`. The status is 200 if at least
+    one image was classified and 422, with the same body, if none was. The type of an image is told from its bytes.
+    """
+    hal: Hal = request.app.state.hal
+    batcher = hal.batcher
+    batcher.check_room()
+    images = await read_images(request, hal.settings)
+    request.state.images = len(images)
+    results = await _while_connected(request, hal.classify(batcher, images))
+    classified = any(isinstance(result, ClassifiedImage) for result in results)
+    failed = any(not isinstance(result, ClassifiedImage) and result.error.code == MODEL_FAILED for result in results)
+    if failed and not classified:
+        raise ModelFailedError
+    answer = ClassifyAnswer(
+        request_id=request_id_of(request), model=ModelStamp.of(hal.bundle, hal.file), results=tuple(results)
+    )
+    return Response(answer.model_dump_json(), 200 if classified else 422, media_type="application/json")
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of ``work``, which is cancelled if the client goes away.
+
+    Raises:
+        ClientDisconnect: it did.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

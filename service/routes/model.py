@@ -1,0 +1,21 @@
+"""``/model``: what is served; ``/``: where to look."""
+
+from fastapi import APIRouter, Request
+
+from service.lifecycle import Hal
+from service.schemas import ModelAnswer
+
+router = APIRouter(tags=["model"])
+
+
+@router.get("/model", summary="What is served and what is known about it")
+async def model(request: Request) -> ModelAnswer:
+    """Name, version, files, evidence of each class, calibration, policy, metrics, limits and attributions."""
+    hal: Hal = request.app.state.hal
+    return ModelAnswer.of(hal.bundle, hal.file, hal.device)
+
+
+@router.get("/", include_in_schema=False)
+async def index() -> dict[str, str]:
+    """Where to look."""
+    return {"service": "HAL", "documentation": "/docs", "model": "/model", "classify": "POST /classify"}

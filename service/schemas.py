@@ -1,0 +1,188 @@
+"""The answers of the service."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from contract.bundle import (
+    Attribution,
+    Bundle,
+    Calibration,
+    ClassEvidence,
+    DecisionPolicy,
+    Metric,
+    ModelFile,
+    Precision,
+)
+from contract.classes import CLASS_NAMES
+from contract.decision import Decision, ReviewCode
+from service.settings import Device
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class Fault(_Answer):
+    """What went wrong: a code for software, a sentence for people."""
+
+    code: Annotated[str, Field(examples=["wrong_size"])]
+    message: str
+
+
+class ErrorAnswer(_Answer):
+    """The body of every answer that is an error as a whole."""
+
+    request_id: str
+    error: Fault
+
+
+class ModelStamp(_Answer):
+    """What an answer was made with, so that it can be traced and repeated."""
+
+    name: str
+    version: str
+    sha256: str
+    precision: Precision
+    intended_use: str
+    decision_policy: str
+    calibration: str
+    preprocessing: str
+
+    @classmethod
+    def of(cls, bundle: Bundle, file: ModelFile) -> "ModelStamp":
+        """The stamp of ``file`` of ``bundle``."""
+        manifest = bundle.manifest
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            sha256=file.sha256,
+            precision=file.precision,
+            intended_use=manifest.intended_use,
+            decision_policy=manifest.policy.version,
+            calibration=manifest.calibration.id,
+            preprocessing=manifest.input.preprocessing_version,
+        )
+
+
+class HairyCell(_Answer):
+    """Whether the cell may be a hairy cell; all ``null`` but ``advice`` where the bundle cannot tell."""
+
+    probability: Probability | None
+    flag: bool | None
+    threshold: Probability | None
+    advice: str
+
+
+class Review(_Answer):
+    """Why a technologist should look at the cell."""
+
+    code: ReviewCode
+    message: str
+
+
+class ClassifiedImage(_Answer):
+    """What was said about one image."""
+
+    index: Annotated[int, Field(ge=0, description="Place of the image in the request.")]
+    image_sha256: Annotated[str, Field(description="SHA-256 of the bytes that were sent.")]
+    predicted_class: Annotated[str, Field(examples=[CLASS_NAMES[0]])]
+    probabilities: Annotated[
+        dict[str, Probability],
+        Field(description="Calibrated, by class name in the order of the 20 classes; the sum is 1."),
+    ]
+    hairy_cell: HairyCell
+    review: Annotated[tuple[Review, ...], Field(description="Empty: no reason for review.")]
+
+    @classmethod
+    def of(cls, index: int, image_sha256: str, decision: Decision) -> "ClassifiedImage":
+        """A decision as an answer."""
+        hairy = decision.hairy_cell
+        return cls(
+            index=index,
+            image_sha256=image_sha256,
+            predicted_class=decision.predicted_class.name,
+            probabilities=dict(zip(CLASS_NAMES, decision.probabilities, strict=True)),
+            hairy_cell=HairyCell(
+                probability=hairy.probability, flag=hairy.flag, threshold=hairy.threshold, advice=hairy.advice
+            ),
+            review=tuple(Review(code=reason.code, message=reason.message) for reason in decision.review),
+        )
+
+
+class RefusedImage(_Answer):
+    """Why one image has no answer; the other images of the request are not affected."""
+
+    index: Annotated[int, Field(ge=0)]
+    image_sha256: str
+    error: Fault
+
+
+class ClassifyAnswer(_Answer):
+    """The answer to ``POST /classify``: one entry for each image, in the order of the request."""
+
+    request_id: str
+    model: ModelStamp
+    results: tuple[ClassifiedImage | RefusedImage, ...]
+
+
+class LiveAnswer(_Answer):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class ReadyAnswer(_Answer):
+    """The model is verified and warm."""
+
+    status: Literal["ready"] = "ready"
+
+
+class BundleFile(_Answer):
+    """One file of the bundle."""
+
+    path: str
+    precision: Precision
+    sha256: str
+    bytes: int
+
+
+class ModelAnswer(_Answer):
+    """What is served and what is known about it."""
+
+    name: str
+    version: str
+    intended_use: str
+    limits: tuple[str, ...]
+    device: Annotated[Device | None, Field(description="What the network runs on; null until it is loaded.")]
+    precision: Precision
+    files: tuple[BundleFile, ...]
+    classes: Annotated[tuple[ClassEvidence, ...], Field(description="In output order, with evidence and counts.")]
+    calibration: Calibration
+    policy: DecisionPolicy
+    metrics: tuple[Metric, ...]
+    attributions: tuple[Attribution, ...]
+
+    @classmethod
+    def of(cls, bundle: Bundle, file: ModelFile, device: Device | None) -> "ModelAnswer":
+        """The public part of a bundle's manifest."""
+        manifest = bundle.manifest
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            intended_use=manifest.intended_use,
+            limits=manifest.limits,
+            device=device,
+            precision=file.precision,
+            files=tuple(
+                BundleFile(path=entry.path, precision=entry.precision, sha256=entry.sha256, bytes=entry.bytes)
+                for entry in manifest.files
+            ),
+            classes=manifest.classes,
+            calibration=manifest.calibration,
+            policy=manifest.policy,
+            metrics=manifest.metrics,
+            attributions=manifest.attributions,
+        )

@@ -1,0 +1,174 @@
+"""Every knob of the service, read once from ``HAL_*`` variables and documented where it is declared."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contract.bundle import Precision
+
+MEBIBYTE: Final = 1024 * 1024
+_READ_ELSEWHERE: Final = frozenset({"HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})
+
+
+class SettingsError(Exception):
+    """Settings cannot be used; the message lists every wrong one with its value and what is allowed."""
+
+
+class Device(StrEnum):
+    """What the network runs on."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+class Fit(StrEnum):
+    """How an image that is not 256x256 is treated; none of the three resamples."""
+
+    STRICT = "strict"
+    CROP = "crop"
+    PAD = "pad"
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """The service's settings; an empty variable counts as not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HAL_", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    bundle: Path = Field(
+        default=Path("models/hal-c/1"),
+        description="Folder of the bundle to serve, relative to the working directory.",
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on; 0.0.0.0 answers the whole network, so put authentication in front of it.",
+    )
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("PORT", "HAL_PORT"),
+        description="Port to listen on, 0 for any free one. PORT wins over HAL_PORT, since platforms set PORT.",
+    )
+    device: Device = Field(
+        default=Device.AUTO,
+        description="auto takes CUDA if it works and the CPU otherwise; cuda or tensorrt refuse to start without it.",
+    )
+    precision: Precision | None = Field(
+        default=None, description="Which file of the bundle to serve; not set: the bundle's first."
+    )
+    max_batch: int = Field(
+        default=16, ge=1, le=1024, description="Images that the device works on at once; 64 to 128 suit a GPU."
+    )
+    queue_limit: int = Field(
+        default=256,
+        ge=1,
+        le=65536,
+        description="Images accepted and not yet answered (192 KiB each); above it requests get 429.",
+    )
+    deadline_ms: int = Field(
+        default=30_000,
+        ge=1,
+        le=3_600_000,
+        description="Milliseconds in which an image must be answered once it is in the queue; past them 504.",
+    )
+    max_upload_bytes: int = Field(
+        default=64 * MEBIBYTE, ge=1, description="Bytes of a whole request body; above them 413."
+    )
+    upload_timeout_s: float = Field(
+        default=60, gt=0, le=3600, description="Seconds in which a request body must have arrived; past them 408."
+    )
+    max_image_bytes: int = Field(
+        default=16 * MEBIBYTE, ge=1, description="Bytes of one encoded image; a larger one is refused on its own."
+    )
+    max_pixels: int = Field(
+        default=4096 * 4096,
+        ge=256 * 256,
+        description="Pixels that an image may declare, checked before it is decoded.",
+    )
+    max_files: int = Field(default=1024, ge=1, le=65536, description="Images in one request; above them 413.")
+    fit: Fit = Field(
+        default=Fit.STRICT,
+        description="strict refuses all but 256x256; crop takes the centre of larger images; pad reflects the border "
+        "of smaller ones. None resamples, since that would change the cell's size.",
+    )
+    decode_threads: int = Field(
+        default=0, ge=0, le=256, description="Threads that decode images; 0: one for each core, at most 8."
+    )
+    engine_threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Threads of the network on the CPU; 0: one for each core. Set it under a container's CPU quota.",
+    )
+    tensorrt_cache: Path | None = Field(
+        default=None,
+        description="Writable folder that keeps TensorRT's engines between starts; not set: built at every start.",
+    )
+    drain_s: float = Field(
+        default=25,
+        gt=0,
+        le=3600,
+        description="Seconds for accepted work to finish after SIGTERM; keep it below the platform's kill timeout.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log line that is written."
+    )
+
+    @model_validator(mode="after")
+    def _a_batch_fits_the_queue(self) -> Self:
+        if self.queue_limit < self.max_batch:
+            raise ValueError(
+                f"HAL_QUEUE_LIMIT={self.queue_limit} is below HAL_MAX_BATCH={self.max_batch}: no batch would ever be "
+                "full; raise the first or lower the second"
+            )
+        return self
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the environment; ``overrides`` (by field name, ``None`` for "not given") win over it.
+
+    Raises:
+        SettingsError: one or more values are not allowed; all of them are listed.
+    """
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = "\n".join(f"  - {_fault(detail)}" for detail in error.errors())
+        raise SettingsError(f"wrong settings:\n{lines}") from error
+
+
+def _fault(detail: Any) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not detail["loc"]:
+        return message
+    field = str(detail["loc"][0])
+    name = field if field.isupper() else f"HAL_{field.upper()}"
+    described = Settings.model_fields.get(field.removeprefix("HAL_").lower())
+    about = f" ({described.description})" if described else ""
+    return f"{name}={str(detail['input'])!r}: {message[0].lower()}{message[1:]}{about}"
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A warning for each ``HAL_*`` variable that no setting reads, with the nearest name that one does."""
+    known = {f"HAL_{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(environment):
+        if name.upper().startswith("HAL_") and name.upper() not in known | _READ_ELSEWHERE:
+            nearest = difflib.get_close_matches(name.upper(), sorted(known), n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            yield f"{name} is set but no setting of the service has that name{hint}"

@@ -1,0 +1,45 @@
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bundle import TinyNetwork, manifest_for
+
+from contract import bundle as bundles
+from contract.bundle import Bundle
+from contract.classes import HAIRY_CELL
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            if name.startswith("HAL_") or name == "PORT":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def network() -> TinyNetwork:
+    return TinyNetwork()
+
+
+WriteBundle = Callable[..., Bundle]
+
+
+@pytest.fixture(scope="session")
+def write_bundle(network: TinyNetwork) -> WriteBundle:
+    def write(root: Path, *, graph: bytes | None = None, hairy_known: bool = True) -> Bundle:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "model.onnx").write_bytes(graph or network.graph())
+        images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
+        np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
+        return bundles.write(root, manifest_for(root, hairy_known=hairy_known))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, write_bundle: WriteBundle) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")

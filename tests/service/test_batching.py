@@ -1,0 +1,379 @@
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from slow_device import POISON, SlowDevice, image
+
+from service.batching import Batcher, DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
+
+Test = Callable[[], Coroutine[Any, Any, None]]
+
+
+def in_event_loop(test: Test) -> Callable[[], None]:
+    def run() -> None:
+        asyncio.run(test())
+
+    run.__name__ = test.__name__
+    return run
+
+
+@contextlib.asynccontextmanager
+async def batching(
+    device: SlowDevice, *, max_batch: int = 4, queue_limit: int = 64, deadline_s: float = 60
+) -> AsyncIterator[Batcher]:
+    with ThreadPoolExecutor(1) as thread:
+        batcher = Batcher(device, thread, max_batch=max_batch, queue_limit=queue_limit, deadline_s=deadline_s)
+        try:
+            yield batcher
+        finally:
+            device.let_go()
+            await batcher.drain()
+
+
+async def begun(device: SlowDevice) -> None:
+    await asyncio.to_thread(device.wait_until_busy)
+
+
+async def settled() -> None:
+    """Every task that can go on has gone on."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def ask(batcher: Batcher, *firsts: int) -> list[int]:
+    async def classify(first: int) -> int:
+        return int((await batcher.infer(image(first))).argmax())
+
+    return await batcher.spread(firsts, classify)
+
+
+def asking(batcher: Batcher, *firsts: int) -> asyncio.Task[list[int]]:
+    return asyncio.create_task(ask(batcher, *firsts))
+
+
+@in_event_loop
+async def test_an_idle_device_takes_one_image_at_once() -> None:
+    device = SlowDevice()
+    async with batching(device) as batcher:
+        assert await ask(batcher, 7) == [7]
+    assert device.batches == [[7]]
+
+
+@in_event_loop
+async def test_an_idle_service_adds_no_delay() -> None:
+    device = SlowDevice()
+    async with batching(device) as batcher:
+        loop = asyncio.get_running_loop()
+        delays = []
+        for first in range(50):
+            start = loop.time()
+            await ask(batcher, first)
+            delays.append(loop.time() - start)
+        assert min(delays) < 0.005, "a batching timer, of 5 ms or more in other servers, would show in every one"
+
+
+@in_event_loop
+async def test_the_queue_fills_while_the_device_is_busy_and_leaves_in_full_batches() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, max_batch=4) as batcher:
+        answers = [asking(batcher, 0)]
+        await begun(device)
+        answers += [asking(batcher, first) for first in range(1, 7)]
+        await settled()
+        assert batcher.waiting == 6
+        device.let_go()
+        assert await asyncio.gather(*answers) == [[first] for first in range(7)]
+    assert device.batches == [[0], [1, 2, 3, 4], [5, 6]]
+
+
+@in_event_loop
+async def test_the_engine_runs_in_one_thread_that_is_not_the_event_loops() -> None:
+    device = SlowDevice()
+    async with batching(device) as batcher:
+        await asyncio.gather(*(ask(batcher, first) for first in range(20)))
+    assert len(device.threads) == 1
+    assert threading.get_ident() not in device.threads
+
+
+@in_event_loop
+async def test_a_cancelled_request_leaves_the_queue_and_its_batch_mates_are_answered() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device) as batcher:
+        first = asking(batcher, 0)
+        await begun(device)
+        leaving, staying = asking(batcher, 1), asking(batcher, 2)
+        await settled()
+        leaving.cancel()
+        await settled()
+        assert (batcher.waiting, batcher.seats_taken) == (1, 2)
+        device.let_go()
+        assert await asyncio.gather(first, staying) == [[0], [2]]
+    assert device.batches == [[0], [2]]
+    assert (batcher.counts.withdrawn, batcher.counts.expired) == (1, 0)
+
+
+@in_event_loop
+async def test_a_request_that_is_cancelled_inside_a_running_batch_does_not_hurt_it() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device) as batcher:
+        blocking = asking(batcher, 0)
+        await begun(device)
+        leaving, staying = asking(batcher, 1), asking(batcher, 2)
+        await settled()
+        device.release()
+        await begun(device)
+        leaving.cancel()
+        await settled()
+        device.let_go()
+        assert await asyncio.gather(blocking, staying) == [[0], [2]]
+        assert await ask(batcher, 3) == [3]
+    assert device.batches[1] == [1, 2]
+
+
+@in_event_loop
+async def test_a_deadline_is_answered_when_it_passes_and_not_when_the_device_frees() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, deadline_s=0.05) as batcher:
+        running = asking(batcher, 0)
+        await begun(device)
+        waiting = asking(batcher, 1)
+        for request in (running, waiting):
+            with pytest.raises(DeadlineExceededError, match=r"0\.05 s"):
+                await request
+        assert batcher.waiting == 0
+        assert batcher.seats_taken == 0
+        assert batcher.counts.expired == 2
+        device.let_go()
+        assert await ask(batcher, 2) == [2]
+    assert device.batches == [[0], [2]], "the expired image never reached the device"
+
+
+@in_event_loop
+async def test_a_full_queue_refuses_single_and_bulk_alike() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, max_batch=2, queue_limit=3) as batcher:
+        accepted = [asking(batcher, first) for first in range(3)]
+        await begun(device)
+        for firsts in ([3], [3, 4, 5, 6, 7]):
+            with pytest.raises(QueueFullError, match="3 images are waiting") as caught:
+                await ask(batcher, *firsts)
+            assert caught.value.retry_after_s == 1
+        assert batcher.counts.refused == 2
+        device.let_go()
+        assert await asyncio.gather(*accepted) == [[0], [1], [2]]
+
+
+@in_event_loop
+async def test_retry_after_follows_the_measured_rate() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, max_batch=1, queue_limit=8) as batcher:
+        measured = asking(batcher, 0)
+        await begun(device)
+        await asyncio.sleep(0.5)  # the measured duration itself
+        device.release()
+        await measured
+        accepted = [asking(batcher, first) for first in range(8)]
+        await begun(device)
+        with pytest.raises(QueueFullError) as caught:
+            batcher.check_room()
+        assert caught.value.retry_after_s >= 2, "half of 8 images at less than 2 a second"
+        device.let_go()
+        await asyncio.gather(*accepted)
+
+
+@in_event_loop
+async def test_a_bulk_request_larger_than_the_queue_is_fed_in_slices() -> None:
+    device = SlowDevice()
+    async with batching(device, max_batch=4, queue_limit=5) as batcher:
+        numbers = [first % 20 for first in range(100)]
+        assert await ask(batcher, *numbers) == numbers
+        assert batcher.seats_taken == 0
+    assert max(len(batch) for batch in device.batches) <= 4
+
+
+@in_event_loop
+async def test_a_bulk_request_leaves_seats_for_others() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, max_batch=2, queue_limit=16) as batcher:
+        bulk = asking(batcher, *range(100))
+        await begun(device)
+        await settled()
+        assert batcher.seats_taken == 4, "two batches' worth"
+        single = asking(batcher, 9)
+        device.let_go()
+        assert await single == [9]
+        assert not bulk.done()
+        assert await bulk == [first % 20 for first in range(100)]
+
+
+@in_event_loop
+async def test_a_bulk_request_that_found_one_free_seat_takes_more_as_they_come_free() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, max_batch=4, queue_limit=8) as batcher:
+        others = asking(batcher, *range(7))
+        await settled()
+        bulk = asking(batcher, *range(60))
+        await settled()
+        assert batcher.seats_taken == 8
+        device.let_go()
+        assert await others == list(range(7))
+        assert await bulk == [first % 20 for first in range(60)]
+    assert [len(batch) for batch in device.batches].count(4) >= 10, "its later batches are full"
+
+
+@in_event_loop
+async def test_a_poisoned_image_fails_alone() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device) as batcher:
+        blocking = asking(batcher, 0)
+        await begun(device)
+        answers = [asking(batcher, first) for first in (1, POISON, 2)]
+        await settled()
+        device.let_go()
+        one, poisoned, two = await asyncio.gather(*answers, return_exceptions=True)
+        assert (one, two) == ([1], [2])
+        assert isinstance(poisoned, ModelFailedError)
+        await blocking
+    assert device.batches == [[0], [1, POISON, 2], [1], [POISON], [2]]
+    assert batcher.counts.failed == 1
+
+
+@in_event_loop
+async def test_an_image_that_is_withdrawn_while_its_failed_batch_is_tried_again_is_left_out() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device) as batcher:
+        blocking = asking(batcher, 0)
+        await begun(device)
+        one, poisoned, leaving = (asking(batcher, first) for first in (1, POISON, 2))
+        await settled()
+        device.release(2)
+        await begun(device)
+        await begun(device)
+        leaving.cancel()
+        await settled()
+        device.let_go()
+        assert await asyncio.gather(blocking, one) == [[0], [1]]
+        with pytest.raises(ModelFailedError):
+            await poisoned
+    assert device.batches == [[0], [1, POISON, 2], [1], [POISON]]
+
+
+@in_event_loop
+async def test_the_batcher_survives_an_engine_that_always_fails() -> None:
+    device = SlowDevice()
+    async with batching(device) as batcher:
+        for _ in range(3):
+            with pytest.raises(ModelFailedError):
+                await ask(batcher, POISON)
+        assert await ask(batcher, 5) == [5]
+
+
+@pytest.mark.parametrize("broken", ["nan", "rows"])
+def test_logits_that_are_not_logits_are_a_failure(broken: str) -> None:
+    class Broken(SlowDevice):
+        def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            logits = super().run(images)
+            if broken == "rows":
+                return logits[:, :-1]
+            logits[0, 3] = np.nan
+            return logits
+
+    async def test() -> None:
+        async with batching(Broken()) as batcher:
+            with pytest.raises(ModelFailedError):
+                await ask(batcher, 1)
+
+    asyncio.run(test())
+
+
+@in_event_loop
+async def test_draining_refuses_new_work_and_finishes_what_was_accepted() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, max_batch=2) as batcher:
+        accepted = asking(batcher, *range(10))
+        await begun(device)
+        draining = asyncio.create_task(batcher.drain())
+        await settled()
+        with pytest.raises(DrainingError):
+            await ask(batcher, 1)
+        assert not draining.done()
+        device.let_go()
+        await draining
+        assert await accepted == list(range(10))
+
+
+@in_event_loop
+async def test_work_that_fails_withdraws_the_rest_of_its_request() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device) as batcher:
+
+        async def classify(first: int) -> None:
+            if first == 1:
+                raise LookupError
+            await batcher.infer(image(first))
+
+        with pytest.raises(LookupError):
+            await batcher.spread([0, 1, 2], classify)
+        assert (batcher.waiting, batcher.seats_taken) == (0, 0)
+
+
+@in_event_loop
+async def test_a_timeout_of_the_work_itself_is_not_taken_for_the_deadline() -> None:
+    async with batching(SlowDevice()) as batcher:
+
+        async def classify(_: int) -> None:
+            raise TimeoutError
+
+        with pytest.raises(TimeoutError):
+            await batcher.spread([0], classify)
+        assert batcher.counts.expired == 0
+
+
+REQUESTS = st.lists(
+    st.tuples(st.lists(st.integers(0, 19) | st.just(POISON), min_size=1, max_size=12), st.booleans()), max_size=12
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(requests=REQUESTS, max_batch=st.integers(1, 5), spare=st.integers(0, 20))
+def test_nothing_is_lost_swapped_or_left_over(
+    requests: list[tuple[list[int], bool]], max_batch: int, spare: int
+) -> None:
+    async def one(batcher: Batcher, firsts: list[int]) -> list[int | None]:
+        async def classify(first: int) -> int | None:
+            try:
+                return int((await batcher.infer(image(first))).argmax())
+            except ModelFailedError:
+                return None
+
+        return await batcher.spread(firsts, classify)
+
+    async def test() -> None:
+        device = SlowDevice()
+        async with batching(device, max_batch=max_batch, queue_limit=max_batch + spare) as batcher:
+            tasks = [asyncio.create_task(one(batcher, firsts)) for firsts, _ in requests]
+            await asyncio.sleep(0)
+            for task, (_, leaves) in zip(tasks, requests, strict=True):
+                if leaves:
+                    task.cancel()
+                    await asyncio.sleep(0)
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            for (firsts, leaves), answer in zip(requests, answers, strict=True):
+                if isinstance(answer, QueueFullError):
+                    continue
+                if isinstance(answer, asyncio.CancelledError):
+                    assert leaves
+                    continue
+                assert answer == [None if first == POISON else first for first in firsts]
+            assert (batcher.waiting, batcher.seats_taken) == (0, 0)
+        assert all(1 <= len(batch) <= max_batch for batch in device.batches)
+
+    asyncio.run(test())

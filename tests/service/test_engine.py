@@ -1,0 +1,191 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto
+from tiny_bundle import POISON, TinyNetwork
+
+from contract.bundle import Bundle, BundleCorruptError, BundleError
+from service.engine import (
+    Buckets,
+    DeviceUnavailableError,
+    EngineOptions,
+    GoldenMismatchError,
+    GraphMismatchError,
+    OnnxEngine,
+)
+from service.settings import Device
+
+CPU = EngineOptions(device=Device.CPU, max_batch=4, threads=1)
+
+
+def images(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(count).integers(0, 250, (count, 256, 256, 3)).astype(np.uint8)
+
+
+def test_the_engine_computes_the_graph(bundle: Bundle, network: TinyNetwork) -> None:
+    engine = OnnxEngine.open(bundle, CPU)
+    for count in (1, 3, 4):
+        assert np.array_equal(engine.run(images(count)), network.logits(images(count)))
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert OnnxEngine.open(bundle, EngineOptions(device=Device.AUTO)).device is Device.CPU
+
+
+@pytest.mark.parametrize("device", [Device.CUDA, Device.TENSORRT])
+def test_a_device_that_is_not_there_is_an_error(
+    bundle: Bundle, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(DeviceUnavailableError, match=f"HAL_DEVICE={device}.*HAL_DEVICE=cpu"):
+        OnnxEngine.open(bundle, EngineOptions(device=device))
+
+
+class SilentFallback:
+    """ONNX Runtime where CUDA is listed, and opened without a word as the CPU (onnxruntime #23372)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked_for: list[list[str]] = []
+        self.options: list[dict[str, Any]] = []
+        real = ort.InferenceSession
+
+        def session(graph: bytes, settings: Any, providers: list[tuple[str, dict[str, str]]], **options: Any) -> Any:
+            self.asked_for.append([name for name, _ in providers])
+            self.options.append(options)
+            return real(graph, settings, providers=["CPUExecutionProvider"])
+
+        listed = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(ort, "get_available_providers", lambda: listed)
+        monkeypatch.setattr(ort, "preload_dlls", lambda **_: None)
+        monkeypatch.setattr(ort, "InferenceSession", session)
+
+
+@pytest.mark.parametrize("device", [Device.CUDA, Device.TENSORRT])
+def test_a_silent_fallback_to_the_cpu_is_an_error(
+    bundle: Bundle, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = SilentFallback(monkeypatch)
+    with pytest.raises(DeviceUnavailableError, match="fell back to CPUExecutionProvider"):
+        OnnxEngine.open(bundle, EngineOptions(device=device))
+    assert "CUDAExecutionProvider" in runtime.asked_for[0]
+    assert runtime.options == [{"enable_fallback": 0}]
+
+
+def test_auto_takes_the_cpu_and_says_so_if_the_gpu_does_not_work(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    SilentFallback(monkeypatch)
+    assert OnnxEngine.open(bundle, EngineOptions(device=Device.AUTO)).device is Device.CPU
+    assert "serves on the CPU" in caplog.text
+
+
+def test_a_precision_that_the_bundle_does_not_have_is_an_error(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="no int8 file, only float32"):
+        OnnxEngine.open(bundle, EngineOptions(precision="int8"))
+
+
+def test_a_file_that_was_swapped_after_verification_is_not_loaded(
+    tmp_path: Path, write_bundle: Any, network: TinyNetwork
+) -> None:
+    verified = write_bundle(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(network.graph(bias=1))
+    with pytest.raises(BundleCorruptError, match=r"model\.onnx has SHA-256"):
+        OnnxEngine.open(verified, CPU)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"input_name": "pixels"}, "no input 'image', only \\['pixels'\\]"),
+        ({"input_type": TensorProto.FLOAT}, "tensor\\(float\\), expected tensor\\(uint8\\)"),
+        ({"side": 224}, "224, 224, 3"),
+        ({"batch": 1}, "with any n"),
+        ({"outputs": ["logits"]}, "no output 'embedding'"),
+    ],
+)
+def test_a_graph_with_another_signature_is_an_error(
+    tmp_path: Path, write_bundle: Any, network: TinyNetwork, change: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(GraphMismatchError, match=problem):
+        OnnxEngine.open(write_bundle(tmp_path, graph=network.graph(**change)), CPU)
+
+
+def test_a_file_that_is_no_graph_is_an_error(tmp_path: Path, write_bundle: Any) -> None:
+    with pytest.raises(GraphMismatchError, match=r"cannot load model\.onnx"):
+        OnnxEngine.open(write_bundle(tmp_path, graph=b"not onnx"), CPU)
+
+
+def test_a_network_that_differs_from_the_golden_sample_never_serves(
+    tmp_path: Path, write_bundle: Any, network: TinyNetwork
+) -> None:
+    with pytest.raises(GoldenMismatchError, match="differs from the golden sample"):
+        OnnxEngine.open(write_bundle(tmp_path, graph=network.graph(bias=50)), CPU)
+
+
+def test_a_failing_run_leaves_the_engine_usable(bundle: Bundle, network: TinyNetwork) -> None:
+    engine = OnnxEngine.open(bundle, CPU)
+    poisoned = images(2)
+    poisoned[1] = POISON
+    with pytest.raises(Exception, match="indices element out of data bounds"):
+        engine.run(poisoned)
+    assert np.array_equal(engine.run(images(1)), network.logits(images(1)))
+
+
+# Batch sizes
+
+
+class Recorder:
+    """A session that remembers the batches it was given."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.sizes: list[int] = []
+
+    def run(self, outputs: list[str], inputs: dict[str, NDArray[np.uint8]]) -> Any:
+        self.sizes.append(len(inputs["image"]))
+        return self._session.run(outputs, inputs)
+
+
+def recorded(bundle: Bundle, network: TinyNetwork, buckets: Buckets, max_batch: int) -> tuple[OnnxEngine, Recorder]:
+    recorder = Recorder(ort.InferenceSession(network.graph(), providers=["CPUExecutionProvider"]))
+    return OnnxEngine(recorder, Device.CUDA, buckets, max_batch, bundle.file()), recorder
+
+
+def test_a_gpu_sees_few_batch_sizes_and_all_of_them_before_it_serves(bundle: Bundle, network: TinyNetwork) -> None:
+    engine, recorder = recorded(bundle, network, Buckets.powers_of_two(12), 12)
+    engine.warm_up()
+    assert recorder.sizes == [1, 2, 4, 8, 12]
+    for count in range(1, 13):
+        assert np.array_equal(engine.run(images(count)), network.logits(images(count)))
+    assert set(recorder.sizes) == {1, 2, 4, 8, 12}
+
+
+def test_a_cpu_is_given_batches_as_they_are(bundle: Bundle, network: TinyNetwork) -> None:
+    engine, recorder = recorded(bundle, network, Buckets(), 12)
+    for count in (1, 3, 7):
+        engine.run(images(count))
+    assert recorder.sizes == [1, 3, 7]
+
+
+def test_the_golden_sample_is_run_in_batches_of_the_allowed_size(bundle: Bundle, network: TinyNetwork) -> None:
+    engine, recorder = recorded(bundle, network, Buckets(), 2)
+    engine.check_golden(bundle)
+    assert recorder.sizes == [2, 1]
+
+
+@given(st.integers(1, 1024), st.data())
+def test_a_batch_is_padded_to_less_than_twice_its_size(max_batch: int, data: st.DataObject) -> None:
+    buckets = Buckets.powers_of_two(max_batch)
+    count = data.draw(st.integers(1, max_batch))
+    size = buckets.size_for(count)
+    assert count <= size <= max_batch
+    assert size < 2 * count
+    assert size in buckets.sizes
+    assert list(buckets.sizes) == sorted(set(buckets.sizes))

@@ -1,0 +1,138 @@
+import threading
+from typing import Any
+
+from live_server import PATIENCE_S, serving, until
+from slow_device import SlowDevice
+
+from contract.bundle import Bundle
+from contract.classes import CLASS_NAMES
+from service import schemas
+from service.app import create_app
+from service.lifecycle import Hal
+from service.settings import Settings
+
+
+def test_live_at_once_and_ready_only_when_the_network_is_open(bundle: Bundle) -> None:
+    warm = threading.Event()
+
+    def open_engine(*_: Any) -> SlowDevice:
+        assert warm.wait(PATIENCE_S)
+        return SlowDevice()
+
+    with serving(bundle, open_engine=open_engine, wait=False) as live:
+        assert live.http.get("/health/live").json() == {"status": "live"}
+        for response in (live.http.get("/health/ready"), live.http.post("/classify", content=b"")):
+            assert response.status_code == 503
+            assert response.json()["error"]["code"] == "starting"
+        assert live.http.get("/model").json()["device"] is None
+        warm.set()
+        until(lambda: live.http.get("/health/ready").json() == {"status": "ready"})
+        assert live.http.get("/model").json()["device"] == "cpu"
+
+
+def test_not_ready_as_soon_as_the_service_is_told_to_stop(bundle: Bundle) -> None:
+    with serving(bundle) as live:
+        live.hal.begin_drain()
+        assert live.http.get("/health/live").status_code == 200
+        for response in (live.http.get("/health/ready"), live.http.post("/classify", content=b"")):
+            assert response.status_code == 503
+            assert response.json()["error"]["code"] == "draining"
+
+
+def test_never_ready_if_the_network_cannot_be_opened(bundle: Bundle) -> None:
+    def fail(*_: Any) -> SlowDevice:
+        raise RuntimeError("no such device")
+
+    with serving(bundle, open_engine=fail) as live:
+        assert str(live.hal.failure) == "no such device"
+        response = live.http.get("/health/ready")
+        assert response.json()["error"]["code"] == "failed"
+        assert "no such device" not in response.text
+
+
+def test_the_model_says_what_it_is_and_what_it_was_learned_from(bundle: Bundle) -> None:
+    with serving(bundle) as live:
+        model = live.http.get("/model").json()
+    assert (model["name"], model["version"], model["device"], model["precision"]) == ("tiny", "1.2.3", "cpu", "float32")
+    assert [entry["sha256"] for entry in model["files"]] == [bundle.file().sha256]
+    assert [entry["name"] for entry in model["classes"]] == list(CLASS_NAMES)
+    assert {entry["evidence"] for entry in model["classes"]} == {"real"}
+    assert model["calibration"]["temperature"] == 1.5
+    assert model["policy"]["hairy_threshold"] == 0.4
+    assert model["limits"] == ["sees one pixel"]
+    assert model["metrics"] == model["attributions"] == []
+
+
+def test_the_front_page_points_to_the_documentation(bundle: Bundle) -> None:
+    with serving(bundle) as live:
+        assert live.http.get(live.http.get("/").json()["documentation"]).status_code == 200
+
+
+def test_unknown_paths_and_methods_have_the_same_body(bundle: Bundle) -> None:
+    with serving(bundle) as live:
+        for response, status, code in (
+            (live.http.get("/nowhere"), 404, "not_found"),
+            (live.http.get("/classify"), 405, "method_not_allowed"),
+        ):
+            assert response.status_code == status
+            assert response.json()["error"]["code"] == code
+            assert response.json()["request_id"] == response.headers["x-request-id"]
+        assert live.http.get("/classify").headers["allow"] == "POST"
+
+
+def test_a_mistake_of_ours_is_a_500_without_its_details(bundle: Bundle) -> None:
+    with serving(bundle) as live:
+        live.hal.bundle = None  # type: ignore[assignment]
+        response = live.http.get("/model", headers={"X-Request-ID": "r-9"})
+    assert response.status_code == 500
+    assert response.json()["request_id"] == "r-9"
+    assert response.json()["error"]["code"] == "internal_error"
+    assert "NoneType" not in response.text
+
+
+def openapi(bundle: Bundle) -> dict[str, Any]:
+    return create_app(Hal(Settings(bundle=bundle.root), bundle)).openapi()
+
+
+def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
+    document = openapi(bundle)
+    assert set(document["paths"]) == {"/classify", "/health/live", "/health/ready", "/model"}
+    post = document["paths"]["/classify"]["post"]
+    assert set(post["requestBody"]["content"]) == {
+        "multipart/form-data",
+        "image/jpeg",
+        "image/png",
+        "image/bmp",
+        "image/tiff",
+    }
+    assert set(post["responses"]) == {"200", "400", "408", "413", "415", "422", "429", "500", "503", "504"}
+    for status, response in post["responses"].items():
+        content = response["content"]["application/json"]
+        expected = "ClassifyAnswer" if status in ("200", "422") else "ErrorAnswer"
+        assert content["schema"] == {"$ref": f"#/components/schemas/{expected}"}
+        assert content["example"]
+    assert "Retry-After" in post["responses"]["429"]["headers"]
+    assert set(document["paths"]["/health/ready"]["get"]["responses"]) == {"200", "503"}
+
+
+def test_the_examples_of_openapi_are_answers(bundle: Bundle) -> None:
+    for path in openapi(bundle)["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                content = response["content"]["application/json"]
+                if "example" in content:
+                    model = getattr(schemas, content["schema"]["$ref"].rsplit("/", 1)[-1])
+                    model.model_validate(content["example"])
+
+
+def test_every_reference_of_openapi_leads_somewhere(bundle: Bundle) -> None:
+    document = openapi(bundle)
+
+    def references(node: Any) -> set[str]:
+        if isinstance(node, dict):
+            own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+            return own.union(*map(references, node.values()))
+        return set().union(*map(references, node)) if isinstance(node, list) else set()
+
+    for reference in references(document):
+        assert reference.rsplit("/", 1)[-1] in document["components"]["schemas"]

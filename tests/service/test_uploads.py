@@ -1,0 +1,75 @@
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from fastapi import Request
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Message
+
+from service.settings import Settings
+from service.uploads import UploadError, read_images
+
+FILES = st.lists(st.binary(max_size=200).filter(lambda file: b"\r\n--bb" not in b"\r\n" + file), min_size=1, max_size=5)
+SETTINGS = Settings(max_upload_bytes=10_000)
+
+
+def request(chunks: Sequence[bytes], content_type: bytes = b"multipart/form-data; boundary=bb") -> Request:
+    """A request whose body arrives in these chunks."""
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    remaining = iter([*messages, {"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Message:
+        return next(remaining)
+
+    return Request({"type": "http", "headers": [(b"content-type", content_type)]}, receive)
+
+
+def read(chunks: Sequence[bytes], **options: bytes) -> list[bytes]:
+    return asyncio.run(read_images(request(chunks, **options), SETTINGS))
+
+
+def body_of(files: Sequence[bytes], filename: bytes = b'filename="x"') -> bytes:
+    head = b'--bb\r\nContent-Disposition: form-data; name="file"; %s\r\nContent-Type: image/png\r\n\r\n' % filename
+    return b"".join(head + file + b"\r\n" for file in files) + b"--bb--\r\n"
+
+
+@given(files=FILES, cuts=st.lists(st.integers(0, 2000), max_size=20))
+def test_files_arrive_whole_however_the_network_cuts_them(files: list[bytes], cuts: list[int]) -> None:
+    body = body_of(files)
+    edges = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
+    assert read([body[start:end] for start, end in itertools.pairwise(edges)]) == files
+
+
+@pytest.mark.parametrize("filename", [b'filename=""', b"filename*=utf-8''z%C3%A9ro.png", b'FILENAME="a; b.png"'])
+def test_a_file_may_have_any_name(filename: bytes) -> None:
+    assert read([body_of([b"image"], filename)]) == [b"image"]
+
+
+@given(st.data())
+def test_a_form_that_is_cut_off_is_refused_even_between_two_files(data: st.DataObject) -> None:
+    body = body_of([b"one", b"two"])
+    end = data.draw(st.integers(0, len(body) - len(b"--\r\n")))
+    with pytest.raises(UploadError) as caught:
+        read([body[:end]])
+    assert caught.value.code == "broken_form"
+
+
+@given(st.data())
+def test_a_damaged_form_gives_files_or_a_refusal(data: st.DataObject) -> None:
+    body = bytearray(body_of([b"one", b"two"]))
+    for place in data.draw(st.lists(st.integers(0, len(body) - 1), max_size=6)):
+        body[place] = data.draw(st.integers(0, 255))
+    try:
+        files = read([bytes(body[: data.draw(st.integers(0, len(body)))])])
+    except UploadError as error:
+        assert error.status in (400, 413)
+    else:
+        assert 1 <= len(files) <= 2
+
+
+def test_a_client_that_does_not_say_how_much_it_sends_is_stopped_at_the_limit() -> None:
+    with pytest.raises(UploadError, match="at most 10000 bytes") as caught:
+        read([bytes(6_000), bytes(6_000)], content_type=b"image/png")
+    assert caught.value.status == 413

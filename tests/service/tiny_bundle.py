@@ -1,0 +1,166 @@
+"""A complete tiny bundle around a real ONNX graph that looks at one pixel, so that tests take milliseconds."""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from contract import bundle as bundles
+from contract.bundle import Evidence, Manifest
+from contract.classes import CLASS_NAMES, HAIRY_CELL
+
+CENTRE = 128
+POISON = (255, 0, 255)
+"""The colour at which the tiny graph makes ONNX Runtime raise."""
+
+
+@dataclass(frozen=True)
+class TinyNetwork:
+    """Class ``c`` is the colour ``colours[c]`` of the centre pixel: logits are minus the squared distances."""
+
+    colours: NDArray[np.uint8] = field(
+        default_factory=lambda: np.random.default_rng(7).integers(0, 250, (20, 3)).astype(np.uint8)
+    )
+
+    def graph(
+        self,
+        *,
+        input_name: str = "image",
+        input_type: int = TensorProto.UINT8,
+        side: int = 256,
+        outputs: Iterable[str] = ("logits", "embedding"),
+        batch: str | int = "n",
+        bias: float = 0.0,
+    ) -> bytes:
+        """The graph, or one that breaks the contract in a chosen way."""
+        colours = self.colours.astype(np.float32) / 16
+        bias_row = np.zeros(20, np.float32)
+        bias_row[0] = bias
+        constants = {
+            "starts": np.array([CENTRE, CENTRE], np.int64),
+            "ends": np.array([CENTRE + 1, CENTRE + 1], np.int64),
+            "axes": np.array([1, 2], np.int64),
+            "flat": np.array([-1, 3], np.int64),
+            "sixteenth": np.float32(1 / 16),
+            "weights": (2 * colours.T).astype(np.float32),
+            "norms": (-(colours**2).sum(axis=1) + bias_row).astype(np.float32),
+            "expansion": np.full((3, 2048), 1 / 2048, np.float32),
+            "poison": np.array(POISON, np.float32),
+            "only": np.array([1.0], np.float32),
+        }
+        nodes = [
+            helper.make_node("Slice", [input_name, "starts", "ends", "axes"], ["patch"]),
+            helper.make_node("Cast", ["patch"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Reshape", ["floats", "flat"], ["raw"]),
+            # Poisoned images index an axis of length 1 at 1, which ONNX Runtime refuses for the whole batch.
+            helper.make_node("Equal", ["raw", "poison"], ["equal"]),
+            helper.make_node("Cast", ["equal"], ["equal_float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMin", ["equal_float"], ["poisoned"], axes=[1], keepdims=1),
+            helper.make_node("Cast", ["poisoned"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["only", "place"], ["one"]),
+            helper.make_node("Mul", ["raw", "one"], ["checked"]),
+            helper.make_node("Mul", ["checked", "sixteenth"], ["scaled"]),
+            helper.make_node("MatMul", ["scaled", "weights"], ["products"]),
+            helper.make_node("Add", ["products", "norms"], ["logits"]),
+            helper.make_node("MatMul", ["scaled", "expansion"], ["embedding"]),
+        ]
+        sizes = {"logits": 20, "embedding": 2048}
+        graph = helper.make_graph(
+            nodes,
+            "tiny",
+            [helper.make_tensor_value_info(input_name, input_type, [batch, side, side, 3])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, sizes[name]]) for name in outputs],
+            [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        onnx.checker.check_model(model)
+        return model.SerializeToString()
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """An independent account of what the graph does."""
+        session = ort.InferenceSession(self.graph(), providers=["CPUExecutionProvider"])
+        (logits,) = session.run(["logits"], {"image": images})
+        return np.asarray(logits)
+
+    def cell(self, index: int) -> NDArray[np.uint8]:
+        """An image of class ``index``."""
+        return np.full((256, 256, 3), self.colours[index], np.uint8)
+
+
+def encoded(pixels: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> bytes:
+    """The pixels as a file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def manifest_for(root: Path, *, hairy_known: bool = True, tolerance: float = 1e-3) -> Manifest:
+    """A manifest of ``model.onnx`` and ``golden.npz`` as they are in ``root``."""
+    model, golden = root / "model.onnx", root / "golden.npz"
+    without = set() if hairy_known else {HAIRY_CELL.name}
+    return Manifest.model_validate(
+        {
+            "name": "tiny",
+            "version": "1.2.3",
+            "intended_use": "For tests.",
+            "limits": ["sees one pixel"],
+            "classes": [
+                {
+                    "name": name,
+                    "evidence": Evidence.NONE if name in without else Evidence.REAL,
+                    "training_images": 0 if name in without else 10,
+                    "validation_images": 0 if name in without else 5,
+                }
+                for name in CLASS_NAMES
+            ],
+            "files": [
+                {
+                    "path": model.name,
+                    "precision": "float32",
+                    "sha256": bundles.sha256_of(model),
+                    "bytes": model.stat().st_size,
+                    "parity": {"batch_sizes": [1], "images": 1, "max_abs_logit_difference": 0},
+                    "golden_tolerance": tolerance,
+                }
+            ],
+            "golden": {"path": golden.name, "sha256": bundles.sha256_of(golden), "images": 3},
+            "calibration": {
+                "id": "t-1",
+                "temperature": 1.5,
+                "fitted_on": "tests",
+                "images": 5,
+                "ece_before": 0.1,
+                "ece_after": 0.05,
+            },
+            "policy": {
+                "version": "p-1",
+                "hairy_threshold": 0.4 if hairy_known else None,
+                "hairy_threshold_basis": "tests",
+                "hairy_advice": "Confirm by flow cytometry.",
+                "review_below_probability": 0.5,
+                "review_below_margin": 0.1,
+            },
+            "metrics": [],
+            "provenance": {
+                "run": "r",
+                "recipe": {},
+                "manifest_sha256": hashlib.sha256(b"").hexdigest(),
+                "initial_weights_sha256": None,
+                "seed": 0,
+                "libraries": {},
+                "source_revision": "0",
+                "created": datetime(2026, 1, 1, tzinfo=UTC),
+            },
+            "attributions": [],
+        }
+    )
