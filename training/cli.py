@@ -45,6 +45,9 @@ def prepare(
         float, typer.Option(min=0.01, max=0.9, help="Share of each class held out for validation.")
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 2022,
+    like: Annotated[
+        Path | None, typer.Option(help="images.csv of a bundle: take just its images, split as it was.")
+    ] = None,
 ) -> None:
     """Write a manifest from public data sets, with a seeded split.
 
@@ -54,7 +57,7 @@ def prepare(
     with _explained():
         from training.data.prepare import prepare as run
 
-        run(sources, out, validation_share, seed)
+        run(sources, out, validation_share, seed, like)
 
 
 @app.command("train")

@@ -20,7 +20,7 @@ from contract.classes import CLASS_COUNT
 from training import networks
 from training.data.manifest import LabelledImage
 from training.data.pipeline import image_batches
-from training.data.sampling import epoch_batches
+from training.data.sampling import epoch_batches, epoch_size
 from training.features import cached_views
 from training.losses import supervised_contrastive_loss
 from training.progress import track
@@ -63,6 +63,7 @@ class Trainer:
         dropout = recipe.projection_step.dropout
         self.projection_head = networks.build_projection_head(recipe.projection_units, dropout, recipe.seed)
         self.classifier_head = networks.build_classifier_head(recipe.classifier_step.dropout, recipe.seed + 2)
+        (run.root / "initial_weights.sha256").write_text(networks.fingerprint(encoder) + "\n", encoding="utf-8")
         self.progress, self._stored = run.restore()
         self._assign("encoder", encoder.weights)
         self._assign("projection_head", _state(self.projection_head))
@@ -157,8 +158,8 @@ class Trainer:
         if step.feature_views:
             cached = self._views(name, self.train, step, step.feature_views)
         what = f"step {number}, {name} head"
-        total = step.epochs * len(self.train.paths)
-        with track(what, total, self.progress.epoch * len(self.train.paths)) as advance:
+        images = epoch_size(len(self.train.paths), step.batch_size, step.classes_per_batch)
+        with track(what, step.epochs * images, self.progress.epoch * images) as advance:
             for epoch, batches, first in self._epochs(number, step):
                 started, results = time.monotonic(), []
                 for position, (inputs, indices) in enumerate(

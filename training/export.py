@@ -29,6 +29,7 @@ from contract.bundle import (
 )
 from training import model_card, networks, onnx_graph
 from training.calibrate import fit_temperature
+from training.data import image_list
 from training.data import manifest as data_manifest
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
@@ -106,6 +107,7 @@ def write_bundle(
         for precision in set(models) - set(precisions):
             models[precision].unlink()
         bundle.write(folder, manifest)
+        image_list.write(folder / image_list.FILE_NAME, run.images, bundle.sha256_of)
         (folder / model_card.FILE_NAME).write_text(model_card.render(manifest), encoding="utf-8")
         folder.rename(out)
     return bundle.load(out).manifest

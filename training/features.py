@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from contract.bundle import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.data.pipeline import image_batches
+from training.networks import fingerprint
 from training.progress import track
 from training.run import Run, atomic_write
 
@@ -60,7 +61,7 @@ def cached_views(
 
     Args:
         run: its folder keeps the views, so that a resumed run does not compute them again.
-        encoder: frozen; it must be the same in every call with this name.
+        encoder: frozen; features of other weights are never taken for its own.
         paths: the image files.
         augmentation: ``None`` for the images as they are.
         views: number of views V, each with a seed of its own.
@@ -70,9 +71,10 @@ def cached_views(
     Returns:
         Shape: ``(len(paths), V, 2048)``.
     """
+    weights = fingerprint(encoder)[:12]
     stacked = []
     for view in range(views):
-        path = run.root / f"features-{name}-{view}.npy"
+        path = run.root / f"features-{name}-{weights}-{view}.npy"
         if not path.exists():
             layer = None if augmentation is None else augmentation.layer(seed + 10 * view)
             features = encode(encoder, paths, layer, f"{name}, view {view + 1} of {views}")

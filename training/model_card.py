@@ -44,8 +44,10 @@ def _figures(manifest: Manifest) -> Iterable[str]:
     for file in manifest.files:
         difference = file.parity.max_abs_logit_difference
         yield f"| {file.path} | {file.precision} | {file.bytes / 1e6:.1f} | {difference:.2g} | {file.parity.images} |"
-    yield "\nAll of these again, from a clone of the repository and the images (README, *Train on your own cells*):\n"
+    yield "\nAll of these again, from the downloaded image sets (`images.csv` lists the images used):\n"
     yield "```sh"
+    sources = " ".join(f"--preset {entry.source}=FOLDER" for entry in manifest.attributions)
+    yield f"hal data prepare {sources} --like BUNDLE/images.csv --out datasets/open.csv"
     yield from dict.fromkeys(metric.command for metric in manifest.metrics)
     yield "```\n"
 
@@ -83,9 +85,14 @@ def _rules(manifest: Manifest) -> Iterable[str]:
 
 def _origin(manifest: Manifest) -> Iterable[str]:
     provenance = manifest.provenance
+    recipe, precisions = provenance.recipe["name"], [f"--precision {file.precision}" for file in manifest.files]
     libraries = ", ".join(f"{name} {version}" for name, version in provenance.libraries.items())
     yield "## Origin\n"
-    yield f"- Recipe `{provenance.recipe['name']}`, seed {provenance.seed}, run `{provenance.run}`."
+    yield f"- Recipe `{recipe}`, seed {provenance.seed}. Made by:\n"
+    yield "```sh"
+    yield f"hal train {recipe} --data datasets/open.csv --run runs/{provenance.run}"
+    yield f"hal export runs/{provenance.run} --out BUNDLE {' '.join(precisions)}"
+    yield "```\n"
     yield f"- Data manifest fingerprint `{provenance.manifest_sha256}`."
     yield f"- Initial encoder weights (ImageNet), SHA-256 of the variables `{provenance.initial_weights_sha256}`."
     yield f"- Source revision `{provenance.source_revision}`, {provenance.created:%Y-%m-%d}, with {libraries}."

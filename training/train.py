@@ -33,7 +33,6 @@ def train(recipe_name: str, data: Path | None, root: Path, resume: bool, weights
     keras.utils.set_random_seed(run.recipe.seed)
     keras.mixed_precision.set_global_policy(run.recipe.precision)
     encoder = networks.build_encoder(networks.imagenet_weights(weights))
-    (run.root / "initial_weights.sha256").write_text(networks.fingerprint(encoder) + "\n", encoding="utf-8")
     trainer = Trainer(run, encoder)
     images = f"{len(trainer.train.paths)} training and {len(trainer.validation.paths)} validation images"
     run.say(f"{run.recipe.name}: {images}, from step {trainer.progress.step}, epoch {trainer.progress.epoch + 1}")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import TinyNetwork, manifest_for
 
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
+from tests.service.tiny_bundle import TinyNetwork, manifest_for
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from slow_device import POISON, SlowDevice, image
 
 from service.batching import Batcher, DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
+from tests.service.slow_device import POISON, SlowDevice, image
 
 Test = Callable[[], Coroutine[Any, Any, None]]
 

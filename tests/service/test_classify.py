@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from live_server import LiveServer, serving, until
-from slow_device import SlowDevice
-from tiny_bundle import POISON, TinyNetwork, encoded
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.decision import decide
 from service.logs import JsonFormatter
+from tests.service.live_server import LiveServer, serving, until
+from tests.service.slow_device import SlowDevice
+from tests.service.tiny_bundle import POISON, TinyNetwork, encoded
 
 EOSINOPHIL = 1
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto
-from tiny_bundle import POISON, TinyNetwork
 
 from contract.bundle import Bundle, BundleCorruptError, BundleError
 from service.engine import (
@@ -20,6 +19,7 @@ from service.engine import (
     OnnxEngine,
 )
 from service.settings import Device
+from tests.service.tiny_bundle import POISON, TinyNetwork
 
 CPU = EngineOptions(device=Device.CPU, max_batch=4, threads=1)
 

@@ -1,15 +1,14 @@
 import threading
 from typing import Any
 
-from live_server import PATIENCE_S, serving, until
-from slow_device import SlowDevice
-
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service import schemas
 from service.app import create_app
 from service.lifecycle import Hal
 from service.settings import Settings
+from tests.service.live_server import PATIENCE_S, serving, until
+from tests.service.slow_device import SlowDevice
 
 
 def test_live_at_once_and_ready_only_when_the_network_is_open(bundle: Bundle) -> None:

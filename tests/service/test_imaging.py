@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
-from tiny_bundle import encoded
 
 from service.imaging import ImageRefusedError, RefusalCode, decode
 from service.settings import Fit
+from tests.service.tiny_bundle import encoded
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 

@@ -1,12 +1,11 @@
 import asyncio
 from typing import Any
 
-from slow_device import SlowDevice
-from tiny_bundle import TinyNetwork, encoded
-
 from contract.bundle import Bundle
 from service.lifecycle import Hal, State
 from service.settings import Settings
+from tests.service.slow_device import SlowDevice
+from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
 def hal_on(bundle: Bundle, device: Any) -> Hal:

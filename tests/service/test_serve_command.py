@@ -13,11 +13,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from live_server import until
-from tiny_bundle import TinyNetwork, encoded
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
+from tests.service.live_server import until
+from tests.service.tiny_bundle import TinyNetwork, encoded
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30

@@ -1,5 +1,8 @@
 """The three steps: what may change in which, and a run that was killed ends as if it had not been."""
 
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,16 +11,12 @@ import keras
 import numpy as np
 import pytest
 
+from tests.training import small
 from training import contrastive, networks
 from training.contrastive import CLASSIFIER, ENCODER, PROJECTION, Trainer
 from training.data.manifest import LabelledImage
 from training.recipe import ContrastiveRecipe
 from training.run import Progress, Run, RunError
-
-
-@pytest.fixture
-def run(tmp_path: Path, cells: list[LabelledImage], small_recipe: ContrastiveRecipe) -> Run:
-    return Run.start(tmp_path / "run", small_recipe, cells)
 
 
 @pytest.fixture
@@ -70,16 +69,15 @@ def test_a_step_that_touches_the_frozen_encoder_is_caught(
         Trainer(run, small_encoder).run_steps()
 
 
-def test_the_classifier_learns_three_easy_classes(run: Run, small_encoder: keras.Model) -> None:
-    run.recipe = run.recipe.model_copy(
-        update={"classifier_step": run.recipe.classifier_step.model_copy(update={"epochs": 15, "feature_views": 2})}
-    )
+def test_cached_views_teach_the_classifier_three_easy_classes(run: Run, small_encoder: keras.Model) -> None:
+    step = run.recipe.classifier_step.model_copy(update={"epochs": 60, "feature_views": 2, "learning_rate": 0.03})
+    run.recipe = run.recipe.model_copy(update={"classifier_step": step})
     Trainer(run, small_encoder).run_steps()
-    rows = (run.root / "history.csv").read_text().splitlines()
-    assert float(rows[-1].split(",")[5]) >= 0.9, rows[-1]
+    last = (run.root / "history.csv").read_text().splitlines()[-1]
+    assert float(last.split(",")[5]) >= 0.9, f"validation accuracy in {last}"
 
 
-@pytest.mark.parametrize("save_to_die_after", [1, 2, 3, 5, 7, 9, 11])
+@pytest.mark.parametrize("save_to_die_after", [1, 3, 5, 9])
 def test_a_run_killed_after_any_checkpoint_ends_with_the_same_weights(
     tmp_path: Path,
     cells: list[LabelledImage],
@@ -95,6 +93,24 @@ def test_a_run_killed_after_any_checkpoint_ends_with_the_same_weights(
     resumed = _train(Run.open(tmp_path / "killed"))
     for expected, found in zip(uninterrupted, resumed, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_process_killed_by_sigkill_leaves_a_run_that_can_be_finished(
+    tmp_path: Path, cells: list[LabelledImage], small_recipe: ContrastiveRecipe
+) -> None:
+    expected = _weights(small.train(Run.start(tmp_path / "whole", small_recipe, cells)))
+    killed = Run.start(tmp_path / "killed", small_recipe, cells)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.training.small", str(killed.root)], stdout=subprocess.DEVNULL
+    )
+    while not (killed.root / "checkpoint.npz").exists():
+        assert process.poll() is None, "it ended without a checkpoint"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    found = _weights(small.train(Run.open(killed.root)))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_damaged_checkpoint_is_refused_with_advice(run: Run, small_encoder: keras.Model) -> None:
@@ -140,14 +156,6 @@ class KilledError(Exception):
 
 
 def _train(run: Run, die_after: int | None = None) -> list[np.ndarray]:
-    keras.utils.set_random_seed(7)
-    pixels = keras.Input((256, 256, 3))
-    x = keras.layers.Conv2D(4, 16, strides=16)(pixels)
-    x = keras.layers.BatchNormalization()(x)
-    x = keras.layers.ReLU()(x)
-    x = keras.layers.Conv2D(2048, 4, strides=8)(x)
-    encoder = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(x))
-    trainer = Trainer(run, encoder)
     saves = 0
     save = run.save
 
@@ -159,5 +167,8 @@ def _train(run: Run, die_after: int | None = None) -> list[np.ndarray]:
             raise KilledError
 
     run.save = save_and_die  # type: ignore[method-assign]
-    trainer.run_steps()
-    return [*encoder.get_weights(), *trainer.classifier_head.get_weights()]
+    return _weights(small.train(run))
+
+
+def _weights(trainer: Trainer) -> list[np.ndarray]:
+    return [*trainer.encoder.get_weights(), *trainer.classifier_head.get_weights()]

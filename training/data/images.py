@@ -27,12 +27,14 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
         RGB, 0 to 255. Shape: ``(height, width, 3)``.
 
     Raises:
-        ImageError: unreadable, or not an 8-bit image.
+        ImageError: unreadable, not in 8-bit colour, or with transparent pixels, as in the service.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.mode not in ("RGB", "RGBA", "P", "L"):
-                raise ImageError(f"{path} has mode {image.mode}, expected 8-bit RGB")
+            if image.mode not in ("RGB", "RGBA", "P"):
+                raise ImageError(f"{path} has mode {image.mode}, expected 8-bit RGB; the service refuses it too")
+            if image.mode != "RGB" and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+                raise ImageError(f"{path} has transparent pixels, whose colour is not defined; export it without them")
             return np.asarray(image.convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path} cannot be decoded as {', '.join(FORMATS)}: {error}") from error

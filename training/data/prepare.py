@@ -9,10 +9,10 @@ from rich.table import Table
 
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
-from training.data import manifest, presets
+from training.data import image_list, manifest, presets
 
 
-def prepare(sources: Iterable[str], out: Path, validation_share: float, seed: int) -> None:
+def prepare(sources: Iterable[str], out: Path, validation_share: float, seed: int, like: Path | None = None) -> None:
     """Read the folders, drop what cannot be used and say so, split, and write the manifest.
 
     Args:
@@ -20,15 +20,20 @@ def prepare(sources: Iterable[str], out: Path, validation_share: float, seed: in
         out: the CSV file.
         validation_share: between 0 and 1.
         seed: of the split.
+        like: image list of a bundle; take its images and its split instead of splitting.
 
     Raises:
         SourceError: an unknown preset, a missing folder, or one without images.
+        ManifestError: an image of the list is missing.
     """
     console = Console()
     images, skipped = presets.read([_source(item) for item in sources])
     hashes = {image.path: sha256_of(image.path) for image in images}
     unique = manifest.deduplicate(images, hashes.__getitem__)
-    split = manifest.split(unique.images, validation_share, seed, hashes.__getitem__)
+    if like is None:
+        split = manifest.split(unique.images, validation_share, seed, hashes.__getitem__)
+    else:
+        split = image_list.select(like, unique.images, hashes.__getitem__)
     manifest.write(out, split)
 
     for reason, count in Counter(item.reason for item in skipped).most_common():

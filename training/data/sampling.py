@@ -9,6 +9,11 @@ REPETITION_CAP: Final = 4
 """How many times as often as once an image of a rare class is drawn in one balanced epoch, in expectation, at most."""
 
 
+def epoch_size(images: int, batch_size: int, classes_per_batch: int | None) -> int:
+    """Number of images that one epoch shows; balanced batches are all full."""
+    return images if classes_per_batch is None else -(-images // batch_size) * batch_size
+
+
 def epoch_batches(
     labels: NDArray[np.int64], batch_size: int, classes_per_batch: int | None, seed: tuple[int, ...]
 ) -> list[NDArray[np.int64]]:

@@ -81,3 +81,12 @@ def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((256, 256), 40_000, np.uint16)).save(path)
     with pytest.raises(ImageError, match="8-bit"):
         read_image(path)
+
+
+def test_greyscale_and_transparency_are_refused_as_in_the_service(tmp_path: Path) -> None:
+    Image.fromarray(np.full((256, 256), 90, np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray(np.full((256, 256, 4), 90, np.uint8)).save(tmp_path / "clear.png")
+    with pytest.raises(ImageError, match="mode L"):
+        read_image(tmp_path / "grey.png")
+    with pytest.raises(ImageError, match="transparent"):
+        read_image(tmp_path / "clear.png")

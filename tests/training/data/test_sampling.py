@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from training.data.sampling import REPETITION_CAP, epoch_batches
+from training.data.sampling import REPETITION_CAP, epoch_batches, epoch_size
 
 LABELS = np.repeat([0, 1, 2, 3], [200, 100, 95, 5])
 
@@ -27,6 +27,12 @@ def test_repetition_of_a_rare_class_is_capped() -> None:
     counts = Counter(LABELS[drawn].tolist())
     assert counts[3] / 50 / 5 < 2 * REPETITION_CAP
     assert counts[3] < 0.4 * counts[0]
+
+
+@pytest.mark.parametrize("classes", [None, 2])
+def test_the_size_of_an_epoch_is_known_beforehand(classes: int | None) -> None:
+    shown = sum(map(len, epoch_batches(LABELS[:-3], 16, classes, (1,))))
+    assert epoch_size(len(LABELS) - 3, 16, classes) == shown
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_epoch_others() -> None:

@@ -1,0 +1,43 @@
+"""A bundle's image list finds the same images and split in another download."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from contract.bundle import sha256_of
+from training.data import image_list, manifest
+from training.data.manifest import LabelledImage, ManifestError
+
+
+def download(folder: Path, count: int) -> list[LabelledImage]:
+    folder.mkdir()
+    images = []
+    for index in range(count):
+        path = folder / f"LY_{index}.jpg"
+        path.write_text(f"content {index}")
+        images.append(LabelledImage(path, "Lymphocyte", "", "pbc", ""))
+    return images
+
+
+def test_the_same_images_and_split_are_found_in_a_larger_download(tmp_path: Path) -> None:
+    first = manifest.split(download(tmp_path / "first", 20), 0.2, 1, sha256_of)
+    image_list.write(tmp_path / "images.csv", first, sha256_of)
+    found = image_list.select(tmp_path / "images.csv", download(tmp_path / "second", 30), sha256_of)
+    assert manifest.fingerprint(found, sha256_of) == manifest.fingerprint(first, sha256_of)
+
+
+def test_missing_and_relabelled_images_are_all_named(tmp_path: Path) -> None:
+    images = download(tmp_path / "first", 5)
+    image_list.write(tmp_path / "images.csv", images, sha256_of)
+    with pytest.raises(ManifestError) as caught:
+        image_list.select(tmp_path / "images.csv", [replace(images[0], label="Monocyte"), *images[1:3]], sha256_of)
+    text = str(caught.value)
+    assert "LY_3.jpg of pbc is not there" in text
+    assert "LY_4.jpg of pbc is not there" in text
+    assert "labelled 'Monocyte', the list says 'Lymphocyte'" in text
+
+
+def test_an_unreadable_list_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="cannot be read"):
+        image_list.select(tmp_path / "none.csv", [], sha256_of)

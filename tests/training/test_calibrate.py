@@ -1,0 +1,43 @@
+"""Temperature scaling and the calibration error on logits whose truth is known."""
+
+import numpy as np
+import pytest
+
+from training.calibrate import expected_calibration_error, fit_temperature, negative_log_likelihood
+
+NOTHING = np.zeros(20, bool)
+
+
+def draw(temperature: float, count: int = 40_000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and labels drawn from their softmax: calibrated at temperature 1; then the logits are overstated."""
+    generator = np.random.default_rng(1)
+    honest = generator.normal(0, 2, (count, 20))
+    labels = (honest + generator.gumbel(size=honest.shape)).argmax(axis=1)
+    return (honest * temperature).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("overstated", [0.5, 1.0, 3.0])
+def test_the_temperature_undoes_overstated_logits(overstated: float) -> None:
+    logits, labels = draw(overstated)
+    assert fit_temperature(logits, labels, NOTHING) == pytest.approx(overstated, rel=0.03)
+
+
+def test_a_perfectly_calibrated_model_has_almost_no_error_and_an_overconfident_one_a_large_one() -> None:
+    from contract.decision import calibrated_probabilities
+
+    logits, labels = draw(1.0)
+    assert expected_calibration_error(calibrated_probabilities(logits, 1.0, NOTHING), labels) < 0.01
+    assert expected_calibration_error(calibrated_probabilities(logits, 0.2, NOTHING), labels) > 0.15
+
+
+def test_calibration_error_by_hand() -> None:
+    probabilities = np.zeros((4, 20))
+    probabilities[:, 0] = [0.9, 0.9, 0.6, 0.6]
+    probabilities[:, 1] = [0.1, 0.1, 0.4, 0.4]
+    labels = np.array([0, 1, 0, 0])
+    assert expected_calibration_error(probabilities, labels) == pytest.approx(0.5 * abs(0.5 - 0.9) + 0.5 * (1 - 0.6))
+
+
+def test_negative_log_likelihood_by_hand() -> None:
+    probabilities = np.full((2, 20), 0.05)
+    assert negative_log_likelihood(probabilities, np.array([3, 7])) == pytest.approx(np.log(20))

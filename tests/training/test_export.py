@@ -1,0 +1,121 @@
+"""Export: the graph of the contract, parity with Keras, int8, and a bundle that verifies."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from contract import bundle
+from contract.bundle import Evidence
+from tests.training import small
+from training import networks, onnx_graph
+from training.data.images import read_image
+from training.export import export, write_bundle
+from training.model_card import FILE_NAME, render
+from training.run import Run, RunError
+
+
+@pytest.fixture
+def head() -> keras.Model:
+    return networks.build_classifier_head(0.3, 1)
+
+
+def test_the_graph_has_the_contracts_inputs_and_outputs_and_nothing_of_training(
+    small_encoder: keras.Model, head: keras.Model, tmp_path: Path
+) -> None:
+    model = onnx_graph.to_onnx(small_encoder, head)
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == 17
+    assert not {node.op_type for node in model.graph.node} & onnx_graph.TRAINING_ONLY
+    onnx.save(model, tmp_path / "model.onnx")
+    session = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).integers(0, 256, (7, 256, 256, 3), dtype=np.uint8)
+    for batch in (1, 7):
+        logits, embedding = session.run(["logits", "embedding"], {"image": images[:batch]})
+        expected = onnx_graph.keras_logits(small_encoder, head, images[:batch])
+        np.testing.assert_allclose(logits, expected, atol=1e-3)
+        np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
+
+
+def test_rescaling_is_in_the_graph(small_encoder: keras.Model, head: keras.Model) -> None:
+    """Pixels go in as they come from the decoder: 0 and 255 become -1 and 1 before the first convolution."""
+    white = np.full((1, 256, 256, 3), 255, np.uint8)
+    ones = keras.Model(small_encoder.layers[1].output, small_encoder.output)(np.ones((1, 256, 256, 3), np.float32))
+    expected = np.asarray(head(ones))
+    np.testing.assert_allclose(onnx_graph.keras_logits(small_encoder, head, white), expected, atol=1e-4)
+
+
+def test_a_graph_that_breaks_the_contract_is_refused_with_every_difference() -> None:
+    wrong = helper.make_graph(
+        [helper.make_node("Dropout", ["pixels"], ["logits"])],
+        "wrong",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 256, 256, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 19])],
+    )
+    with pytest.raises(onnx_graph.ExportError) as caught:
+        onnx_graph.check_graph(helper.make_model(wrong))
+    assert all(part in str(caught.value) for part in ("inputs are", "outputs are", "Dropout"))
+
+
+def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence(tmp_path: Path, run: Run) -> None:
+    trainer = small.train(run)
+    out = tmp_path / "models" / "small" / "1"
+    written = write_bundle(run, trainer.encoder, trainer.classifier_head, out, "small", "1.0.0", ("int8", "float32"))
+    loaded = bundle.load(out)
+    manifest = loaded.manifest
+    assert manifest == written
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["bundle.json", "golden.npz", "images.csv", FILE_NAME, "model.float32.onnx", "model.int8.onnx"]
+    )
+    assert [path.name for path in out.parent.iterdir()] == ["1"], "nothing temporary is left beside it"
+
+    evidence = {entry.name: (entry.evidence, entry.training_images) for entry in manifest.classes}
+    assert evidence["Lymphocyte"] == (Evidence.REAL, 8)
+    assert evidence["Large thrombocyte"] == (Evidence.SIZE_DERIVED, 8)
+    assert evidence["Hairy cell"] == (Evidence.NONE, 0)
+    assert manifest.policy.hairy_threshold is None
+    assert int(manifest.suppressed.sum()) == 17
+
+    parity = {file.precision: file.parity for file in manifest.files}
+    assert parity["float32"].batch_sizes == (1, 7, 32)
+    assert parity["float32"].max_abs_logit_difference <= 1e-3
+    assert any(metric.name == "accuracy, int8 minus float32" for metric in manifest.metrics)
+    assert manifest.provenance.recipe["name"] == "small"
+    assert (out / FILE_NAME).read_text() == render(manifest)
+
+    golden = loaded.golden()
+    session = ort.InferenceSession(loaded.path(loaded.file("float32")), providers=["CPUExecutionProvider"])
+    logits = session.run(["logits"], {"image": golden["images"]})[0]
+    np.testing.assert_allclose(logits, golden["logits_float32"], atol=1e-4)
+
+
+def test_int8_quantises_the_convolutions_and_keeps_the_answers(tmp_path: Path, run: Run) -> None:
+    trainer = small.train(run)
+    out = tmp_path / "1"
+    write_bundle(run, trainer.encoder, trainer.classifier_head, out, "small", "1.0.0", ("float32", "int8"))
+    operators = {node.op_type for node in onnx.load(out / "model.int8.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= operators
+    images = np.stack([read_image(image.path) for image in run.images[:12]])
+    logits = {
+        precision: ort.InferenceSession(out / f"model.{precision}.onnx", providers=["CPUExecutionProvider"]).run(
+            ["logits"], {"image": images}
+        )[0]
+        for precision in ("float32", "int8")
+    }
+    assert np.abs(logits["int8"] - logits["float32"]).max() < 0.15
+
+
+def test_a_bundle_is_never_overwritten(tmp_path: Path, run: Run, small_encoder: keras.Model, head: keras.Model) -> None:
+    out = tmp_path / "1"
+    out.mkdir()
+    (out / "bundle.json").write_text("{}")
+    with pytest.raises(RunError, match="holds a bundle already"):
+        write_bundle(run, small_encoder, head, out, "small", "1.0.0", ("float32",))
+
+
+def test_an_unfinished_run_is_not_exported(tmp_path: Path, run: Run) -> None:
+    with pytest.raises(RunError, match="--resume"):
+        export(run.root, tmp_path / "out", "small", "1.0.0", ("float32",))

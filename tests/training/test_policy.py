@@ -1,0 +1,64 @@
+"""The hairy threshold and the review limit, on validation images whose truth is known."""
+
+import numpy as np
+import pytest
+
+from contract.bundle import ClassEvidence, Evidence
+from contract.classes import CLASS_NAMES, HAIRY_CELL
+from training.evaluate import Evaluation
+from training.policy import PolicyError, confident_from, decision_policy, hairy_threshold
+
+
+def evidence(hairy: int) -> list[ClassEvidence]:
+    return [
+        ClassEvidence(
+            name=name,
+            evidence=Evidence.REAL if count else Evidence.NONE,
+            training_images=count,
+            validation_images=count,
+        )
+        for name in CLASS_NAMES
+        for count in [hairy if name == HAIRY_CELL.name else 10]
+    ]
+
+
+def scored(hairy: list[float], others: list[float]) -> Evaluation:
+    scores = np.array(hairy + others)
+    probabilities = np.zeros((len(scores), 20))
+    probabilities[:, HAIRY_CELL.index] = scores
+    probabilities[:, 0] = 1 - scores
+    labels = np.array([HAIRY_CELL.index] * len(hairy) + [0] * len(others))
+    return Evaluation(labels, probabilities)
+
+
+def test_at_most_two_in_a_thousand_other_cells_are_flagged_and_no_threshold_below_does_that() -> None:
+    others = np.linspace(0, 0.9, 1000).tolist()
+    threshold, basis = hairy_threshold(scored([0.95, 0.99, 0.2], others))
+    assert sum(score >= threshold for score in others) == 2
+    assert sum(score >= threshold - 0.001 for score in others) > 2
+    assert "recall 2 of 3" in basis
+    assert "false flags 2 of 1000" in basis
+
+
+def test_without_hairy_cells_there_is_no_threshold_and_the_advice_says_so() -> None:
+    policy = decision_policy(scored([], [0.1] * 10), evidence(0))
+    assert policy.hairy_threshold is None
+    assert "never seen a hairy cell" in policy.hairy_advice
+
+
+def test_hairy_cells_to_train_on_but_none_held_out_is_an_error() -> None:
+    with pytest.raises(PolicyError, match="0 hairy and 10 other"):
+        decision_policy(scored([], [0.1] * 10), evidence(10))
+
+
+def test_review_is_asked_for_below_the_probability_from_which_98_percent_are_right() -> None:
+    probabilities = np.zeros((200, 20))
+    top = np.linspace(0.3, 1, 200)
+    probabilities[:, 0] = top
+    probabilities[:, 1] = 1 - top
+    labels = np.where(np.arange(200) < 60, 1, 0)
+    limit = confident_from(Evaluation(labels, probabilities))
+    kept = probabilities.max(axis=1) >= limit
+    right = probabilities.argmax(axis=1) == labels
+    assert right[kept].mean() >= 0.98
+    assert 0.4 < limit < 0.8

@@ -1,0 +1,46 @@
+"""The list of a bundle's images: by content, so that the same images and split are found again in a fresh download."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from training.data.manifest import LabelledImage, ManifestError
+
+FILE_NAME: Final = "images.csv"
+COLUMNS: Final = ("sha256", "name", "label", "slide_id", "source", "split")
+
+
+def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
+    """Write a row an image, in the order of their hashes."""
+    rows = sorted((content_hash(i.path), i.path.name, i.label, i.slide_id, i.source, i.split) for i in images)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+
+
+def select(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> list[LabelledImage]:
+    """The images that a list names, with the list's splits.
+
+    Raises:
+        ManifestError: the list cannot be read, or listed images are missing or have another label; all are named.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            listed = {row["sha256"]: row for row in csv.DictReader(stream)}
+    except (OSError, KeyError) as error:
+        raise ManifestError("the image list cannot be read", [f"{path}: {error!r}"]) from error
+    found = {digest: image for image in images if (digest := content_hash(image.path)) in listed}
+    problems = [
+        f"{row['name']} of {row['source']} is not there" for digest, row in listed.items() if digest not in found
+    ]
+    problems += [
+        f"{image.path} is labelled {image.label!r}, the list says {listed[digest]['label']!r}"
+        for digest, image in found.items()
+        if image.label != listed[digest]["label"]
+    ]
+    if problems:
+        raise ManifestError(f"the images are not those of {path}", problems)
+    return [replace(image, split=listed[digest]["split"]) for digest, image in found.items()]
