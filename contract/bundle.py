@@ -1,30 +1,24 @@
 """A bundle: one folder that holds a trained model and everything that must be known to serve it honestly.
 
-:class:`Manifest` describes ``bundle.json``; :func:`load` verifies a folder against it and :func:`write` makes one.
+:mod:`contract.manifest` describes its ``bundle.json``; :func:`load` verifies a folder against it.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Final, Literal, Self
+from pathlib import Path
+from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from contract.classes import BY_SLUG, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
+from contract.classes import CLASS_COUNT
+from contract.manifest import IMAGE_SIDE, Manifest, ModelFile, Precision
 
 MANIFEST_NAME: Final = "bundle.json"
-EMBEDDING_SIZE: Final = 2048
-IMAGE_SIDE: Final = 256
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Precision = Literal["float32", "float16", "int8"]
 
 
 class BundleError(Exception):
@@ -53,232 +47,6 @@ class BundleCorruptError(BundleError):
             + "\n".join(f"  - {problem}" for problem in self.problems)
             + "\nCopy the bundle again from where it was exported; never edit its files."
         )
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Evidence(StrEnum):
-    """What a class was learned from."""
-
-    REAL = "real"
-    """Photographs of cells labelled by experts."""
-    SIZE_DERIVED = "size-derived"
-    """Photographs of cells whose label follows from a measured size, not from an expert."""
-    COMPOSITE = "composite"
-    """Images made by editing photographs of other cells."""
-    NONE = "none"
-    """Nothing: the class keeps its place among the 20 and its output is suppressed."""
-
-
-class ClassEvidence(_Part):
-    """What one class of the bundle was learned from and measured on."""
-
-    name: str
-    evidence: Evidence
-    training_images: Annotated[int, Field(ge=0)]
-    validation_images: Annotated[int, Field(ge=0)]
-    sources: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _counts_fit(self) -> Self:
-        if (self.evidence is Evidence.NONE) != (self.training_images == 0):
-            raise ValueError(
-                f"evidence of {self.name!r} is '{self.evidence}' with {self.training_images} training images; "
-                "'none' goes with 0 images and only with 0"
-            )
-        return self
-
-
-class InputSpec(_Part):
-    """The input of the ONNX graph: RGB pixels as they come out of the decoder, rescaled inside the graph."""
-
-    name: Literal["image"] = "image"
-    dtype: Literal["uint8"] = "uint8"
-    layout: Literal["NHWC"] = "NHWC"
-    shape: tuple[Literal[256], Literal[256], Literal[3]] = (256, 256, 3)
-    colour: Literal["RGB"] = "RGB"
-    value_range: tuple[Literal[0], Literal[255]] = (0, 255)
-    preprocessing_version: str = "1"
-
-
-class OutputSpec(_Part):
-    """One output of the ONNX graph, float32 ``[n, size]``."""
-
-    name: Literal["logits", "embedding"]
-    size: Annotated[int, Field(gt=0)]
-
-
-class Parity(_Part):
-    """How far an exported file's logits are from the Keras model's on the same images."""
-
-    batch_sizes: tuple[int, ...]
-    images: Annotated[int, Field(gt=0)]
-    max_abs_logit_difference: Annotated[float, Field(ge=0)]
-
-
-class ModelFile(_Part):
-    """One ONNX file of the bundle."""
-
-    path: str
-    precision: Precision
-    sha256: Sha256
-    bytes: Annotated[int, Field(gt=0)]
-    parity: Parity
-    golden_tolerance: Annotated[float, Field(gt=0, lt=1)]
-    """Largest allowed |difference| of a probability on the golden sample at start-up."""
-
-
-class GoldenSample(_Part):
-    """Images with the outputs that each file of the bundle must reproduce before it serves.
-
-    The file is an ``.npz`` with ``images`` uint8 ``[k, 256, 256, 3]`` and, for each precision,
-    ``logits_<precision>`` float32 ``[k, 20]``.
-    """
-
-    path: str
-    sha256: Sha256
-    images: Annotated[int, Field(gt=0)]
-
-
-class Calibration(_Part):
-    """Temperature scaling (Guo et al. 2017): probabilities are ``softmax(logits / temperature)``."""
-
-    id: str
-    temperature: Annotated[float, Field(gt=0)]
-    fitted_on: str
-    images: Annotated[int, Field(gt=0)]
-    ece_before: Probability
-    ece_after: Probability
-
-
-class DecisionPolicy(_Part):
-    """When a cell is flagged as hairy and when a technologist is asked to look.
-
-    Attributes:
-        version: changes with any field below, so that an answer can be traced to its rule.
-        hairy_threshold: smallest probability of the hairy class that raises the flag; ``None`` where the hairy class
-            has no evidence.
-        hairy_threshold_basis: how the threshold was chosen, on how many cells, with which confidence interval.
-        review_below_probability: a top probability below this asks for review.
-        review_below_margin: a distance between the two top probabilities below this asks for review.
-        always_review: slugs of the classes that a technologist must confirm whatever their probability.
-    """
-
-    version: str
-    hairy_threshold: Probability | None
-    hairy_threshold_basis: str
-    hairy_advice: str
-    review_below_probability: Probability
-    review_below_margin: Probability
-    always_review: tuple[str, ...] = ("blast", "promyelocyte", "plasma-cell", "hairy-cell", "abnormal-lymphocyte")
-
-    @model_validator(mode="after")
-    def _known_classes(self) -> Self:
-        if unknown := [slug for slug in self.always_review if slug not in BY_SLUG]:
-            raise ValueError(f"always_review names unknown classes {unknown}; expected slugs of {list(BY_SLUG)}")
-        return self
-
-
-class Metric(_Part):
-    """A figure with everything that is needed to believe it."""
-
-    name: str
-    value: float
-    interval95: tuple[float, float] | None = None
-    """95 % confidence interval: Wilson for proportions, unless ``method`` says otherwise."""
-    images: Annotated[int, Field(gt=0)]
-    data: str
-    split: str
-    precision: Precision
-    command: str
-
-
-class Provenance(_Part):
-    """Where the weights come from."""
-
-    run: str
-    recipe: dict[str, Any]
-    manifest_sha256: Sha256
-    initial_weights_sha256: Sha256 | None
-    seed: int
-    libraries: dict[str, str]
-    source_revision: str
-    created: AwareDatetime
-
-
-class Attribution(_Part):
-    """A source of training images that must be named wherever the bundle goes."""
-
-    source: str
-    title: str
-    licence: str
-    citation: str
-    changes: str
-
-
-class Manifest(_Part):
-    """``bundle.json``."""
-
-    format: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
-    intended_use: str
-    limits: tuple[str, ...]
-    classes: tuple[ClassEvidence, ...]
-    input: InputSpec = InputSpec()
-    outputs: tuple[OutputSpec, OutputSpec] = (
-        OutputSpec(name="logits", size=CLASS_COUNT),
-        OutputSpec(name="embedding", size=EMBEDDING_SIZE),
-    )
-    files: Annotated[tuple[ModelFile, ...], Field(min_length=1)]
-    golden: GoldenSample
-    calibration: Calibration
-    policy: DecisionPolicy
-    metrics: tuple[Metric, ...]
-    provenance: Provenance
-    attributions: tuple[Attribution, ...]
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        problems = [*self._class_problems(), *self._output_problems(), *self._file_problems()]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def _class_problems(self) -> Iterable[str]:
-        names = tuple(entry.name for entry in self.classes)
-        if len(names) != CLASS_COUNT:
-            yield f"{len(names)} classes, expected {CLASS_COUNT}"
-        for position, (name, expected) in enumerate(zip(names, CLASS_NAMES, strict=False)):
-            if name != expected:
-                yield f"class {position} is {name!r}, expected {expected!r}: Table 4.1's order is part of the contract"
-                return
-        if len(names) == CLASS_COUNT:
-            hairy_known = self.classes[HAIRY_CELL.index].evidence is not Evidence.NONE
-            if hairy_known != (self.policy.hairy_threshold is not None):
-                yield "a hairy threshold goes with evidence for the hairy class, and only with it"
-
-    def _output_problems(self) -> Iterable[str]:
-        if self.outputs[0] != OutputSpec(name="logits", size=CLASS_COUNT):
-            yield f"first output is {self.outputs[0]}, expected logits of size {CLASS_COUNT}"
-        if self.outputs[1].name != "embedding":
-            yield f"second output is {self.outputs[1].name!r}, expected 'embedding'"
-
-    def _file_problems(self) -> Iterable[str]:
-        precisions = [file.precision for file in self.files]
-        if len(set(precisions)) != len(precisions):
-            yield f"two files of one precision in {precisions}"
-        for path in (self.golden.path, *(file.path for file in self.files)):
-            parts = PurePosixPath(path).parts
-            if PurePosixPath(path).is_absolute() or ".." in parts or len(parts) != 1:
-                yield f"file name {path!r} leaves the bundle's folder; expected a plain name"
-
-    @property
-    def suppressed(self) -> NDArray[np.bool_]:
-        """``[20]`` bool: classes without evidence, whose output is suppressed before the softmax."""
-        return np.array([entry.evidence is Evidence.NONE for entry in self.classes])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from contract.bundle import Evidence, Manifest
 from contract.classes import CELL_CLASSES, CLASS_COUNT, HAIRY_CELL, CellClass
+from contract.manifest import Evidence, Manifest
 
 
 def calibrated_probabilities(

@@ -11,8 +11,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from contract.bundle import IMAGE_SIDE, Bundle, BundleCorruptError, Manifest, ModelFile, Precision
+from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
+from contract.manifest import IMAGE_SIDE, Manifest, ModelFile, Precision
 from service.settings import Device, Settings, available_cores
 
 logger = logging.getLogger("hal.engine")

@@ -4,18 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contract.bundle import (
-    Attribution,
-    Bundle,
-    Calibration,
-    ClassEvidence,
-    DecisionPolicy,
-    Metric,
-    ModelFile,
-    Precision,
-)
+from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from contract.decision import Decision, ReviewCode
+from contract.manifest import Attribution, Calibration, ClassEvidence, DecisionPolicy, Metric, ModelFile, Precision
 from service.settings import Device
 
 Probability = Annotated[float, Field(ge=0, le=1)]

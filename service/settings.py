@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contract.bundle import Precision
+from contract.manifest import Precision
 
 MEBIBYTE: Final = 1024 * 1024
 _READ_ELSEWHERE: Final = frozenset({"HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})

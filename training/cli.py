@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from contract.bundle import BundleError, Precision
+from contract.bundle import BundleError
+from contract.manifest import Precision
 from training.errors import TrainingError
 
 app = typer.Typer(no_args_is_help=True)

@@ -9,9 +9,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from contract.bundle import Manifest
 from contract.classes import CLASS_COUNT, CLASS_NAMES
 from contract.decision import calibrated_probabilities
+from contract.manifest import Manifest
 from training.calibrate import expected_calibration_error, negative_log_likelihood
 from training.data.images import read_image
 from training.errors import TrainingError

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from contract.bundle import Attribution, ClassEvidence, Evidence
 from contract.classes import CLASS_NAMES
+from contract.manifest import Attribution, ClassEvidence, Evidence
 from training.data.manifest import LabelledImage, counts
 from training.data.presets import PRESETS
 

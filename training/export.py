@@ -17,16 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract import bundle
-from contract.bundle import (
-    Calibration,
-    Evidence,
-    GoldenSample,
-    Manifest,
-    ModelFile,
-    Parity,
-    Precision,
-    Provenance,
-)
+from contract.manifest import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Parity, Precision, Provenance
 from training import model_card, networks, onnx_graph
 from training.calibrate import fit_temperature
 from training.data import image_list

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from contract.bundle import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.data.pipeline import image_batches
 from training.networks import fingerprint

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.bundle import Metric, Precision
 from contract.classes import CELL_CLASSES
+from contract.manifest import Metric, Precision
 from training.data.manifest import LabelledImage
 from training.evaluate import Evaluation, Proportion
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from contract.bundle import Evidence, Manifest, Metric
+from contract.manifest import Evidence, Manifest, Metric
 
 FILE_NAME = "MODEL_CARD.md"
 MEANING = {

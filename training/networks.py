@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 
 import keras
 
-from contract.bundle import EMBEDDING_SIZE, IMAGE_SIDE
 from contract.classes import CLASS_COUNT
+from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.errors import TrainingError
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 import tf2onnx
 from numpy.typing import NDArray
 
-from contract.bundle import EMBEDDING_SIZE, IMAGE_SIDE
 from contract.classes import CLASS_COUNT
+from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.errors import TrainingError
 
 OPSET: Final = 17

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from scipy.stats import binomtest
 
-from contract.bundle import ClassEvidence, DecisionPolicy, Evidence
 from contract.classes import HAIRY_CELL
+from contract.manifest import ClassEvidence, DecisionPolicy, Evidence
 from training.errors import TrainingError
 from training.evaluate import Evaluation
 

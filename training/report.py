@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from contract import bundle
-from contract.bundle import Evidence, Precision
 from contract.classes import CLASS_NAMES
+from contract.manifest import Evidence, Precision
 from training.data import manifest
 from training.evaluate import Evaluation, EvaluationError, onnx_logits
 from training.metrics import EXPERT_LABELLED

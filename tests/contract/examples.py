@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from contract.bundle import MANIFEST_NAME, Manifest
+from contract.bundle import MANIFEST_NAME
 from contract.classes import BY_NAME, CLASS_COUNT, CLASS_NAMES
+from contract.manifest import Manifest
 
 GOLDEN_IMAGES = 2
 PRECISIONS = ("float32", "int8")

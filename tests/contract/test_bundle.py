@@ -18,14 +18,13 @@ from contract.bundle import (
     BundleError,
     BundleInvalidError,
     BundleNotFoundError,
-    Evidence,
-    Manifest,
     load,
     read_manifest,
     sha256_of,
     write,
 )
 from contract.classes import BY_SLUG, CLASS_NAMES
+from contract.manifest import Evidence, Manifest
 from tests.contract.examples import GOLDEN_IMAGES, describe_in, description, lay_files, lay_golden, manifest
 
 Description = dict[str, Any]

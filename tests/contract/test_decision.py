@@ -8,9 +8,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from contract.bundle import Manifest
 from contract.classes import BY_SLUG, CELL_CLASSES, CLASS_COUNT, HAIRY_CELL
 from contract.decision import Decision, ReviewCode, calibrated_probabilities, decide
+from contract.manifest import Manifest
 from tests.contract.examples import manifest
 
 NOTHING_SUPPRESSED = np.zeros(CLASS_COUNT, dtype=bool)

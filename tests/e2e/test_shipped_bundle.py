@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from contract import bundle
-from contract.bundle import Bundle, Evidence
+from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
+from contract.manifest import Evidence
 from service.imaging import decode
 from service.settings import Fit
 from tests.service.live_server import LiveServer, serving

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from contract import bundle as bundles
-from contract.bundle import Evidence, Manifest
 from contract.classes import CLASS_NAMES, HAIRY_CELL
+from contract.manifest import Evidence, Manifest
 
 CENTRE = 128
 POISON = (255, 0, 255)

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from contract import bundle
-from contract.bundle import Evidence
+from contract.manifest import Evidence
 from tests.training import small
 from training import networks, onnx_graph
 from training.data.images import read_image

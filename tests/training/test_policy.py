@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from contract.bundle import ClassEvidence, Evidence
 from contract.classes import CLASS_NAMES, HAIRY_CELL
+from contract.manifest import ClassEvidence, Evidence
 from training.evaluate import Evaluation
 from training.policy import PolicyError, confident_from, decision_policy, hairy_threshold
 

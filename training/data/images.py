@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from contract.bundle import IMAGE_SIDE
+from contract.manifest import IMAGE_SIDE
 from training.errors import TrainingError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from contract.bundle import IMAGE_SIDE
+from contract.manifest import IMAGE_SIDE
 from training.data.images import read_image
 
 
