@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from contract.classes import CLASS_NAMES
 from contract.manifest import Attribution, ClassEvidence, Evidence
 from training.data.manifest import LabelledImage, counts
 from training.data.presets import PRESETS
+
+ONE_SOURCE: Final = 0.95
 
 
 def class_evidence(images: Sequence[LabelledImage]) -> tuple[ClassEvidence, ...]:
@@ -30,7 +33,7 @@ def class_evidence(images: Sequence[LabelledImage]) -> tuple[ClassEvidence, ...]
     return tuple(entries)
 
 
-def limits(classes: Sequence[ClassEvidence]) -> tuple[str, ...]:
+def limits(classes: Sequence[ClassEvidence], images: Sequence[LabelledImage]) -> tuple[str, ...]:
     """What a user must know before believing the figures."""
     missing = [entry.name for entry in classes if entry.evidence is Evidence.NONE]
     few = [f"{e.name} ({e.training_images})" for e in classes if 0 < e.training_images < 50]
@@ -43,7 +46,24 @@ def limits(classes: Sequence[ClassEvidence]) -> tuple[str, ...]:
         known.append(f"Never trained on, suppressed in every answer: {', '.join(missing)}.")
     if few:
         known.append(f"Fewer than 50 training images: {', '.join(few)}.")
+    if single := _of_one_source(images):
+        known.append(
+            "Learned (almost) from one data set only, so that its look and not the cell alone may name them: "
+            f"{', '.join(single)}."
+        )
     return tuple(known)
+
+
+def _of_one_source(images: Sequence[LabelledImage]) -> list[str]:
+    """Classes with their source, where other classes have other sources: a shortcut that thesis section 4.4 found."""
+    if len({image.source for image in images}) == 1:
+        return []
+    found = []
+    for name in CLASS_NAMES:
+        sources = Counter(image.source for image in images if image.label == name)
+        if sources and sources.most_common(1)[0][1] >= ONE_SOURCE * sources.total():
+            found.append(f"{name} ({sources.most_common(1)[0][0]})")
+    return found
 
 
 def attributions(images: Sequence[LabelledImage]) -> tuple[Attribution, ...]:

@@ -204,7 +204,7 @@ def _describe(
         name=name,
         version=version,
         intended_use=INTENDED_USE,
-        limits=limits(classes),
+        limits=limits(classes, run.images),
         classes=classes,
         files=tuple(files),
         golden=golden,

@@ -55,6 +55,10 @@ def bundle_metrics(
     barcelona = np.array([image.source == "pbc" and image.label in EXPERT_LABELLED for image in images])
     for precision, result in results.items():
         figures.append(metric("accuracy", result.accuracy.value, precision, result.accuracy))
+        sources = {image.source for image in images}
+        for source in sorted(sources) if len(sources) > 1 else ():
+            accuracy = result.of_images(np.array([image.source == source for image in images])).accuracy
+            figures.append(metric("accuracy", accuracy.value, precision, accuracy, source))
         if barcelona.any():
             accuracy = result.of_images(barcelona).accuracy
             figures.append(metric("accuracy, ten expert-labelled classes", accuracy.value, precision, accuracy, "pbc"))
