@@ -142,8 +142,8 @@ def _announce(hal: "Hal", listener: socket.socket) -> None:
     host, port, *_ = _address(listener)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     typer.echo(
-        f"HAL {manifest.name} {manifest.version} ({file.precision}, SHA-256 {file.sha256}) on {hal.settings.device}\n"
-        f"{manifest.intended_use}\n"
+        f"HAL {manifest.name} {manifest.version} ({file.precision}, SHA-256 {file.sha256})\n"
+        f"HAL_DEVICE={hal.settings.device}. {manifest.intended_use}\n"
         f"Listening on {url}, documentation at {url}/docs. Try:\n"
         f"  curl -F file=@tests/data/cells/segmented-neutrophil-1.jpg {url}/classify"
     )

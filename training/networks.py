@@ -104,7 +104,8 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
     """Augmentation, encoder and head in one network (appendix B.3 to B.5).
 
     The encoder is called with ``training=False`` here, at every call. Written as a functional model instead, Keras 3
-    would pass the network's own ``training=True`` on to the encoder and its batch normalisation would go live.
+    would pass the network's own ``training=True`` on to the encoder and its batch normalisation would go live
+    (keras #20285).
 
     Args:
         encoder: see :func:`build_encoder`.
