@@ -107,7 +107,7 @@ class Trainer:
         optimizer = self._optimizer(step, network.trainable_variables)
         self._restore_step(network, optimizer)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False, reduce_retracing=True)
         def update(images: Any, labels: Any) -> Any:
             pixels = tf.repeat(tf.cast(images, tf.float32), VIEWS, axis=0)
             with tf.GradientTape() as tape:
@@ -141,7 +141,7 @@ class Trainer:
         self._restore_step(model, optimizer)
         validation = None if contrastive else self._views(name + "-validation", self.validation, None, 1)[:, 0]
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False, reduce_retracing=True)
         def update(inputs: Any, labels: Any) -> tuple[Any, Any]:
             with tf.GradientTape() as tape:
                 outputs = model(inputs, training=True)
