@@ -70,7 +70,9 @@ def test_a_step_that_touches_the_frozen_encoder_is_caught(
 
 
 def test_cached_views_teach_the_classifier_three_easy_classes(run: Run, small_encoder: keras.Model) -> None:
-    step = run.recipe.classifier_step.model_copy(update={"epochs": 60, "feature_views": 2, "learning_rate": 0.03})
+    step = run.recipe.classifier_step.model_copy(
+        update={"epochs": 60, "feature_views": 2, "learning_rate": 0.3, "decay": "cosine"}
+    )
     run.recipe = run.recipe.model_copy(update={"classifier_step": step})
     Trainer(run, small_encoder).run_steps()
     last = (run.root / "history.csv").read_text().splitlines()[-1]
