@@ -75,6 +75,7 @@ def test_another_weights_file_is_refused_by_its_hash(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     other.save_weights(tmp_path / "other.weights.h5")
