@@ -70,7 +70,7 @@ class Trainer:
         self._assign("classifier_head", _state(self.classifier_head))
 
     def run_steps(self) -> None:
-        """Train what is left of the three steps and write the weights.
+        """Train what is left of the three steps; the last checkpoint holds the result.
 
         Raises:
             FrozenEncoderError: step 1 or 3 changed the encoder.
@@ -88,8 +88,6 @@ class Trainer:
                 raise FrozenEncoderError(f"step {number} changed the encoder, which it must leave as it was")
             self._stored = {}
             self._checkpoint(Progress(number + 1), None)
-        self.encoder.save_weights(self.run.root / "encoder.weights.h5")
-        self.classifier_head.save_weights(self.run.root / "classifier_head.weights.h5")
 
     def _projection_step(self) -> None:
         self.run.say("Step 1: projection head on the frozen encoder")

@@ -20,6 +20,7 @@ from contract import bundle
 from contract.manifest import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Parity, Precision, Provenance
 from training import model_card, networks, onnx_graph
 from training.calibrate import fit_temperature
+from training.contrastive import DONE
 from training.data import image_list
 from training.data import manifest as data_manifest
 from training.data.images import read_image
@@ -105,17 +106,21 @@ def write_bundle(
 
 
 def _load(run: Run) -> tuple[keras.Model, keras.Model]:
-    paths = [run.root / "encoder.weights.h5", run.root / "classifier_head.weights.h5"]
-    if missing := [path.name for path in paths if not path.exists()]:
+    """Encoder and classifier of the last checkpoint.
+
+    ``set_weights`` refuses what does not fit; Keras' ``load_weights`` only warns and leaves layers at random.
+    """
+    progress, groups = run.restore()
+    if progress.step < DONE:
         raise RunError(
-            f"{run.root} has no {' and '.join(missing)}: the run is not finished; "
+            f"{run.root} is at step {progress.step} of 3: the run is not finished; "
             f"go on with: hal train {run.recipe.name} --run {run.root} --resume"
         )
     keras.mixed_precision.set_global_policy("float32")
     encoder = networks.build_encoder(None)
     head = networks.build_classifier_head(run.recipe.classifier_step.dropout, run.recipe.seed)
-    encoder.load_weights(paths[0])
-    head.load_weights(paths[1])
+    encoder.set_weights(groups["encoder"])
+    head.set_weights(groups["classifier_head"][: len(head.weights)])
     return encoder, head
 
 

@@ -23,7 +23,7 @@ def bundle_metrics(
     shipped: Precision,
     command: str,
 ) -> tuple[Metric, ...]:
-    """Accuracy of every precision; loss, calibration error and recall of the shipped one.
+    """Accuracy of every precision, the shipped one first; loss, calibration error and recall of the shipped one.
 
     Args:
         images: the validation images.
@@ -53,7 +53,7 @@ def bundle_metrics(
 
     figures = []
     barcelona = np.array([image.source == "pbc" and image.label in EXPERT_LABELLED for image in images])
-    for precision, result in results.items():
+    for precision, result in sorted(results.items(), key=lambda item: item[0] != shipped):
         figures.append(metric("accuracy", result.accuracy.value, precision, result.accuracy))
         sources = {image.source for image in images}
         for source in sorted(sources) if len(sources) > 1 else ():

@@ -39,8 +39,8 @@ class Progress:
 class Run:
     """The folder of one training run.
 
-    ``recipe.json``, ``manifest.csv``, ``log.txt`` (for people), ``history.csv`` (a row an epoch), ``checkpoint.npz``
-    and, at the end, ``encoder.weights.h5`` and ``classifier_head.weights.h5``.
+    ``recipe.json``, ``manifest.csv``, ``log.txt`` (for people), ``history.csv`` (a row an epoch) and
+    ``checkpoint.npz``, which at the end holds the trained weights.
     """
 
     def __init__(self, root: Path, recipe: ContrastiveRecipe, images: list[LabelledImage]) -> None:

@@ -108,6 +108,17 @@ def test_int8_quantises_the_convolutions_and_keeps_the_answers(tmp_path: Path, r
     assert np.abs(logits["int8"] - logits["float32"]).max() < 0.15
 
 
+def test_a_finished_run_is_exported_from_its_last_checkpoint(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = small.train(run)
+    monkeypatch.setattr(networks, "build_encoder", lambda _: small.encoder())
+    export(run.root, tmp_path / "1", "small", "1.0.0", ("float32",))
+    golden = bundle.load(tmp_path / "1").golden()
+    expected = onnx_graph.keras_logits(trainer.encoder, trainer.classifier_head, golden["images"])
+    np.testing.assert_allclose(golden["logits_float32"], expected, atol=1e-4)
+
+
 def test_a_bundle_is_never_overwritten(tmp_path: Path, run: Run, small_encoder: keras.Model, head: keras.Model) -> None:
     out = tmp_path / "1"
     out.mkdir()
