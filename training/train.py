@@ -1,11 +1,9 @@
 """``hal train``: a recipe, a manifest and a folder become a trained run."""
 
-import random
 from collections import Counter
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from training import networks, recipe
 from training.contrastive import Trainer
@@ -28,8 +26,6 @@ def train(recipe_name: str, data: Path | None, root: Path, resume: bool, weights
         RecipeError, RunError, ManifestError, WeightsError: each says what was wrong and what to do.
     """
     run = _resume(recipe_name, root) if resume else _start(recipe_name, data, root)
-    random.seed(run.recipe.seed)
-    np.random.seed(run.recipe.seed)
     keras.utils.set_random_seed(run.recipe.seed)
     keras.mixed_precision.set_global_policy(run.recipe.precision)
     encoder = networks.build_encoder(networks.imagenet_weights(weights))
