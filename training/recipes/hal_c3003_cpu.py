@@ -22,7 +22,7 @@ RECIPE = ContrastiveRecipe(
         epochs=40, learning_rate=1e-3, batch_size=64, classes_per_batch=8, feature_views=2, decay="cosine"
     ),
     encoder_step=projection_step(
-        epochs=3, learning_rate=1e-4, batch_size=16, classes_per_batch=8, warm_up=0.05, decay="cosine"
+        epochs=6, learning_rate=1e-4, batch_size=16, classes_per_batch=8, warm_up=0.05, decay="cosine"
     ),
     classifier_step=classifier_step(
         epochs=200, learning_rate=1e-3, dropout=0.3, batch_size=32, feature_views=3, decay="cosine"
