@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from contract import bundle
 from contract.manifest import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Parity, Precision, Provenance
-from training import model_card, networks, onnx_graph
+from training import model_card, onnx_graph, trained
 from training.calibrate import fit_temperature
-from training.contrastive import DONE
 from training.data import image_list
 from training.data import manifest as data_manifest
 from training.data.images import read_image
@@ -72,7 +71,7 @@ def export(run_folder: Path, out: Path, name: str, version: str, precisions: Seq
         PolicyError: there are no images to choose the hairy threshold by.
     """
     run = Run.open(run_folder)
-    encoder, head = _load(run)
+    encoder, head = trained.load(run)
     return write_bundle(run, encoder, head, out, name, version, precisions)
 
 
@@ -103,25 +102,6 @@ def write_bundle(
         (folder / model_card.FILE_NAME).write_text(model_card.render(manifest), encoding="utf-8")
         folder.rename(out)
     return bundle.load(out).manifest
-
-
-def _load(run: Run) -> tuple[keras.Model, keras.Model]:
-    """Encoder and classifier of the last checkpoint.
-
-    ``set_weights`` refuses what does not fit; Keras' ``load_weights`` only warns and leaves layers at random.
-    """
-    progress, groups = run.restore()
-    if progress.step < DONE:
-        raise RunError(
-            f"{run.root} is at step {progress.step} of 3: the run is not finished; "
-            f"go on with: hal train {run.recipe.name} --run {run.root} --resume"
-        )
-    keras.mixed_precision.set_global_policy("float32")
-    encoder = networks.build_encoder(None)
-    head = networks.build_classifier_head(run.recipe.classifier_step.dropout, run.recipe.seed)
-    encoder.set_weights(groups["encoder"])
-    head.set_weights(groups["classifier_head"][: len(head.weights)])
-    return encoder, head
 
 
 def _write_models(run: Run, encoder: keras.Model, head: keras.Model, folder: Path) -> dict[Precision, Path]:

@@ -46,6 +46,24 @@ class Step(_Part):
     feature_views: Annotated[int, Field(gt=1)] | None = None
 
 
+class ThesisFigures(_Part):
+    """What the thesis reports for a network (Tables 5.1 to 5.5); ``None`` where it reports nothing.
+
+    Attributes:
+        sanity_c: accuracy on set C, trained on A and B, and on A, B and C (Table 5.4).
+        sanity_d: the same on set D (Table 5.5).
+    """
+
+    training_accuracy: float | None = None
+    training_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    sanity_c: tuple[float, float] | None = None
+    sanity_d: tuple[float, float] | None = None
+
+
 class ContrastiveRecipe(_Part):
     """HAL-C: the three steps of thesis section 4.3.3.
 
@@ -59,6 +77,7 @@ class ContrastiveRecipe(_Part):
         precision: arithmetic of the encoder; loss and heads are float32 always.
         seed: of every random choice.
         fewest_images: classes with fewer training images are left out and declared with evidence ``none``.
+        thesis: what the thesis reports for this network, shown beside our own figures.
     """
 
     name: str
@@ -70,6 +89,7 @@ class ContrastiveRecipe(_Part):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     seed: int = 2022
     fewest_images: Annotated[int, Field(gt=0)] = 10
+    thesis: ThesisFigures | None = None
 
 
 def projection_step(**choices: object) -> Step:
