@@ -7,6 +7,7 @@ from typing import Final
 from contract.classes import CLASS_NAMES
 from contract.manifest import Attribution, ClassEvidence, Evidence
 from training.data.manifest import LabelledImage, counts
+from training.data.overlap import has_slide
 from training.data.presets import PRESETS
 
 ONE_SOURCE: Final = 0.95
@@ -38,10 +39,14 @@ def limits(classes: Sequence[ClassEvidence], images: Sequence[LabelledImage]) ->
     missing = [entry.name for entry in classes if entry.evidence is Evidence.NONE]
     few = [f"{e.name} ({e.training_images})" for e in classes if 0 < e.training_images < 50]
     known = [
-        "No slide or patient ids are published for the training images, so training and validation images may come "
-        "from the same patient; figures on another hospital's images will be lower.",
+        "Figures on another hospital's images will be lower.",
         "Validation images were also used to fit the temperature and the review limits; there is no separate test set.",
     ]
+    if unknown := sum(not has_slide(image) for image in images):
+        known.append(
+            f"No slide or patient is known for {unknown} of {len(images)} images: training and validation images may "
+            "come from one patient, which flatters the figures."
+        )
     if missing:
         known.append(f"Never trained on, suppressed in every answer: {', '.join(missing)}.")
     if few:

@@ -33,6 +33,13 @@ def test_unseen_rare_and_single_source_classes_are_named() -> None:
     assert "may name them: Blast (no lineage spec) (matek-marrow)." in text
 
 
+def test_images_without_slide_or_patient_are_counted() -> None:
+    known = [replace(image, slide_id="7") for image in images("Lymphocyte", "ours", 60)]
+    assert not any("No slide" in limit for limit in limits(class_evidence(known), known))
+    mixed = [*known, *images("Lymphocyte", "pbc", 4)]
+    assert any("known for 4 of 64 images" in limit for limit in limits(class_evidence(mixed), mixed))
+
+
 def test_with_one_data_set_its_look_separates_nothing() -> None:
     data = images("Lymphocyte", "pbc", 60)
     assert not any("look" in limit for limit in limits(class_evidence(data), data))

@@ -29,9 +29,13 @@ def select(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            listed = {row["sha256"]: row for row in csv.DictReader(stream)}
-    except (OSError, KeyError) as error:
-        raise ManifestError("the image list cannot be read", [f"{path}: {error!r}"]) from error
+            reader = csv.DictReader(stream, restval="")
+            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+            listed = {row["sha256"]: row for row in reader if not missing}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError("the image list cannot be read", [f"{path}: {error}"]) from error
+    if missing:
+        raise ManifestError(f"{path} is not the {FILE_NAME} of a bundle", [f"no column {name!r}" for name in missing])
     found = {digest: image for image in images if (digest := content_hash(image.path)) in listed}
     problems = [
         f"{row['name']} of {row['source']} is not there" for digest, row in listed.items() if digest not in found

@@ -73,4 +73,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         ImageError: see :func:`read_pixels` and :func:`fit`.
     """
-    return fit(read_pixels(path))
+    pixels = read_pixels(path)
+    try:
+        return fit(pixels)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error

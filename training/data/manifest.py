@@ -5,18 +5,18 @@ import difflib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from contract.classes import BY_NAME, CLASS_NAMES
+from training.data import experts
 from training.errors import TrainingError
 
 COLUMNS: Final = ("path", "label", "slide_id", "source", "split")
 SPLITS: Final = ("train", "val", "test")
+SHOWN: Final = 50
 
 
 class ManifestError(TrainingError):
@@ -24,8 +24,8 @@ class ManifestError(TrainingError):
 
     def __init__(self, what: str, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
-        shown = "\n".join(f"  - {problem}" for problem in self.problems[:50])
-        more = f"\n  ... and {len(self.problems) - 50} more" if len(self.problems) > 50 else ""
+        shown = "\n".join(f"  - {problem}" for problem in self.problems[:SHOWN])
+        more = f"\n  ... and {len(self.problems) - SHOWN} more" if len(self.problems) > SHOWN else ""
         super().__init__(f"{what}:\n{shown}{more}")
 
 
@@ -36,10 +36,11 @@ class LabelledImage:
     Attributes:
         path: the image file.
         label: a class name of :data:`contract.classes.CLASS_NAMES`.
-        slide_id: slide or patient; empty where unknown.
+        slide_id: slide or patient, unique within the source; empty where unknown.
         source: the data set.
         split: ``train``, ``val``, ``test``, or empty before splitting.
-        extra: every other column, kept as it was.
+        extra: every other column, kept as it was. Known ones: ``expert_labels`` (:mod:`training.data.experts`),
+            ``patient_id`` (:mod:`training.data.overlap`), ``look_alike`` (:mod:`training.data.sets`), ``evidence``.
     """
 
     path: Path
@@ -55,62 +56,140 @@ class LabelledImage:
         return BY_NAME[self.label].index
 
 
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """An image that is left out, and why; its label is empty where the experts gave none together."""
+
+    image: LabelledImage
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything that a manifest says, the unusable included.
+
+    Attributes:
+        images: the usable rows, each with the label on which its experts agree.
+        dropped: rows left out by the rule of :mod:`training.data.experts`.
+        problems: what is wrong with the columns and with every other row.
+    """
+
+    images: list[LabelledImage]
+    dropped: list[Dropped]
+    problems: list[str]
+
+
 def read(path: Path) -> list[LabelledImage]:
-    """Read a manifest; relative image paths are relative to the manifest's folder.
+    """The usable images of a manifest; relative image paths are relative to the manifest's folder.
+
+    Images whose experts disagree or are too few are left out; ``hal data check`` names them.
 
     Raises:
-        ManifestError: missing columns, unknown labels (the nearest is suggested), unknown splits or missing files;
-            all of them are listed.
+        ManifestError: missing columns, unknown labels (the nearest is suggested), unknown splits, contradictory labels
+            or missing files; all of them are listed.
     """
+    reading = examine(path)
+    if reading.problems:
+        raise ManifestError(f"{path} cannot be used", reading.problems)
+    return reading.images
+
+
+def examine(path: Path) -> Reading:
+    """Read a manifest and go on after every problem, so that all can be reported at once.
+
+    Raises:
+        ManifestError: the file cannot be read at all.
+    """
+    header, rows = _rows(path)
+    images: list[LabelledImage] = []
+    dropped: list[Dropped] = []
+    problems = [f"column {name!r} is missing among {header}" for name in COLUMNS if name not in header]
+    problems += [f"column {name!r} occurs twice" for name, count in Counter(header).items() if count > 1]
+    if not rows:
+        problems.append("no rows below the header")
+    for line, row in enumerate(rows, start=2):
+        image = _image(path.parent, row)
+        if wrong := list(_problems(header, row, image)):
+            problems += [f"line {line}: {problem}" for problem in wrong]
+        elif (agreement := _agreement(image)).reason:
+            dropped.append(Dropped(image, agreement.reason))
+        elif "path" in header and "label" in header:
+            images.append(replace(image, label=agreement.label))
+    return Reading(images, dropped, problems)
+
+
+def _rows(path: Path) -> tuple[list[str], list[dict[str | None, str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            header = reader.fieldnames or ()
-            rows = list(reader)
-    except OSError as error:
-        raise ManifestError("the manifest cannot be read", [str(error)]) from error
-    if missing := [column for column in COLUMNS if column not in header]:
-        raise ManifestError(
-            f"{path} lacks columns", [f"{column!r} is missing among {list(header)}" for column in missing]
-        )
-    problems: list[str] = []
-    images = []
-    for line, row in enumerate(rows, start=2):
-        image = path.parent / row["path"]
-        problems += [f"line {line}: {problem}" for problem in _row_problems(row, image)]
-        extra = {name: value or "" for name, value in row.items() if name not in COLUMNS and name is not None}
-        images.append(LabelledImage(image, row["label"], row["slide_id"] or "", row["source"], row["split"], extra))
-    if not images:
-        problems.append("no rows below the header")
-    if problems:
-        raise ManifestError(f"{path} has rows that cannot be used", problems)
-    return images
+            reader: csv.DictReader[str] = csv.DictReader(stream, restval="")
+            header = list(reader.fieldnames or ())
+            return header, list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError("the manifest cannot be read as CSV in UTF-8", [f"{path}: {error}"]) from error
 
 
-def _row_problems(row: dict[str, str], image: Path) -> Iterable[str]:
-    if row["label"] not in BY_NAME:
-        nearest = difflib.get_close_matches(row["label"] or "", CLASS_NAMES, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(CLASS_NAMES)}"
-        yield f"unknown label {row['label']!r}; {hint}"
-    if row["split"] not in ("", *SPLITS):
-        yield f"unknown split {row['split']!r}; expected one of {', '.join(SPLITS)} or nothing"
-    if not image.is_file():
-        yield f"no image at {image}"
+def _image(folder: Path, row: dict[str | None, str]) -> LabelledImage:
+    path, label, slide_id, source, split = (row.get(name, "") for name in COLUMNS)
+    extra = {name: value for name, value in row.items() if name is not None and name not in COLUMNS}
+    return LabelledImage(folder / path if path else Path(), label, slide_id, source, split, extra)
+
+
+def _agreement(image: LabelledImage) -> experts.Agreement:
+    if experts.COLUMN not in image.extra:
+        return experts.Agreement(image.label)
+    return experts.agree(image.label, image.extra[experts.COLUMN], image.split)
+
+
+def _problems(header: list[str], row: dict[str | None, str], image: LabelledImage) -> Iterator[str]:
+    if None in row:
+        yield f"{len(row[None])} more fields than the header has columns; quote a field that holds a comma"
+    cell = image.extra.get(experts.COLUMN)
+    if "label" in header and (image.label or cell is None):
+        yield from _unknown_label("label", image.label)
+    for label in dict.fromkeys(experts.labels_in(cell or "")):
+        yield from _unknown_label("expert label", label)
+    agreed = _agreement(image).label
+    if image.label and agreed and agreed != image.label:
+        yield f"label is {image.label!r} but the experts agree on {agreed!r}; correct one, or leave the label empty"
+    if image.split not in ("", *SPLITS):
+        yield f"unknown split {image.split!r}; expected one of {', '.join(SPLITS)} or nothing"
+    if "path" in header and image.path == Path():
+        yield "no path"
+    elif "path" in header and not image.path.is_file():
+        yield f"no image at {image.path}"
+
+
+def _unknown_label(what: str, label: str) -> Iterator[str]:
+    if label not in BY_NAME:
+        yield f"unknown {what} {label!r}; {suggestion(label)}"
+
+
+def suggestion(label: str) -> str:
+    """The nearest class name as a question, or all of them."""
+    nearest = difflib.get_close_matches(label, CLASS_NAMES, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(CLASS_NAMES)}"
 
 
 def write(path: Path, images: Sequence[LabelledImage]) -> None:
-    """Write a manifest with image paths relative to its folder."""
+    """Write a manifest with image paths relative to its folder, in one rename: never half a manifest.
+
+    Raises:
+        ManifestError: it cannot be written.
+    """
     extra = list(dict.fromkeys(name for image in images for name in image.extra))
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*COLUMNS, *extra])
-        for image in images:
-            relative = Path(os.path.relpath(image.path.resolve(), path.parent.resolve())).as_posix()
-            fixed = [relative, image.label, image.slide_id, image.source, image.split]
-            writer.writerow(fixed + [image.extra.get(name, "") for name in extra])
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow([*COLUMNS, *extra])
+            for image in images:
+                relative = Path(os.path.relpath(image.path.resolve(), path.parent.resolve())).as_posix()
+                fixed = [relative, image.label, image.slide_id, image.source, image.split]
+                writer.writerow(fixed + [image.extra.get(name, "") for name in extra])
+        partial.replace(path)
+    except OSError as error:
+        raise ManifestError("the manifest cannot be written", [f"{path}: {error}"]) from error
 
 
 def fingerprint(images: Iterable[LabelledImage], content_hash: Callable[[Path], str]) -> str:
@@ -141,32 +220,6 @@ def deduplicate(images: Sequence[LabelledImage], content_hash: Callable[[Path], 
             kept.append(group[0])
             repeated += [image.path for image in group[1:]]
     return Deduplicated(kept, repeated, conflicting)
-
-
-def split(
-    images: Sequence[LabelledImage], validation_share: float, seed: int, content_hash: Callable[[Path], str]
-) -> list[LabelledImage]:
-    """The thesis's seeded image split (section 4.1.1), within each class and source.
-
-    The order before the shuffle is that of the contents, so that the split depends on the images and the seed and on
-    nothing else. Rows that have a split keep it. Where slides are known, a split by slide is the honest one.
-
-    Raises:
-        ValueError: the share is not between 0 and 1.
-    """
-    if not 0 < validation_share < 1:
-        raise ValueError(f"validation share is {validation_share}, expected a value between 0 and 1, such as 0.2")
-    strata: dict[tuple[str, str], list[LabelledImage]] = {}
-    done = [image for image in images if image.split]
-    for image in images:
-        if not image.split:
-            strata.setdefault((image.label, image.source), []).append(image)
-    for position, key in enumerate(sorted(strata)):
-        members = sorted(strata[key], key=lambda image: content_hash(image.path))
-        order = np.random.default_rng([seed, position]).permutation(len(members))
-        validation = set(order[: round(len(members) * validation_share)].tolist())
-        done += [replace(image, split="val" if index in validation else "train") for index, image in enumerate(members)]
-    return done
 
 
 def counts(images: Iterable[LabelledImage]) -> Counter[tuple[str, str]]:

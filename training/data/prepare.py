@@ -1,66 +1,159 @@
-"""``hal data prepare``: from downloaded folders to a manifest with a seeded split."""
+"""``hal data prepare`` and ``hal data split``: from downloaded folders, or a manifest, to a manifest with splits."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from contract.bundle import sha256_of
-from contract.classes import CLASS_NAMES
-from training.data import image_list, manifest, presets
+from training.data import experts, image_list, manifest, presets, splits
+from training.data.contents import content_hashes
+from training.data.manifest import Dropped, LabelledImage, ManifestError
+from training.data.overlap import has_slide
+from training.data.selection import read_exclusions, select
+from training.data.splits import By
+from training.data.tables import class_table, dropped_table
 
 
-def prepare(sources: Iterable[str], out: Path, validation_share: float, seed: int, like: Path | None = None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """Which images are used and how they are split.
+
+    Attributes:
+        validation_share, test_share: of the images without a split.
+        seed: of every choice.
+        by: what stays together; ``None`` for what :func:`training.data.splits.recommended` says.
+        cap: see :func:`training.data.selection.limit`.
+        exclude: exclusion lists.
+    """
+
+    validation_share: float = 0.2
+    test_share: float = 0.0
+    seed: int = 2022
+    by: By | None = None
+    cap: int | None = None
+    exclude: Sequence[Path] = ()
+
+
+def prepare(
+    sources: Iterable[str],
+    out: Path,
+    validation_share: float,
+    seed: int,
+    like: Path | None = None,
+    *,
+    mapping: Path | None = None,
+    test_share: float = 0.0,
+    by: By | None = None,
+    cap: int | None = None,
+    exclude: Sequence[Path] = (),
+) -> None:
     """Read the folders, drop what cannot be used and say so, split, and write the manifest.
 
     Args:
         sources: ``PRESET=FOLDER`` items.
         out: the CSV file.
-        validation_share: between 0 and 1.
-        seed: of the split.
-        like: image list of a bundle; take its images and its split instead of splitting.
+        validation_share, test_share, seed, by, cap, exclude: see :class:`Choices`.
+        like: image list of a bundle; take its images and its split instead of choosing and splitting.
+        mapping: folder names to class names, for preset ``folder``.
 
     Raises:
         SourceError: an unknown preset, a missing folder, or one without images.
-        ManifestError: an image of the list is missing.
+        ManifestError: an image of the list is missing, or the images cannot be split as asked.
     """
+    choices = Choices(
+        validation_share=validation_share, test_share=test_share, seed=seed, by=by, cap=cap, exclude=exclude
+    )
     console = Console()
-    images, skipped = presets.read([_source(item) for item in sources])
-    hashes = {image.path: sha256_of(image.path) for image in images}
-    unique = manifest.deduplicate(images, hashes.__getitem__)
-    if like is None:
-        split = manifest.split(unique.images, validation_share, seed, hashes.__getitem__)
-    else:
-        split = image_list.select(like, unique.images, hashes.__getitem__)
-    manifest.write(out, split)
+    images, skipped = presets.read(presets.find(sources, mapping))
+    content_hash = content_hashes(image.path for image in images)
+    unique = manifest.deduplicate(images, content_hash)
 
     for reason, count in Counter(item.reason for item in skipped).most_common():
-        console.print(f"left out {count}: {reason}", highlight=False)
+        _say(console, f"left out {count}: {reason}")
     if unique.repeated:
-        console.print(f"left out {len(unique.repeated)}: same bytes as another image", highlight=False)
+        _say(console, f"left out {len(unique.repeated)}: same bytes as another image")
     if unique.conflicting:
-        console.print(f"left out {len(unique.conflicting)}: same bytes as an image with another label", highlight=False)
-    console.print(_table(split))
-    fingerprint = manifest.fingerprint(split, hashes.__getitem__)
-    console.print(f"{len(split)} images in {out}, fingerprint {fingerprint}", highlight=False)
+        _say(console, f"left out {len(unique.conflicting)}: same bytes as an image with another label")
+    if like is None:
+        done = _choose_and_split(unique.images, choices, content_hash, console)
+    else:
+        done = image_list.select(like, unique.images, content_hash)
+    _write(out, done, content_hash, console)
 
 
-def _source(item: str) -> tuple[presets.Preset, Path]:
-    name, separator, folder = item.partition("=")
-    if not separator or name not in presets.PRESETS:
-        raise presets.SourceError(f"{item!r} is not PRESET=FOLDER with a preset among {', '.join(presets.PRESETS)}")
-    if not Path(folder).is_dir():
-        raise presets.SourceError(f"{item!r} names a folder that does not exist")
-    return presets.PRESETS[name], Path(folder)
+def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False) -> None:
+    """Choose among the images of a manifest, split those without a split, and write another manifest.
+
+    Args:
+        path: the manifest to read.
+        out: the manifest to write; may be the same.
+        choices: see :class:`Choices`.
+        afresh: forget the splits that the manifest has.
+
+    Raises:
+        ManifestError: the manifest cannot be used, or not be split as asked.
+    """
+    console = Console()
+    reading = manifest.examine(path)
+    if reading.problems:
+        raise ManifestError(f"{path} cannot be used", reading.problems)
+    images, dropped = reading.images, reading.dropped
+    if afresh:
+        rows = [*images, *(item.image for item in dropped)]
+        images, dropped = _agreed([replace(image, split="") for image in rows])
+    content_hash = content_hashes(image.path for image in images)
+    done = _choose_and_split(images, choices, content_hash, console, dropped)
+    _write(out, done, content_hash, console)
 
 
-def _table(images: list[manifest.LabelledImage]) -> Table:
-    table = Table("Class", title="Images by class and split")
-    counts = manifest.counts(images)
-    for name in manifest.SPLITS:
-        table.add_column(name, justify="right")
-    for label in CLASS_NAMES:
-        table.add_row(label, *(str(counts[label, name] or "") for name in manifest.SPLITS))
-    return table
+def _choose_and_split(
+    images: Sequence[LabelledImage],
+    choices: Choices,
+    content_hash: Callable[[Path], str],
+    console: Console,
+    dropped: Sequence[Dropped] = (),
+) -> list[LabelledImage]:
+    """Exclude, cap, split, and leave out test images that too few experts labelled; say what was left out."""
+    selection = select(images, content_hash, read_exclusions(choices.exclude), choices.cap, choices.seed)
+    by = choices.by or splits.recommended(selection.images)
+    unknown = sum(not has_slide(image) for image in selection.images if not image.split)
+    if unknown and by is By.SLIDE:
+        _say(console, f"warning: {unknown} images without a slide are split one by one")
+    elif unknown:
+        _say(console, "warning: split by image; cells of one patient may train and validate, where slides are unknown")
+    done = splits.split(selection.images, by, choices.validation_share, choices.seed, content_hash, choices.test_share)
+    agreed, too_few = _agreed(done)
+    if left_out := [*dropped, *selection.dropped, *too_few]:
+        console.print(dropped_table(left_out))
+    for entry in selection.unmatched:
+        _say(console, f"warning: no image matches {entry!r} of the exclusion lists")
+    return agreed
+
+
+def _agreed(images: Sequence[LabelledImage]) -> tuple[list[LabelledImage], list[Dropped]]:
+    """Apply the rule of :mod:`training.data.experts` to new splits, if any image has the column."""
+    if not any(experts.COLUMN in image.extra for image in images):
+        return list(images), []
+    kept, dropped = [], []
+    for image in images:
+        agreement = experts.agree(image.label, image.extra.get(experts.COLUMN, ""), image.split)
+        if agreement.reason:
+            dropped.append(Dropped(image, agreement.reason))
+        else:
+            kept.append(replace(image, label=agreement.label))
+    return kept, dropped
+
+
+def _write(out: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str], console: Console) -> None:
+    if not images:
+        raise ManifestError("no image is left to write", ["see above what was left out and why"])
+    manifest.write(out, images)
+    console.print(class_table(images))
+    fingerprint = manifest.fingerprint(images, content_hash)
+    _say(console, f"{len(images)} images in {out}, fingerprint {fingerprint}")
+
+
+def _say(console: Console, message: str) -> None:
+    console.print(message, highlight=False, markup=False, soft_wrap=True)

@@ -8,6 +8,7 @@ import pytest
 from contract.bundle import sha256_of
 from training.data import image_list, manifest
 from training.data.manifest import LabelledImage, ManifestError
+from training.data.splits import by_image
 
 
 def download(folder: Path, count: int) -> list[LabelledImage]:
@@ -21,7 +22,7 @@ def download(folder: Path, count: int) -> list[LabelledImage]:
 
 
 def test_the_same_images_and_split_are_found_in_a_larger_download(tmp_path: Path) -> None:
-    first = manifest.split(download(tmp_path / "first", 20), 0.2, 1, sha256_of)
+    first = by_image(download(tmp_path / "first", 20), 0.2, 1, sha256_of)
     image_list.write(tmp_path / "images.csv", first, sha256_of)
     found = image_list.select(tmp_path / "images.csv", download(tmp_path / "second", 30), sha256_of)
     assert manifest.fingerprint(found, sha256_of) == manifest.fingerprint(first, sha256_of)
@@ -36,6 +37,13 @@ def test_missing_and_relabelled_images_are_all_named(tmp_path: Path) -> None:
     assert "LY_3.jpg of pbc is not there" in text
     assert "LY_4.jpg of pbc is not there" in text
     assert "labelled 'Monocyte', the list says 'Lymphocyte'" in text
+
+
+def test_missing_columns_of_a_list_are_all_named(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("sha256,label,name,source\n")
+    with pytest.raises(ManifestError) as caught:
+        image_list.select(tmp_path / "images.csv", [], sha256_of)
+    assert caught.value.problems == ("no column 'slide_id'", "no column 'split'")
 
 
 def test_an_unreadable_list_is_an_error(tmp_path: Path) -> None:

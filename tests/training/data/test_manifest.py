@@ -1,13 +1,11 @@
-"""The manifest: everything that is wrong is said at once; the split depends on contents and seed alone."""
+"""The manifest: everything that is wrong is said at once."""
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from contract.bundle import sha256_of
-from contract.classes import CLASS_NAMES
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 
@@ -41,11 +39,80 @@ def test_every_offending_row_is_reported_at_once(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 4
 
 
-def test_missing_columns_are_all_named(tmp_path: Path) -> None:
+def test_missing_columns_and_wrong_rows_are_all_named(tmp_path: Path) -> None:
     (tmp_path / "cells.csv").write_text("path,label\nx,y\n")
     with pytest.raises(ManifestError) as caught:
         manifest.read(tmp_path / "cells.csv")
-    assert [problem.split("'")[1] for problem in caught.value.problems] == ["slide_id", "source", "split"]
+    assert [problem.split("'")[1] for problem in caught.value.problems[:3]] == ["slide_id", "source", "split"]
+    assert [problem.split(";")[0] for problem in caught.value.problems[3:]] == [
+        "line 2: unknown label 'y'",
+        f"line 2: no image at {tmp_path / 'x'}",
+    ]
+
+
+def test_rows_of_another_length_are_problems_and_not_crashes(tmp_path: Path) -> None:
+    (tmp_path / "cells.csv").write_text("path,label,slide_id,source,split\n\nshort\n,,,,\na,Basophil,1,s,train,b,c\n")
+    with pytest.raises(ManifestError) as caught:
+        manifest.read(tmp_path / "cells.csv")
+    text = str(caught.value)
+    assert "unknown label ''" in text
+    assert "no path" in text
+    assert "2 more fields than the header has columns" in text
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"path,label\n\x00,\xe4\n"])
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "cells.csv").write_bytes(content)
+    with pytest.raises(ManifestError, match="cannot be read"):
+        manifest.read(tmp_path / "cells.csv")
+
+
+def test_several_experts_labels_are_made_one_or_the_image_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("x")
+    rows = [
+        "x.png,,,s,train,Basophil|",
+        "x.png,Basophil,,s,test,",
+        "x.png,Basophil,,s,test,Basophil|Basophil",
+        "x.png,Basophil,,s,val,Basophil|Monocyte",
+        "x.png,,,s,train,",
+        "x.png,Monocyte,,s,,",
+    ]
+    (tmp_path / "cells.csv").write_text("path,label,slide_id,source,split,expert_labels\n" + "\n".join(rows) + "\n")
+    reading = manifest.examine(tmp_path / "cells.csv")
+    assert reading.problems == []
+    assert [(i.label, i.split) for i in reading.images] == [
+        ("Basophil", "train"),
+        ("Basophil", "test"),
+        ("Monocyte", ""),
+    ]
+    assert [d.reason.split(":")[0] for d in reading.dropped] == [
+        "1 expert labelled it, a test image needs 2",
+        "the experts disagree",
+        "no expert labelled it, a train image needs 1",
+    ]
+    assert manifest.read(tmp_path / "cells.csv") == reading.images
+
+
+def test_a_manifest_without_experts_is_not_subject_to_the_rule(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("x")
+    (tmp_path / "cells.csv").write_text("path,label,slide_id,source,split\nx.png,Basophil,,s,test\n")
+    assert [i.label for i in manifest.read(tmp_path / "cells.csv")] == ["Basophil"]
+
+
+def test_experts_who_contradict_the_label_or_know_no_class_are_problems(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("x")
+    rows = ["x.png,Basophil,,s,train,Monocyte|Monocyte", "x.png,Basophil,,s,train,Basophil|Basofil"]
+    (tmp_path / "cells.csv").write_text("path,label,slide_id,source,split,expert_labels\n" + "\n".join(rows) + "\n")
+    with pytest.raises(ManifestError) as caught:
+        manifest.read(tmp_path / "cells.csv")
+    assert "line 2: label is 'Basophil' but the experts agree on 'Monocyte'" in str(caught.value)
+    assert "line 3: unknown expert label 'Basofil'; did you mean 'Basophil'?" in str(caught.value)
+    assert len(caught.value.problems) == 2
+
+
+def test_a_column_that_occurs_twice_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "cells.csv").write_text("path,label,slide_id,source,split,label\n")
+    assert "column 'label' occurs twice" in manifest.examine(tmp_path / "cells.csv").problems
 
 
 def test_missing_and_empty_manifests_are_refused(tmp_path: Path) -> None:
@@ -54,41 +121,6 @@ def test_missing_and_empty_manifests_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("path,label,slide_id,source,split\n")
     with pytest.raises(ManifestError, match="no rows"):
         manifest.read(tmp_path / "empty.csv")
-
-
-def test_a_split_holds_out_a_fifth_of_every_class_and_source(tmp_path: Path) -> None:
-    images = [
-        image(tmp_path, f"{label}-{source}-{i}", f"{label}{source}{i}", label, source)
-        for label in CLASS_NAMES[:3]
-        for source in ("pbc", "matek-marrow")
-        for i in range(20)
-    ]
-    done = manifest.split(images, 0.2, 2022, sha256_of)
-    counts = Counter((i.label, i.source, i.split) for i in done)
-    assert set(counts.values()) == {16, 4}
-    assert {i.path for i in done} == {i.path for i in images}
-
-
-def test_the_split_does_not_depend_on_names_or_order_and_does_on_the_seed(tmp_path: Path) -> None:
-    first = [image(tmp_path / "one", f"{i}.png", f"content {i}") for i in range(50)]
-    second = [image(tmp_path / "two", f"{99 - i}.png", f"content {i}") for i in reversed(range(50))]
-
-    def held_out(images: list[LabelledImage], seed: int) -> set[str]:
-        return {i.path.read_text() for i in manifest.split(images, 0.2, seed, sha256_of) if i.split == "val"}
-
-    assert held_out(first, 1) == held_out(second, 1)
-    assert held_out(first, 1) != held_out(first, 2)
-
-
-def test_rows_that_have_a_split_keep_it(tmp_path: Path) -> None:
-    images = [replace(image(tmp_path, f"{i}", f"{i}"), split="test") for i in range(10)]
-    assert {i.split for i in manifest.split(images, 0.2, 1, sha256_of)} == {"test"}
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0, 1.5])
-def test_impossible_shares_are_refused(share: float) -> None:
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        manifest.split([], share, 1, sha256_of)
 
 
 def test_byte_identical_images_are_kept_once_and_not_at_all_when_labels_disagree(tmp_path: Path) -> None:
@@ -107,3 +139,12 @@ def test_the_fingerprint_is_of_contents_and_labels_wherever_they_lie(tmp_path: P
     assert manifest.fingerprint(here, sha256_of) == manifest.fingerprint(there, sha256_of)
     relabelled = [replace(here[0], label="Monocyte"), *here[1:]]
     assert manifest.fingerprint(here, sha256_of) != manifest.fingerprint(relabelled, sha256_of)
+
+
+def test_a_manifest_that_cannot_be_written_is_an_error_and_leaves_the_old_one(tmp_path: Path) -> None:
+    manifest.write(tmp_path / "cells.csv", [image(tmp_path, "a.png", "a")])
+    (tmp_path / "cells.csv.part").mkdir()
+    before = (tmp_path / "cells.csv").read_bytes()
+    with pytest.raises(ManifestError, match="cannot be written"):
+        manifest.write(tmp_path / "cells.csv", [])
+    assert (tmp_path / "cells.csv").read_bytes() == before

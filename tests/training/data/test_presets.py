@@ -2,17 +2,20 @@
 
 import csv
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from training.data import presets
-from training.data.images import read_pixels
+from contract.classes import CLASS_NAMES
+from training.data import manifest, presets
+from training.data.images import read_image, read_pixels
+from training.data.manifest import LabelledImage
 from training.data.platelets import equivalent_diameter, size_class
 from training.data.prepare import prepare
-from training.data.presets import PRESETS, Skipped
+from training.data.presets import PRESETS, Preset, Skipped
 
 SHARED = os.environ.get("HAL_SHARED")
 needs_shared = pytest.mark.skipif(not SHARED, reason="HAL_SHARED is not set: the real images are not at hand")
@@ -61,9 +64,132 @@ def test_the_marrow_layout(tmp_path: Path) -> None:
     assert {row.source for row in rows if not isinstance(row, Skipped)} == {"matek-marrow"}
 
 
+def labels_of(rows: list[LabelledImage | Skipped]) -> dict[str, str]:
+    return {row.path.name: row.reason if isinstance(row, Skipped) else row.label for row in rows}
+
+
+def test_the_mll23_layout(tmp_path: Path) -> None:
+    plain(tmp_path / "hairy_cell" / "hairy_cell" / "00001.tif", 10)
+    plain(tmp_path / "lymphocyte_neoplastic" / "00002.tif", 20)
+    plain(tmp_path / "promyelocyte_atypical" / "00003.tif", 30)
+    plain(tmp_path / "lymphocyte_large_granular" / "00004.TIF", 40)
+    plain(tmp_path / "dacryocyte" / "00005.tif", 50)
+    (tmp_path / "__MACOSX" / "hairy_cell").mkdir(parents=True)
+    (tmp_path / "__MACOSX" / "hairy_cell" / "00001.tif").write_bytes(b"a resource fork")
+    (tmp_path / "hairy_cell" / "hairy_cell" / "._00001.tif").write_bytes(b"a resource fork")
+    assert labels_of(list(PRESETS["mll23"].rows(tmp_path))) == {
+        "00001.tif": "Hairy cell",
+        "00002.tif": "Abnormal lymphocyte",
+        "00003.tif": "atypical promyelocytes are leukaemic; no class of the 20 is theirs alone",
+        "00004.TIF": "large granular lymphocytes may be normal or neoplastic, which is not said",
+        "00005.tif": "class 'dacryocyte' has no counterpart among the 20",
+    }
+
+
+def test_every_class_of_mll23_is_mapped_or_left_out_for_a_reason() -> None:
+    """The 18 names of ``labels_MLL23.csv``."""
+    names = [
+        "myeloblast",
+        "neutrophil_segmented",
+        "lymphocyte",
+        "hairy_cell",
+        "monocyte",
+        "eosinophil",
+        "normoblast",
+        "promyelocyte_atypical",
+        "lymphocyte_large_granular",
+        "plasma_cell",
+        "smudge_cell",
+        "myelocyte",
+        "promyelocyte",
+        "neutrophil_band",
+        "basophil",
+        "metamyelocyte",
+        "lymphocyte_neoplastic",
+        "lymphocyte_reactive",
+    ]
+    assert sorted([*PRESETS["mll23"].labels, *PRESETS["mll23"].left_out]) == sorted(names)
+
+
+def test_every_class_of_aml_lmu_is_mapped_or_left_out_for_a_reason() -> None:
+    """The 15 codes of ``abbreviations.txt``."""
+    codes = ["BAS", "EBO", "EOS", "KSC", "LYA", "LYT", "MMZ", "MOB", "MON", "MYB", "MYO", "NGB", "NGS", "PMB", "PMO"]
+    assert sorted([*PRESETS["aml-lmu"].labels, *PRESETS["aml-lmu"].left_out]) == codes
+
+
+def test_the_aml_lmu_layout_without_annotations_has_one_label_an_image(tmp_path: Path) -> None:
+    plain(tmp_path / "NGS" / "NGS_0001.tiff", 10)
+    plain(tmp_path / "MOB" / "MOB_0001.tiff", 20)
+    plain(tmp_path / "LYA" / "LYA_0001.tiff", 30)
+    plain(tmp_path / "MOO" / "MOO_0001.tiff", 40)
+    rows = list(PRESETS["aml-lmu"].rows(tmp_path))
+    assert labels_of(rows) == {
+        "NGS_0001.tiff": "Segmented neutrophil",
+        "MOB_0001.tiff": "Blast (no lineage spec)",
+        "LYA_0001.tiff": "atypical lymphocytes may be reactive or neoplastic, which is not said",
+        "MOO_0001.tiff": "class 'MOO' has no counterpart among the 20",
+    }
+    assert all("expert_labels" not in row.extra for row in rows if not isinstance(row, Skipped))
+
+
+def test_the_annotations_of_aml_lmu_become_the_labels_of_experts(tmp_path: Path) -> None:
+    for number in range(1, 6):
+        plain(tmp_path / "images" / "BAS" / f"BAS_000{number}.tiff", 10 * number)
+    lines = ["nan nan", "BAS BAS", "EOS EOS", "UNC BAS", "LYA nan"]
+    (tmp_path / "annotations.dat").write_text("".join(f"BAS/BAS_000{n}.tiff BAS {t}\n" for n, t in enumerate(lines, 1)))
+    prepare([f"aml-lmu={tmp_path}"], tmp_path / "out.csv", 0.2, 1)
+    reading = manifest.examine(tmp_path / "out.csv")
+    kept = {image.path.stem: image.extra["expert_labels"] for image in reading.images}
+    assert kept == {"BAS_0001": "Basophil", "BAS_0002": "Basophil|Basophil|Basophil"}
+    rows = labels_of(list(PRESETS["aml-lmu"].rows(tmp_path)))
+    assert rows["BAS_0004.tiff"] == "an annotator could not decide on a class"
+    assert "'LYA'" in rows["BAS_0005.tiff"]
+
+
+def test_annotations_of_another_form_are_all_named(tmp_path: Path) -> None:
+    plain(tmp_path / "BAS" / "BAS_0001.tiff", 10)
+    (tmp_path / "annotations.dat").write_text("BAS/BAS_0001.tiff BAS nan nan\n\nBAS_0002\na b c d e\n")
+    with pytest.raises(presets.SourceError, match=r"(?s)2 lines.*line 3.*line 4"):
+        list(PRESETS["aml-lmu"].rows(tmp_path))
+
+
+def test_the_raabin_layout_gives_smears(tmp_path: Path) -> None:
+    plain(tmp_path / "Train" / "Basophil" / "20190526_163608_1.jpg", 10)
+    plain(tmp_path / "TestA" / "Monocyte" / "95-5-10-1_34_2.jpg", 20)
+    plain(tmp_path / "TestB" / "Neutrophil" / "95-5-4-1_3_1.jpg", 30)
+    plain(tmp_path / "TestB" / "Lymphocyte" / "unnamed.jpg", 40)
+    rows = list(PRESETS["raabin"].rows(tmp_path))
+    assert labels_of(rows)["95-5-4-1_3_1.jpg"] == "band and segmented neutrophils are not told apart"
+    assert {row.label: row.slide_id for row in rows if not isinstance(row, Skipped)} == {
+        "Basophil": "20190526",
+        "Monocyte": "95-5-10-1",
+        "Lymphocyte": "",
+    }
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_every_preset_names_classes_of_ours_and_says_what_its_scale_means(preset: Preset) -> None:
+    assert set(preset.labels.values()) <= set(CLASS_NAMES)
+    assert not set(preset.labels) & set(preset.left_out)
+    assert all((preset.title, preset.licence, preset.citation, preset.layout, preset.scale))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "JPEG", "png", "bmp", "tif", "tiff"])
+def test_every_format_is_found_and_can_be_decoded(tmp_path: Path, suffix: str) -> None:
+    plain(tmp_path / "Monocyte" / f"1_1.{suffix}", 90)
+    (row,) = PRESETS["raabin"].rows(tmp_path)
+    np.testing.assert_allclose(read_image(row.path), 90, atol=2)
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(presets.SourceError, match="no images below"):
         list(PRESETS["pbc"].rows(tmp_path))
+
+
+def test_sources_that_cannot_be_used_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(presets.SourceError) as caught:
+        presets.find(["pbc", f"pbc={tmp_path}", "unknown=x", "mll23=nowhere"])
+    assert [line.split("'")[1] for line in str(caught.value).splitlines()] == ["pbc", "unknown=x", "mll23=nowhere"]
 
 
 @pytest.mark.parametrize("source", ["pbc", "unknown=x", "pbc=nowhere"])
@@ -103,12 +229,12 @@ def test_diameters_agree_with_an_independent_measurement() -> None:
 def test_the_shared_images_give_the_manifest_that_the_shipped_bundle_was_trained_on(tmp_path: Path) -> None:
     from contract import bundle
     from contract.bundle import sha256_of
-    from training.data import manifest
-    from training.train import enough_images
 
     root = Path(SHARED or "") / "data" / "real" / "images"
     sources = [f"pbc={root / 'pbc_barcelona'}", f"matek-marrow={root / 'bm_cytomorphology_mll'}"]
     prepare(sources, tmp_path / "open.csv", 0.2, 2022)
     shipped = bundle.read_manifest(Path(__file__).parents[3] / "models" / "hal-c" / "1").provenance
-    images = enough_images(manifest.read(tmp_path / "open.csv"), shipped.recipe["fewest_images"])
-    assert manifest.fingerprint(images, sha256_of) == shipped.manifest_sha256
+    images = manifest.read(tmp_path / "open.csv")
+    training = Counter(image.label for image in images if image.split == "train")
+    learned = [image for image in images if training[image.label] >= shipped.recipe["fewest_images"]]
+    assert manifest.fingerprint(learned, sha256_of) == shipped.manifest_sha256

@@ -1,0 +1,152 @@
+"""``hal data`` as a user meets it."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from training.data import manifest
+from training.data.cli import app
+from training.data.manifest import LabelledImage
+
+
+def cell(path: Path, shade: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((256, 256, 3), shade, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Thirty images of two classes, one folder a class."""
+    for index in range(30):
+        cell(tmp_path / "cells" / ("Lymphocyte" if index % 2 else "monocyte") / f"{index}.png", index)
+    return tmp_path / "cells"
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> Path:
+    """A manifest of forty images on ten slides without splits."""
+    images = [
+        LabelledImage(cell(tmp_path / f"{i}.png", i), ("Lymphocyte", "Monocyte")[i % 2], f"{i // 4}", "s", "")
+        for i in range(40)
+    ]
+    manifest.write(tmp_path / "slides.csv", images)
+    return tmp_path / "slides.csv"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("command", ["prepare", "split", "check"])
+def test_help_shows_an_example(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"hal data {command}" in result.output
+
+
+def test_own_folders_become_a_manifest_that_passes_the_check(folder: Path, tmp_path: Path) -> None:
+    prepared = run("prepare", "--preset", f"folder={folder}", "--out", tmp_path / "out.csv", "--test-share", 0.2)
+    assert prepared.exit_code == 0, prepared.output
+    images = manifest.read(tmp_path / "out.csv")
+    assert Counter((i.label, i.split) for i in images) == {
+        (label, split): count
+        for label in ("Lymphocyte", "Monocyte")
+        for split, count in (("train", 9), ("val", 3), ("test", 3))
+    }
+    checked = run("check", tmp_path / "out.csv", "--json", tmp_path / "sub" / "findings.json")
+    assert checked.exit_code == 0, checked.output
+    assert json.loads((tmp_path / "sub" / "findings.json").read_text())["ok"] is True
+
+
+def test_a_check_with_errors_ends_with_1_after_it_has_written_them(slides: Path, tmp_path: Path) -> None:
+    rows = slides.read_text().splitlines()
+    rows[1] = rows[1].replace("Lymphocyte", "Lymphozyt")
+    (tmp_path / "5.png").write_bytes(b"broken")
+    slides.write_text("\n".join(rows) + "\n")
+    result = run("check", slides, "--json", tmp_path / "findings.json")
+    assert result.exit_code == 1
+    assert "did you mean 'Lymphocyte'?" in result.output
+    assert "5.png" in result.output
+    kinds = [error["kind"] for error in json.loads((tmp_path / "findings.json").read_text())["errors"]]
+    assert kinds == ["manifest", "unreadable"]
+    assert "5.png" not in run("check", slides, "--fast").output
+
+
+def test_a_split_is_by_slide_where_slides_are_known(slides: Path, tmp_path: Path) -> None:
+    assert run("split", slides, "--out", tmp_path / "out.csv", "--test-share", 0.2).exit_code == 0
+    images = manifest.read(tmp_path / "out.csv")
+    assert {i.split for i in images} == {"train", "val", "test"}
+    assert len({(i.slide_id, i.split) for i in images}) == 10
+    assert run("check", tmp_path / "out.csv").exit_code == 0
+
+
+def test_a_split_by_image_is_made_when_asked_for_and_the_check_says_what_it_tore(slides: Path, tmp_path: Path) -> None:
+    assert run("split", slides, "--out", tmp_path / "out.csv", "--by", "image").exit_code == 0
+    torn = run("check", tmp_path / "out.csv")
+    assert torn.exit_code == 1
+    assert "slides or patients in several splits" in torn.output
+    assert run("check", tmp_path / "out.csv", "--allow-shared-slides").exit_code == 0
+    assert run("split", tmp_path / "out.csv", "--out", tmp_path / "again.csv", "--by", "slide").exit_code == 1
+    assert run("split", tmp_path / "out.csv", "--out", tmp_path / "again.csv", "--afresh").exit_code == 0
+    assert run("check", tmp_path / "again.csv").exit_code == 0
+
+
+def test_a_cap_and_an_exclusion_list_are_obeyed(slides: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("0.png\nnobody.png\n")
+    arguments = ["--cap", 8, "--exclude", tmp_path / "bad.txt"]
+    result = run("split", slides, "--out", tmp_path / "out.csv", *arguments)
+    assert result.exit_code == 0
+    assert "'nobody.png'" in result.output
+    images = manifest.read(tmp_path / "out.csv")
+    assert Counter(i.label for i in images) == {"Lymphocyte": 8, "Monocyte": 8}
+    assert "0.png" not in {i.path.name for i in images}
+
+
+def test_test_images_of_one_expert_are_left_out_once_the_split_is_known(slides: Path, tmp_path: Path) -> None:
+    rows = slides.read_text().splitlines()
+    experts = [row.split(",")[1] for row in rows[1:]]
+    twice = [f"{label}|{label}" if index % 3 else label for index, label in enumerate(experts)]
+    slides.write_text("\n".join([rows[0] + ",expert_labels", *map(",".join, zip(rows[1:], twice, strict=True))]) + "\n")
+    result = run("split", slides, "--out", tmp_path / "out.csv", "--test-share", 0.2)
+    assert result.exit_code == 0
+    images = manifest.read(tmp_path / "out.csv")
+    assert all("|" in i.extra["expert_labels"] for i in images if i.split == "test")
+    assert any("|" not in i.extra["expert_labels"] for i in images if i.split == "train")
+    assert "a test image needs 2" in result.output
+    assert run("split", tmp_path / "out.csv", "--afresh", "--out", tmp_path / "all.csv").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["prepare", "--preset", "pbc=nowhere", "--out", "x.csv"], 1, "does not exist"),
+        (["prepare", "--preset", "pbc=.", "--out", "x.csv", "--mapping", "m"], 2, "--mapping"),
+        (["prepare", "--preset", "pbc=.", "--out", "x.csv", "--like", "m", "--cap", "9"], 2, "--like"),
+        (["check", "none.csv"], 1, "cannot be read"),
+        (["check", "none.csv", "--exclude", "none.txt"], 1, "none.txt"),
+        (["split", "none.csv", "--out", "x.csv"], 1, "cannot be read"),
+        (["split", "none.csv", "--out", "x.csv", "--by", "cell"], 2, "image"),
+    ],
+)
+def test_mistakes_end_with_a_message(
+    arguments: list[str], code: int, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert expected in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_impossible_shares_end_with_a_message(slides: Path, tmp_path: Path) -> None:
+    result = run("split", slides, "--out", tmp_path / "x.csv", "--validation-share", 0.6, "--test-share", 0.5)
+    assert result.exit_code == 1
+    assert "impossible shares" in result.output
+    assert not (tmp_path / "x.csv").exists()

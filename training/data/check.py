@@ -1,0 +1,150 @@
+"""``hal data check``: everything that is wrong with labelled images, at once and before any training."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from contract.classes import CLASS_NAMES
+from training.data import manifest
+from training.data.contents import content_hashes
+from training.data.findings import Finding, Findings, Kind
+from training.data.images import ImageError, read_image
+from training.data.manifest import LabelledImage, Reading
+from training.data.overlap import crossings, has_slide
+from training.data.selection import select
+from training.progress import track
+
+FEW_IMAGES: Final = 10
+
+
+def check(
+    data: Path | Sequence[LabelledImage],
+    *,
+    decode: bool = False,
+    shared_slides: bool = False,
+    exclusions: Sequence[str] = (),
+    cap: int | None = None,
+    seed: int = 0,
+    look_alike_sources: Collection[str] = (),
+) -> Findings:
+    """Look at a manifest, or at images that were read already, and go on after every error.
+
+    Args:
+        data: the manifest's path, or its rows.
+        decode: decode every image as training would; without it only labels, files, contents, slides and splits are
+            looked at, which is quick enough to precede every training.
+        shared_slides: a slide or patient in several splits is only a warning, as it must be for the thesis's split by
+            image.
+        exclusions, cap, seed: see :func:`training.data.selection.select`.
+        look_alike_sources: see :func:`training.data.sets.set_of`.
+
+    Raises:
+        ManifestError: the manifest cannot be read at all.
+    """
+    reading = manifest.examine(data) if isinstance(data, Path) else _read_before(data)
+    content_hash = content_hashes(image.path for image in reading.images)
+    selection = select(reading.images, content_hash, exclusions, cap, seed)
+    images = selection.images
+    meant = [*images, *(item.image for item in reading.dropped)]
+
+    errors = [Finding(Kind.MANIFEST, problem) for problem in reading.problems]
+    if decode:
+        errors += [Finding(Kind.UNREADABLE, message) for message in _unreadable(images)]
+    warnings = [Finding(Kind.UNMATCHED_EXCLUSION, entry) for entry in selection.unmatched]
+    conflicts, repeated = _duplicates(images, content_hash)
+    errors += conflicts
+    warnings += repeated
+    for crossing in crossings(images, content_hash):
+        kind = Kind.CONTENT_IN_SPLITS if crossing.bond == "content" else Kind.SLIDE_IN_SPLITS
+        tolerated = shared_slides and kind is Kind.SLIDE_IN_SPLITS
+        (warnings if tolerated else errors).append(Finding(kind, str(crossing)))
+    errors += _empty_classes(images, meant)
+    warnings += _warnings(images)
+    dropped = (*reading.dropped, *selection.dropped)
+    return Findings(tuple(errors), tuple(warnings), dropped, tuple(images), frozenset(look_alike_sources))
+
+
+def _read_before(images: Sequence[LabelledImage]) -> Reading:
+    missing = {image.path for image in images if not image.path.is_file()}
+    problems = [f"no image at {path}" for path in sorted(missing)]
+    return Reading([image for image in images if image.path not in missing], [], problems)
+
+
+def _unreadable(images: Sequence[LabelledImage]) -> list[str]:
+    def complaint(path: Path) -> str:
+        try:
+            read_image(path)
+        except ImageError as error:
+            return str(error)
+        return ""
+
+    paths = list(dict.fromkeys(image.path for image in images))
+    messages = []
+    with track("decoding", len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for message in pool.map(complaint, paths):
+            messages += [message] if message else []
+            advance(1)
+    return messages
+
+
+def _duplicates(
+    images: Sequence[LabelledImage], content_hash: Callable[[Path], str]
+) -> tuple[list[Finding], list[Finding]]:
+    """Equal images with different labels, and equal images that are merely there several times in one split."""
+    copies: dict[str, list[LabelledImage]] = {}
+    for image in images:
+        copies.setdefault(content_hash(image.path), []).append(image)
+    conflicts, repeated = [], []
+    for group in copies.values():
+        if len({image.label for image in group}) > 1:
+            named = ", ".join(f"{image.path} ({image.label})" for image in group)
+            conflicts.append(Finding(Kind.CONFLICT, f"{named}: correct the labels or exclude all of them"))
+        elif max(Counter(image.split for image in group).values()) > 1:
+            named = ", ".join(str(image.path) for image in group)
+            repeated.append(Finding(Kind.REPEATED, f"{named}: keep one"))
+    return conflicts, repeated
+
+
+def _empty_classes(images: Sequence[LabelledImage], meant: Sequence[LabelledImage]) -> Iterator[Finding]:
+    """Classes that are meant to be used and that training would never see; none where nothing is meant for training.
+
+    Args:
+        images: what is used.
+        meant: that, and the images that were left out because of their experts, but not what was excluded on purpose.
+    """
+    if not any(image.split == "train" for image in meant):
+        return
+    held_out = Counter(image.label for image in images if image.split in ("val", "test"))
+    to_learn = {image.label for image in images if image.split in ("train", "")}
+    named = Counter(image.label for image in meant)
+    for label in CLASS_NAMES:
+        if named[label] and label not in to_learn:
+            why = f"{held_out[label]} held out" if held_out[label] else f"all {named[label]} images were left out"
+            yield Finding(
+                Kind.EMPTY_CLASS, f"{label}: no training image ({why}); add some, or exclude every image of the class"
+            )
+
+
+def _warnings(images: Sequence[LabelledImage]) -> Iterator[Finding]:
+    training = Counter(image.label for image in images if image.split == "train")
+    present = {image.label for image in images}
+    for label in CLASS_NAMES:
+        if 0 < training[label] < FEW_IMAGES:
+            yield Finding(Kind.FEW_IMAGES, f"{label}: {training[label]}, too few to learn from; {FEW_IMAGES} or more")
+    if absent := [label for label in CLASS_NAMES if label not in present]:
+        yield Finding(Kind.ABSENT_CLASS, f"never learned, never answered: {', '.join(absent)}")
+    if len({image.source for image in images}) > 1:
+        for label in CLASS_NAMES:
+            if len(sources := {image.source for image in images if image.label == label}) == 1:
+                message = f"{label}: only from {sources.pop()}, whose look and not the cell may then name the class"
+                yield Finding(Kind.ONE_SOURCE, message)
+    if unknown := sum(not has_slide(image) for image in images):
+        message = f"{unknown} of {len(images)}: cells of one patient may train and validate; expect lower figures later"
+        yield Finding(Kind.NO_SLIDE, message)
+    if unsplit := sum(not image.split for image in images):
+        yield Finding(Kind.NO_SPLIT, f"{unsplit} of {len(images)}: 'hal data split' gives them one")
+    elif empty := [name for name in ("train", "val") if not any(image.split == name for image in images)]:
+        yield Finding(Kind.NO_IMAGES, f"{' and '.join(empty)}: enough to evaluate on, not to train")

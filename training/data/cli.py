@@ -1,0 +1,150 @@
+"""``hal data``: from folders of labelled images to a manifest that can be trained on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.data.splits import By
+from training.errors import explained
+
+app = typer.Typer(no_args_is_help=True, help="Turn folders of labelled images into a data manifest, and check it.")
+
+PRESET_HELP = "PRESET=FOLDER, repeated; presets: pbc, matek-marrow, mll23, aml-lmu, raabin, folder (your own images)."
+Exclude = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--exclude", help="File with images to leave out: SHA-256, file names or paths, one a line; repeated."
+    ),
+]
+Cap = Annotated[
+    int | None,
+    typer.Option(
+        "--cap",
+        min=1,
+        help="At most so many training and validation images of a class from a source (the thesis: 5000).",
+    ),
+]
+Together = Annotated[
+    By | None,
+    typer.Option(
+        "--by",
+        help="What stays together: image as in the thesis, or slide (and patient); default: slide where known.",
+    ),
+]
+ValidationShare = Annotated[float, typer.Option(min=0.01, max=0.9, help="Share held out for validation.")]
+TestShare = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share held out for the test.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the split and of the cap's choice.")]
+
+
+@app.command("prepare")
+def prepare(
+    sources: Annotated[list[str], typer.Option("--preset", help=PRESET_HELP)],
+    out: Annotated[Path, typer.Option("--out", help="The manifest to write, a CSV file.")],
+    validation_share: ValidationShare = 0.2,
+    test_share: TestShare = 0.0,
+    by: Together = None,
+    seed: Seed = 2022,
+    cap: Cap = None,
+    exclude: Exclude = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(help="For preset folder: lines FOLDER=CLASS, or CSV with the columns folder and label."),
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="images.csv of a bundle: take just its images, split as it was.")
+    ] = None,
+) -> None:
+    """Write a manifest from public data sets or your own folders, with a seeded split.
+
+    Example: hal data prepare --preset pbc=PBC_dataset_normal_DIB --preset matek-marrow=BM_cytomorphology_data
+    --out datasets/open.csv
+    """
+    if like is not None and (cap or exclude or by or test_share):
+        raise typer.BadParameter("--like takes a bundle's images and split as they are; leave out --cap and the others")
+    if mapping is not None and not any(source.startswith("folder=") for source in sources):
+        raise typer.BadParameter("--mapping is for --preset folder=FOLDER, which is not given")
+    with explained():
+        from training.data.prepare import prepare as run
+
+        run(
+            sources,
+            out,
+            validation_share,
+            seed,
+            like,
+            mapping=mapping,
+            test_share=test_share,
+            by=by,
+            cap=cap,
+            exclude=exclude or (),
+        )
+
+
+@app.command("split")
+def split(
+    manifest: Annotated[Path, typer.Argument(help="The manifest to read.")],
+    out: Annotated[Path, typer.Option("--out", help="The manifest to write.")],
+    validation_share: ValidationShare = 0.2,
+    test_share: TestShare = 0.0,
+    by: Together = None,
+    seed: Seed = 2022,
+    cap: Cap = None,
+    exclude: Exclude = None,
+    afresh: Annotated[bool, typer.Option("--afresh", help="Forget the splits that the manifest has.")] = False,
+) -> None:
+    """Split the images of a manifest that have no split yet; slides, patients and equal images stay together.
+
+    Example: hal data split datasets/mine.csv --by slide --test-share 0.15 --out datasets/mine-split.csv
+    """
+    with explained():
+        from training.data.prepare import Choices, split_manifest
+
+        choices = Choices(
+            validation_share=validation_share, test_share=test_share, seed=seed, by=by, cap=cap, exclude=exclude or ()
+        )
+        split_manifest(manifest, out, choices, afresh)
+
+
+@app.command("check")
+def check(
+    manifest: Annotated[Path, typer.Argument(help="The manifest to check.")],
+    fast: Annotated[bool, typer.Option("--fast", help="Do not decode the images.")] = False,
+    shared_slides: Annotated[
+        bool,
+        typer.Option("--allow-shared-slides", help="A slide in two splits is only a warning (the thesis's split)."),
+    ] = False,
+    look_alike: Annotated[
+        list[str] | None,
+        typer.Option("--look-alike", help="Source whose images resemble hairy cells and are none (set D); repeated."),
+    ] = None,
+    cap: Cap = None,
+    exclude: Exclude = None,
+    seed: Seed = 2022,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the findings here, for machines.")] = None,
+) -> None:
+    """Find everything that is wrong with a manifest and its images, before any training; exit with 1 on errors.
+
+    Example: hal data check datasets/open.csv --json findings.json
+    """
+    with explained():
+        from rich.console import Console
+
+        from training.data import findings
+        from training.data.check import check as run
+        from training.data.selection import read_exclusions
+
+        found = run(
+            manifest,
+            decode=not fast,
+            shared_slides=shared_slides,
+            exclusions=read_exclusions(exclude or []),
+            cap=cap,
+            seed=seed,
+            look_alike_sources=look_alike or (),
+        )
+        findings.show(found, Console())
+        if json is not None:
+            findings.write_json(found, json)
+    if found.errors:
+        raise typer.Exit(1)

@@ -1,0 +1,62 @@
+"""When the labels of several experts make one label (thesis section 4.1.2).
+
+A manifest may have the column ``expert_labels``: the label of each expert, separated by ``|``, with an empty entry for
+an expert who did not label the image. Training and validation images need one expert or more, test images two or more,
+and all must agree. In the thesis one label was enough for acceptable training data, but let severe mistakes into the
+test set.
+
+Where the cell is empty, the row's ``label`` counts as that of one expert. A manifest without the column is not subject
+to the rule: public data sets give one label an image and do not say how many experts stand behind it.
+"""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+COLUMN: Final = "expert_labels"
+SEPARATOR: Final = "|"
+FEWEST_EXPERTS: Final = MappingProxyType({"train": 1, "val": 1, "test": 2})
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the experts of one image say together.
+
+    Attributes:
+        label: on which they agree; empty where they do not, or are too few.
+        reason: why the image cannot be used; empty where it can.
+    """
+
+    label: str
+    reason: str = ""
+
+
+def labels_in(cell: str) -> tuple[str, ...]:
+    """The labels of the experts who gave one, in their order."""
+    return tuple(label for entry in cell.split(SEPARATOR) if (label := entry.strip()))
+
+
+def joined(labels: tuple[str, ...]) -> str:
+    """The cell that :func:`labels_in` reads as ``labels``."""
+    return SEPARATOR.join(labels)
+
+
+def agree(label: str, cell: str, split: str) -> Agreement:
+    """Apply the rule to one row of a manifest that has the column.
+
+    Args:
+        label: the row's own label, the only expert's where ``cell`` names none; may be empty.
+        cell: the row's ``expert_labels``.
+        split: ``train``, ``val``, ``test`` or empty; an image without a split needs what training needs.
+    """
+    given = labels_in(cell) or labels_in(label)
+    if len(distinct := dict.fromkeys(given)) > 1:
+        return Agreement("", f"the experts disagree: {', '.join(distinct)}")
+    needed = FEWEST_EXPERTS.get(split, 1)
+    if len(given) < needed:
+        return Agreement("", f"{_experts(len(given))} labelled it, a {split or 'training'} image needs {needed}")
+    return Agreement(given[0])
+
+
+def _experts(count: int) -> str:
+    return "no expert" if count == 0 else f"{count} expert" + "s" * (count > 1)

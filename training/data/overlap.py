@@ -1,0 +1,109 @@
+"""What belongs together: images of one slide, of one patient, or with the same bytes, and where splits tear it apart.
+
+Slides and patients are told apart within their source, since numbers such as "7" return in every laboratory. Patients
+are known where the manifest has the column ``patient_id``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.contents import content_hashes
+from training.data.manifest import LabelledImage, ManifestError
+
+PATIENT_COLUMN: Final = "patient_id"
+Bond = Literal["slide", "patient", "content"]
+
+
+class SplitError(ManifestError):
+    """Images cannot be split as asked, or what belongs together is in two splits; ``problems`` lists all of it."""
+
+
+def has_slide(image: LabelledImage) -> bool:
+    """Whether it is known which slide or patient the image is of."""
+    return bool(image.slide_id or image.extra.get(PATIENT_COLUMN))
+
+
+def groups(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> NDArray[np.int64]:
+    """A number for each image that all images share which hang together, through others too. Shape: ``(n,)``."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    columns: dict[tuple[str, ...], int] = {}
+    edges = [
+        (row, len(images) + columns.setdefault(bond, len(columns)))
+        for row, image in enumerate(images)
+        for bond in _bonds(image, content_hash)
+    ]
+    size = len(images) + len(columns)
+    if not edges:
+        return np.zeros(0, dtype=np.int64)
+    graph = coo_array((np.ones(len(edges), dtype=bool), np.array(edges).T), shape=(size, size))
+    components: NDArray[np.int64] = connected_components(graph, directed=False)[1][: len(images)].astype(np.int64)
+    return components
+
+
+def _bonds(image: LabelledImage, content_hash: Callable[[Path], str]) -> Iterator[tuple[Bond, str, str]]:
+    yield "content", "", content_hash(image.path)
+    if image.slide_id:
+        yield "slide", image.source, image.slide_id
+    if patient := image.extra.get(PATIENT_COLUMN):
+        yield "patient", image.source, patient
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A slide, a patient or a content that is in several splits.
+
+    Attributes:
+        bond: which of the three.
+        name: the slide or patient with its source; the hash of a content.
+        paths: the images by split.
+    """
+
+    bond: Bond
+    name: str
+    paths: dict[str, tuple[Path, ...]]
+
+    def __str__(self) -> str:
+        if self.bond == "content":
+            copies = (f"{path} ({split})" for split, paths in self.paths.items() for path in paths)
+            return f"the same image is in several splits: {', '.join(copies)}"
+        shares = " and ".join(f"{split} ({len(paths)} images)" for split, paths in self.paths.items())
+        return f"{self.bond} {self.name} is in {shares}"
+
+
+def crossings(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> list[Crossing]:
+    """Every slide, patient and content that several splits share; images without a split do not count."""
+    members: dict[tuple[Bond, str, str], dict[str, list[Path]]] = {}
+    for image in images:
+        if image.split:
+            for bond in _bonds(image, content_hash):
+                members.setdefault(bond, {}).setdefault(image.split, []).append(image.path)
+    return [
+        Crossing(bond, f"{name!r} of {source}" if source else name, {s: tuple(paths) for s, paths in by_split.items()})
+        for (bond, source, name), by_split in members.items()
+        if len(by_split) > 1
+    ]
+
+
+def assert_disjoint(
+    images: Sequence[LabelledImage], content_hash: Callable[[Path], str] | None = None, slides: bool = True
+) -> None:
+    """Make sure that no image's content, and no slide or patient either, is in two splits.
+
+    Args:
+        images: rows with splits.
+        content_hash: path to SHA-256; by default the files are read.
+        slides: whether slides and patients count; the thesis's image split does not keep them together.
+
+    Raises:
+        SplitError: naming everything that crosses.
+    """
+    found = crossings(images, content_hash or content_hashes(image.path for image in images))
+    if torn := [crossing for crossing in found if slides or crossing.bond == "content"]:
+        raise SplitError("the splits overlap", map(str, torn))

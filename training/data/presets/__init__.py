@@ -1,0 +1,69 @@
+"""Public data sets: from a folder as it was downloaded to manifest rows. One module a data set."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from training.data.manifest import LabelledImage
+from training.data.presets import folder as own
+from training.data.presets.aml_lmu import AML_LMU
+from training.data.presets.base import Preset, Skipped, SourceError
+from training.data.presets.matek_marrow import MATEK_MARROW
+from training.data.presets.mll23 import MLL23
+from training.data.presets.pbc import PBC
+from training.data.presets.raabin import RAABIN
+
+__all__ = ["NAMES", "PRESETS", "Preset", "Skipped", "SourceError", "find", "read"]
+
+PRESETS: Final = MappingProxyType({preset.name: preset for preset in (PBC, MATEK_MARROW, MLL23, AML_LMU, RAABIN)})
+NAMES: Final = (*PRESETS, own.NAME)
+"""What may stand before the equals sign of ``--preset PRESET=FOLDER``."""
+
+
+def find(sources: Iterable[str], mapping: Path | None = None) -> list[tuple[Preset, Path]]:
+    """The presets and folders of ``PRESET=FOLDER`` items.
+
+    Args:
+        sources: the items.
+        mapping: the mapping file of preset ``folder``.
+
+    Raises:
+        SourceError: unknown presets, folders that do not exist, folders that match no class; all of them are listed.
+    """
+    found: list[tuple[Preset, Path]] = []
+    problems: list[str] = []
+    for item in sources:
+        name, separator, value = item.partition("=")
+        root = Path(value)
+        if not separator or name not in NAMES:
+            problems.append(f"{item!r} is not PRESET=FOLDER with a preset among {', '.join(NAMES)}")
+        elif not root.is_dir():
+            problems.append(f"{item!r} names a folder that does not exist")
+        elif name in PRESETS:
+            found.append((PRESETS[name], root))
+        else:
+            try:
+                found.append((own.preset(root, mapping), root))
+            except SourceError as error:
+                problems.append(str(error))
+    if problems:
+        raise SourceError("\n".join(problems))
+    return found
+
+
+def read(sources: Iterable[tuple[Preset, Path]]) -> tuple[list[LabelledImage], list[Skipped]]:
+    """All rows of several data sets, and what was left out of them.
+
+    Raises:
+        SourceError: see :meth:`Preset.rows`.
+    """
+    images: list[LabelledImage] = []
+    skipped: list[Skipped] = []
+    for preset, folder in sources:
+        for row in preset.rows(folder):
+            if isinstance(row, Skipped):
+                skipped.append(row)
+            else:
+                images.append(row)
+    return images, skipped

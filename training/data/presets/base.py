@@ -1,0 +1,104 @@
+"""What every preset is: the rule that turns one public data set's folder into manifest rows."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.data.images import SUFFIXES
+from training.data.manifest import LabelledImage
+from training.errors import TrainingError
+
+
+class SourceError(TrainingError):
+    """A data set cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An image that a preset leaves out, and why."""
+
+    path: Path
+    reason: str
+
+
+def file_prefix(path: Path) -> str:
+    """The class code before the first underscore of the file's name, in capitals."""
+    return path.stem.split("_")[0].upper()
+
+
+def parent_name(path: Path) -> str:
+    """The class code that is the name of the folder that holds the file."""
+    return path.parent.name
+
+
+def no_slide(path: Path) -> str:
+    """The slide id where none is published."""
+    del path
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """How one public data set becomes manifest rows.
+
+    Attributes:
+        name: as given to ``hal data prepare``, and the ``source`` of every row.
+        title, licence, citation: the attribution that a bundle trained on these images carries.
+        layout: what the folder looks like, for messages.
+        labels: the data set's own class codes to our class names.
+        left_out: codes without a counterpart among the 20 classes, and why; every other unknown code is left out too.
+        code_of: the class code of an image file.
+        slide_of: the slide id of an image file, empty where unknown.
+        pixels_per_um: scale as published, or ``None``. The analyser's is about 10. Images are cropped or padded to
+            256x256 and never resampled, so cells of another scale are larger or smaller than the analyser's: what a
+            network learns from them about size is wrong by that factor.
+        scale: what the scale means for these images, in a sentence.
+    """
+
+    name: str
+    title: str
+    licence: str
+    citation: str
+    layout: str
+    labels: Mapping[str, str]
+    scale: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    code_of: Callable[[Path], str] = parent_name
+    slide_of: Callable[[Path], str] = no_slide
+    pixels_per_um: float | None = None
+
+    def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:
+        """One item for each image file below ``folder``, in the order of their names.
+
+        Raises:
+            SourceError: the folder is missing or holds no image.
+        """
+        for path in self.files(folder):
+            yield self.row(path)
+
+    def files(self, folder: Path) -> list[Path]:
+        """The image files below ``folder``, without the hidden ones that archives from a Mac contain.
+
+        Raises:
+            SourceError: there is none.
+        """
+        found = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in SUFFIXES
+            and not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
+        )
+        if not found:
+            raise SourceError(f"no images below {folder}; preset {self.name} expects {self.layout}: '{self.title}'")
+        return found
+
+    def row(self, path: Path) -> LabelledImage | Skipped:
+        """The row of one file, or why it has none."""
+        code = self.code_of(path)
+        if (label := self.labels.get(code)) is None:
+            return Skipped(path, self.left_out.get(code, f"class {code!r} has no counterpart among the 20"))
+        return self.image(path, label, original_label=code, evidence="real")
+
+    def image(self, path: Path, label: str, **extra: str) -> LabelledImage:
+        """A row of this data set without a split."""
+        return LabelledImage(path, label, self.slide_of(path), self.name, "", extra)

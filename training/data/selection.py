@@ -1,0 +1,129 @@
+"""Which images of a manifest are used: exclusion lists and the cap on a class."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Final
+
+import numpy as np
+
+from training.data.manifest import Dropped, LabelledImage, ManifestError
+
+THESIS_CAP: Final = 5000
+"""Thesis section 4.1: up to 5000 cells of each class were collected from one database."""
+SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is used and what is not.
+
+    Attributes:
+        images: the images that remain, in their order.
+        dropped: the others, each with its reason.
+        unmatched: entries of the exclusion lists that name no image.
+    """
+
+    images: list[LabelledImage]
+    dropped: list[Dropped]
+    unmatched: tuple[str, ...] = ()
+
+
+def select(
+    images: Sequence[LabelledImage],
+    content_hash: Callable[[Path], str],
+    exclusions: Sequence[str] = (),
+    cap: int | None = None,
+    seed: int = 0,
+) -> Selection:
+    """Leave out the excluded images, then what exceeds the cap."""
+    remaining = exclude(images, exclusions, content_hash)
+    if cap is None:
+        return remaining
+    capped = limit(remaining.images, cap, seed, content_hash)
+    return Selection(capped.images, remaining.dropped + capped.dropped, remaining.unmatched)
+
+
+def read_exclusions(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The entries of exclusion lists: one a line; empty lines and lines that begin with ``#`` say nothing.
+
+    Raises:
+        ManifestError: lists that cannot be read; all of them are named.
+    """
+    entries: list[str] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{path}: {error}")
+        else:
+            entries += [entry for line in lines if (entry := line.strip()) and not entry.startswith("#")]
+    if problems:
+        raise ManifestError("exclusion lists cannot be read as text in UTF-8", problems)
+    return tuple(dict.fromkeys(entries))
+
+
+def exclude(
+    images: Sequence[LabelledImage], exclusions: Sequence[str], content_hash: Callable[[Path], str]
+) -> Selection:
+    """Leave out the images that a list names.
+
+    Args:
+        images: the candidates.
+        exclusions: SHA-256 values, file names, whole paths, or ends of paths such as ``slide-7/12.png``.
+        content_hash: path to SHA-256.
+    """
+    digests = {entry.lower(): entry for entry in exclusions if SHA256.fullmatch(entry)}
+    endings = {_parts(entry): entry for entry in exclusions if not SHA256.fullmatch(entry)}
+    lengths = {len(parts) for parts in endings}
+    kept, dropped, used = [], [], set()
+    for image in images:
+        parts = PurePath(os.path.abspath(image.path)).parts  # noqa: PTH100 - a link keeps the name it is listed by
+        named = {endings[parts[-length:]] for length in lengths if parts[-length:] in endings}
+        if digests and (digest := content_hash(image.path)) in digests:
+            named.add(digests[digest])
+        used |= named
+        if named:
+            dropped.append(Dropped(image, "named in an exclusion list"))
+        else:
+            kept.append(image)
+    return Selection(kept, dropped, tuple(entry for entry in exclusions if entry not in used))
+
+
+def _parts(entry: str) -> tuple[str, ...]:
+    return PurePath(os.path.normpath(entry.replace("\\", "/"))).parts
+
+
+def limit(images: Sequence[LabelledImage], cap: int, seed: int, content_hash: Callable[[Path], str]) -> Selection:
+    """At most ``cap`` training and validation images of each class from each source; test images are not counted.
+
+    By class and source because the thesis did so: Table 4.1 has more than 5000 images of some classes, since those of
+    its second database came on top. The choice is random and depends on the contents and the seed alone.
+
+    Args:
+        images: with or without splits.
+        cap: at least 1.
+        seed: of the choice.
+        content_hash: path to SHA-256.
+
+    Raises:
+        ValueError: the cap is not positive.
+    """
+    if cap < 1:
+        raise ValueError(f"the cap is {cap}, expected at least 1, such as the thesis's {THESIS_CAP}")
+    strata: dict[tuple[str, str], list[int]] = {}
+    for index, image in enumerate(images):
+        if image.split != "test":
+            strata.setdefault((image.label, image.source), []).append(index)
+    surplus: set[int] = set()
+    for members in strata.values():
+        ordered = sorted(members, key=lambda index: content_hash(images[index].path))
+        surplus |= {ordered[place] for place in np.random.default_rng(seed).permutation(len(ordered))[cap:]}
+    reason = f"beyond {cap} images of its class and source"
+    return Selection(
+        [image for index, image in enumerate(images) if index not in surplus],
+        [Dropped(images[index], reason) for index in sorted(surplus)],
+    )

@@ -1,0 +1,64 @@
+"""The four sets of the thesis's sanity test (section 4.4, Table 4.11), told apart by where an image comes from.
+
+In the thesis all hairy cells came from one database and all other cells from others, so a model could name the database
+instead of the cell. The sets make that visible:
+
+==== ===================================================================== =============================
+Set  Here                                                                  Thesis
+==== ===================================================================== =============================
+A    hairy cells                                                           hairy cells of "hairy_db"
+B    the other classes, of sources without hairy cells                     "WBCTrain" or "WBCTest"
+C    the other classes, of the sources that hold the hairy cells           the 19 others of "hairy_db"
+D    cells that look like hairy cells but were not confirmed as such       taken out of the "WBC" sets
+==== ===================================================================== =============================
+
+Look-alikes are declared: by anything in the manifest's column ``look_alike``, or by naming their source. They make no
+source a hairy one, whatever their label says. Training and evaluation on "A and B" therefore leave out C and D.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final, Literal
+
+from contract.classes import HAIRY_CELL
+from training.data.manifest import LabelledImage
+
+ImageSet = Literal["A", "B", "C", "D"]
+SETS: Final[tuple[ImageSet, ...]] = ("A", "B", "C", "D")
+LOOK_ALIKE_COLUMN: Final = "look_alike"
+
+
+def is_look_alike(image: LabelledImage, look_alike_sources: Collection[str] = ()) -> bool:
+    """Whether an image is declared to resemble a hairy cell without being confirmed as one."""
+    return bool(image.extra.get(LOOK_ALIKE_COLUMN, "").strip()) or image.source in look_alike_sources
+
+
+def hairy_sources(images: Sequence[LabelledImage], look_alike_sources: Collection[str] = ()) -> frozenset[str]:
+    """The sources that hold hairy cells other than look-alikes."""
+    return frozenset(
+        image.source
+        for image in images
+        if image.label == HAIRY_CELL.name and not is_look_alike(image, look_alike_sources)
+    )
+
+
+def set_of(images: Sequence[LabelledImage], look_alike_sources: Collection[str] = ()) -> list[ImageSet]:
+    """The set of each image.
+
+    Args:
+        images: all images of the manifest, whatever their split: one hairy cell makes its source a hairy one, and a
+            part of the manifest may not show it.
+        look_alike_sources: sources all of whose images are look-alikes.
+
+    Returns:
+        One of A, B, C and D for each image, in their order.
+    """
+    hairy = hairy_sources(images, look_alike_sources)
+
+    def one(image: LabelledImage) -> ImageSet:
+        if is_look_alike(image, look_alike_sources):
+            return "D"
+        if image.source not in hairy:
+            return "B"
+        return "A" if image.label == HAIRY_CELL.name else "C"
+
+    return [one(image) for image in images]
