@@ -1,49 +1,98 @@
 """A recipe: every choice that makes one experiment, typed and stored with the run."""
 
+import difflib
 import importlib
+import json
 import pkgutil
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
 from training.errors import TrainingError
 
 
 class RecipeError(TrainingError):
-    """There is no such recipe."""
+    """There is no such recipe, or its choices do not fit together."""
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Step(_Part):
-    """One of the three training steps.
+class Stage(_Part):
+    """One stage of training: which weights learn, by which loss, from which images.
 
     Attributes:
-        epochs: passes over the training images.
+        name: as in logs and overrides, for example ``encoder``.
+        head: the head that learns; ``projection`` by the supervised contrastive loss, ``classifier`` by cross-entropy.
+        trains_encoder: whether the encoder learns too; frozen, it stays byte-identical.
+        live_batch_normalisation: normalise by each batch's own statistics and learn their running mean. The thesis
+            leaves batch normalisation in inference mode always; this is a deviation.
+        epochs: passes over the training images, at most.
+        patience: stop when the training loss has not improved for so many epochs.
         learning_rate: Adam's, at its peak.
-        dropout: share of the features dropped before the dense layer.
         augmentation: the random transformations of each view.
-        warm_up: share of the step's updates over which the learning rate rises linearly from 0.
+        warm_up: share of the stage's updates over which the learning rate rises linearly from 0.
         decay: ``cosine`` lets the learning rate fall to 0 over the rest, ``none`` keeps it.
-        batch_size: images an update; the contrastive steps see two views of each.
+        batch_size: images an update, over all devices; a contrastive stage sees two views of each.
+        micro_batch: images a device holds at once. A larger batch is embedded in micro-batches and its gradient is
+            the same (gradient caching); memory is that of the micro-batch. ``None``: the whole batch at once.
         classes_per_batch: ``None`` shuffles all images, as the thesis does; P draws P classes and
             ``batch_size / P`` images of each.
         feature_views: ``None`` augments and encodes anew in every epoch, as the thesis does. V (frozen encoder only)
             encodes V augmented views of each image once and trains the head on those.
     """
 
+    name: Annotated[str, Field(pattern=r"^[a-z_]+$")]
+    head: Literal["projection", "classifier"]
+    trains_encoder: bool
+    live_batch_normalisation: bool = False
     epochs: Annotated[int, Field(gt=0)]
+    patience: Annotated[int, Field(gt=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Augmentation
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
     decay: Literal["none", "cosine"] = "none"
-    batch_size: Annotated[int, Field(gt=0)] = 16
+    batch_size: Annotated[int, Field(gt=1)]
+    micro_batch: Annotated[int, Field(gt=0)] | None = None
     classes_per_batch: Annotated[int, Field(gt=1)] | None = None
     feature_views: Annotated[int, Field(gt=1)] | None = None
+
+    @property
+    def contrastive(self) -> bool:
+        """Whether the supervised contrastive loss is learned by, on two views of each image."""
+        return self.head == "projection"
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Stage":
+        problems = []
+        if self.feature_views and self.trains_encoder:
+            problems.append("feature_views needs a frozen encoder: its features would be those of old weights")
+        if self.micro_batch and self.live_batch_normalisation:
+            problems.append("micro_batch needs batch normalisation in inference mode: a part has other statistics")
+        if self.live_batch_normalisation and not self.trains_encoder:
+            problems.append("live_batch_normalisation changes the encoder, which this stage must leave as it is")
+        if self.classes_per_batch and self.batch_size % self.classes_per_batch:
+            problems.append(f"classes_per_batch {self.classes_per_batch} does not divide batch_size {self.batch_size}")
+        if problems:
+            raise ValueError(f"stage {self.name}: {'; '.join(problems)}")
+        return self
+
+
+class ProjectionHead(_Part):
+    """l2, dropout, dense, l2 (appendix B.3, B.4); N units, 16 or 128 in the thesis."""
+
+    units: Annotated[int, Field(gt=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class ClassifierHead(_Part):
+    """Dropout and dense layer; HAL-C normalises its features first (appendix B.5), HAL-T and HAL-R do not (B.1)."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    normalised: bool
 
 
 class ThesisFigures(_Part):
@@ -64,42 +113,97 @@ class ThesisFigures(_Part):
     sanity_d: tuple[float, float] | None = None
 
 
-class ContrastiveRecipe(_Part):
-    """HAL-C: the three steps of thesis section 4.3.3.
+class Recipe(_Part):
+    """One experiment.
 
     Attributes:
-        name: the experiment.
-        projection_units: N of the projection head, 16 or 128 in the thesis.
+        name: the experiment, as given to ``hal train``.
+        initial_weights: of the encoder.
+        projection_head: ``None`` where no stage is contrastive.
+        classifier_head: learned by the last stage.
         temperature: tau of Eq. 13.
-        projection_step: step 1, projection head on the frozen encoder.
-        encoder_step: step 2, projection head and encoder.
-        classifier_step: step 3, classifier on the frozen encoder.
-        precision: arithmetic of the encoder; loss and heads are float32 always.
+        stages: in their order.
+        precision: arithmetic of the encoder; losses and heads are float32 always.
         seed: of every random choice.
+        train_splits: which splits are trained on; ``train`` and ``val`` for the final retraining.
+        sets: which of the thesis's sets are trained on (Table 4.11): A and B, or A, B and C.
         fewest_images: classes with fewer training images are left out and declared with evidence ``none``.
         thesis: what the thesis reports for this network, shown beside our own figures.
     """
 
     name: str
-    projection_units: Annotated[int, Field(gt=1)]
+    initial_weights: Literal["imagenet", "random"] = "imagenet"
+    projection_head: ProjectionHead | None = None
+    classifier_head: ClassifierHead
     temperature: Annotated[float, Field(gt=0)] = 0.1
-    projection_step: Step
-    encoder_step: Step
-    classifier_step: Step
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     seed: int = 2022
+    train_splits: tuple[Literal["train", "val"], ...] = ("train",)
+    sets: tuple[Literal["A", "B", "C"], ...] = ("A", "B", "C")
     fewest_images: Annotated[int, Field(gt=0)] = 10
     thesis: ThesisFigures | None = None
 
+    @model_validator(mode="after")
+    def _fits(self) -> "Recipe":
+        names = [stage.name for stage in self.stages]
+        problems = []
+        if len({*names, *type(self).model_fields}) < len(names) + len(type(self).model_fields):
+            problems.append(f"stages need names of their own, which are no field's either: {names}")
+        if self.stages[-1].head != "classifier":
+            problems.append("the last stage must train the classifier")
+        if any(stage.contrastive for stage in self.stages) and self.projection_head is None:
+            problems.append("a contrastive stage needs projection_head")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
-def projection_step(**choices: object) -> Step:
-    """A step with the augmentation of Table 4.10, encoder and projection head."""
-    return Step.model_validate({"augmentation": PROJECTION_AUGMENTATION, "dropout": 0.2, **choices})
+    @property
+    def trains_on_validation(self) -> bool:
+        """Whether this is a final retraining, which leaves no validation images to measure on."""
+        return "val" in self.train_splits
+
+    @property
+    def encoder_stages(self) -> tuple[Stage, ...]:
+        """The stages up to the last one that trains the encoder."""
+        last = max((number for number, stage in enumerate(self.stages) if stage.trains_encoder), default=-1)
+        return self.stages[: last + 1]
+
+    def same_encoder(self, other: "Recipe") -> bool:
+        """Whether both recipes make the same encoder of the same images, so that it needs training only once."""
+        return self._encoder_choices() == other._encoder_choices()
+
+    def _encoder_choices(self) -> object:
+        projection = self.projection_head if any(stage.contrastive for stage in self.encoder_stages) else None
+        classifier = None if all(stage.contrastive for stage in self.encoder_stages) else self.classifier_head
+        data = (self.train_splits, self.sets, self.fewest_images)
+        run = (self.initial_weights, self.temperature, self.precision, self.seed)
+        return projection, classifier, self.encoder_stages, data, run
 
 
-def classifier_step(**choices: object) -> Step:
-    """A step with the augmentation of Table 4.10, classifier."""
-    return Step.model_validate({"augmentation": CLASSIFIER_AUGMENTATION, **choices})
+def contrastive_stages(
+    projection: dict[str, Any], encoder: dict[str, Any], classifier: dict[str, Any]
+) -> tuple[Stage, Stage, Stage]:
+    """The three steps of HAL-C (thesis section 4.3.3), with the augmentation of Table 4.10."""
+    return (
+        projection_stage("projection", trains_encoder=False, **projection),
+        projection_stage("encoder", trains_encoder=True, **encoder),
+        classifier_stage("classifier", trains_encoder=False, **classifier),
+    )
+
+
+def projection_stage(name: str, **choices: Any) -> Stage:
+    """A contrastive stage with the augmentation of Table 4.10, encoder and projection head."""
+    return Stage.model_validate(
+        {"name": name, "head": "projection", "augmentation": PROJECTION_AUGMENTATION, **choices}
+    )
+
+
+def classifier_stage(name: str, **choices: Any) -> Stage:
+    """A cross-entropy stage with the augmentation of Table 4.10, classifier, which is also that of Table 4.5."""
+    return Stage.model_validate(
+        {"name": name, "head": "classifier", "augmentation": CLASSIFIER_AUGMENTATION, **choices}
+    )
 
 
 def names() -> list[str]:
@@ -109,13 +213,84 @@ def names() -> list[str]:
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(recipes.__path__))
 
 
-def find(name: str) -> ContrastiveRecipe:
+def find(name: str) -> Recipe:
     """The recipe called ``name``, for example ``hal-c3003-cpu``.
 
     Raises:
         RecipeError: there is none of that name.
     """
     if name not in names():
-        raise RecipeError(f"no recipe {name!r}; choose one of {', '.join(names())}")
+        nearest = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        raise RecipeError(f"no recipe {name!r}; {hint}choose one of {', '.join(names())}")
     module = importlib.import_module(f"training.recipes.{name.replace('-', '_')}")
-    return ContrastiveRecipe.model_validate(module.RECIPE)
+    return Recipe.model_validate(module.RECIPE)
+
+
+def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """A recipe with some choices replaced.
+
+    Args:
+        recipe: stays as it is.
+        assignments: ``FIELD=VALUE`` or ``STAGE.FIELD=VALUE``, for example ``seed=7``, ``encoder.epochs=3``,
+            ``projection_head.units=16``; the value is JSON, or else text. A stage is told by its name.
+
+    Raises:
+        RecipeError: unknown fields, wrong values or choices that do not fit together; all of them are listed.
+    """
+    choices = recipe.model_dump()
+    known = fields(recipe)
+    problems = []
+    for assignment in assignments:
+        path, separator, text = (part.strip() for part in assignment.partition("="))
+        if not separator or path not in known:
+            problems.append(f"{assignment!r}: {_advice(path, known) if separator else 'expected FIELD=VALUE'}")
+            continue
+        *parents, field = path.split(".")
+        part: Any = choices
+        for parent in parents:
+            part = part[parent] if parent in part else _stage(part["stages"], parent)
+        part[field] = _value(text)
+    if problems:
+        raise RecipeError("these choices cannot be set:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    try:
+        return Recipe.model_validate(choices)
+    except ValidationError as error:
+        found = [
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']} (given: {each['input']!r})" for each in error.errors()
+        ]
+        raise RecipeError(
+            "the recipe does not hold together:\n" + "\n".join(f"  - {problem}" for problem in found)
+        ) from error
+
+
+def _stage(stages: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(stage for stage in stages if stage["name"] == name)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text.strip()
+
+
+def fields(recipe: Recipe) -> list[str]:
+    """Every path that :func:`override` accepts for a recipe."""
+    paths = _leaves(recipe, "")
+    for stage in recipe.stages:
+        paths += _leaves(stage, f"{stage.name}.")
+    return [path for path in paths if path.rpartition(".")[2] not in ("name", "stages") and "thesis" not in path]
+
+
+def _leaves(part: BaseModel, prefix: str) -> list[str]:
+    found = []
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        found += _leaves(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [prefix + name]
+    return found
+
+
+def _advice(path: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+    return f"no such field; did you mean {nearest[0]}?" if nearest else f"no such field; there are {', '.join(known)}"

@@ -5,27 +5,40 @@ What differs from HAL-C3003, and why: the frozen steps encode a few augmented vi
 with warm-up and cosine decay; its batches are balanced (8 classes, 2 images of each), since with few images random
 batches of 16 leave many anchors with no positive but their own second view; the encoder computes in bfloat16.
 
-Measured on 769 validation images of 13 classes: accuracy 0.870 in float32 (models/hal-c/1/MODEL_CARD.md), with a loss
-of step 2 of 1.90, 1.60 and 1.47 after its epochs and still falling: more epochs give more. About 75 minutes on two
-cores with AVX512-BF16.
-
     hal train hal-c3003-cpu --data datasets/open.csv --run runs/hal-c3003-cpu
 """
 
-from training.recipe import ContrastiveRecipe, classifier_step, projection_step
+from training.recipe import ClassifierHead, ProjectionHead, Recipe, contrastive_stages
 
-RECIPE = ContrastiveRecipe(
+RECIPE = Recipe(
     name="hal-c3003-cpu",
-    projection_units=128,
+    projection_head=ProjectionHead(units=128, dropout=0.2),
+    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
     temperature=0.1,
-    projection_step=projection_step(
-        epochs=40, learning_rate=1e-3, batch_size=64, classes_per_batch=8, feature_views=2, decay="cosine"
-    ),
-    encoder_step=projection_step(
-        epochs=6, learning_rate=1e-4, batch_size=16, classes_per_batch=8, warm_up=0.05, decay="cosine"
-    ),
-    classifier_step=classifier_step(
-        epochs=200, learning_rate=1e-3, dropout=0.3, batch_size=32, feature_views=3, decay="cosine"
+    stages=contrastive_stages(
+        projection={
+            "epochs": 40,
+            "learning_rate": 1e-3,
+            "batch_size": 64,
+            "classes_per_batch": 8,
+            "feature_views": 2,
+            "decay": "cosine",
+        },
+        encoder={
+            "epochs": 6,
+            "learning_rate": 1e-4,
+            "batch_size": 16,
+            "classes_per_batch": 8,
+            "warm_up": 0.05,
+            "decay": "cosine",
+        },
+        classifier={
+            "epochs": 200,
+            "learning_rate": 1e-3,
+            "batch_size": 32,
+            "feature_views": 3,
+            "decay": "cosine",
+        },
     ),
     precision="mixed_bfloat16",
 )

@@ -1,0 +1,22 @@
+"""HAL-C3001 as it was in the thesis's model selection (Table C.1).
+
+The thesis reports a validation accuracy of 0.9129 (Table 5.3) for these hyperparameters; for its final training it
+changed them to those of hal-c3001 without training again. A GPU is wanted.
+
+    hal train hal-c3001-selection --data datasets/mine.csv --run runs/hal-c3001-selection
+"""
+
+from training.recipe import ClassifierHead, ProjectionHead, Recipe, ThesisFigures, contrastive_stages
+
+RECIPE = Recipe(
+    name="hal-c3001-selection",
+    projection_head=ProjectionHead(units=16, dropout=0.2),
+    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
+    temperature=0.1,
+    stages=contrastive_stages(
+        projection={"epochs": 7, "learning_rate": 1e-5, "batch_size": 16},
+        encoder={"epochs": 7, "learning_rate": 1e-5, "batch_size": 16},
+        classifier={"epochs": 20, "learning_rate": 1e-3, "batch_size": 16},
+    ),
+    thesis=ThesisFigures(validation_accuracy=0.9129, validation_loss=0.2660),
+)

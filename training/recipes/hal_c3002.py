@@ -1,0 +1,23 @@
+"""HAL-C3002, supervised contrastive learning with 128 projection units (thesis Tables 4.8 and 4.9).
+
+The thesis reports a validation accuracy of 0.9186 and a test accuracy of 0.9020 (Table 5.3), on 76,612 and 15,374
+images of 20 classes that are not public. It differs from HAL-C3003 in the classifier's dropout only and shares its
+encoder-128, which ``--encoder-from`` takes from that run instead of training it twice. A GPU is wanted.
+
+    hal train hal-c3002 --data datasets/mine.csv --run runs/hal-c3002 --encoder-from runs/hal-c3003
+"""
+
+from training.recipe import ClassifierHead, ProjectionHead, Recipe, ThesisFigures, contrastive_stages
+
+RECIPE = Recipe(
+    name="hal-c3002",
+    projection_head=ProjectionHead(units=128, dropout=0.2),
+    classifier_head=ClassifierHead(dropout=0.2, normalised=True),
+    temperature=0.1,
+    stages=contrastive_stages(
+        projection={"epochs": 7, "learning_rate": 1e-3, "batch_size": 16},
+        encoder={"epochs": 10, "learning_rate": 1e-5, "batch_size": 16},
+        classifier={"epochs": 20, "learning_rate": 1e-3, "batch_size": 16},
+    ),
+    thesis=ThesisFigures(validation_accuracy=0.9186, validation_loss=0.2546, test_accuracy=0.9020, test_loss=0.3518),
+)

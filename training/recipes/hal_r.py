@@ -1,0 +1,21 @@
+"""HAL-R, Xception from random weights, as the thesis built it (section 4.2.6, Table 4.6).
+
+It learns the class prior and nothing else. The thesis reports a training loss of 2.837, which is the entropy of its
+training classes (Table 4.1: 2.8371), and a test accuracy of 0.07617, which is the share of the one class that it
+names (Table 4.2: 1171 of 15,374). The likely cause: batch normalisation in inference mode has mean 0 and variance 1
+on random weights and does nothing, so that the signal dies out over Xception's depth. hal-r-live-bn lets it live.
+
+    hal train hal-r --data datasets/mine.csv --run runs/hal-r
+"""
+
+from training.recipe import ClassifierHead, Recipe, ThesisFigures, classifier_stage
+
+RECIPE = Recipe(
+    name="hal-r",
+    initial_weights="random",
+    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
+    stages=(
+        classifier_stage("training", trains_encoder=True, epochs=100, patience=3, learning_rate=1e-3, batch_size=25),
+    ),
+    thesis=ThesisFigures(training_accuracy=0.08778, training_loss=2.837, test_accuracy=0.07617, test_loss=2.889),
+)

@@ -1,0 +1,19 @@
+"""HAL-R for some 3,000 images and two CPU cores: random weights, with the epochs of hal-c3003-cpu's step 2.
+
+As HAL-R it leaves batch normalisation in inference mode and learns the class prior; ``--set
+training.live_batch_normalisation=true`` is the labelled deviation.
+
+    hal train hal-r-cpu --data datasets/open.csv --run runs/hal-r-cpu
+"""
+
+from training.recipe import ClassifierHead, Recipe, classifier_stage
+
+RECIPE = Recipe(
+    name="hal-r-cpu",
+    initial_weights="random",
+    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
+    stages=(
+        classifier_stage("training", trains_encoder=True, epochs=6, patience=3, learning_rate=1e-3, batch_size=16),
+    ),
+    precision="mixed_bfloat16",
+)

@@ -1,0 +1,28 @@
+"""HAL-T3002, transfer learning on Xception (thesis Table 4.4).
+
+The thesis reports a validation accuracy of 0.9057 and a test accuracy of 0.8821 (Table 5.1), on 76,612 and 15,374
+images of 20 classes that are not public. It is the best of the three HAL-T by test accuracy. In the sanity test it
+reached 0.4836 on set C when trained on A and B, and 0.8825 when trained on A, B and C (Table 5.4). A GPU is wanted;
+on two cores use hal-t-cpu.
+
+    hal train hal-t3002 --data datasets/mine.csv --run runs/hal-t3002
+"""
+
+from training.recipe import ClassifierHead, Recipe, ThesisFigures, classifier_stage
+
+RECIPE = Recipe(
+    name="hal-t3002",
+    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
+    stages=(
+        classifier_stage("top_layer", trains_encoder=False, epochs=6, learning_rate=1e-3, batch_size=25),
+        classifier_stage("fine_tuning", trains_encoder=True, epochs=5, learning_rate=1e-4, batch_size=25),
+    ),
+    thesis=ThesisFigures(
+        validation_accuracy=0.9057,
+        validation_loss=0.2921,
+        test_accuracy=0.8821,
+        test_loss=0.42,
+        sanity_c=(0.4836, 0.8825),
+        sanity_d=(0.07407, 0.1481),
+    ),
+)
