@@ -1,0 +1,205 @@
+"""The gradient is that of the whole batch, however many images are embedded at once and on however many devices."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tests.training import small
+from training import networks
+from training.augment import PROJECTION_AUGMENTATION
+from training.losses import supervised_contrastive_loss
+from training.update import Contrastive, CrossEntropy, Objective, Update, random_state
+
+IMAGES = 24
+SETTINGS = {"contrastive": (Contrastive(0.1), 16), "cross-entropy": (CrossEntropy(), 20)}
+
+
+def batch() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Pixels and labels of a batch; the labels lie in no order."""
+    generator = np.random.default_rng(5)
+    return (
+        generator.uniform(0, 255, (IMAGES, 256, 256, 3)).astype(np.float32),
+        generator.integers(0, 4, IMAGES),
+    )
+
+
+def network(kind: str) -> networks.Network:
+    """Augmentation, small encoder and head, all seeded."""
+    encoder = small.encoder()
+    if kind == "contrastive":
+        head = networks.build_projection_head(16, 0.2, 11)
+    else:
+        head = networks.build_classifier_head(0.3, 11, normalised=True)
+    return networks.Network(encoder, head, PROJECTION_AUGMENTATION, 3)
+
+
+def update(model: keras.Model, objective: Objective, micro_batch: int | None) -> Update:
+    optimizer = keras.optimizers.SGD(0.5)
+    optimizer.build(model.trainable_variables)
+    return Update(model, model.trainable_variables, optimizer, objective, micro_batch)
+
+
+def relative_difference(found: Sequence[Any], expected: Sequence[Any]) -> float:
+    """Of all gradients taken as one vector."""
+    one, other = (np.concatenate([np.asarray(each).ravel() for each in part]) for part in (found, expected))
+    return float(np.linalg.norm(one - other) / np.linalg.norm(other))
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("micro_batch", [1, 5, 8, IMAGES])
+def test_gradients_in_micro_batches_are_those_of_one_graph_over_the_whole_batch(kind: str, micro_batch: int) -> None:
+    objective, _ = SETTINGS[kind]
+    pixels, labels = batch()
+    inputs = np.repeat(pixels, objective.copies, axis=0)
+    model = network(kind)
+
+    found_loss, found = update(model, objective, micro_batch).gradients(inputs, labels)
+    with tf.GradientTape() as tape:  # the same parts, so the same augmentation and dropout, but all activations kept
+        rows = micro_batch * objective.copies
+        parts = [model(inputs[start : start + rows], training=True) for start in range(0, len(inputs), rows)]
+        loss = objective(tf.concat(parts, axis=0), tf.constant(labels))
+    expected = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+
+    assert found_loss == pytest.approx(float(loss), rel=1e-6)
+    assert relative_difference(found, expected) < 1e-5
+
+
+def test_gradients_of_accumulated_small_batches_would_be_others() -> None:
+    """The mistake that gradient caching avoids; it shows that the test above can fail."""
+    objective, _ = SETTINGS["contrastive"]
+    pixels, labels = batch()
+    inputs = np.repeat(pixels, objective.copies, axis=0)
+    model = network("contrastive")
+    _, cached = update(model, objective, 8).gradients(inputs, labels)
+    with tf.GradientTape() as tape:
+        losses = [
+            objective(model(inputs[2 * start : 2 * start + 16], training=True), labels[start : start + 8])
+            for start in range(0, IMAGES, 8)
+        ]
+        loss = tf.add_n(losses) / len(losses)
+    accumulated = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    assert relative_difference(accumulated, cached) > 0.05
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_without_randomness_the_size_of_the_micro_batch_does_not_matter(kind: str) -> None:
+    objective, width = SETTINGS[kind]
+    generator = np.random.default_rng(8)
+    features = generator.normal(size=(IMAGES * objective.copies, 2048)).astype(np.float32)
+    _, labels = batch()
+    weights = []
+    for micro_batch in (None, 7):
+        if kind == "contrastive":
+            head = networks.build_projection_head(width, 0.0, 11)
+        else:
+            head = networks.build_classifier_head(0.0, 11, normalised=True)
+        loss, outputs = update(head, objective, micro_batch)(features, labels)
+        assert outputs.shape == (IMAGES * objective.copies, width)
+        assert loss == pytest.approx(float(objective(tf.constant(outputs), labels)), rel=1e-5)
+        weights.append(head.get_weights())
+    np.testing.assert_allclose(weights[0][0], weights[1][0], rtol=1e-5, atol=1e-7)
+
+
+def test_the_second_pass_spends_no_random_numbers_of_its_own() -> None:
+    objective, _ = SETTINGS["contrastive"]
+    pixels, labels = batch()
+    inputs = np.repeat(pixels, 2, axis=0)
+    model = network("contrastive")
+    before = [np.array(variable) for variable in random_state(model)]
+    for start in range(0, len(inputs), 16):
+        model(inputs[start : start + 16], training=True)
+    once = [np.array(variable) for variable in random_state(model)]
+    for variable, value in zip(random_state(model), before, strict=True):
+        variable.assign(value)
+    update(model, objective, 8)(inputs, labels)
+    np.testing.assert_array_equal([np.array(variable) for variable in random_state(model)], once)
+    assert not np.array_equal(before, once)
+
+
+def test_the_two_views_of_an_image_differ() -> None:
+    pixels, _ = batch()
+    views = network("contrastive").augmentation(np.repeat(pixels[:4], 2, axis=0), training=True).numpy()
+    assert np.abs(views[0::2] - views[1::2]).max(axis=(1, 2, 3)).min() > 1
+
+
+def test_a_loss_scale_for_float16_leaves_the_update_as_it_is() -> None:
+    objective, _ = SETTINGS["contrastive"]
+    features = np.random.default_rng(8).normal(size=(2 * IMAGES, 2048)).astype(np.float32)
+    _, labels = batch()
+    weights = []
+    for scaled in (False, True):
+        head = networks.build_projection_head(16, 0.0, 11)
+        optimizer = keras.optimizers.SGD(0.5)
+        if scaled:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1024.0)
+        optimizer.build(head.trainable_variables)
+        for micro_batch in (None, 8):
+            Update(head, head.trainable_variables, optimizer, objective, micro_batch)(features, labels)
+        weights.append(head.get_weights()[0])
+    np.testing.assert_allclose(weights[0], weights[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def on_devices() -> dict[str, Any]:
+    """What processes did on one device, on two, and as two workers; the devices are fixed once TensorFlow has begun."""
+    ports = [_free_port(), _free_port()]
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    configurations = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in (0, 1)]
+    workers = [_begin("workers", TF_CONFIG=configuration) for configuration in configurations]
+    first, second = (_answer(worker) for worker in workers)
+    assert first == second
+    return {"one": _answer(_begin("one")), "mirrored": _answer(_begin("mirrored")), "workers": first}
+
+
+@pytest.mark.parametrize("devices", ["mirrored", "workers"])
+@pytest.mark.parametrize("setting", [f"{kind} {micro_batch}" for kind in SETTINGS for micro_batch in (None, 4)])
+def test_two_devices_learn_what_one_learns(on_devices: dict[str, Any], devices: str, setting: str) -> None:
+    one, two = on_devices["one"][setting], on_devices[devices][setting]
+    assert on_devices[devices]["devices"] == 2
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert two["outputs"] == pytest.approx(one["outputs"], abs=1e-5)
+    np.testing.assert_allclose(two["weights"], one["weights"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(two["gradient"], one["gradient"], rtol=1e-3, atol=1e-5)
+    assert np.abs(np.array(one["weights"]) - one["initial"]).max() > 1e-4, "nothing was learned"
+
+
+def test_a_loss_on_each_devices_own_images_would_be_another() -> None:
+    """What the gathering avoids: labels 0 and 1 lie on different devices, so no device alone would see a negative."""
+    generator = np.random.default_rng(0)
+    z = tf.math.l2_normalize(generator.normal(size=(8, 2, 16)), axis=-1)
+    labels = np.repeat([0, 1], 4)
+    whole = supervised_contrastive_loss(z, labels)
+    halves = (supervised_contrastive_loss(z[:4], labels[:4]) + supervised_contrastive_loss(z[4:], labels[4:])) / 2
+    assert abs(float(whole) - float(halves)) > 0.1
+
+
+def _begin(devices: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.training.devices", devices]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=os.environ | environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def _answer(process: subprocess.Popen[str]) -> Any:
+    try:
+        answer, complaint = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 0, complaint[-3000:]
+    return json.loads(answer.splitlines()[-1])
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port: int = found.getsockname()[1]
+        return port
