@@ -78,7 +78,10 @@ def cached_views(
         if not path.exists():
             layer = None if augmentation is None else augmentation.layer(seed + 10 * view)
             features = encode(encoder, paths, layer, f"{name}, view {view + 1} of {views}")
-            with atomic_write(path) as partial, partial.open("wb") as stream:
-                np.save(stream, features)
-        stacked.append(np.load(path))
+            if not run.silent:
+                with atomic_write(path) as partial, partial.open("wb") as stream:
+                    np.save(stream, features)
+        else:
+            features = np.load(path)
+        stacked.append(features)
     return np.stack(stacked, axis=1)

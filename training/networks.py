@@ -1,7 +1,8 @@
-"""Encoder, projection network and classifier network of HAL-C, with the parameter counts of thesis appendix B.
+"""The networks of HAL-T, HAL-R and HAL-C, with the parameter counts of thesis appendix B.
 
-A network is ``augmentation -> encoder -> head``. The encoder is one object shared by both networks, and its batch
-normalisation always runs in inference mode, as in the Keras guide that the thesis follows.
+A network is ``augmentation -> encoder -> head``. The encoder is one object shared by the networks of a run, and its
+batch normalisation runs in inference mode unless a recipe says otherwise, as in the Keras guide that the thesis
+follows.
 """
 
 import hashlib
@@ -79,8 +80,8 @@ def build_projection_head(units: int, dropout: float, seed: int) -> keras.Model:
     return head
 
 
-def build_classifier_head(dropout: float, seed: int) -> keras.Model:
-    """l2, dropout, dense (appendix B.5).
+def build_classifier_head(dropout: float, seed: int, normalised: bool) -> keras.Model:
+    """Dropout and dense layer, after an l2 normalisation in HAL-C (appendix B.5) and without it in HAL-T, HAL-R (B.1).
 
     Returns:
         Features ``(n, 2048)`` to logits ``(n, 20)`` float32.
@@ -88,7 +89,7 @@ def build_classifier_head(dropout: float, seed: int) -> keras.Model:
     head = keras.Sequential(
         [
             keras.Input((EMBEDDING_SIZE,)),
-            keras.layers.UnitNormalization(dtype="float32"),
+            *([keras.layers.UnitNormalization(dtype="float32")] if normalised else []),
             keras.layers.Dropout(dropout, seed=seed, dtype="float32"),
             keras.layers.Dense(
                 CLASS_COUNT, kernel_initializer=keras.initializers.GlorotUniform(seed + 1), dtype="float32"
@@ -96,26 +97,35 @@ def build_classifier_head(dropout: float, seed: int) -> keras.Model:
         ],
         name="classifier_head",
     )
-    _assert_parameters(head, (EMBEDDING_SIZE + 1) * CLASS_COUNT, "B.5")
+    _assert_parameters(head, (EMBEDDING_SIZE + 1) * CLASS_COUNT, "B.1 and B.5")
     return head
 
 
 class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
-    """Augmentation, encoder and head in one network (appendix B.3 to B.5).
+    """Augmentation, encoder and head in one network (appendix B.1, B.3 to B.5).
 
-    The encoder is called with ``training=False`` here, at every call. Written as a functional model instead, Keras 3
-    would pass the network's own ``training=True`` on to the encoder and its batch normalisation would go live
-    (keras #20285).
+    The encoder is told here, at every call, whether its batch normalisation lives. Written as a functional model
+    instead, Keras 3 would pass the network's own ``training=True`` on to the encoder, whatever the encoder was called
+    with (keras #20285).
 
     Args:
         encoder: see :func:`build_encoder`.
         head: see :func:`build_projection_head` and :func:`build_classifier_head`.
         augmentation: of the images, in training only.
         seed: of the augmentation.
+        live_batch_normalisation: normalise by the batch's own statistics in training; a deviation from the thesis.
     """
 
-    def __init__(self, encoder: keras.Model, head: keras.Model, augmentation: Augmentation, seed: int) -> None:
+    def __init__(
+        self,
+        encoder: keras.Model,
+        head: keras.Model,
+        augmentation: Augmentation,
+        seed: int,
+        live_batch_normalisation: bool = False,
+    ) -> None:
         super().__init__(name="network")
+        self.live_batch_normalisation = live_batch_normalisation
         self.augmentation = augmentation.layer(seed)
         self.encoder = encoder
         self.head = head
@@ -123,7 +133,8 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
 
     def call(self, pixels: Any, training: bool = False) -> Any:
         """Pixels 0 to 255, shape ``(n, 256, 256, 3)``, to what the head gives."""
-        features = self.encoder(self.augmentation(pixels, training=training), training=False)
+        live = training and self.live_batch_normalisation
+        features = self.encoder(self.augmentation(pixels, training=training), training=live)
         return self.head(features, training=training)
 
 

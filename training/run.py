@@ -2,10 +2,12 @@
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from contract.classes import CLASS_NAMES
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
-from training.recipe import ContrastiveRecipe
+from training.recipe import Recipe
 
-RUN_FORMAT: Final = 1
+RUN_FORMAT: Final = 2
+COLUMNS: Final = (
+    "stage",
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "spread",
+    "alignment",
+    "uniformity",
+    "seconds",
+)
+"""Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean, see
+:func:`training.embedding_health.class_mean_accuracy`; spread, alignment and uniformity are those of its projections."""
 
 
 class RunError(TrainingError):
@@ -29,9 +46,9 @@ class RunError(TrainingError):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: ``step`` is the one under way, ``epoch`` and ``batch`` are the next to be trained."""
+    """How far a run is: ``stage`` is the position of the one under way, ``epoch`` and ``batch`` the next to train."""
 
-    step: int = 1
+    stage: int = 0
     epoch: int = 0
     batch: int = 0
 
@@ -39,25 +56,29 @@ class Progress:
 class Run:
     """The folder of one training run.
 
-    ``recipe.json``, ``manifest.csv``, ``log.txt`` (for people), ``history.csv`` (a row an epoch) and
-    ``checkpoint.npz``, which at the end holds the trained weights.
+    ``recipe.json``, ``manifest.csv``, ``log.txt`` (for people), ``history.csv`` (a row an epoch), ``recall.csv`` (a row
+    an epoch, a column a class) and ``checkpoint.npz``, which at the end holds the trained weights. A ``silent`` run
+    reads its folder and writes nothing: that of every worker but the first.
     """
 
-    def __init__(self, root: Path, recipe: ContrastiveRecipe, images: list[LabelledImage]) -> None:
+    def __init__(self, root: Path, recipe: Recipe, images: list[LabelledImage], silent: bool = False) -> None:
         self.root = root
+        self.silent = silent
         self.recipe = recipe
         self.images = images
         self.console = Console()
 
     @classmethod
-    def start(cls, root: Path, recipe: ContrastiveRecipe, images: list[LabelledImage]) -> "Run":
+    def start(cls, root: Path, recipe: Recipe, images: list[LabelledImage], silent: bool = False) -> "Run":
         """Make the folder of a new run.
 
         Raises:
             RunError: the folder holds a run already.
         """
+        if silent:
+            return cls(root, recipe, images, silent)
         if (root / "recipe.json").exists():
-            raise RunError(f"{root} holds a run already; go on with it by --resume or choose another folder")
+            raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
         root.mkdir(parents=True, exist_ok=True)
         manifest.write(root / "manifest.csv", images)
         stored = {"format": RUN_FORMAT, "recipe": recipe.model_dump(mode="json")}
@@ -65,7 +86,7 @@ class Run:
         return cls(root, recipe, images)
 
     @classmethod
-    def open(cls, root: Path) -> "Run":
+    def open(cls, root: Path, silent: bool = False) -> "Run":
         """Open the folder of a run.
 
         Raises:
@@ -81,58 +102,103 @@ class Run:
                 f"{root} was written in run format {stored.get('format')}, this version reads {RUN_FORMAT}; "
                 "train again, or use the version that wrote it"
             )
-        recipe = ContrastiveRecipe.model_validate(stored["recipe"])
-        return cls(root, recipe, manifest.read(root / "manifest.csv"))
+        recipe = Recipe.model_validate(stored["recipe"])
+        return cls(root, recipe, manifest.read(root / "manifest.csv"), silent)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether it was trained at all."""
+        return (self.root / "checkpoint.npz").exists()
 
     def say(self, message: str) -> None:
         """Write a line to the terminal and to ``log.txt``."""
+        if self.silent:
+            return
         self.console.print(message, highlight=False, markup=False)
         with (self.root / "log.txt").open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     def record(self, row: Mapping[str, float | int | str]) -> None:
         """Append an epoch's figures to ``history.csv``; an epoch repeated after a kill replaces its earlier row."""
-        columns = ("step", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
-        path = self.root / "history.csv"
-        rows: list[dict[str, str]] = []
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = list(csv.DictReader(stream))
-        key = (str(row["step"]), str(row["epoch"]))
-        rows = [kept for kept in rows if (kept["step"], kept["epoch"]) != key]
-        rows.append({name: _cell(row.get(name, "")) for name in columns})
-        with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        self._append("history.csv", COLUMNS, row)
+
+    def record_recall(self, stage: str, epoch: int, recall: Mapping[str, float]) -> None:
+        """Append an epoch's recall on validation images to ``recall.csv``, by class."""
+        self._append("recall.csv", ("stage", "epoch", *CLASS_NAMES), {"stage": stage, "epoch": epoch, **recall})
+
+    def _append(self, name: str, columns: Sequence[str], row: Mapping[str, float | int | str]) -> None:
+        if self.silent:
+            return
+        kept = [
+            each for each in self._rows(name) if (each["stage"], each["epoch"]) != (row["stage"], str(row["epoch"]))
+        ]
+        kept.append({column: _cell(row.get(column, "")) for column in columns})
+        with atomic_write(self.root / name) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, columns, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(kept)
+
+    def _rows(self, name: str) -> list[dict[str, str]]:
+        if not (self.root / name).exists():
+            return []
+        with (self.root / name).open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+
+    def losses(self, stage: str, epochs: int) -> list[float]:
+        """Training loss of a stage's first ``epochs`` epochs."""
+        rows = [row for row in self._rows("history.csv") if row["stage"] == stage and int(row["epoch"]) <= epochs]
+        return [float(row["loss"]) for row in rows]
 
     def save(self, progress: Progress, groups: Mapping[str, list[NDArray[Any]]]) -> None:
         """Replace the checkpoint in one rename: a kill leaves the old one or the new one, never half of one."""
+        if self.silent:
+            return
         arrays = {f"{name}/{index}": array for name, group in groups.items() for index, array in enumerate(group)}
-        position = np.array([progress.step, progress.epoch, progress.batch])
-        with atomic_write(self.root / "checkpoint.npz") as partial, partial.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, progress=position, **arrays)
+        arrays["progress"] = np.array([progress.stage, progress.epoch, progress.batch])
+        path = self.root / "checkpoint.npz"
+        try:
+            with atomic_write(path) as partial, partial.open("wb") as stream:
+                np.savez(stream, allow_pickle=False, digest=np.array(_digest(arrays)), **arrays)
+        except OSError as error:
+            size = sum(array.nbytes for array in arrays.values()) / 1e6
+            raise RunError(
+                f"{path} cannot be written ({error.strerror or error}); it needs {size:.0f} MB beside the earlier "
+                f"checkpoint, which is intact: make room and go on by --resume"
+            ) from error
 
     def restore(self) -> tuple[Progress, dict[str, list[NDArray[Any]]]]:
         """The last checkpoint: how far the run was, and its arrays by group. Without one, the beginning.
 
         Raises:
-            RunError: the checkpoint is damaged (its parts carry checksums).
+            RunError: the checkpoint is damaged: its SHA-256 or a part's checksum is not what it was.
         """
         path = self.root / "checkpoint.npz"
         if not path.exists():
             return Progress(), {}
-        groups: dict[str, dict[int, NDArray[Any]]] = {}
         try:
             with np.load(path, allow_pickle=False) as stored:
-                progress = Progress(*(int(value) for value in stored["progress"]))
-                for key in stored.files:
-                    name, _, index = key.partition("/")
-                    if index:
-                        groups.setdefault(name, {})[int(index)] = stored[key]
-        except (BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
+                arrays = {key: stored[key] for key in stored.files}
+            digest = str(arrays.pop("digest"))
+            if digest != _digest(arrays):
+                raise ValueError(f"SHA-256 is {_digest(arrays)}, expected {digest}")
+            progress = Progress(*(int(value) for value in arrays.pop("progress")))
+        except (BadZipFile, ValueError, KeyError, OSError, EOFError, zlib.error) as error:
             raise RunError(f"{path} is damaged ({error}); delete it to begin this run again") from error
+        groups: dict[str, dict[int, NDArray[Any]]] = {}
+        for key, array in arrays.items():
+            name, _, index = key.partition("/")
+            groups.setdefault(name, {})[int(index)] = array
         return progress, {name: [group[i] for i in range(len(group))] for name, group in groups.items()}
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of names, types, shapes and contents."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _cell(value: float | int | str) -> str:

@@ -1,63 +1,175 @@
 """``hal train``: a recipe, a manifest and a folder become a trained run."""
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
+import tensorflow as tf
 
+from contract.bundle import sha256_of
 from training import networks, recipe
-from training.contrastive import Trainer
 from training.data import manifest
-from training.data.manifest import LabelledImage
-from training.run import Run, RunError
+from training.data.check import check
+from training.data.manifest import LabelledImage, ManifestError
+from training.data.sets import set_of
+from training.recipe import Recipe
+from training.run import Progress, Run, RunError
+from training.trainer import Trainer
+
+Devices = Literal["auto", "one", "mirrored", "workers"]
 
 
-def train(recipe_name: str, data: Path | None, root: Path, resume: bool, weights: Path | None) -> None:
-    """Start or resume the run in ``root``.
+def start(
+    recipe_name: str,
+    data: Path,
+    root: Path,
+    weights: Path | None,
+    choices: Sequence[str] = (),
+    encoder_from: Path | None = None,
+    devices: Devices = "auto",
+    shared_slides: bool = False,
+) -> None:
+    """Train a new run in ``root``.
 
     Args:
         recipe_name: see :func:`training.recipe.names`.
-        data: manifest with ``train`` and ``val`` images; not needed to resume.
+        data: manifest with the images of the recipe's splits and sets.
         root: the run's folder.
-        resume: go on from the folder's checkpoint.
         weights: ImageNet weights of Xception, or ``None`` for Keras' download.
+        choices: see :func:`training.recipe.override`.
+        encoder_from: folder of a finished run whose encoder was made by the same choices of the same images; the
+            stages that would make it again are skipped.
+        devices: see :func:`strategy`.
+        shared_slides: allow a slide in several splits, as in the thesis's split by image.
 
     Raises:
-        RecipeError, RunError, ManifestError, WeightsError: each says what was wrong and what to do.
+        RecipeError, RunError, ManifestError, WeightsError and what :meth:`Trainer.run_stages` raises: each says what
+            was wrong and what to do.
     """
-    run = _resume(recipe_name, root) if resume else _start(recipe_name, data, root)
-    keras.utils.set_random_seed(run.recipe.seed)
-    keras.mixed_precision.set_global_policy(run.recipe.precision)
-    encoder = networks.build_encoder(networks.imagenet_weights(weights))
+    spread = strategy(devices)
+    chosen = recipe.override(recipe.find(recipe_name), choices)
+    found = check(data, shared_slides=shared_slides)
+    found.require()
+    images = trainable(found.images, chosen)
+    donor = None if encoder_from is None else _donor(encoder_from, chosen, images)
+    with _ready(chosen, spread):
+        encoder = _initial_encoder(chosen, weights)
+        run = Run.start(root, chosen, images, silent=not _writes(spread))
+        if donor is not None:
+            _adopt(run, donor)
+        for warning in found.warnings:
+            run.say(f"  warning, {warning.kind}: {warning.message}")
+        _train(run, encoder)
+
+
+def resume(root: Path, weights: Path | None, devices: Devices = "auto") -> None:
+    """Go on with the run in ``root`` from its checkpoint.
+
+    Args:
+        root: the run's folder.
+        weights: as for :func:`start`; needed if the run was killed before its first checkpoint.
+        devices: see :func:`strategy`.
+
+    Raises:
+        RunError, ManifestError and what :meth:`Trainer.run_stages` raises: each says what was wrong and what to do.
+    """
+    spread = strategy(devices)
+    run = Run.open(root, silent=not _writes(spread))
+    with _ready(run.recipe, spread):
+        _train(run, networks.build_encoder(None) if run.has_checkpoint else _initial_encoder(run.recipe, weights))
+
+
+def _initial_encoder(chosen: Recipe, weights: Path | None) -> keras.Model:
+    return networks.build_encoder(networks.imagenet_weights(weights) if chosen.initial_weights == "imagenet" else None)
+
+
+def _train(run: Run, encoder: keras.Model) -> None:
     trainer = Trainer(run, encoder)
     images = f"{len(trainer.train.paths)} training and {len(trainer.validation.paths)} validation images"
-    run.say(f"{run.recipe.name}: {images}, from step {trainer.progress.step}, epoch {trainer.progress.epoch + 1}")
-    trainer.run_steps()
-    run.say(f"done; next: hal export {run.root}")
+    at = f"stage {trainer.progress.stage + 1}, epoch {trainer.progress.epoch + 1}"
+    run.say(f"{run.recipe.name}: {images}, seed {run.recipe.seed}, {run.recipe.precision}, from {at}")
+    if run.recipe.trains_on_validation:
+        run.say("  validation images are trained on: this run has no figures of its own, and cannot be calibrated")
+    trainer.run_stages()
+    run.say(f"done; next: hal evaluate {run.root}, hal export {run.root}")
 
 
-def _resume(recipe_name: str, root: Path) -> Run:
-    run = Run.open(root)
-    if run.recipe.name != recipe_name:
-        raise RunError(f"{root} is a run of {run.recipe.name}, not of {recipe_name}")
-    return run
+@contextlib.contextmanager
+def _ready(chosen: Recipe, spread: tf.distribute.Strategy) -> Iterator[None]:
+    keras.utils.set_random_seed(chosen.seed)
+    keras.mixed_precision.set_global_policy(chosen.precision)
+    with spread.scope():
+        yield
 
 
-def _start(recipe_name: str, data: Path | None, root: Path) -> Run:
-    chosen = recipe.find(recipe_name)
-    if data is None:
-        raise RunError("a new run needs --data MANIFEST; 'hal data prepare' writes one")
-    images = manifest.read(data)
-    return Run.start(root, chosen, enough_images(images, chosen.fewest_images))
+def strategy(devices: Devices) -> tf.distribute.Strategy:
+    """How a batch is spread over devices; the loss sees the whole batch in any case.
+
+    Args:
+        devices: ``one``; ``mirrored`` over all GPUs of this machine (all logical CPUs where there is none);
+            ``workers`` over several machines that ``TF_CONFIG`` names, each with the same command, the same images
+            and the run's folder on a shared disk; ``auto``: ``mirrored`` where there are several GPUs.
+    """
+    if devices == "workers":  # before anything else touches a device, as TensorFlow wants it
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    gpus = tf.config.list_logical_devices("GPU")
+    if devices == "mirrored" or (devices == "auto" and len(gpus) > 1):
+        return tf.distribute.MirroredStrategy([each.name for each in gpus or tf.config.list_logical_devices("CPU")])
+    return tf.distribute.get_strategy()
 
 
-def enough_images(images: list[LabelledImage], fewest: int) -> list[LabelledImage]:
-    """Leave out classes that have too few training images to be learned."""
-    training = Counter(image.label for image in images if image.split == "train")
-    kept = [image for image in images if training[image.label] >= fewest]
-    if not any(image.split == "train" for image in kept) or not any(image.split == "val" for image in kept):
-        raise manifest.ManifestError(
-            "nothing to train on",
-            [f"{sum(training.values())} training images; a class needs {fewest}, and validation images are needed too"],
-        )
+def _writes(spread: tf.distribute.Strategy) -> bool:
+    """Whether this process keeps the run's folder: among several workers the first."""
+    resolver = getattr(spread, "cluster_resolver", None)
+    return resolver is None or not resolver.task_id
+
+
+def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
+    """The images that a recipe trains on and validates with.
+
+    Left out are test images, images of other sets, and classes that have too few training images to be learned.
+
+    Raises:
+        ManifestError: nothing is left to train on or to validate with.
+    """
+    sets = set_of(images)
+    of_sets = [image for image, name in zip(images, sets, strict=True) if name in chosen.sets and image.split != "test"]
+    training = Counter(image.label for image in of_sets if image.split in chosen.train_splits)
+    kept = [image for image in of_sets if training[image.label] >= chosen.fewest_images]
+    wanted = {*chosen.train_splits} if chosen.trains_on_validation else {"train", "val"}
+    problems = [
+        f"no {name} image of a class with at least {chosen.fewest_images} training images"
+        for name in sorted(wanted)
+        if not any(image.split == name for image in kept)
+    ]
+    if problems:
+        held = f"{len(images)} images, {sum(training.values())} of them to train on in {len(training)} classes"
+        raise ManifestError("nothing to train on", [*problems, f"the manifest holds {held}"])
     return kept
+
+
+def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
+    donor = Run.open(root)
+    progress, _ = donor.restore()
+    problems = []
+    if not donor.recipe.same_encoder(chosen):
+        problems.append("its encoder is made by other choices")
+    if progress.stage < len(donor.recipe.encoder_stages):
+        problems.append("its encoder is not finished")
+    if manifest.fingerprint(donor.images, sha256_of) != manifest.fingerprint(images, sha256_of):
+        problems.append("its images are others")
+    if problems:
+        raise RunError(f"the encoder of {root} cannot be taken for {chosen.name}: {'; '.join(problems)}")
+    return donor
+
+
+def _adopt(run: Run, donor: Run) -> None:
+    """Begin after the encoder's stages, with the donor's encoder."""
+    _, groups = donor.restore()
+    initial = (donor.root / "initial_weights.sha256").read_text(encoding="utf-8")
+    (run.root / "initial_weights.sha256").write_text(initial, encoding="utf-8")
+    run.save(Progress(len(run.recipe.encoder_stages)), {"encoder": groups["encoder"]})
+    run.say(f"encoder taken from {donor.root} ({donor.recipe.name})")

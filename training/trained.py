@@ -3,7 +3,6 @@
 import keras
 
 from training import networks
-from training.contrastive import DONE
 from training.run import Run, RunError
 
 
@@ -18,16 +17,16 @@ def load(run: Run) -> tuple[keras.Model, keras.Model]:
         RunError: the run is not finished.
     """
     progress, groups = run.restore()
-    if progress.step < DONE:
+    stages = run.recipe.stages
+    if progress.stage < len(stages):
         raise RunError(
-            f"{run.root} is at step {progress.step} of 3: the run is not finished; "
-            f"go on with: hal train {run.recipe.name} --run {run.root} --resume"
+            f"{run.root} is at stage {stages[progress.stage].name} ({progress.stage + 1} of {len(stages)}): the run is "
+            f"not finished; go on with: hal train --resume {run.root}"
         )
     keras.mixed_precision.set_global_policy("float32")
     encoder = networks.build_encoder(None)
-    head = networks.build_classifier_head(run.recipe.classifier_step.dropout, run.recipe.seed)
+    chosen = run.recipe.classifier_head
+    head = networks.build_classifier_head(chosen.dropout, run.recipe.seed, chosen.normalised)
     encoder.set_weights(groups["encoder"])
     head.set_weights(groups["classifier_head"][: len(head.weights)])
     return encoder, head
-
-

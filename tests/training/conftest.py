@@ -7,7 +7,7 @@ import pytest
 
 from tests.training import small
 from training.data.manifest import LabelledImage
-from training.recipe import ContrastiveRecipe
+from training.recipe import Recipe
 from training.run import Run
 
 
@@ -27,7 +27,7 @@ def cells(tmp_path: Path) -> list[LabelledImage]:
 
 
 @pytest.fixture
-def small_recipe() -> ContrastiveRecipe:
+def small_recipe() -> Recipe:
     return small.RECIPE
 
 

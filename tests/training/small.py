@@ -13,10 +13,10 @@ import keras
 import numpy as np
 from PIL import Image
 
-from training.contrastive import Trainer
 from training.data.manifest import LabelledImage
-from training.recipe import ContrastiveRecipe, classifier_step, projection_step
+from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, contrastive_stages
 from training.run import Run
+from training.trainer import Trainer
 
 COLOURS = {
     "Segmented neutrophil": (200, 80, 160),
@@ -25,15 +25,28 @@ COLOURS = {
 }
 IMAGES = 36
 
-RECIPE = ContrastiveRecipe(
+RECIPE = Recipe(
     name="small",
-    projection_units=16,
-    projection_step=projection_step(epochs=1, learning_rate=1e-3, batch_size=8),
-    encoder_step=projection_step(epochs=2, learning_rate=1e-3, batch_size=6, classes_per_batch=3, decay="cosine"),
-    classifier_step=classifier_step(epochs=2, learning_rate=1e-2, dropout=0.3, batch_size=8),
+    projection_head=ProjectionHead(units=16),
+    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
+    stages=contrastive_stages(
+        projection={"epochs": 1, "learning_rate": 1e-3, "batch_size": 8},
+        encoder={"epochs": 2, "learning_rate": 1e-3, "batch_size": 6, "classes_per_batch": 3, "decay": "cosine"},
+        classifier={"epochs": 2, "learning_rate": 1e-2, "batch_size": 8},
+    ),
     fewest_images=3,
 )
-"""All three steps, with online augmentation in the frozen ones, as the thesis has them."""
+"""All three steps of HAL-C, with online augmentation in the frozen ones, as the thesis has them."""
+TRANSFER = Recipe(
+    name="small-transfer",
+    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
+    stages=(
+        classifier_stage("top_layer", trains_encoder=False, epochs=1, learning_rate=1e-2, batch_size=8),
+        classifier_stage("fine_tuning", trains_encoder=True, epochs=2, learning_rate=1e-3, batch_size=8),
+    ),
+    fewest_images=3,
+)
+"""Both stages of HAL-T."""
 
 
 def encoder() -> keras.Model:
@@ -68,7 +81,7 @@ def cells(folder: Path) -> list[LabelledImage]:
 def train(run: Run) -> Trainer:
     """Train a run from its checkpoint to its end."""
     trainer = Trainer(run, encoder())
-    trainer.run_steps()
+    trainer.run_stages()
     return trainer
 
 

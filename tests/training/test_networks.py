@@ -30,8 +30,10 @@ def test_projection_networks_have_the_parameters_of_appendix_b(
 
 
 @pytest.mark.slow
-def test_the_classifier_network_has_the_parameters_of_appendix_b(encoder: keras.Model) -> None:
-    network = networks.Network(encoder, networks.build_classifier_head(0.3, 1), PROJECTION_AUGMENTATION, 1)
+@pytest.mark.parametrize("normalised", [True, False])
+def test_the_classifier_networks_have_the_parameters_of_appendix_b(encoder: keras.Model, normalised: bool) -> None:
+    head = networks.build_classifier_head(0.3, 1, normalised)
+    network = networks.Network(encoder, head, PROJECTION_AUGMENTATION, 1)
     assert encoder.count_params() == 20_861_480
     assert network.count_params() == 20_902_460
     encoder.trainable = True
@@ -60,8 +62,14 @@ def test_projections_lie_on_the_whole_unit_sphere() -> None:
 
 def test_features_are_normalised_before_the_heads() -> None:
     features = np.random.default_rng(0).normal(size=(3, 2048)).astype(np.float32)
-    for head in (networks.build_projection_head(16, 0.2, 1), networks.build_classifier_head(0.3, 1)):
+    for head in (networks.build_projection_head(16, 0.2, 1), networks.build_classifier_head(0.3, 1, normalised=True)):
         np.testing.assert_allclose(np.asarray(head(features)), np.asarray(head(7 * features)), rtol=1e-4, atol=1e-5)
+
+
+def test_the_features_of_hal_t_are_not_normalised() -> None:
+    head = networks.build_classifier_head(0.2, 1, normalised=False)
+    features = np.random.default_rng(0).normal(size=(3, 2048)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(head(7 * features)), 7 * np.asarray(head(features)), rtol=1e-3, atol=1e-3)
 
 
 def test_another_weights_file_is_refused_by_its_hash(tmp_path: Path) -> None:
