@@ -1,0 +1,39 @@
+"""The bench on the small encoder: what it times and what it compares."""
+
+import keras
+import pytest
+
+from tests.training import small
+from training import bench
+from training.data.manifest import LabelledImage, ManifestError
+
+
+@pytest.mark.parametrize("trains_encoder", [False, True])
+def test_the_same_step_is_timed_from_the_pipeline_and_from_memory(
+    cells: list[LabelledImage], small_encoder: keras.Model, trains_encoder: bool
+) -> None:
+    before = [weight.copy() for weight in small_encoder.get_weights()]
+    cost = bench.pipeline_cost(small_encoder, cells, 4, 3, trains_encoder)
+    assert (cost.encoder, cost.batch_size, cost.batches) == ("unfrozen" if trains_encoder else "frozen", 4, 3)
+    assert cost.from_pipeline > 0
+    assert cost.ratio == pytest.approx(cost.from_pipeline / cost.from_memory, rel=0.9)
+    changed = any((one != other).any() for one, other in zip(before, small_encoder.get_weights(), strict=True))
+    assert changed == trains_encoder
+
+
+def test_feature_views_and_online_augmentation_are_measured_on_the_same_images(
+    cells: list[LabelledImage], small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "EPOCHS", 2)
+    train, validation = cells[: small.IMAGES - 12], cells[-12:]
+    online, cached = bench.views_cost(small_encoder, train, validation, 2)
+    assert (online.how, cached.how) == ("online", "2 views")
+    for each in (online, cached):
+        assert (each.images, each.epochs, each.validation_images) == (24, 2, 12)
+        assert each.seconds > 0
+        assert 0 <= each.accuracy <= 1
+
+
+def test_too_few_images_are_refused(cells: list[LabelledImage]) -> None:
+    with pytest.raises(ManifestError, match="5 of split val"):
+        bench._some(cells[:5], "val")

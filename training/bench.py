@@ -1,0 +1,209 @@
+"""``hal bench train``: what the input pipeline costs a training step, and what cached feature views save."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from training import networks
+from training.augment import CLASSIFIER_AUGMENTATION
+from training.data import manifest
+from training.data.manifest import LabelledImage, ManifestError
+from training.data.pipeline import image_batches
+from training.data.sampling import epoch_batches
+from training.features import encode
+from training.update import CrossEntropy, Update
+
+BATCH_SIZES: Final = (16, 20, 25)
+"""Of HAL-C (Table 4.8) and of HAL-T (Table 4.4)."""
+EPOCHS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineCost:
+    """Images a second of one kind of step, fed in two ways.
+
+    Attributes:
+        ratio: of the two rates, pipeline over memory; the median over pairs of batches timed one after the other.
+    """
+
+    encoder: str
+    batch_size: int
+    batches: int
+    from_pipeline: float
+    from_memory: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class ViewsCost:
+    """A classifier on a frozen encoder, trained in one of two ways on the same images.
+
+    Attributes:
+        how: ``online`` augments and encodes in every epoch, ``V views`` encodes V augmented views once.
+        seconds: of the whole stage, encoding included.
+        accuracy: on the validation images.
+    """
+
+    how: str
+    images: int
+    epochs: int
+    seconds: float
+    accuracy: float
+    validation_images: int
+
+
+def bench_training(
+    weights: Path | None, data: Path, batches: int, images: int, views: int, out: Path | None
+) -> tuple[list[PipelineCost], list[ViewsCost]]:
+    """Measure both, print tables and write the figures.
+
+    Args:
+        weights: ImageNet weights of Xception, or ``None`` for Keras' download.
+        data: manifest with ``train`` and ``val`` images.
+        batches: timed for each figure.
+        images: training images for the comparison of feature views; half as many to validate.
+        views: V.
+        out: JSON file, or ``None``.
+
+    Raises:
+        ManifestError: the manifest cannot be read or has too few images.
+        WeightsError: the weights cannot be had.
+    """
+    found = manifest.read(data)
+    chosen = {split: _some([i for i in found if i.split == split], split) for split in ("train", "val")}
+    encoder = networks.build_encoder(networks.imagenet_weights(weights))
+    console = Console()
+    costs = [
+        pipeline_cost(encoder, chosen["train"], size, batches, trains_encoder)
+        for trains_encoder in (False, True)
+        for size in BATCH_SIZES
+    ]
+    table = Table(
+        "Encoder", "Batch", "From pipeline", "From memory", "Ratio", title="Images a second of a training step"
+    )
+    for cost in costs:
+        rates = (f"{cost.from_pipeline:.2f}", f"{cost.from_memory:.2f}", f"{cost.ratio:.3f}")
+        table.add_row(cost.encoder, str(cost.batch_size), *rates)
+    console.print(table)
+    compared = views_cost(encoder, chosen["train"][:images], chosen["val"][: images // 2], views)
+    table = Table("Frozen encoder", "Seconds", "Accuracy", title=f"A classifier of {EPOCHS} epochs on {images} images")
+    for each in compared:
+        table.add_row(each.how, f"{each.seconds:.1f}", f"{each.accuracy:.3f} on {each.validation_images}")
+    console.print(table)
+    if out is not None:
+        figures = {
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "gpus": len(tf.config.list_logical_devices("GPU")),
+            "tensorflow": tf.__version__,
+            "pipeline": [asdict(cost) for cost in costs],
+            "views": [asdict(each) for each in compared],
+        }
+        out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return costs, compared
+
+
+def pipeline_cost(
+    encoder: keras.Model, images: Sequence[LabelledImage], batch_size: int, batches: int, trains_encoder: bool
+) -> PipelineCost:
+    """Time steps on images from disk and on the same images in memory, by turns."""
+    paths = [image.path for image in images]
+    labels = np.array([image.class_index for image in images], dtype=np.int64)
+    order = np.arange((batches + 1) * batch_size) % len(paths)
+    indices = np.split(order, batches + 1)
+    update = _classifier_update(encoder, trains_encoder)
+    pipeline = iter(image_batches(paths, indices))
+
+    pixels, first = next(pipeline)
+    inputs = tf.cast(pixels, tf.float32)
+    update(inputs, labels[first.numpy()])  # traces the graph
+    fed, held = [], []
+    for _ in range(batches):
+        started = time.perf_counter()
+        pixels, chosen = next(pipeline)
+        update(tf.cast(pixels, tf.float32), labels[chosen.numpy()])
+        fed.append(time.perf_counter() - started)
+        held.append(_seconds(lambda: update(inputs, labels[first.numpy()])))
+    return PipelineCost(
+        encoder="unfrozen" if trains_encoder else "frozen",
+        batch_size=batch_size,
+        batches=batches,
+        from_pipeline=batch_size / statistics.median(fed),
+        from_memory=batch_size / statistics.median(held),
+        ratio=statistics.median(memory / disk for memory, disk in zip(held, fed, strict=True)),
+    )
+
+
+def views_cost(
+    encoder: keras.Model, train: Sequence[LabelledImage], validation: Sequence[LabelledImage], views: int
+) -> list[ViewsCost]:
+    """Train the same classifier by online augmentation and on cached views."""
+    paths = [image.path for image in train]
+    labels = np.array([image.class_index for image in train], dtype=np.int64)
+    held_out = np.array([image.class_index for image in validation], dtype=np.int64)
+    features = encode(encoder, [image.path for image in validation], None, "validation images")
+
+    def measured(how: str, learn: Callable[[keras.Model], None]) -> ViewsCost:
+        head = networks.build_classifier_head(0.3, 1, normalised=True)
+        seconds = _seconds(lambda: learn(head))
+        accuracy = float((np.asarray(head(features)).argmax(axis=1) == held_out).mean())
+        return ViewsCost(how, len(train), EPOCHS, seconds, accuracy, len(validation))
+
+    def online(head: keras.Model) -> None:
+        update = _classifier_update(encoder, trains_encoder=False, head=head)
+        for epoch in range(EPOCHS):
+            for pixels, indices in image_batches(paths, epoch_batches(labels, 32, None, (1, epoch))):
+                update(tf.cast(pixels, tf.float32), labels[indices.numpy()])
+
+    def cached(head: keras.Model) -> None:
+        seen = [
+            encode(encoder, paths, CLASSIFIER_AUGMENTATION.layer(10 * view), f"view {view + 1} of {views}")
+            for view in range(views)
+        ]
+        update = Update(head, head.trainable_variables, _adam(head.trainable_variables), CrossEntropy())
+        for epoch in range(EPOCHS):
+            for indices in epoch_batches(labels, 32, None, (1, epoch)):
+                update(seen[epoch % views][indices], labels[indices])
+
+    return [measured("online", online), measured(f"{views} views", cached)]
+
+
+def _classifier_update(encoder: keras.Model, trains_encoder: bool, head: keras.Model | None = None) -> Update:
+    head = networks.build_classifier_head(0.3, 1, normalised=True) if head is None else head
+    encoder.trainable = trains_encoder
+    network = networks.Network(encoder, head, CLASSIFIER_AUGMENTATION, 1)
+    trained = network.trainable_variables if trains_encoder else head.trainable_variables
+    return Update(network, trained, _adam(trained), CrossEntropy())
+
+
+def _adam(variables: Sequence[keras.Variable]) -> keras.optimizers.Optimizer:
+    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer.build(variables)
+    return optimizer
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _some(images: list[LabelledImage], split: str) -> list[LabelledImage]:
+    """In a seeded order."""
+    if len(images) < max(BATCH_SIZES):
+        raise ManifestError("too few images to measure with", [f"{len(images)} of split {split}"])
+    order: NDArray[np.int64] = np.random.default_rng(2022).permutation(len(images))
+    return [images[index] for index in order]
