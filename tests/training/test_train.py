@@ -1,0 +1,145 @@
+"""``hal train``: what is refused before anything is written, shared encoders, the final retraining, resuming."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from contract.classes import HAIRY_CELL
+from tests.training import small
+from training import networks, recipe, train
+from training.data import manifest
+from training.data.manifest import LabelledImage, ManifestError
+from training.export import export
+from training.networks import WeightsError
+from training.recipe import RecipeError, override
+from training.run import Run, RunError
+from training.trainer import Trainer
+
+HAIRY, LYMPHOCYTE = HAIRY_CELL.name, "Lymphocyte"
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small network and recipe under the names of the large ones."""
+    monkeypatch.setattr(networks, "build_encoder", lambda _: small.encoder())
+    monkeypatch.setattr(networks, "imagenet_weights", lambda given: given)
+    monkeypatch.setattr(recipe, "find", lambda name: {"small": small.RECIPE, "transfer": small.TRANSFER}[name])
+
+
+@pytest.fixture
+def data(tmp_path: Path, cells: list[LabelledImage]) -> Path:
+    path = tmp_path / "data.csv"
+    manifest.write(path, cells)
+    return path
+
+
+def image(label: str, source: str, split: str = "train", **extra: str) -> LabelledImage:
+    return LabelledImage(Path("x.png"), label, "", source, split, extra)
+
+
+def test_only_the_sets_of_the_recipe_are_trained_on() -> None:
+    cells = [
+        *[image(HAIRY, "hairy_db", split) for split in ("train", "val", "test")],
+        *[image(LYMPHOCYTE, "WBCTrain", split) for split in ("train", "val", "test")],
+        *[image(LYMPHOCYTE, "hairy_db", split) for split in ("train", "val")],
+        image(HAIRY, "WBCTrain", look_alike="yes"),
+    ]
+    every = small.TRANSFER.model_copy(update={"fewest_images": 1})
+    ab = train.trainable(cells, every.model_copy(update={"sets": ("A", "B")}))
+    assert [(each.source, each.split) for each in ab] == [
+        (source, split) for source in ("hairy_db", "WBCTrain") for split in ("train", "val")
+    ]
+    assert len(train.trainable(cells, every)) == 6
+
+
+def test_a_class_with_too_few_images_is_left_out_and_nothing_left_is_an_error() -> None:
+    cells = [image(LYMPHOCYTE, "a") for _ in range(9)] + [image(LYMPHOCYTE, "a", "val")]
+    enough = [image("Monocyte", "a") for _ in range(10)] + [image("Monocyte", "a", "val")]
+    chosen = small.TRANSFER.model_copy(update={"fewest_images": 10})
+    assert {each.label for each in train.trainable(cells + enough, chosen)} == {"Monocyte"}
+    with pytest.raises(ManifestError, match=r"(?s)no train image.*no val image.*10 images, 9 of them to train on"):
+        train.trainable(cells, chosen)
+
+
+def test_a_new_run_is_trained_and_stores_the_recipe_as_it_was_resolved(tmp_path: Path, data: Path) -> None:
+    train.start("transfer", data, tmp_path / "run", None, ["fine_tuning.epochs=1", "seed=5"])
+    run = Run.open(tmp_path / "run")
+    assert run.recipe == override(small.TRANSFER, ["fine_tuning.epochs=1", "seed=5"])
+    assert run.restore()[0].stage == 2
+    assert "hal export" in (run.root / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("mistake", ["weights", "choice", "slide", "label"])
+def test_what_is_wrong_is_found_before_the_runs_folder_is_made(
+    tmp_path: Path, data: Path, cells: list[LabelledImage], mistake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices, expected = ([], ManifestError)
+    if mistake == "weights":
+
+        def missing(_: object) -> None:
+            raise WeightsError("no weights")
+
+        monkeypatch.setattr(networks, "imagenet_weights", missing)
+        expected = WeightsError
+    elif mistake == "choice":
+        choices, expected = ["encoder.epochs=0", "nonsense=1"], RecipeError
+    elif mistake == "slide":
+        manifest.write(data, [replace(cell, slide_id="7") for cell in cells])
+    else:
+        manifest.write(data, [replace(cell, label="Lymphocite") for cell in cells])
+    with pytest.raises(expected):
+        train.start("small", data, tmp_path / "run", None, choices)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_encoder_of_a_run_of_the_same_choices_is_taken_and_not_trained_again(tmp_path: Path, data: Path) -> None:
+    train.start("small", data, tmp_path / "first", None)
+    train.start("small", data, tmp_path / "second", None, ["classifier_head.dropout=0.1"], tmp_path / "first")
+    first, second = (Run.open(tmp_path / name).restore()[1] for name in ("first", "second"))
+    for one, other in zip(first["encoder"], second["encoder"], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(first["classifier_head"][0] - second["classifier_head"][0]).max() > 0
+    assert {row["stage"] for row in _history(tmp_path / "second")} == {"classifier"}
+    initial = [(tmp_path / name / "initial_weights.sha256").read_text() for name in ("first", "second")]
+    assert initial[0] == initial[1]
+
+
+def test_an_encoder_that_does_not_fit_is_refused_with_every_reason(
+    tmp_path: Path, data: Path, cells: list[LabelledImage]
+) -> None:
+    Run.start(tmp_path / "unfinished", small.RECIPE, cells[:-1])
+    with pytest.raises(RunError, match="other choices; its encoder is not finished; its images are others"):
+        train.start("small", data, tmp_path / "run", None, ["encoder.epochs=5"], tmp_path / "unfinished")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_final_retraining_learns_from_validation_images_and_cannot_be_calibrated(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.start("transfer", data, tmp_path / "final", None, ['train_splits=["train","val"]', "fine_tuning.epochs=1"])
+    assert "36 training" in capsys.readouterr().out
+    assert all(row["val_accuracy"] == "" for row in _history(tmp_path / "final"))
+    with pytest.raises(RunError, match="trained on its validation images"):
+        export(tmp_path / "final", tmp_path / "bundle", "hal", "1.0.0", ["float32"])
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path, cells: list[LabelledImage]) -> None:
+    one_epoch = override(small.TRANSFER, ["fine_tuning.epochs=1"])
+    Run.start(tmp_path / "killed", one_epoch, cells)
+    train.resume(tmp_path / "killed", None)
+    assert Run.open(tmp_path / "killed").restore()[0].stage == 2
+
+
+def test_a_silent_run_writes_nothing(tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model) -> None:
+    run = Run.start(tmp_path / "run", override(small.TRANSFER, ["fine_tuning.epochs=1"]), cells, silent=True)
+    Trainer(run, small_encoder).run_stages()
+    assert not (tmp_path / "run").exists()
+
+
+def _history(root: Path) -> list[dict[str, str]]:
+    with (root / "history.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
