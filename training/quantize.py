@@ -3,14 +3,17 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-CALIBRATION_BATCH = 8
+CALIBRATION_BATCH: Final = 8
+FLOAT_CONVOLUTIONS: Final = 2
+"""The first ones, which see the pixels: their errors pass through all others."""
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
@@ -30,6 +33,10 @@ def quantize(float32: Path, int8: Path, calibration_images: Sequence[NDArray[np.
     Weights keep seven bits: the eight-bit products of CPUs without VNNI saturate in 16-bit sums, and one bundle must
     give one answer on every machine.
 
+    Only convolutions are quantised, and not the first two. On Xception's embeddings of 48 training images that brought
+    the mean relative error from 0.150, with additions and all convolutions in int8, to 0.121; eight-bit weights
+    brought 0.144, float depthwise convolutions 0.157, percentile ranges 0.146.
+
     Args:
         float32: the exported graph.
         int8: where to write.
@@ -48,6 +55,13 @@ def quantize(float32: Path, int8: Path, calibration_images: Sequence[NDArray[np.
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            op_types_to_quantize=["Conv", "MaxPool", "Add"],
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=_first_convolutions(prepared),
             extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
         )
+
+
+def _first_convolutions(model: Path) -> list[str]:
+    """Names, in the order of the graph, which is topological."""
+    nodes = onnx.load(model, load_external_data=False).graph.node
+    return [node.name for node in nodes if node.op_type == "Conv"][:FLOAT_CONVOLUTIONS]

@@ -57,6 +57,7 @@ def encoder() -> keras.Model:
     x = keras.layers.Conv2D(8, 8, strides=8)(x)
     x = keras.layers.BatchNormalization()(x)
     x = keras.layers.ReLU()(x)
+    x = keras.layers.Conv2D(8, 1)(x)
     x = keras.layers.Conv2D(2048, 4, strides=8)(x)
     return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(x), name="encoder")
 

@@ -21,7 +21,7 @@ from training.run import Run, RunError
 
 @pytest.fixture
 def head() -> keras.Model:
-    return networks.build_classifier_head(0.3, 1)
+    return networks.build_classifier_head(0.3, 1, normalised=True)
 
 
 def test_the_graph_has_the_contracts_inputs_and_outputs_and_nothing_of_training(
@@ -63,7 +63,9 @@ def test_a_graph_that_breaks_the_contract_is_refused_with_every_difference() -> 
 def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence(tmp_path: Path, run: Run) -> None:
     trainer = small.train(run)
     out = tmp_path / "models" / "small" / "1"
-    written = write_bundle(run, trainer.encoder, trainer.classifier_head, out, "small", "1.0.0", ("int8", "float32"))
+    written = write_bundle(
+        run, trainer.encoder, trainer.heads["classifier"], out, "small", "1.0.0", ("int8", "float32")
+    )
     loaded = bundle.load(out)
     manifest = loaded.manifest
     assert manifest == written
@@ -95,9 +97,11 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
 def test_int8_quantises_the_convolutions_and_keeps_the_answers(tmp_path: Path, run: Run) -> None:
     trainer = small.train(run)
     out = tmp_path / "1"
-    write_bundle(run, trainer.encoder, trainer.classifier_head, out, "small", "1.0.0", ("float32", "int8"))
-    operators = {node.op_type for node in onnx.load(out / "model.int8.onnx").graph.node}
-    assert {"QuantizeLinear", "DequantizeLinear"} <= operators
+    write_bundle(run, trainer.encoder, trainer.heads["classifier"], out, "small", "1.0.0", ("float32", "int8"))
+    nodes = onnx.load(out / "model.int8.onnx").graph.node
+    dequantised = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    in_int8 = [dequantised.issuperset(node.input[:2]) for node in nodes if node.op_type == "Conv"]
+    assert in_int8 == [False, False, True], "all but the first two"
     images = np.stack([read_image(image.path) for image in run.images[:12]])
     logits = {
         precision: ort.InferenceSession(out / f"model.{precision}.onnx", providers=["CPUExecutionProvider"]).run(
@@ -115,7 +119,7 @@ def test_a_finished_run_is_exported_from_its_last_checkpoint(
     monkeypatch.setattr(networks, "build_encoder", lambda _: small.encoder())
     export(run.root, tmp_path / "1", "small", "1.0.0", ("float32",))
     golden = bundle.load(tmp_path / "1").golden()
-    expected = onnx_graph.keras_logits(trainer.encoder, trainer.classifier_head, golden["images"])
+    expected = onnx_graph.keras_logits(trainer.encoder, trainer.heads["classifier"], golden["images"])
     np.testing.assert_allclose(golden["logits_float32"], expected, atol=1e-4)
 
 
