@@ -127,14 +127,13 @@ def pipeline_cost(
     update = _classifier_update(encoder, trains_encoder)
     pipeline = iter(image_batches(paths, indices))
 
-    pixels, first = next(pipeline)
-    inputs = tf.cast(pixels, tf.float32)
+    inputs, first = next(pipeline)
     update(inputs, labels[first.numpy()])  # traces the graph
     fed, held = [], []
     for _ in range(batches):
         started = time.perf_counter()
         pixels, chosen = next(pipeline)
-        update(tf.cast(pixels, tf.float32), labels[chosen.numpy()])
+        update(pixels, labels[chosen.numpy()])
         fed.append(time.perf_counter() - started)
         held.append(_seconds(lambda: update(inputs, labels[first.numpy()])))
     return PipelineCost(
@@ -166,7 +165,7 @@ def views_cost(
         update = _classifier_update(encoder, trains_encoder=False, head=head)
         for epoch in range(EPOCHS):
             for pixels, indices in image_batches(paths, epoch_batches(labels, 32, None, (1, epoch))):
-                update(tf.cast(pixels, tf.float32), labels[indices.numpy()])
+                update(pixels, labels[indices.numpy()])
 
     def cached(head: keras.Model) -> None:
         seen = [

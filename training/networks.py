@@ -132,7 +132,11 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
         self(keras.Input((IMAGE_SIDE, IMAGE_SIDE, 3)))
 
     def call(self, pixels: Any, training: bool = False) -> Any:
-        """Pixels 0 to 255, shape ``(n, 256, 256, 3)``, to what the head gives."""
+        """Pixels 0 to 255 of any type, shape ``(n, 256, 256, 3)``, to what the head gives.
+
+        Bytes become floats here and not before: on the way to the device they are a quarter of the size.
+        """
+        pixels = keras.ops.cast(pixels, "float32")
         live = training and self.live_batch_normalisation
         features = self.encoder(self.augmentation(pixels, training=training), training=live)
         return self.head(features, training=training)

@@ -173,7 +173,7 @@ class Trainer:
         """Batches of pixels to be augmented and encoded, or of cached features; ``copies`` rows for each image."""
         if views is None:
             for images, indices in image_batches(self.train.paths, batches):
-                yield tf.repeat(tf.cast(images, tf.float32), copies, axis=0), indices.numpy()
+                yield tf.repeat(images, copies, axis=0), indices.numpy()
             return
         generator = np.random.default_rng((self.recipe.seed, self._number(stage), epoch))
         for indices in batches:

@@ -66,6 +66,13 @@ def test_features_are_normalised_before_the_heads() -> None:
         np.testing.assert_allclose(np.asarray(head(features)), np.asarray(head(7 * features)), rtol=1e-4, atol=1e-5)
 
 
+def test_bytes_and_floats_are_the_same_pixels(small_encoder: keras.Model) -> None:
+    head = networks.build_classifier_head(0.3, 1, normalised=True)
+    network = networks.Network(small_encoder, head, PROJECTION_AUGMENTATION, 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
+    np.testing.assert_array_equal(np.asarray(network(pixels)), np.asarray(network(pixels.astype(np.float32))))
+
+
 def test_the_features_of_hal_t_are_not_normalised() -> None:
     head = networks.build_classifier_head(0.2, 1, normalised=False)
     features = np.random.default_rng(0).normal(size=(3, 2048)).astype(np.float32)
