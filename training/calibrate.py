@@ -7,9 +7,27 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from contract.decision import calibrated_probabilities
+from training.errors import TrainingError
 
 BINS: Final = 15
 TEMPERATURES: Final = (0.02, 50.0)
+
+
+class FittedOnTestError(TrainingError):
+    """A temperature or a threshold was to be fitted on images that it must not know."""
+
+
+def require_validation(split: str, what: str) -> None:
+    """What is fitted on test images flatters itself on them, and training images are known too well.
+
+    Raises:
+        FittedOnTestError: ``split`` is not ``val``.
+    """
+    if split != "val":
+        raise FittedOnTestError(
+            f"{what} was to be fitted on images of split {split!r}; it is fitted on validation images only ('val'): "
+            "hold some out in the manifest's split column"
+        )
 
 
 def negative_log_likelihood(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
@@ -17,14 +35,21 @@ def negative_log_likelihood(probabilities: NDArray[np.float64], labels: NDArray[
     return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean())
 
 
-def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64], suppressed: NDArray[np.bool_]) -> float:
+def fit_temperature(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], suppressed: NDArray[np.bool_], split: str
+) -> float:
     """The temperature at which the labels are likeliest.
 
     Args:
         logits: of images that were not trained on. Shape: ``(n, 20)``.
         labels: class indices, none of them suppressed. Shape: ``(n,)``.
         suppressed: classes without evidence. Shape: ``(20,)``.
+        split: of the images; only ``val`` is accepted.
+
+    Raises:
+        FittedOnTestError: the images are not validation images.
     """
+    require_validation(split, "the temperature")
 
     def loss(log_temperature: float) -> float:
         return negative_log_likelihood(
@@ -44,6 +69,11 @@ def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArr
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = confidence_bin(confidence)
     gaps = [abs(correct[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
     return float(sum(gaps))
+
+
+def confidence_bin(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Which of the 15 bins of equal width each confidence falls into, 0 to 14. Shape: ``(n,)``."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)

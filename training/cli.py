@@ -1,21 +1,24 @@
-"""The training half of the command line: ``hal data``, ``hal train``, ``hal export``, ``hal evaluate``."""
+"""The training half of the command line, in the order of its use: data, recipes, train, evaluate, compare, export."""
 
-import contextlib
-import os
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from contract.bundle import BundleError
-from contract.manifest import Precision
-from training.errors import TrainingError
+from training.data.cli import app as data_app
+from training.errors import TrainingError, explained
+from training.evaluation.cli import app as evaluation_app
 
 app = typer.Typer(no_args_is_help=True)
-data_app = typer.Typer(no_args_is_help=True, help="Turn folders of labelled images into a data manifest.")
 app.add_typer(data_app, name="data")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, side by side in one run.")
+app.add_typer(bench_app, name="bench")
+
+Weights = Annotated[
+    Path | None,
+    typer.Option(envvar="HAL_XCEPTION_WEIGHTS", help="ImageNet weights of Xception; default: Keras' download."),
+]
 
 
 class Shippable(StrEnum):
@@ -25,61 +28,74 @@ class Shippable(StrEnum):
     INT8 = "int8"
 
 
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Print an error that the user can mend, without a traceback, and exit with 1."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        yield
-    except (TrainingError, BundleError) as error:
-        typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(1) from error
+class Devices(StrEnum):
+    """How a batch is spread, see :func:`training.train.strategy`."""
+
+    AUTO = "auto"
+    ONE = "one"
+    MIRRORED = "mirrored"
+    WORKERS = "workers"
 
 
-@data_app.command("prepare")
-def prepare(
-    sources: Annotated[
-        list[str], typer.Option("--preset", help="PRESET=FOLDER, repeated; presets: pbc, matek-marrow.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="The manifest to write, a CSV file.")],
-    validation_share: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of each class held out for validation.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 2022,
-    like: Annotated[
-        Path | None, typer.Option(help="images.csv of a bundle: take just its images, split as it was.")
-    ] = None,
+@app.command("recipes")
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="One recipe, to see all its choices.")] = None,
 ) -> None:
-    """Write a manifest from public data sets, with a seeded split.
+    """List the experiments that 'hal train' knows, or show one with every choice that --set can replace."""
+    with explained():
+        from training.recipe_list import print_recipe, print_recipes
 
-    Example: hal data prepare --preset pbc=PBC_dataset_normal_DIB --preset matek-marrow=BM_cytomorphology_data
-    --out datasets/open.csv
-    """
-    with _explained():
-        from training.data.prepare import prepare as run
-
-        run(sources, out, validation_share, seed, like)
+        print_recipes() if name is None else print_recipe(name)
 
 
 @app.command("train")
 def train(
-    recipe: Annotated[str, typer.Argument(help="hal-c3003 (as in the thesis) or hal-c3003-cpu (some 3,000 images).")],
-    run: Annotated[Path, typer.Option("--run", help="Folder of the run: recipe, data, log, checkpoint, weights.")],
-    data: Annotated[Path | None, typer.Option("--data", help="Manifest written by 'hal data prepare'.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
-    weights: Annotated[
-        Path | None,
-        typer.Option(envvar="HAL_XCEPTION_WEIGHTS", help="ImageNet weights of Xception; default: Keras' download."),
+    recipe: Annotated[
+        str | None, typer.Argument(help="The experiment, such as hal-c3003-cpu; 'hal recipes' lists them.")
     ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Manifest written by 'hal data prepare'.")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Folder of the run: recipe, data, log, checkpoint, weights.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
+    ] = None,
+    choices: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Replace a choice of the recipe, such as encoder.epochs=3."),
+    ] = None,
+    encoder_from: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Take the encoder of a finished run of the same choices and images."),
+    ] = None,
+    devices: Annotated[
+        Devices,
+        typer.Option(help="auto: all GPUs of this machine; one; mirrored; workers: the machines in TF_CONFIG."),
+    ] = Devices.AUTO,
+    shared_slides: Annotated[
+        bool, typer.Option("--allow-shared-slides", help="A slide may be in two splits, as in the thesis's split.")
+    ] = False,
+    weights: Weights = None,
 ) -> None:
-    """Train a network by a recipe of the thesis; a run that was killed goes on with --resume.
+    """Train a network of the thesis; a run that was killed goes on with --resume RUN.
 
-    Example: hal train hal-c3003-cpu --data datasets/open.csv --run runs/first
+    Examples: hal train hal-c3003-cpu --data datasets/open.csv --run runs/first
+
+    hal train hal-c3003 --data mine.csv --run runs/large --set encoder.batch_size=256 --set encoder.micro_batch=16
+
+    hal train --resume runs/first
     """
-    with _explained():
-        from training.train import train as run_recipe
+    with explained():
+        from training import train as training
 
-        run_recipe(recipe, data, run, resume, weights)
+        if resume is not None:
+            if recipe or run or data or choices or encoder_from:
+                raise TrainingError("--resume RUN goes on as the run began: give no recipe, data or choices with it")
+            training.resume(resume, weights, devices.value)
+        elif recipe is None or data is None or run is None:
+            raise TrainingError("a new run needs a recipe, --data MANIFEST and --run FOLDER; see 'hal train --help'")
+        else:
+            training.start(recipe, data, run, weights, choices or (), encoder_from, devices.value, shared_slides)
 
 
 @app.command("export")
@@ -97,7 +113,7 @@ def export(
 
     Example: hal export runs/first --out models/hal-c/1 --precision int8
     """
-    with _explained():
+    with explained():
         from training.export import export as write_bundle
 
         manifest = write_bundle(run, out, name, version, [p.value for p in precision or Shippable])
@@ -105,18 +121,38 @@ def export(
         typer.echo(f"{out}: {accuracy.name} {accuracy.value:.4f} on {accuracy.images} {accuracy.split} images")
 
 
-@app.command("evaluate")
-def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
-    data: Annotated[Path, typer.Option("--data", help="Manifest with labelled images.")],
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
-    precision: Annotated[Precision | None, typer.Option(help="Which file; default: the bundle's first.")] = None,
+@bench_app.command("train")
+def bench_train(
+    data: Annotated[Path, typer.Option("--data", help="Manifest with training and validation images.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write the figures here, as JSON.")] = None,
+    batches: Annotated[int, typer.Option(min=2, help="Batches timed for each figure.")] = 6,
+    images: Annotated[int, typer.Option(min=40, help="Images for the comparison of feature views.")] = 400,
+    views: Annotated[int, typer.Option(min=2, help="Feature views V.")] = 3,
+    weights: Weights = None,
 ) -> None:
-    """Measure a bundle on labelled images: accuracy, loss, calibration error, recall and precision by class.
+    """Time a training step fed by the pipeline against the same step on images in memory, and feature views.
 
-    Example: hal evaluate models/hal-c/1 --data datasets/open.csv --split val
+    Example: hal bench train --data datasets/open.csv --out bench-train.json
     """
-    with _explained():
-        from training.report import print_evaluation
+    with explained():
+        from training.bench import bench_training
 
-        print_evaluation(bundle, data, split, precision)
+        bench_training(weights, data, batches, images, views, out)
+
+
+@bench_app.command("memory")
+def bench_memory(
+    batch: Annotated[int, typer.Option(min=2, help="Images of the large batch.")] = 256,
+    micro_batch: Annotated[int, typer.Option(min=1, help="Images embedded at once.")] = 16,
+) -> None:
+    """Compare the peak memory of a large contrastive batch, by gradient caching, with that of a small one.
+
+    Example: hal bench memory --batch 256 --micro-batch 16
+    """
+    with explained():
+        from training.bench_memory import bench_memory as measure
+
+        measure(batch, micro_batch)
+
+
+app.registered_commands += evaluation_app.registered_commands

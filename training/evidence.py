@@ -40,7 +40,8 @@ def limits(classes: Sequence[ClassEvidence], images: Sequence[LabelledImage]) ->
     few = [f"{e.name} ({e.training_images})" for e in classes if 0 < e.training_images < 50]
     known = [
         "Figures on another hospital's images will be lower.",
-        "Validation images were also used to fit the temperature and the review limits; there is no separate test set.",
+        "Validation images were also used to fit the temperature and the review limits: the figures are not those of a "
+        "test set.",
     ]
     if unknown := sum(not has_slide(image) for image in images):
         known.append(

@@ -24,7 +24,8 @@ from training.data import image_list
 from training.data import manifest as data_manifest
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
-from training.evaluate import Evaluation, onnx_logits
+from training.evaluation.onnx_inference import onnx_logits
+from training.evaluation.results import Evaluation
 from training.evidence import attributions, class_evidence, limits
 from training.metrics import COMMAND, bundle_metrics
 from training.policy import decision_policy
@@ -53,7 +54,7 @@ class Validation:
 
 
 def export(run_folder: Path, out: Path, name: str, version: str, precisions: Sequence[Precision]) -> Manifest:
-    """Write the bundle of a finished run of HAL-C.
+    """Write the bundle of a finished run.
 
     Args:
         run_folder: folder of ``hal train``.
@@ -71,6 +72,11 @@ def export(run_folder: Path, out: Path, name: str, version: str, precisions: Seq
         PolicyError: there are no images to choose the hairy threshold by.
     """
     run = Run.open(run_folder)
+    if run.recipe.trains_on_validation:
+        raise RunError(
+            f"{run.root} was trained on its validation images, so that nothing is left to calibrate it and to choose "
+            "the hairy threshold by; export the run of the model selection, or hold other images out as 'val'"
+        )
     encoder, head = trained.load(run)
     return write_bundle(run, encoder, head, out, name, version, precisions)
 
@@ -181,7 +187,8 @@ def _describe(
     classes = class_evidence(run.images)
     suppressed = np.array([entry.evidence is Evidence.NONE for entry in classes])
     shipped = files[0].precision
-    temperature = fit_temperature(validation.logits[shipped], validation.labels, suppressed)
+    split = "+".join(sorted({image.split for image in validation.images}))
+    temperature = fit_temperature(validation.logits[shipped], validation.labels, suppressed, split)
     before = Evaluation.at(validation.logits[shipped], validation.labels, 1.0, suppressed)
     after = Evaluation.at(validation.logits[shipped], validation.labels, temperature, suppressed)
     manifest_sha256 = data_manifest.fingerprint(run.images, bundle.sha256_of)
@@ -201,7 +208,7 @@ def _describe(
             ece_before=before.calibration_error,
             ece_after=after.calibration_error,
         ),
-        policy=decision_policy(after, classes),
+        policy=decision_policy(after, classes, split),
         metrics=bundle_metrics(
             validation.images, validation.logits, temperature, suppressed, shipped, _evaluate_command(name, version)
         ),

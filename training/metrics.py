@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from contract.classes import CELL_CLASSES
 from contract.manifest import Metric, Precision
 from training.data.manifest import LabelledImage
-from training.evaluate import Evaluation, Proportion
+from training.evaluation.results import Evaluation, Proportion
 
 COMMAND = "hal evaluate {bundle} --data {manifest} --split val"
 EXPERT_LABELLED = tuple(cell.name for cell in CELL_CLASSES if cell.index < 9 or cell.slug == "erythroblast")

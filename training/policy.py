@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from scipy.stats import binomtest
 
 from contract.classes import HAIRY_CELL
 from contract.manifest import ClassEvidence, DecisionPolicy, Evidence
+from training.calibrate import require_validation
 from training.errors import TrainingError
-from training.evaluate import Evaluation
+from training.evaluation.results import Evaluation, Proportion
 
 CONFIDENT_ACCURACY: Final = 0.98
 REVIEW_MARGIN: Final = 0.2
@@ -21,18 +21,23 @@ UNKNOWN_HAIRY: Final = (
 KNOWN_HAIRY: Final = "A flag suggests, it does not diagnose: confirm by flow cytometry."
 
 
-def decision_policy(validation: Evaluation, classes: Sequence[ClassEvidence]) -> DecisionPolicy:
+def decision_policy(validation: Evaluation, classes: Sequence[ClassEvidence], split: str) -> DecisionPolicy:
     """Threshold of the hairy flag and limits below which a technologist is asked to look.
 
     Args:
         validation: calibrated probabilities on the validation images.
         classes: evidence of the 20 classes.
+        split: of the images; only ``val`` is accepted.
 
     Raises:
+        FittedOnTestError: the images are not validation images.
         PolicyError: hairy cells were trained on, but none was held out to choose the threshold by.
     """
+    require_validation(split, "the decision policy")
     known = classes[HAIRY_CELL.index].evidence is not Evidence.NONE
-    threshold, basis = hairy_threshold(validation) if known else (None, "none: no hairy cell among the training images")
+    threshold, basis = (
+        hairy_threshold(validation, split) if known else (None, "none: no hairy cell among the training images")
+    )
     return DecisionPolicy(
         version="1",
         hairy_threshold=threshold,
@@ -47,12 +52,14 @@ class PolicyError(TrainingError):
     """A rule cannot be chosen on these images."""
 
 
-def hairy_threshold(validation: Evaluation) -> tuple[float, str]:
+def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
     """The lowest threshold that flags at most 0.2 % of the other cells, and a sentence on what it was chosen by.
 
     Raises:
+        FittedOnTestError: the images are not validation images.
         PolicyError: no hairy or no other cell among the images.
     """
+    require_validation(split, "the threshold of the hairy flag")
     hairy = validation.labels == HAIRY_CELL.index
     scores = validation.probabilities[:, HAIRY_CELL.index]
     positives, negatives = scores[hairy], np.sort(scores[~hairy])[::-1]
@@ -82,5 +89,5 @@ def confident_from(validation: Evaluation) -> float:
 
 def _exact(hits: int, images: int) -> str:
     """A proportion with its Clopper-Pearson 95 % interval."""
-    interval = binomtest(hits, images).proportion_ci(0.95, method="exact")
-    return f"{hits} of {images} (95 % interval {interval.low:.4f} to {interval.high:.4f})"
+    low, high = Proportion(hits, images).exact95
+    return f"{hits} of {images} (95 % interval {low:.4f} to {high:.4f})"

@@ -22,7 +22,9 @@ def test_from_labelled_images_to_an_answer_over_http(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", small.RECIPE, small.cells(tmp_path / "cells"))
     trainer = small.train(run)
     root = tmp_path / "models" / "small" / "1"
-    manifest = write_bundle(run, trainer.encoder, trainer.classifier_head, root, "small", "1.0.0", ("int8", "float32"))
+    manifest = write_bundle(
+        run, trainer.encoder, trainer.heads["classifier"], root, "small", "1.0.0", ("int8", "float32")
+    )
     cells = [image.path for image in run.images if image.split == "val"]
     session = ort.InferenceSession(root / "model.int8.onnx", providers=["CPUExecutionProvider"])
     logits = session.run(["logits"], {"image": np.stack([read_image(path) for path in cells])})[0]

@@ -124,7 +124,8 @@ def test_training_and_service_crop_and_pad_at_the_same_place(height: int, width:
 def test_the_accuracy_in_the_bundle_is_found_again_on_the_validation_images(shipped: Bundle, tmp_path: Path) -> None:
     from training.data import manifest
     from training.data.prepare import prepare
-    from training.evaluate import Evaluation, onnx_logits
+    from training.evaluation.onnx_inference import onnx_logits
+    from training.evaluation.results import Evaluation
 
     images_root = Path(SHARED or "") / "data" / "real" / "images"
     sources = [f"pbc={images_root / 'pbc_barcelona'}", f"matek-marrow={images_root / 'bm_cytomorphology_mll'}"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.calibrate import expected_calibration_error, fit_temperature, negative_log_likelihood
+from training.calibrate import FittedOnTestError, expected_calibration_error, fit_temperature, negative_log_likelihood
 
 NOTHING = np.zeros(20, bool)
 
@@ -19,7 +19,7 @@ def draw(temperature: float, count: int = 40_000) -> tuple[np.ndarray, np.ndarra
 @pytest.mark.parametrize("overstated", [0.5, 1.0, 3.0])
 def test_the_temperature_undoes_overstated_logits(overstated: float) -> None:
     logits, labels = draw(overstated)
-    assert fit_temperature(logits, labels, NOTHING) == pytest.approx(overstated, rel=0.03)
+    assert fit_temperature(logits, labels, NOTHING, "val") == pytest.approx(overstated, rel=0.03)
 
 
 def test_a_perfectly_calibrated_model_has_almost_no_error_and_an_overconfident_one_a_large_one() -> None:
@@ -41,3 +41,11 @@ def test_calibration_error_by_hand() -> None:
 def test_negative_log_likelihood_by_hand() -> None:
     probabilities = np.full((2, 20), 0.05)
     assert negative_log_likelihood(probabilities, np.array([3, 7])) == pytest.approx(np.log(20))
+
+
+@pytest.mark.parametrize("split", ["test", "train", "test+val", ""])
+def test_a_temperature_is_never_fitted_on_anything_but_validation_images(split: str) -> None:
+    logits, labels = draw(1.0, 100)
+    with pytest.raises(FittedOnTestError, match="validation images only"):
+        fit_temperature(logits, labels, NOTHING, split)
+    assert fit_temperature(logits, labels, NOTHING, "val") > 0

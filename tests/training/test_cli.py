@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from training.cli import app
 
 
-@pytest.mark.parametrize("command", [["data", "prepare"], ["train"], ["export"], ["evaluate"]])
+@pytest.mark.parametrize("command", [["data", "prepare"], ["train"], ["export"], ["bench", "train"]])
 def test_help_shows_an_example(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
@@ -20,9 +20,13 @@ def test_help_shows_an_example(command: list[str]) -> None:
     [
         (["data", "prepare", "--preset", "pbc=nowhere", "--out", "x.csv"], "does not exist"),
         (["train", "hal-x", "--run", "runs/x", "--data", "x.csv"], "no recipe 'hal-x'"),
-        (["train", "hal-c3003", "--run", "runs/x"], "needs --data"),
+        (["train", "hal-c3003", "--run", "runs/x"], "needs a recipe, --data MANIFEST and --run FOLDER"),
         (["train", "hal-c3003", "--run", "runs/x", "--data", "none.csv"], "cannot be read"),
-        (["train", "hal-c3003", "--run", "runs/x", "--resume"], "not the folder of a run"),
+        (["train", "--resume", "runs/x"], "not the folder of a run"),
+        (["train", "hal-c3003", "--resume", "runs/x"], "give no recipe, data or choices with it"),
+        (["train", "hal-c3003", "--run", "r", "--data", "x.csv", "--set", "encoder.epoch=1"], "mean encoder.epochs?"),
+        (["recipes", "hal-x"], "no recipe 'hal-x'"),
+        (["bench", "train", "--data", "x.csv"], "cannot be read"),
         (["export", "runs/x", "--out", "y"], "not the folder of a run"),
         (["evaluate", "models/none", "--data", "x.csv"], "no bundle.json"),
     ],
@@ -36,3 +40,23 @@ def test_mistakes_end_with_a_message_and_exit_code_1(
     assert expected in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_recipes_are_listed_with_what_they_are() -> None:
+    result = CliRunner().invoke(app, ["recipes"])
+    assert result.exit_code == 0
+    assert "hal-t3002" in result.output
+    assert "transfer learning" in result.output
+
+
+def test_a_recipe_shows_every_choice_that_can_be_set() -> None:
+    result = CliRunner().invoke(app, ["recipes", "hal-c3003"])
+    assert result.exit_code == 0
+    for shown in (
+        "0.9024",
+        "encoder.learning_rate",
+        "1e-05",
+        "projection.augmentation.contrast",
+        "hal train hal-c3003",
+    ):
+        assert shown in result.output

@@ -5,7 +5,8 @@ import pytest
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.manifest import ClassEvidence, Evidence
-from training.evaluate import Evaluation
+from training.calibrate import FittedOnTestError
+from training.evaluation.results import Evaluation
 from training.policy import PolicyError, confident_from, decision_policy, hairy_threshold
 
 
@@ -33,7 +34,7 @@ def scored(hairy: list[float], others: list[float]) -> Evaluation:
 
 def test_at_most_two_in_a_thousand_other_cells_are_flagged_and_no_threshold_below_does_that() -> None:
     others = np.linspace(0, 0.9, 1000).tolist()
-    threshold, basis = hairy_threshold(scored([0.95, 0.99, 0.2], others))
+    threshold, basis = hairy_threshold(scored([0.95, 0.99, 0.2], others), "val")
     assert sum(score >= threshold for score in others) == 2
     assert sum(score >= threshold - 0.001 for score in others) > 2
     assert "recall 2 of 3" in basis
@@ -41,14 +42,14 @@ def test_at_most_two_in_a_thousand_other_cells_are_flagged_and_no_threshold_belo
 
 
 def test_without_hairy_cells_there_is_no_threshold_and_the_advice_says_so() -> None:
-    policy = decision_policy(scored([], [0.1] * 10), evidence(0))
+    policy = decision_policy(scored([], [0.1] * 10), evidence(0), "val")
     assert policy.hairy_threshold is None
     assert "never seen a hairy cell" in policy.hairy_advice
 
 
 def test_hairy_cells_to_train_on_but_none_held_out_is_an_error() -> None:
     with pytest.raises(PolicyError, match="0 hairy and 10 other"):
-        decision_policy(scored([], [0.1] * 10), evidence(10))
+        decision_policy(scored([], [0.1] * 10), evidence(10), "val")
 
 
 def test_review_is_asked_for_below_the_probability_from_which_98_percent_are_right() -> None:
@@ -62,3 +63,12 @@ def test_review_is_asked_for_below_the_probability_from_which_98_percent_are_rig
     right = probabilities.argmax(axis=1) == labels
     assert right[kept].mean() >= 0.98
     assert 0.4 < limit < 0.8
+
+
+@pytest.mark.parametrize("split", ["test", "train", "test+val"])
+def test_threshold_and_policy_are_never_chosen_on_anything_but_validation_images(split: str) -> None:
+    images = scored([0.9, 0.8], [0.1] * 10)
+    with pytest.raises(FittedOnTestError, match="hairy flag"):
+        hairy_threshold(images, split)
+    with pytest.raises(FittedOnTestError, match="decision policy"):
+        decision_policy(images, evidence(10), split)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_score, recall_score
+from scipy.stats import beta
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_score, recall_score
 
 from contract.classes import CLASS_NAMES
-from training.evaluate import Evaluation, EvaluationError, Proportion
+from training.evaluation.results import Evaluation, EvaluationError, Proportion
 
 
 @pytest.fixture
@@ -52,3 +53,17 @@ def test_confusions_are_listed_by_their_number() -> None:
 def test_nothing_to_evaluate_is_an_error() -> None:
     with pytest.raises(EvaluationError, match="split column"):
         Evaluation.at(np.zeros((0, 20), np.float32), np.zeros(0, np.int64), 1.0, np.zeros(20, bool))
+
+
+def test_macro_f1_is_scikit_learns_over_the_classes_that_occur(evaluation: Evaluation) -> None:
+    present = sorted(set(evaluation.labels.tolist()))
+    expected = f1_score(evaluation.labels, evaluation.predicted, labels=present, average="macro", zero_division=0)
+    assert evaluation.macro_f1 == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("hits", "images"), [(0, 20), (7, 20), (20, 20), (1437, 1453)])
+def test_the_exact_interval_is_that_of_the_beta_distribution(hits: int, images: int) -> None:
+    """Clopper and Pearson's bounds are quantiles of beta distributions."""
+    low = beta.ppf(0.025, hits, images - hits + 1) if hits else 0.0
+    high = beta.ppf(0.975, hits + 1, images - hits) if hits < images else 1.0
+    assert Proportion(hits, images).exact95 == pytest.approx((low, high), abs=1e-9)

@@ -1,11 +1,8 @@
-"""Figures of a bundle on labelled images, each with its number of images and 95 % confidence interval."""
+"""What a network says about labelled images, each figure with its number of images and 95 % confidence interval."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
@@ -13,11 +10,7 @@ from contract.classes import CLASS_COUNT, CLASS_NAMES
 from contract.decision import calibrated_probabilities
 from contract.manifest import Manifest
 from training.calibrate import expected_calibration_error, negative_log_likelihood
-from training.data.images import read_image
 from training.errors import TrainingError
-from training.progress import track
-
-BATCH = 16
 
 
 class EvaluationError(TrainingError):
@@ -40,6 +33,12 @@ class Proportion:
     def interval95(self) -> tuple[float, float]:
         """Wilson's score interval."""
         interval = binomtest(self.hits, self.images).proportion_ci(0.95, method="wilson")
+        return float(interval.low), float(interval.high)
+
+    @property
+    def exact95(self) -> tuple[float, float]:
+        """The exact interval of Clopper and Pearson (1934), never too narrow; for few or rare cells."""
+        interval = binomtest(self.hits, self.images).proportion_ci(0.95, method="exact")
         return float(interval.low), float(interval.high)
 
     def __str__(self) -> str:
@@ -126,6 +125,14 @@ class Evaluation:
         }
 
     @property
+    def macro_f1(self) -> float:
+        """Mean over the classes that occur of the harmonic mean of recall and precision, 0 where both are 0."""
+        matrix = self.confusion
+        occurring = matrix.sum(axis=1) > 0
+        doubled = 2 * matrix.diagonal() / (matrix.sum(axis=0) + matrix.sum(axis=1)).clip(1)
+        return float(doubled[occurring].mean())
+
+    @property
     def confusion(self) -> NDArray[np.int64]:
         """Counts by true class (rows) and predicted class (columns). Shape: ``(20, 20)``."""
         matrix = np.zeros((CLASS_COUNT, CLASS_COUNT), np.int64)
@@ -143,27 +150,3 @@ class Evaluation:
         order = np.argsort(matrix, axis=None)[::-1][:count]
         pairs = [divmod(int(position), CLASS_COUNT) for position in order]
         return [(CLASS_NAMES[t], CLASS_NAMES[p], int(matrix[t, p])) for t, p in pairs if matrix[t, p]]
-
-
-def onnx_logits(model: Path, paths: Sequence[Path], what: str) -> NDArray[np.float32]:
-    """Logits of an exported graph on the CPU.
-
-    Args:
-        model: ONNX file with the contract's inputs and outputs.
-        paths: image files.
-        what: caption of the progress bar.
-
-    Returns:
-        Shape: ``(len(paths), 20)``.
-
-    Raises:
-        ImageError: an image cannot be read.
-    """
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    logits = np.empty((len(paths), CLASS_COUNT), np.float32)
-    with track(what, len(paths)) as advance:
-        for start in range(0, len(paths), BATCH):
-            images = np.stack([read_image(path) for path in paths[start : start + BATCH]])
-            logits[start : start + BATCH] = session.run(["logits"], {"image": images})[0]
-            advance(len(images))
-    return logits

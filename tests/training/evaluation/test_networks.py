@@ -1,0 +1,122 @@
+"""The network of a run and that of the shipped bundle, through the door by which every evaluation comes."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from sklearn.preprocessing import normalize
+
+from contract.bundle import sha256_of
+from tests.training import small
+from training import networks
+from training.calibrate import fit_temperature
+from training.data import manifest
+from training.data.images import read_image
+from training.data.manifest import LabelledImage
+from training.evaluation.evaluate import predictions_of
+from training.evaluation.network import is_run, open_network
+from training.evaluation.results import EvaluationError
+from training.evaluation.run_network import RunNetwork
+from training.run import Progress, Run, RunError
+
+ROOT = Path(__file__).parents[3]
+BUNDLE = ROOT / "models" / "hal-c" / "1"
+CELLS = ROOT / "tests" / "data" / "cells"
+
+
+@pytest.fixture
+def head() -> keras.Model:
+    built = networks.build_classifier_head(0.3, 1, normalised=True)
+    built.set_weights([10 * weight for weight in built.get_weights()])
+    return built
+
+
+@pytest.fixture
+def finished(run: Run, head: keras.Model, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run at its end, untrained."""
+    groups = {"encoder": small.encoder().get_weights(), "classifier_head": head.get_weights()}
+    run.save(Progress(len(run.recipe.stages)), groups)
+    monkeypatch.setattr(networks, "build_encoder", lambda _: small.encoder())
+    return run
+
+
+def test_a_runs_embeddings_are_normalised_features_and_its_logits_those_of_the_head(
+    finished: Run, head: keras.Model
+) -> None:
+    network = open_network(finished.root)
+    paths = [image.path for image in finished.images[:5]]
+    found = network.outputs(paths, "made")
+    pixels = np.stack([read_image(path) for path in paths]).astype(np.float32)
+    features = np.asarray(small.encoder()(pixels, training=False))
+    np.testing.assert_allclose(found.embeddings, normalize(features), atol=1e-5)
+    np.testing.assert_allclose(found.logits, np.asarray(head(features, training=False)), atol=1e-3)
+
+
+def test_the_temperature_is_that_of_the_validation_images_whatever_split_is_evaluated(
+    finished: Run, tmp_path: Path
+) -> None:
+    network = open_network(finished.root)
+    validation = [image for image in finished.images if image.split == "val"]
+    on_validation = predictions_of(network, None, "val")
+    expected = fit_temperature(on_validation.logits, on_validation.labels, on_validation.suppressed, "val")
+    assert [image.path.name for image in on_validation.images] == [image.path.name for image in validation]
+    assert on_validation.fitted.temperature == pytest.approx(expected)
+    assert f"{len(validation)} validation images" in on_validation.fitted.basis
+
+    others = [LabelledImage(i.path, i.label, "", i.source, "test") for i in finished.images if i.split == "train"]
+    manifest.write(tmp_path / "test.csv", others)
+    on_test = predictions_of(network, tmp_path / "test.csv", "test")
+    assert on_test.fitted == on_validation.fitted
+    assert set(on_test.seen_as) == {"train"}
+    assert set(on_validation.seen_as) == {"val"}
+
+
+def test_a_run_trained_on_its_validation_images_has_no_temperature(finished: Run) -> None:
+    recipe = finished.recipe.model_copy(update={"train_splits": ("train", "val")})
+    network = RunNetwork(Run(finished.root, recipe, finished.images))
+    fitted = network.fitted()
+    assert (fitted.temperature, fitted.hairy_threshold) == (1.0, None)
+    assert "trained on its validation images" in fitted.basis
+    assert network.seen_as(finished.images[-1], "") == "train"
+
+
+def test_an_unfinished_run_is_not_evaluated(run: Run) -> None:
+    with pytest.raises(RunError, match="--resume"):
+        predictions_of(open_network(run.root), None, "val")
+
+
+def test_a_run_has_no_int8_file(finished: Run) -> None:
+    assert is_run(finished.root)
+    with pytest.raises(RunError, match="float32"):
+        open_network(finished.root, "int8")
+
+
+def test_the_shipped_bundle_answers_with_logits_and_unit_embeddings(tmp_path: Path) -> None:
+    rows = [
+        LabelledImage(CELLS / "lymphocyte-1.jpg", "Lymphocyte", "", "pbc", "test"),
+        LabelledImage(CELLS / "monocyte-1.jpg", "Monocyte", "", "pbc", "test"),
+        LabelledImage(CELLS / "monocyte-2.jpg", "Hairy cell", "", "pbc", "test"),
+    ]
+    manifest.write(tmp_path / "cells.csv", rows)
+    network = open_network(BUNDLE)
+    found = predictions_of(network, tmp_path / "cells.csv", "test")
+    assert found.left_out == {"of a class that was never trained on": 1}
+    assert found.logits.shape == (2, 20)
+    np.testing.assert_allclose(np.linalg.norm(found.embeddings, axis=1), 1, atol=1e-3)
+    assert found.fitted.temperature == pytest.approx(1.1135, abs=1e-4)
+    assert found.suppressed.sum() == 7
+    assert network.sha256 == sha256_of(BUNDLE / "model.int8.onnx")
+
+
+def test_a_bundle_knows_its_training_images_by_their_content(tmp_path: Path) -> None:
+    network = open_network(BUNDLE)
+    digest = next(digest for digest, row in network.listed.items() if row.split == "train")  # type: ignore[attr-defined]
+    renamed = LabelledImage(tmp_path / "renamed.jpg", "Lymphocyte", "", "pbc", "test")
+    assert network.seen_as(renamed, digest) == "train"
+    assert network.seen_as(renamed, "0" * 64) == ""
+
+
+def test_a_bundle_needs_a_manifest() -> None:
+    with pytest.raises(EvaluationError, match="--data"):
+        predictions_of(open_network(BUNDLE), None, "val")

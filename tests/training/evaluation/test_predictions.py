@@ -1,0 +1,96 @@
+"""Choosing images, keeping predictions, and taking them again only while they are true."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.evaluation.made import HAIRY, MadeNetwork, everyone, evidence, image
+from training.data.manifest import LabelledImage
+from training.evaluation.predictions import Predictions, choose, load, predict
+from training.evaluation.results import EvaluationError
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[LabelledImage]:
+    return [image(label, folder=tmp_path) for label in ("Lymphocyte", "Monocyte", HAIRY)]
+
+
+@pytest.fixture
+def network(tmp_path: Path, rows: list[LabelledImage]) -> MadeNetwork:
+    return MadeNetwork(tmp_path / "run", [], lambda row: row.label).knows(rows)
+
+
+def ask(network: MadeNetwork, rows: list[LabelledImage], folder: Path) -> Predictions:
+    return predict(network, rows, "test", ["B"] * len(rows), {}, folder)
+
+
+def test_saved_predictions_are_the_same_without_the_image_files(tmp_path: Path) -> None:
+    made = everyone(count=40)
+    made.save(tmp_path)
+    found = load(tmp_path)
+    np.testing.assert_array_equal(found.logits, made.logits)
+    np.testing.assert_array_equal(found.embeddings, made.embeddings)
+    np.testing.assert_array_equal(found.suppressed, made.suppressed)
+    np.testing.assert_array_equal(found.labels, made.labels)
+    for name in ("network", "network_sha256", "split", "digests", "sets", "seen_as", "fitted", "left_out"):
+        assert getattr(found, name) == getattr(made, name), name
+    assert found.evaluation.accuracy == made.evaluation.accuracy
+
+
+def test_nothing_is_computed_twice(network: MadeNetwork, rows: list[LabelledImage], tmp_path: Path) -> None:
+    first = ask(network, rows, tmp_path / "out")
+    second = ask(network, rows, tmp_path / "out")
+    assert network.asked == 3
+    np.testing.assert_array_equal(first.logits, second.logits)
+    assert second.images == tuple(rows)
+
+
+@pytest.mark.parametrize("change", ["weights", "pixels", "label", "fewer"])
+def test_what_has_changed_is_computed_again(
+    network: MadeNetwork, rows: list[LabelledImage], tmp_path: Path, change: str
+) -> None:
+    ask(network, rows, tmp_path / "out")
+    if change == "weights":
+        network.sha256 = "1" * 64
+    elif change == "pixels":
+        rows[0].path.write_text("another image")
+    elif change == "label":
+        rows[0] = LabelledImage(rows[0].path, "Basophil", "", rows[0].source, "test")
+        network.knows(rows)
+    else:
+        rows = rows[:2]
+    found = ask(network, rows, tmp_path / "out")
+    assert network.asked == 3 + len(rows)
+    np.testing.assert_array_equal(found.labels, [row.class_index for row in rows])
+
+
+def test_damaged_predictions_are_computed_again_and_an_error_when_loaded(
+    network: MadeNetwork, rows: list[LabelledImage], tmp_path: Path
+) -> None:
+    ask(network, rows, tmp_path / "out")
+    (tmp_path / "out" / "predictions.npz").write_bytes(b"PK\x03\x04 half of a file")
+    with pytest.raises(EvaluationError, match="no usable predictions"):
+        load(tmp_path / "out")
+    ask(network, rows, tmp_path / "out")
+    assert network.asked == 6
+
+
+def test_images_of_unknown_classes_and_of_other_sets_are_left_out_and_counted(tmp_path: Path) -> None:
+    network = MadeNetwork(tmp_path / "run", [], lambda row: row.label, classes=evidence("Basophil"))
+    rows = [image("Lymphocyte"), image("Basophil"), image("Monocyte", split="val"), image(HAIRY, look_alike="yes")]
+    chosen, left_out = choose(rows, "test", [network], ("A", "B", "C"))
+    assert chosen == rows[:1]
+    assert left_out == {"of a class that was never trained on": 1, "of set D": 1}
+
+
+def test_nothing_to_evaluate_says_what_there_is(tmp_path: Path) -> None:
+    network = MadeNetwork(tmp_path / "run", [], lambda row: row.label)
+    with pytest.raises(EvaluationError, match=r"1 of split 'val'.*--split"):
+        choose([image("Lymphocyte", split="val")], "test", [network], ("A", "B", "C"))
+
+
+def test_hairy_slides_are_known_from_the_training_images_too(tmp_path: Path) -> None:
+    network = MadeNetwork(tmp_path / "run", [image(HAIRY, "hairy_db", "train")], lambda row: row.label)
+    chosen, _ = choose([image("Lymphocyte", "hairy_db"), image("Lymphocyte", "else")], "test", [network], ("C",))
+    assert [row.source for row in chosen] == ["hairy_db"]

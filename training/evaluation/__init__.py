@@ -1,0 +1,1 @@
+"""From trained networks and labelled images to figures, pictures, tests and a report."""

@@ -1,0 +1,95 @@
+"""The network of a bundle, as it is served."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contract import bundle
+from contract.bundle import Bundle
+from contract.manifest import ClassEvidence, ModelFile, Precision
+from training.data import image_list
+from training.data.manifest import LabelledImage
+from training.evaluation.network import Fitted, Outputs
+from training.evaluation.onnx_inference import onnx_outputs
+
+
+@dataclass(frozen=True)
+class BundleNetwork:
+    """See :class:`training.evaluation.network.Network`; ``listed`` are the rows of the bundle's image list."""
+
+    bundle: Bundle
+    file: ModelFile
+    listed: Mapping[str, LabelledImage]
+
+    @classmethod
+    def open(cls, folder: Path, precision: Precision | None) -> "BundleNetwork":
+        """Verify a bundle and read the list of its images, if it has one.
+
+        Raises:
+            BundleError: it is no bundle, it is damaged, or it has no file of that precision.
+        """
+        loaded = bundle.load(folder)
+        return cls(loaded, loaded.file(precision), _read_list(folder / image_list.FILE_NAME))
+
+    @property
+    def name(self) -> str:
+        """Name, version and precision."""
+        return f"{self.bundle.manifest.name} {self.bundle.manifest.version} ({self.file.precision})"
+
+    @property
+    def root(self) -> Path:
+        """The bundle's folder."""
+        return self.bundle.root
+
+    @property
+    def sha256(self) -> str:
+        """Of the ONNX file."""
+        return self.file.sha256
+
+    @property
+    def classes(self) -> tuple[ClassEvidence, ...]:
+        """As the bundle declares them."""
+        return self.bundle.manifest.classes
+
+    @property
+    def images(self) -> Sequence[LabelledImage]:
+        """The rows of ``images.csv``, by file name."""
+        return tuple(self.listed.values())
+
+    @property
+    def validation(self) -> Sequence[LabelledImage]:
+        """None: a bundle is fitted already."""
+        return ()
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """As the bundle declares it."""
+        provenance = self.bundle.manifest.provenance
+        return provenance.recipe | {"seed": provenance.seed}
+
+    def outputs(self, paths: Sequence[Path], what: str) -> Outputs:
+        """By ONNX Runtime on the CPU."""
+        return onnx_outputs(self.bundle.path(self.file), paths, f"{what}, {self.file.precision}")
+
+    def fitted(self) -> Fitted:
+        """As the bundle declares them."""
+        calibration, policy = self.bundle.manifest.calibration, self.bundle.manifest.policy
+        basis = f"fitted at export on {calibration.images} images: {calibration.fitted_on}"
+        return Fitted(calibration.temperature, policy.hairy_threshold, basis)
+
+    def seen_as(self, image: LabelledImage, digest: str) -> str:
+        """By content, so that another name or folder does not matter."""
+        del image
+        return self.listed[digest].split if digest in self.listed else ""
+
+
+def _read_list(path: Path) -> dict[str, LabelledImage]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        return {
+            row["sha256"]: LabelledImage(Path(row["name"]), row["label"], row["slide_id"], row["source"], row["split"])
+            for row in csv.DictReader(stream)
+        }

@@ -1,0 +1,86 @@
+"""``hal evaluate``, ``hal compare`` and ``hal sanity``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contract.manifest import Precision
+from training.errors import explained
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class Split(StrEnum):
+    """Which images of a manifest."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+@app.command("evaluate")
+def evaluate(
+    network: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a bundle.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Manifest with labelled images; default: the run's own.")
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.VAL,
+    precision: Annotated[Precision | None, typer.Option(help="Which file of a bundle; default: its first.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the report; default for a run: RUN/evaluation/SPLIT."),
+    ] = None,
+) -> None:
+    """Measure a network on labelled images: figures with intervals, pictures, shortcut probe, one HTML report.
+
+    Examples: hal evaluate runs/first | hal evaluate runs/first --data datasets/mine.csv --split test |
+    hal evaluate models/hal-c/1 --data datasets/open.csv --split val --out reports/hal-c
+    """
+    with explained():
+        from training.evaluation.evaluate import evaluate as run
+
+        if (report := run(network, data, split.value, precision, out)) is not None:
+            typer.echo(f"report: {report}")
+
+
+@app.command("compare")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (or bundles), two or more.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Manifest with labelled images; default: each run's own.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for comparison.md, comparison.json and accuracy.png.")
+    ] = None,
+) -> None:
+    """Compare networks on the same images, beside the thesis's figures (Tables 5.1 to 5.3), with McNemar's test.
+
+    Example: hal compare runs/hal-t runs/hal-r runs/hal-c --data datasets/mine.csv --out reports/comparison
+    """
+    with explained():
+        from training.evaluation.comparison import compare as run
+
+        run(runs, data, out)
+        if out is not None:
+            typer.echo(f"comparison: {out / 'comparison.md'}")
+
+
+@app.command("sanity")
+def sanity(
+    run_ab: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A and B.")],
+    run_abc: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A, B and C.")],
+    data: Annotated[Path, typer.Option("--data", help="Manifest with images of set C or D.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for sanity.md, sanity.json and confusion matrices.")],
+    split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.TEST,
+) -> None:
+    """The thesis's sanity test (section 4.4): has a network learned cells, or the databases they come from?
+
+    Example: hal sanity runs/ab runs/abc --data datasets/mine.csv --out reports/sanity
+    """
+    with explained():
+        from training.evaluation.sanity import sanity as run
+
+        run(run_ab, run_abc, data, split.value, out)
+        typer.echo(f"sanity test: {out / 'sanity.md'}")

@@ -1,0 +1,137 @@
+"""``hal evaluate``: every figure, picture and test of one network on one split, in one folder."""
+
+from pathlib import Path
+from typing import Final
+
+from contract.manifest import Precision
+from training.data import manifest
+from training.data.manifest import LabelledImage
+from training.data.sets import ImageSet
+from training.evaluation.caveats import caveats
+from training.evaluation.console import print_measures
+from training.evaluation.document import Figure, Results, write
+from training.evaluation.figures.confusion import draw_confusion, draw_lymphocytes
+from training.evaluation.figures.embedding_map import draw_embedding_map
+from training.evaluation.figures.gallery import draw_gallery, galleries
+from training.evaluation.figures.reliability import draw_reliability
+from training.evaluation.figures.training_curves import draw_training_curves
+from training.evaluation.measures import FILE_NAME, measure
+from training.evaluation.network import Network, is_run, open_network
+from training.evaluation.predictions import Predictions, choose, predict, sets_of
+from training.evaluation.probe import probe
+from training.evaluation.results import EvaluationError
+
+PROBE_FILE: Final = "probe.json"
+ORDINARY_SETS: Final[tuple[ImageSet, ...]] = ("A", "B", "C")
+"""Look-alikes of set D are for the sanity test: whether their labels are right is not known."""
+
+
+def evaluate(folder: Path, data: Path | None, split: str, precision: Precision | None, out: Path | None) -> Path | None:
+    """Evaluate a run or a bundle, print its figures and write the report.
+
+    Args:
+        folder: of ``hal train`` or ``hal export``.
+        data: manifest with labelled images; a run's own when ``None``.
+        split: ``train``, ``val`` or ``test``.
+        precision: which file of a bundle.
+        out: gets the report; ``RUN/evaluation/SPLIT`` for a run, nothing for a bundle when ``None``.
+
+    Returns:
+        The report's path, or ``None`` where none was to be written.
+
+    Raises:
+        BundleError, RunError, ManifestError, ImageError, EvaluationError: each says what was wrong and what to do.
+    """
+    network = open_network(folder, precision)
+    predictions = predictions_of(network, data, split, out)
+    if out is None and is_run(folder):
+        out = default_folder(network, split)
+    results = assess(network, predictions, out)
+    print_measures(results.measures, results.caveats, results.probe)
+    return None if out is None else write(results, out)
+
+
+def default_folder(network: Network, split: str) -> Path:
+    """Where a run keeps its own evaluation."""
+    return network.root / "evaluation" / split
+
+
+def images_of(network: Network, data: Path | None) -> list[LabelledImage]:
+    """The manifest at ``data``, or the run's own.
+
+    Raises:
+        EvaluationError: no manifest was given and the network is a bundle's.
+        ManifestError: the manifest cannot be used.
+    """
+    if data is not None:
+        return manifest.read(data)
+    if not is_run(network.root):
+        raise EvaluationError(
+            f"{network.root} is a bundle, which holds no images; say which by --data, for example "
+            "--data datasets/open.csv"
+        )
+    return list(network.images)
+
+
+def predictions_of(network: Network, data: Path | None, split: str, out: Path | None = None) -> Predictions:
+    """What a network says about a split, kept with the run or in ``out`` and taken from there when still true."""
+    images, left_out = choose(images_of(network, data), split, [network], ORDINARY_SETS)
+    folder = out or (default_folder(network, split) if is_run(network.root) else None)
+    return predict(network, images, split, sets_of(images, [network]), left_out, folder)
+
+
+def assess(network: Network, predictions: Predictions, out: Path | None) -> Results:
+    """Figures, probe and caveats, and the pictures where there is a folder for them."""
+    seed = int(network.recipe["seed"])
+    measures = measure(predictions, network.classes)
+    found = probe(predictions.embeddings, predictions.images, seed)
+    notes = caveats(measures, predictions)
+    figures: tuple[Figure, ...] = ()
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / FILE_NAME).write_text(measures.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (out / PROBE_FILE).write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        figures = tuple(_draw(network, predictions, out / "figures", seed))
+    return Results(network, predictions, measures, found, notes, figures)
+
+
+def _draw(network: Network, predictions: Predictions, folder: Path, seed: int) -> list[Figure]:
+    evaluation, title = predictions.evaluation, f"{predictions.network}, {len(predictions.images)} images"
+    title += f" ({predictions.split})"
+    matrix = evaluation.confusion
+    curves = draw_training_curves(network.root / "history.csv", folder, "training-curves", predictions.network)
+    points = draw_embedding_map(
+        predictions.embeddings, predictions.images, folder, "embedding-map", f"t-SNE, {title}", seed
+    )
+    figures = [
+        Figure(
+            draw_confusion(matrix, folder, "confusion", title),
+            "Confusion matrix. Counts are images; a cell's colour is the share of its row (the true class), on a "
+            "square-root scale. Classes without images are grey.",
+        ),
+        Figure(
+            draw_lymphocytes(matrix, folder, "lymphocytes", title),
+            "The lymphocyte classes, all others together as Other.",
+        ),
+        Figure(
+            points,
+            "t-SNE of the l2-normalised encoder output, the same points by class and by source. Neighbours are "
+            "meaningful, distances between clusters are not. A class that falls apart by source is a class whose "
+            "source the network sees."
+            if points
+            else "No t-SNE: fewer than five images, or all embeddings are (almost) equal, as of an encoder that has "
+            "collapsed.",
+        ),
+        Figure(
+            draw_reliability(evaluation, predictions.uncalibrated, folder, "reliability", title),
+            "Reliability: share of right answers by the largest probability, with Wilson 95 % intervals. "
+            f"Temperature {predictions.fitted.temperature:.3f}, {predictions.fitted.basis}.",
+        ),
+    ]
+    if curves is not None:
+        figures.append(Figure(curves, "Training curves, a row a stage. Contrastive stages have another loss."))
+    for gallery in galleries(predictions):
+        path = draw_gallery(gallery, predictions, folder)
+        more = f" All {len(gallery.chosen)} are listed in figures/{gallery.name}.csv." if path else " None."
+        figures.append(Figure(path, f"{gallery.title}, the most confident first.{more}"))
+    return figures

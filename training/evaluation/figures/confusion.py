@@ -1,0 +1,117 @@
+"""Confusion matrices: all 20 classes, and the lymphocytes alone (thesis section 4.2.2, Figures 5.1 and 5.2)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from numpy.typing import NDArray
+
+from contract.classes import CELL_CLASSES, CLASS_NAMES
+from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, figure, save, write_csv
+
+OTHER = "Other"
+
+
+def draw_confusion(matrix: NDArray[np.int64], folder: Path, name: str, title: str) -> Path:
+    """The matrix of all 20 classes, in their order; classes without images are greyed.
+
+    Args:
+        matrix: counts by true class (rows) and predicted class (columns). Shape: ``(20, 20)``.
+        folder: gets ``NAME.png`` and ``NAME.csv``.
+        name: of the files.
+        title: above the figure.
+    """
+    return _draw(matrix, CLASS_NAMES, folder, name, title, size=(7.0, 6.5), font=SMALL)
+
+
+def draw_lymphocytes(matrix: NDArray[np.int64], folder: Path, name: str, title: str) -> Path:
+    """The four lymphocyte classes and all others as one. Arguments as for :func:`draw_confusion`."""
+    reduced, names = lymphocyte_matrix(matrix)
+    return _draw(reduced, names, folder, name, title, size=(5.8, 4.4), font=TEXT)
+
+
+def lymphocyte_matrix(matrix: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Counts of the lymphocyte classes, hairy cells among them, and of all others together.
+
+    Args:
+        matrix: Shape: ``(20, 20)``.
+
+    Returns:
+        Counts, shape ``(5, 5)``, and the names of rows and columns.
+    """
+    lymphocytes = [cell for cell in CELL_CLASSES if cell.is_lymphocyte]
+    group = np.full(len(CELL_CLASSES), len(lymphocytes))
+    group[[cell.index for cell in lymphocytes]] = np.arange(len(lymphocytes))
+    reduced = np.zeros((len(lymphocytes) + 1,) * 2, np.int64)
+    np.add.at(reduced, (group[:, None], group[None, :]), matrix)
+    return reduced, (*(cell.name for cell in lymphocytes), OTHER)
+
+
+def _draw(
+    matrix: NDArray[np.int64],
+    names: Sequence[str],
+    folder: Path,
+    name: str,
+    title: str,
+    size: tuple[float, float],
+    font: int,
+) -> Path:
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = matrix / totals.clip(1)
+    width, height = size
+    drawn = figure(height, width)
+    axes = drawn.add_subplot()
+    # The square root lets a few confusions stand out from none.
+    norm = PowerNorm(0.5, vmin=0, vmax=1)
+    picture = axes.imshow(shares, cmap="Blues", norm=norm)
+    _write_counts(axes, matrix, norm(shares), font)
+    for row in np.flatnonzero(totals[:, 0] == 0):
+        axes.axhspan(row - 0.5, row + 0.5, color=PALE, zorder=2)
+    ticks = np.arange(len(names))
+    labels = [f"{each} ({total})" for each, total in zip(names, totals[:, 0], strict=True)]
+    axes.set_yticks(ticks, labels, fontsize=font)
+    if len(names) > 8:
+        axes.set_xticks(ticks, names, fontsize=font, rotation=90)
+    else:
+        axes.set_xticks(ticks, [each.replace(" ", "\n") for each in names], fontsize=SMALL)
+    absent = (totals[:, 0] == 0) & (matrix.sum(axis=0) == 0)
+    for y, x, gone, empty in zip(
+        axes.get_yticklabels(), axes.get_xticklabels(), absent, totals[:, 0] == 0, strict=True
+    ):
+        y.set_color(GREY if empty else "black")
+        x.set_color(GREY if gone else "black")
+    axes.set_xticks(ticks[:-1] + 0.5, minor=True)
+    axes.set_yticks(ticks[:-1] + 0.5, minor=True)
+    axes.grid(which="minor", color="#d5d5d5", linewidth=0.4)
+    axes.tick_params(which="both", length=0)
+    axes.set_ylabel("True class (images)", fontsize=TEXT)
+    axes.set_xlabel("Predicted class", fontsize=TEXT)
+    axes.set_title(title, fontsize=HEADING)
+    scale = drawn.colorbar(picture, ax=axes, shrink=0.5, pad=0.01, aspect=30)
+    scale.set_label("Share of the true class", fontsize=SMALL)
+    scale.ax.tick_params(labelsize=SMALL)
+    write_csv(
+        folder / f"{name}.csv",
+        ("true class", *names),
+        ([each, *row] for each, row in zip(names, matrix.tolist(), strict=True)),
+    )
+    return save(drawn, folder / f"{name}.png")
+
+
+def _write_counts(axes: Axes, matrix: NDArray[np.int64], depths: NDArray[np.float64], font: int) -> None:
+    colours = matplotlib.colormaps["Blues"]
+    for row, column in np.argwhere(matrix > 0):
+        red, green, blue, _ = colours(float(depths[row, column]))
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+        axes.text(
+            column,
+            row,
+            f"{matrix[row, column]}",
+            ha="center",
+            va="center",
+            fontsize=font,
+            color="white" if dark else "black",
+        )

@@ -1,0 +1,143 @@
+"""t-SNE of the encoder's output, by class and, side by side, by source (thesis Figures 5.3, 5.5, 5.10 and 5.11)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from contract.classes import CELL_CLASSES
+from training.data.manifest import LabelledImage
+from training.evaluation.figures.palette import (
+    HEADING,
+    SMALL,
+    TEXT,
+    class_style,
+    figure,
+    save,
+    series_style,
+    write_csv,
+)
+
+MOST: Final = 4000
+"""Images that are shown, drawn by the seed: more would cover each other and take long."""
+PERPLEXITY: Final = 30.0
+COMPONENTS: Final = 50
+FEWEST: Final = 5
+COLLAPSED: Final = 1e-5
+APART: Final = 0.045
+"""Least distance of two numbers, as a share of the map."""
+
+
+def t_sne(embeddings: NDArray[np.float32], seed: int) -> NDArray[np.float64] | None:
+    """Two dimensions that keep neighbours together (van der Maaten and Hinton 2008), from 50 principal components.
+
+    Args:
+        embeddings: l2-normalised. Shape: ``(n, dimension)``.
+        seed: of everything random in it.
+
+    Returns:
+        Shape: ``(n, 2)``; ``None`` for fewer than 5 images or embeddings that are all (almost) equal.
+    """
+    count = len(embeddings)
+    if count < FEWEST or float(embeddings.std(axis=0).max()) < COLLAPSED:
+        return None
+    components = min(COMPONENTS, count, embeddings.shape[1])
+    reduced = PCA(components, random_state=seed).fit_transform(embeddings)
+    perplexity = min(PERPLEXITY, (count - 1) / 3)
+    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced), np.float64)
+
+
+def draw_embedding_map(
+    embeddings: NDArray[np.float32], images: Sequence[LabelledImage], folder: Path, name: str, title: str, seed: int
+) -> Path | None:
+    """Two maps of the same points, with direct numbers so that colour is never needed to name a class.
+
+    Args:
+        embeddings: l2-normalised. Shape: ``(len(images), dimension)``.
+        images: with labels and sources.
+        folder: gets ``NAME.png`` and ``NAME.csv``.
+        name: of the files.
+        title: above the figure.
+        seed: of the draw and of t-SNE.
+
+    Returns:
+        ``None`` where :func:`t_sne` has none.
+    """
+    shown = np.sort(np.random.default_rng(seed).permutation(len(images))[:MOST])
+    points = t_sne(embeddings[shown], seed)
+    if points is None:
+        return None
+    chosen = [images[index] for index in shown]
+    labels = np.array([image.class_index for image in chosen])
+    sources = sorted({image.source for image in chosen})
+    by_source = np.array([sources.index(image.source) for image in chosen])
+
+    drawn = figure(5.3)
+    left, right = drawn.subplots(1, 2)
+    size = float(np.clip(4000 / len(points), 2.5, 14))
+    classes = [cell for cell in CELL_CLASSES if (labels == cell.index).any()]
+    for cell in classes:
+        _scatter(left, points[labels == cell.index], class_style(cell.index), size)
+    places = _apart(np.array([_middle(points[labels == cell.index]) for cell in classes]), np.ptp(points) * APART)
+    halo = [withStroke(linewidth=2.2, foreground="white")]
+    for cell, (x, y) in zip(classes, places, strict=True):
+        number = str(cell.index + 1)
+        left.text(x, y, number, ha="center", va="center", size=TEXT, weight="bold", path_effects=halo, zorder=5)
+    for position in np.random.default_rng(seed).permutation(len(sources)):
+        _scatter(right, points[by_source == position], series_style(int(position)), size)
+    for axes, heading in ((left, "by class"), (right, "by source")):
+        axes.set_title(heading, fontsize=TEXT)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_box_aspect(1)
+    handles = [_handle(f"{cell.index + 1}  {cell.name}", class_style(cell.index)) for cell in classes]
+    drawn.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=SMALL, frameon=False, handletextpad=0.2)
+    named = [_handle(source, series_style(position)) for position, source in enumerate(sources)]
+    right.legend(handles=named, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, fontsize=SMALL, frameon=False)
+    part = f", {len(points)} of {len(images)} images" if len(points) < len(images) else ""
+    drawn.suptitle(f"{title}{part}", fontsize=HEADING)
+    write_csv(
+        folder / f"{name}.csv",
+        ("image", "class", "source", "x", "y"),
+        (
+            (image.path.name, image.label, image.source, f"{x:.3f}", f"{y:.3f}")
+            for image, (x, y) in zip(chosen, points, strict=True)
+        ),
+    )
+    return save(drawn, folder / f"{name}.png")
+
+
+def _scatter(axes: Axes, points: NDArray[np.float64], style: tuple[str, str], size: float) -> None:
+    colour, marker = style
+    axes.scatter(points[:, 0], points[:, 1], s=size, c=colour, marker=marker, alpha=0.75, linewidths=0, rasterized=True)
+
+
+def _middle(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The point nearest to the median, so that a number stands on a point of its class."""
+    return np.asarray(points[np.linalg.norm(points - np.median(points, axis=0), axis=1).argmin()])
+
+
+def _apart(places: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """Places moved until no two are nearer than ``distance``, or 100 times. Shape: ``(n, 2)``."""
+    moved = places.copy()
+    for _ in range(100):
+        gaps = moved[:, None] - moved[None, :]
+        lengths = np.linalg.norm(gaps, axis=2)
+        near = (lengths < distance) & ~np.eye(len(moved), dtype=bool)
+        if not near.any():
+            break
+        directions = np.where(lengths[..., None] > 0, gaps / lengths.clip(1e-9)[..., None], np.array([1.0, 0.0]))
+        moved += (directions * ((distance - lengths) * near)[..., None] / 2).sum(axis=1)
+    return moved
+
+
+def _handle(label: str, style: tuple[str, str]) -> Line2D:
+    colour, marker = style
+    return Line2D([], [], linestyle="", color=colour, marker=marker, markersize=4, label=label)

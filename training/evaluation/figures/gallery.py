@@ -1,0 +1,96 @@
+"""Galleries of wrong answers (thesis Tables 6.1 and 6.2)."""
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.classes import CLASS_NAMES, HAIRY_CELL
+from training.data.images import ImageError, read_image
+from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, save, write_csv
+from training.evaluation.predictions import Predictions
+
+COLUMNS: Final = 6
+MOST: Final = 24
+DPI: Final = 200
+"""An image of 256 pixels is shown at about 1.1 inches: more would repeat its pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """What a gallery shows: ``chosen`` are indices of the predictions, the most confident error first."""
+
+    name: str
+    title: str
+    chosen: NDArray[np.int64]
+
+
+def galleries(predictions: Predictions) -> list[Gallery]:
+    """Hairy cells that were missed and other cells called hairy; without hairy cells, all most confident errors."""
+    evaluation = predictions.evaluation
+    true, predicted = evaluation.labels, evaluation.predicted
+    order = np.argsort(-evaluation.probabilities.max(axis=1), kind="stable")
+    wrong, hairy = order[(true != predicted)[order]], HAIRY_CELL.index
+    missed, called = wrong[true[wrong] == hairy], wrong[predicted[wrong] == hairy]
+    if not (true == hairy).any():
+        found = [Gallery("errors", "The most confident errors", wrong)]
+        return found if len(called) == 0 else [*found, Gallery("hairy-false-positives", "Called hairy", called)]
+    return [
+        Gallery("hairy-false-negatives", "Hairy cells called otherwise (false negatives)", missed),
+        Gallery("hairy-false-positives", "Other cells called hairy (false positives)", called),
+    ]
+
+
+def draw_gallery(gallery: Gallery, predictions: Predictions, folder: Path) -> Path | None:
+    """Draw a gallery's first 24 images; its CSV file lists all.
+
+    Args:
+        gallery: of these predictions.
+        predictions: their image files are read.
+        folder: gets ``NAME.png`` and ``NAME.csv``.
+
+    Returns:
+        ``None`` for an empty gallery; the CSV file is written nevertheless.
+    """
+    evaluation = predictions.evaluation
+    top = evaluation.probabilities.max(axis=1)
+
+    write_csv(
+        folder / f"{gallery.name}.csv",
+        ("image", "source", "true class", "predicted class", "probability"),
+        (
+            (image.path.name, image.source, image.label, CLASS_NAMES[named], f"{probability:.4f}")
+            for image, named, probability in (
+                (predictions.images[i], evaluation.predicted[i], top[i]) for i in gallery.chosen
+            )
+        ),
+    )
+    if len(gallery.chosen) == 0:
+        return None
+    shown = gallery.chosen[:MOST]
+    titles = [
+        f"{_wrapped(predictions.images[i].label, 'is ')}\n"
+        + _wrapped(f"{CLASS_NAMES[evaluation.predicted[i]]} {top[i]:.2f}", "→ ")
+        for i in shown
+    ]
+    lines = -(-len(shown) // COLUMNS)
+    drawn = figure(0.4 + lines * (1.2 + 0.135 * max(title.count("\n") + 1 for title in titles)))
+    grid = drawn.subplots(lines, COLUMNS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, index, title in zip(grid.flat, shown, titles, strict=False):
+        axes.set_title(title, fontsize=SMALL, loc="left")
+        try:
+            axes.imshow(read_image(predictions.images[index].path))
+        except ImageError:
+            axes.text(0.5, 0.5, "image not found", ha="center", color=GREY, fontsize=SMALL, transform=axes.transAxes)
+    part = f", {len(shown)} of {len(gallery.chosen)}" if len(shown) < len(gallery.chosen) else f", {len(shown)}"
+    drawn.suptitle(f"{gallery.title}{part}", fontsize=HEADING)
+    return save(drawn, folder / f"{gallery.name}.png", DPI)
+
+
+def _wrapped(text: str, mark: str) -> str:
+    return "\n".join(textwrap.wrap(f"{mark}{text}", 18))

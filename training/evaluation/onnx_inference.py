@@ -1,0 +1,45 @@
+"""Running an exported graph on image files, on the CPU."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from contract.classes import CLASS_COUNT
+from contract.manifest import EMBEDDING_SIZE
+from training.data.images import read_image
+from training.evaluation.network import Outputs
+from training.progress import track
+
+BATCH: Final = 16
+
+
+def onnx_outputs(model: Path, paths: Sequence[Path], what: str) -> Outputs:
+    """Logits and embeddings of an exported graph.
+
+    Args:
+        model: ONNX file with the contract's inputs and outputs.
+        paths: image files.
+        what: caption of the progress bar.
+
+    Raises:
+        ImageError: an image cannot be read.
+    """
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    logits = np.empty((len(paths), CLASS_COUNT), np.float32)
+    embeddings = np.empty((len(paths), EMBEDDING_SIZE), np.float32)
+    with track(what, len(paths)) as advance:
+        for start in range(0, len(paths), BATCH):
+            images = np.stack([read_image(path) for path in paths[start : start + BATCH]])
+            batch = slice(start, start + len(images))
+            logits[batch], embeddings[batch] = session.run(["logits", "embedding"], {"image": images})
+            advance(len(images))
+    return Outputs(logits, embeddings)
+
+
+def onnx_logits(model: Path, paths: Sequence[Path], what: str) -> NDArray[np.float32]:
+    """The logits of :func:`onnx_outputs`. Shape: ``(len(paths), 20)``."""
+    return onnx_outputs(model, paths, what).logits

@@ -1,0 +1,260 @@
+"""What a network says about labelled images, kept so that figures can be drawn again without computing it again."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, cast
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.bundle import sha256_of
+from contract.classes import CLASS_NAMES
+from contract.manifest import Evidence
+from training.data import manifest
+from training.data.manifest import LabelledImage
+from training.data.sets import ImageSet, set_of
+from training.evaluation.network import Fitted, Network, suppressed
+from training.evaluation.results import Evaluation, EvaluationError
+
+ARRAYS: Final = "predictions.npz"
+ROWS: Final = "predictions.csv"
+OWN_COLUMNS: Final = ("sha256", "set", "seen_as", "predicted", "probability")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A network's outputs for n labelled images.
+
+    Attributes:
+        network: its name.
+        network_sha256: of the file with its weights.
+        split: ``train``, ``val`` or ``test``, as the images were chosen.
+        images: their rows of the manifest.
+        digests: SHA-256 of each image file.
+        sets: A to D of each image, see :mod:`training.data.sets`.
+        seen_as: ``train`` or ``val`` for images that the network was trained on or validated with, else empty.
+        logits: float32. Shape: ``(n, 20)``.
+        embeddings: the encoder's output, l2-normalised, float32. Shape: ``(n, 2048)``.
+        suppressed: classes that the network was never trained on. Shape: ``(20,)``.
+        fitted: temperature and hairy threshold.
+        left_out: images of the split that were not shown to the network, by the reason.
+    """
+
+    network: str
+    network_sha256: str
+    split: str
+    images: tuple[LabelledImage, ...]
+    digests: tuple[str, ...]
+    sets: tuple[ImageSet, ...]
+    seen_as: tuple[str, ...]
+    logits: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+    suppressed: NDArray[np.bool_]
+    fitted: Fitted
+    left_out: Mapping[str, int]
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """True class indices. Shape: ``(n,)``."""
+        return np.array([image.class_index for image in self.images], dtype=np.int64)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """With calibrated probabilities."""
+        return Evaluation.at(self.logits, self.labels, self.fitted.temperature, self.suppressed)
+
+    @cached_property
+    def uncalibrated(self) -> Evaluation:
+        """With the probabilities of the softmax as it is, which the thesis's losses are of."""
+        return Evaluation.at(self.logits, self.labels, 1.0, self.suppressed)
+
+    def of_set(self, *names: ImageSet) -> NDArray[np.bool_]:
+        """Which images are of one of these sets. Shape: ``(n,)``."""
+        return np.isin(np.array(self.sets), names)
+
+    def save(self, folder: Path) -> None:
+        """Write ``predictions.npz`` and ``predictions.csv``, which is a manifest with five more columns."""
+        folder.mkdir(parents=True, exist_ok=True)
+        predicted, top = self.evaluation.predicted, self.evaluation.probabilities.max(axis=1)
+        own = zip(self.digests, self.sets, self.seen_as, (CLASS_NAMES[c] for c in predicted), top, strict=True)
+        rows = [
+            replace(image, extra=image.extra | dict(zip(OWN_COLUMNS, (*texts, f"{p:.4f}"), strict=True)))
+            for image, (*texts, p) in zip(self.images, own, strict=True)
+        ]
+        manifest.write(folder / ROWS, rows)
+        about = {
+            "network": self.network,
+            "network_sha256": self.network_sha256,
+            "split": self.split,
+            "fitted": asdict(self.fitted),
+            "left_out": dict(self.left_out),
+        }
+        partial = folder / (ARRAYS + ".part")
+        with partial.open("wb") as stream:
+            np.savez(
+                stream,
+                allow_pickle=False,
+                logits=self.logits,
+                embeddings=self.embeddings,
+                suppressed=self.suppressed,
+                about=np.array(json.dumps(about)),
+            )
+        partial.replace(folder / ARRAYS)
+
+
+def load(folder: Path) -> Predictions:
+    """Read what :meth:`Predictions.save` wrote; the image files themselves are not needed.
+
+    Raises:
+        EvaluationError: there are no predictions, or their two files do not belong together.
+    """
+    try:
+        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in ("logits", "embeddings", "suppressed")}
+            about = json.loads(str(stored["about"]))
+        with (folder / ROWS).open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        if len(rows) != len(arrays["logits"]):
+            raise ValueError(f"{ROWS} has {len(rows)} rows, {ARRAYS} has {len(arrays['logits'])}")
+        return Predictions(
+            network=about["network"],
+            network_sha256=about["network_sha256"],
+            split=about["split"],
+            images=tuple(_image(folder, row) for row in rows),
+            digests=tuple(row["sha256"] for row in rows),
+            sets=tuple(cast("ImageSet", row["set"]) for row in rows),
+            seen_as=tuple(row["seen_as"] for row in rows),
+            fitted=Fitted(**about["fitted"]),
+            left_out=about["left_out"],
+            **arrays,
+        )
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+        raise EvaluationError(
+            f"{folder} holds no usable predictions ({error}); write them by 'hal evaluate'"
+        ) from error
+
+
+def _image(folder: Path, row: dict[str, str]) -> LabelledImage:
+    extra = {name: value for name, value in row.items() if name not in (*manifest.COLUMNS, *OWN_COLUMNS)}
+    path = folder / row["path"]
+    return LabelledImage(path, row["label"], row["slide_id"], row["source"], row["split"], extra)
+
+
+def choose(
+    images: Sequence[LabelledImage], split: str, networks: Sequence[Network], sets: Sequence[ImageSet]
+) -> tuple[list[LabelledImage], dict[str, int]]:
+    """The images of a split that every network can be asked about.
+
+    Args:
+        images: the whole manifest.
+        split: ``train``, ``val`` or ``test``.
+        networks: images of classes that one of them was never trained on are left out.
+        sets: images of other sets are left out.
+
+    Returns:
+        The images, and how many were left out for which reason.
+
+    Raises:
+        EvaluationError: no image is left.
+    """
+    known = [{entry.name for entry in each.classes if entry.evidence is not Evidence.NONE} for each in networks]
+    left_out: Counter[str] = Counter()
+    chosen = []
+    for image, of_set in zip(images, sets_of(images, networks), strict=True):
+        if image.split != split:
+            continue
+        if of_set not in sets:
+            left_out[f"of set {of_set}"] += 1
+        elif not all(image.label in names for names in known):
+            left_out["of a class that was never trained on"] += 1
+        else:
+            chosen.append(image)
+    if not chosen:
+        splits = Counter(image.split for image in images)
+        held = ", ".join(f"{count} of split {name!r}" for name, count in sorted(splits.items()))
+        unused = "".join(f"; left out {count} {reason}" for reason, count in left_out.items())
+        raise EvaluationError(
+            f"no image of split {split!r} in set {' or '.join(sets)} and in a class that was trained on{unused}; the "
+            f"manifest holds {held}: choose another --split, or give a manifest with such images by --data"
+        )
+    return chosen, dict(left_out)
+
+
+def sets_of(images: Sequence[LabelledImage], networks: Sequence[Network]) -> list[ImageSet]:
+    """The set of each image; what the networks were trained on tells too which sources hold hairy cells."""
+    others = [image for network in networks for image in network.images]
+    return set_of([*images, *others])[: len(images)]
+
+
+def predict(
+    network: Network,
+    images: Sequence[LabelledImage],
+    split: str,
+    sets: Sequence[ImageSet],
+    left_out: Mapping[str, int] | None = None,
+    folder: Path | None = None,
+) -> Predictions:
+    """Ask a network about images, or read what it said about them before.
+
+    Args:
+        network: of a run or a bundle.
+        images: at least one.
+        split: what they were chosen by.
+        sets: of each image, see :func:`sets_of`.
+        left_out: see :class:`Predictions`.
+        folder: where the predictions are kept; taken from there if the weights and all images are the same.
+
+    Raises:
+        ImageError: an image cannot be read.
+        RunError: the run is not finished.
+    """
+    digests = tuple(sha256_of(image.path) for image in images)
+    if folder is not None and (known := _known(folder, network, images, digests)) is not None:
+        return replace(known, split=split, sets=tuple(sets), left_out=dict(left_out or {}))
+    fitted = network.fitted()
+    outputs = network.outputs([image.path for image in images], f"{split} images")
+    predictions = Predictions(
+        network=network.name,
+        network_sha256=network.sha256,
+        split=split,
+        images=tuple(images),
+        digests=digests,
+        sets=tuple(sets),
+        seen_as=tuple(network.seen_as(image, digest) for image, digest in zip(images, digests, strict=True)),
+        logits=outputs.logits,
+        embeddings=outputs.embeddings,
+        suppressed=suppressed(network.classes),
+        fitted=fitted,
+        left_out=dict(left_out or {}),
+    )
+    if folder is not None:
+        predictions.save(folder)
+    return predictions
+
+
+def _known(
+    folder: Path, network: Network, images: Sequence[LabelledImage], digests: tuple[str, ...]
+) -> Predictions | None:
+    try:
+        stored = load(folder)
+    except EvaluationError:
+        return None
+    same: list[tuple[Any, Any]] = [
+        (stored.network_sha256, network.sha256),
+        (stored.digests, digests),
+        ([_said(image) for image in stored.images], [_said(image) for image in images]),
+    ]
+    if any(a != b for a, b in same):
+        return None
+    fitted = stored.fitted if network.validation else network.fitted()
+    return replace(stored, images=tuple(images), fitted=fitted)
+
+
+def _said(image: LabelledImage) -> tuple[str, ...]:
+    return image.label, image.slide_id, image.source, image.split

@@ -1,0 +1,132 @@
+"""The network of a finished run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from contract.bundle import sha256_of
+from contract.manifest import ClassEvidence, Precision
+from training import trained
+from training.calibrate import fit_temperature
+from training.data.manifest import LabelledImage
+from training.evaluation.network import Fitted, Outputs, suppressed
+from training.evaluation.results import Evaluation
+from training.evidence import class_evidence
+from training.features import encode
+from training.policy import PolicyError, hairy_threshold
+from training.run import Run, RunError
+
+Load = Callable[[Run], tuple[keras.Model, keras.Model]]
+
+
+class RunNetwork:
+    """See :class:`training.evaluation.network.Network`.
+
+    Args:
+        run: finished; its last checkpoint is taken.
+        load: gives encoder and classifier head, when they are first needed.
+    """
+
+    def __init__(self, run: Run, load: Load = trained.load) -> None:
+        self.run = run
+        self._load = load
+        self._known: dict[Path, tuple[Any, Any]] = {}
+        trained_on = run.recipe.train_splits
+        as_trained = [replace(image, split="train") if image.split in trained_on else image for image in run.images]
+        self.classes: tuple[ClassEvidence, ...] = class_evidence(as_trained)
+
+    @classmethod
+    def open(cls, folder: Path, precision: Precision | None) -> "RunNetwork":
+        """Open the folder of a run.
+
+        Raises:
+            RunError: there is no run, one of another version, or no checkpoint.
+            ManifestError: its images are not where they were.
+        """
+        if precision not in (None, "float32"):
+            raise RunError(f"{folder} is a run, which has float32 weights; export it to evaluate its {precision} file")
+        return cls(Run.open(folder))
+
+    @property
+    def name(self) -> str:
+        """The folder's name and the recipe's where they differ."""
+        folder, recipe = self.run.root.resolve().name, self.run.recipe.name
+        return recipe if folder == recipe else f"{folder} ({recipe})"
+
+    @property
+    def root(self) -> Path:
+        """The run's folder."""
+        return self.run.root
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the checkpoint."""
+        path = self.run.root / "checkpoint.npz"
+        if not path.is_file():
+            raise RunError(f"{self.run.root} has no checkpoint; go on with: hal train --resume {self.run.root}")
+        return sha256_of(path)
+
+    @property
+    def images(self) -> Sequence[LabelledImage]:
+        """The run's manifest."""
+        return self.run.images
+
+    @property
+    def validation(self) -> Sequence[LabelledImage]:
+        """The run's validation images, unless it was trained on them."""
+        if self.run.recipe.trains_on_validation:
+            return ()
+        return tuple(image for image in self.run.images if image.split == "val")
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """As stored with the run."""
+        return self.run.recipe.model_dump(mode="json")
+
+    def outputs(self, paths: Sequence[Path], what: str) -> Outputs:
+        """By Keras, in float32; no image is computed twice."""
+        if missing := [path for path in dict.fromkeys(paths) if path not in self._known]:
+            encoder, head = self._networks
+            features = encode(encoder, missing, None, what)
+            logits = np.asarray(head(features, training=False), np.float32)
+            lengths = np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+            self._known |= dict(zip(missing, zip(logits, features / lengths, strict=True), strict=True))
+        rows = [self._known[path] for path in paths]
+        return Outputs(np.stack([logits for logits, _ in rows]), np.stack([embedding for _, embedding in rows]))
+
+    @cached_property
+    def _networks(self) -> tuple[keras.Model, keras.Model]:
+        return self._load(self.run)
+
+    def fitted(self) -> Fitted:
+        """On the run's own validation images."""
+        images = self.validation
+        if not images:
+            why = "was trained on its validation images" if self.run.recipe.trains_on_validation else "has none"
+            return Fitted(1.0, None, f"not fitted (temperature 1): fitting needs validation images, and this run {why}")
+        logits = self.outputs([image.path for image in images], "validation images, for the temperature").logits
+        labels = np.array([image.class_index for image in images], dtype=np.int64)
+        splits = "+".join(sorted({image.split for image in images}))
+        hidden = suppressed(self.classes)
+        temperature = fit_temperature(logits, labels, hidden, splits)
+        basis = f"fitted on the run's {len(images)} validation images"
+        try:
+            threshold, how = hairy_threshold(Evaluation.at(logits, labels, temperature, hidden), splits)
+        except PolicyError:
+            return Fitted(temperature, None, f"{basis}; no hairy cell among them, so there is no threshold of the flag")
+        return Fitted(temperature, threshold, f"{basis}; hairy flag: {how}")
+
+    def seen_as(self, image: LabelledImage, digest: str) -> str:
+        """By file."""
+        del digest
+        return self._splits.get(image.path.resolve(), "")
+
+    @cached_property
+    def _splits(self) -> dict[Path, str]:
+        trained_on = self.run.recipe.train_splits
+        return {i.path.resolve(): "train" if i.split in trained_on else i.split for i in self.run.images}

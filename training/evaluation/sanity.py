@@ -1,0 +1,218 @@
+"""``hal sanity``: does a network tell cells apart, or the databases they come from? (thesis section 4.4)
+
+Two runs of one recipe are tested on cells of the hairy cells' database (set C, part 1) and on look-alikes of hairy
+cells from other databases (set D, part 2): the first was trained on A and B, where hairy cells are all that their
+database gave, the second on A, B and C. If C makes the difference, the first had learned the database.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from contract.classes import HAIRY_CELL
+from training.data import manifest
+from training.data.manifest import LabelledImage
+from training.data.sets import ImageSet
+from training.evaluation.comparison import distinct_names
+from training.evaluation.figures.confusion import draw_confusion
+from training.evaluation.mcnemar import McNemar, mcnemar
+from training.evaluation.measures import Share
+from training.evaluation.network import Network, is_run, open_network
+from training.evaluation.predictions import Predictions, choose, predict, sets_of
+from training.evaluation.results import EvaluationError
+from training.evaluation.sanity_runs import differing_choices, require_sets, training_sets
+from training.evaluation.tables import Table, terminal
+
+PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {
+    "C": (1, "5.4", "sanity_c"),
+    "D": (2, "5.5", "sanity_d"),
+}
+"""Part, table of the thesis and field of its figures, by the set that is tested on."""
+TRAINED: Final = ("A and B", "A, B and C")
+FIGURES: Final = {"C": ("5.12", "5.13"), "D": ("5.14", "5.15")}
+NOTE: Final = (
+    "Set C: other cells of the sources of the hairy cells. Set D: look-alikes of hairy cells; their accuracy is the "
+    "share that gets the label of the manifest, which nobody has confirmed. The thesis's figures are of its own images."
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SanityPart(_Part):
+    """One part: two networks on one set.
+
+    Attributes:
+        accuracy: trained on A and B, and on A, B and C.
+        called_hairy: share of the images that each calls hairy.
+        thesis: what the thesis reports for the recipe, where it does.
+        test: McNemar's, between the two.
+        verdict: in a sentence.
+    """
+
+    part: int
+    tested_on: ImageSet
+    accuracy: tuple[Share, Share]
+    called_hairy: tuple[Share, Share]
+    thesis: tuple[float, float] | None
+    test: McNemar
+    verdict: str
+
+
+class Sanity(_Part):
+    """What ``sanity.json`` holds."""
+
+    networks: tuple[str, str]
+    recipes: tuple[str, str]
+    trained_on: tuple[dict[str, int], dict[str, int]]
+    parts: tuple[SanityPart, ...]
+    remarks: tuple[str, ...]
+
+
+def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sanity:
+    """Do the sanity test, print it and write ``sanity.md``, ``sanity.json`` and the confusion matrices.
+
+    Args:
+        run_ab: folder of a run that was trained on sets A and B.
+        run_abc: folder of a run that was trained on sets A, B and C.
+        data: manifest with images of C or D or both in ``split``.
+        split: ``test``, or another split that neither run was trained on.
+        out: folder for the results.
+
+    Raises:
+        EvaluationError: a folder is not a run's, the runs were not trained on what they should have been, one was
+            trained on the tested images, or there are none of C and D.
+        RunError, ManifestError, ImageError: each says what was wrong and what to do.
+    """
+    if bundles := [str(folder) for folder in (run_ab, run_abc) if not is_run(folder)]:
+        raise EvaluationError(f"the sanity test needs the folders of two runs ('hal train'); not runs: {bundles}")
+    networks = [open_network(folder) for folder in (run_ab, run_abc)]
+    images = manifest.read(data)
+    trained_on = training_sets(networks, images)
+    require_sets(networks, trained_on)
+    parts, remarks = [], differing_choices(networks)
+    sets = sets_of(images, networks)
+    for tested in PARTS:
+        if not any(of_set == tested and i.split == split for i, of_set in zip(images, sets, strict=True)):
+            remarks.append(f"Part {PARTS[tested][0]} is left out: {data} has no {split} image of set {tested}.")
+            continue
+        predictions = _predict(networks, images, split, tested, out)
+        thesis = (networks[0].recipe.get("thesis") or {}).get(PARTS[tested][2])
+        parts.append(assess_part(predictions, tested, tuple(thesis) if thesis else None))
+        _draw(predictions, tested, out)
+    if not parts:
+        raise EvaluationError(
+            f"{data} has no {split} image of set C or D: set C needs other cells from the source of the hairy cells, "
+            "set D images whose column 'look_alike' is not empty"
+        )
+    first, second = distinct_names(networks)
+    result = Sanity(
+        networks=(first, second),
+        recipes=(networks[0].recipe["name"], networks[1].recipe["name"]),
+        trained_on=(dict(trained_on[0]), dict(trained_on[1])),
+        parts=tuple(parts),
+        remarks=tuple(remarks),
+    )
+    _tell(result, out)
+    return result
+
+
+def assess_part(
+    predictions: tuple[Predictions, Predictions], tested: ImageSet, thesis: tuple[float, float] | None
+) -> SanityPart:
+    """Figures and verdict of one part, from what both networks say about the same images."""
+    test = mcnemar(*predictions)
+    accuracy = _shares([int((p.evaluation.predicted == p.labels).sum()) for p in predictions], test.images)
+    hairy = _shares([int((p.evaluation.predicted == HAIRY_CELL.index).sum()) for p in predictions], test.images)
+    verdict = _verdict(tested, accuracy, hairy, test.p_value)
+    return SanityPart(
+        part=PARTS[tested][0],
+        tested_on=tested,
+        accuracy=accuracy,
+        called_hairy=hairy,
+        thesis=thesis,
+        test=test,
+        verdict=verdict,
+    )
+
+
+def _shares(hits: Sequence[int], images: int) -> tuple[Share, Share]:
+    first, second = (Share.of(each, images) for each in hits)
+    if first is None or second is None:
+        raise EvaluationError("there are no images in this part of the sanity test")
+    return first, second
+
+
+def _verdict(tested: ImageSet, accuracy: tuple[Share, Share], hairy: tuple[Share, Share], p_value: float) -> str:
+    rise = f"from {accuracy[0].value:.3f} to {accuracy[1].value:.3f} (McNemar p = {p_value:.2g})"
+    calls = f"It calls {hairy[0].value:.1%} of them hairy, the other {hairy[1].value:.1%}."
+    better = accuracy[1].value > accuracy[0].value and p_value < 0.05
+    if tested == "D":
+        change = "rises" if better else "does not rise beyond chance"
+        return f"With set C among the training images the accuracy on look-alikes {change}, {rise}. {calls}"
+    if better:
+        return (
+            f"With set C among the training images the accuracy on set C rises {rise}: the network trained without it "
+            f"had learned to tell databases apart. {calls}"
+        )
+    return (
+        f"With set C among the training images the accuracy on set C does not rise beyond chance, {rise}: no sign that "
+        f"the network trained without it had learned the database. {calls}"
+    )
+
+
+def _predict(
+    networks: Sequence[Network], images: Sequence[LabelledImage], split: str, tested: ImageSet, out: Path
+) -> tuple[Predictions, Predictions]:
+    chosen, left_out = choose(images, split, networks, [tested])
+    found = []
+    for network, trained in zip(networks, ("ab", "abc"), strict=True):
+        folder = out / f"{trained}-on-{tested.lower()}"
+        found.append(predict(network, chosen, split, [tested] * len(chosen), left_out, folder))
+        if known := found[-1].seen_as.count("train"):
+            raise EvaluationError(
+                f"{network.root} was trained on {known} of the {len(chosen)} {split} images of set {tested}: the "
+                "sanity test needs images that neither run was trained on"
+            )
+    return found[0], found[1]
+
+
+def _draw(predictions: tuple[Predictions, Predictions], tested: ImageSet, out: Path) -> None:
+    for each, trained, number in zip(predictions, TRAINED, FIGURES[tested], strict=True):
+        title = f"Trained on {trained}, tested on {tested} ({len(each.images)} images; as thesis Figure {number})"
+        name = f"trained-{trained.replace(' and ', '').replace(', ', '').lower()}-tested-{tested.lower()}"
+        draw_confusion(each.evaluation.confusion, out, name, title)
+
+
+def tables_of(result: Sanity) -> list[Table]:
+    """Tables 5.4 and 5.5."""
+    tables = []
+    columns = ("Network", *(f"Trained on {trained}" for trained in TRAINED), "Images")
+    for each in result.parts:
+        name = result.recipes[0]
+        rows = [(name, *(str(share) for share in each.accuracy), str(each.test.images))]
+        if each.thesis:
+            rows.append((f"  {name} in the thesis", *(f"{value:.4g}" for value in each.thesis), ""))
+        rows.append(("called hairy", *(str(share) for share in each.called_hairy), str(each.test.images)))
+        title = (
+            f"Accuracy on set {each.tested_on} (sanity test part {each.part}, thesis Table {PARTS[each.tested_on][1]})"
+        )
+        tables.append(Table(title, columns, tuple(rows)))
+    return tables
+
+
+def _tell(result: Sanity, out: Path) -> None:
+    console = terminal()
+    tables = tables_of(result)
+    sentences = [each.verdict for each in result.parts] + [*result.remarks, NOTE]
+    for table in tables:
+        console.print(table.for_terminal())
+    for sentence in sentences:
+        console.print(sentence, markup=False)
+    lines = ["# Sanity test", "", *(table.markdown() for table in tables), *(f"{each}\n" for each in sentences)]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "sanity.md").write_text("\n".join(lines), encoding="utf-8")
+    (out / "sanity.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
