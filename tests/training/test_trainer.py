@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -204,7 +205,7 @@ def test_a_stage_ends_when_the_loss_has_not_improved_for_the_recipes_patience(
 )
 def test_early_stopping_is_that_of_keras(losses: list[float], stops: bool) -> None:
     callback = keras.callbacks.EarlyStopping(monitor="loss", patience=3)
-    callback.set_model(keras.Sequential())
+    callback.set_model(SimpleNamespace(stop_training=False))
     callback.on_train_begin()
     for epoch, loss in enumerate(losses):
         callback.on_epoch_end(epoch, {"loss": loss})
