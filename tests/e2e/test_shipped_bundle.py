@@ -49,7 +49,7 @@ def accuracy_of(shipped: Bundle) -> Metric:
 
 
 def test_most_of_the_blindly_chosen_sample_cells_are_classified_as_experts_did(live: LiveServer) -> None:
-    """24 cells that were not trained on; at the bundle's stated accuracy fewer than 17 hits are a 1 in 100 chance."""
+    """24 cells that were not trained on; at the bundle's stated accuracy fewer than 18 hits are a 1 in 80 chance."""
     blind = [row for row in samples() if row["chosen"] == "blindly"]
     files = [("file", (row["file"], (CELLS / row["file"]).read_bytes())) for row in blind]
     results = live.http.post("/classify", files=files).raise_for_status().json()["results"]
@@ -58,7 +58,7 @@ def test_most_of_the_blindly_chosen_sample_cells_are_classified_as_experts_did(l
     }
     misses = {file: found for file, (found, expected) in answers.items() if found != expected}
     assert len(answers) == 24
-    assert len(misses) <= 7, misses
+    assert len(misses) <= 6, misses
 
 
 def test_a_miss_of_the_bundle_asks_for_review(live: LiveServer) -> None:
@@ -94,7 +94,7 @@ def test_classes_without_evidence_are_suppressed_and_the_hairy_question_stays_op
 def test_the_bundle_says_what_it_was_trained_on_and_is_good_enough(shipped: Bundle) -> None:
     manifest = shipped.manifest
     accuracy = accuracy_of(shipped)
-    assert accuracy.value >= 0.85, "the target is 0.90, see README; below this something is broken"
+    assert accuracy.value >= 0.87, "the target is 0.90, see README; below this something is broken"
     assert accuracy.interval95 is not None
     assert {entry.licence for entry in manifest.attributions} == {"CC BY 4.0"}
     evidence = {entry.name: entry.evidence for entry in manifest.classes}

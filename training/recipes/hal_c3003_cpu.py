@@ -5,6 +5,10 @@ What differs from HAL-C3003, and why: the frozen steps encode a few augmented vi
 with warm-up and cosine decay; its batches are balanced (8 classes, 2 images of each), since with few images random
 batches of 16 leave many anchors with no positive but their own second view; the encoder computes in bfloat16.
 
+Measured on 769 validation images of 13 classes: accuracy 0.887 in float32 (models/hal-c/1/MODEL_CARD.md); with three
+epochs of step 2 it was 0.870. The loss of step 2 was 1.92, 1.64, 1.51, 1.44, 1.39 and 1.36 after its epochs. Two hours
+on two cores with AVX512-BF16.
+
     hal train hal-c3003-cpu --data datasets/open.csv --run runs/hal-c3003-cpu
 """
 
