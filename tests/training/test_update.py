@@ -115,14 +115,14 @@ def test_the_second_pass_spends_no_random_numbers_of_its_own() -> None:
     pixels, labels = batch()
     inputs = np.repeat(pixels, 2, axis=0)
     model = network("contrastive")
-    before = [np.array(variable) for variable in random_state(model)]
+    before = [variable.numpy() for variable in random_state(model)]
     for start in range(0, len(inputs), 16):
         model(inputs[start : start + 16], training=True)
-    once = [np.array(variable) for variable in random_state(model)]
+    once = [variable.numpy() for variable in random_state(model)]
     for variable, value in zip(random_state(model), before, strict=True):
         variable.assign(value)
     update(model, objective, 8)(inputs, labels)
-    np.testing.assert_array_equal([np.array(variable) for variable in random_state(model)], once)
+    np.testing.assert_array_equal([variable.numpy() for variable in random_state(model)], once)
     assert not np.array_equal(before, once)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import normalize
 
+from contract import bundle
 from contract.bundle import sha256_of
 from tests.training import small
 from training import networks
@@ -104,7 +105,7 @@ def test_the_shipped_bundle_answers_with_logits_and_unit_embeddings(tmp_path: Pa
     assert found.left_out == {"of a class that was never trained on": 1}
     assert found.logits.shape == (2, 20)
     np.testing.assert_allclose(np.linalg.norm(found.embeddings, axis=1), 1, atol=1e-3)
-    assert found.fitted.temperature == pytest.approx(1.1135, abs=1e-4)
+    assert found.fitted.temperature == bundle.load(BUNDLE).manifest.calibration.temperature
     assert found.suppressed.sum() == 7
     assert network.sha256 == sha256_of(BUNDLE / "model.int8.onnx")
 
