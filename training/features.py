@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.data.pipeline import image_batches
+from training.folding import folded
 from training.networks import fingerprint
 from training.progress import track
 from training.run import Run, atomic_write
@@ -32,12 +33,16 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
         float32 array. Shape: ``(len(paths), 2048)``.
     """
 
+    # Grappler's remapper stumbles over convolution, bias and residual sum in one graph, says so on the screen and
+    # changes nothing (TensorFlow 2.20); without it nothing is lost.
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+
     @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)])
     def forward(images: Any) -> Any:
         pixels = tf.cast(images, tf.float32)
         if augmentation is not None:
             pixels = augmentation(pixels, training=True)
-        return encoder(pixels, training=False)
+        return folded(encoder, pixels)
 
     features = np.empty((len(paths), EMBEDDING_SIZE), np.float32)
     batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]

@@ -15,6 +15,7 @@ from contract.classes import CLASS_COUNT
 from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.errors import TrainingError
+from training.folding import folded
 
 ENCODER_PARAMETERS: Final = 20_861_480
 """Appendix B.2."""
@@ -138,7 +139,8 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
         """
         pixels = keras.ops.cast(pixels, "float32")
         live = training and self.live_batch_normalisation
-        features = self.encoder(self.augmentation(pixels, training=training), training=live)
+        pixels = self.augmentation(pixels, training=training)
+        features = self.encoder(pixels, training=True) if live else folded(self.encoder, pixels)
         return self.head(features, training=training)
 
 
