@@ -1,4 +1,4 @@
-"""``hal bench train``: what the input pipeline costs a training step, and what cached feature views save."""
+"""``hal bench train``: what the pipeline costs a training step, and what folding and cached views save."""
 
 import json
 import os
@@ -24,10 +24,14 @@ from training.data.manifest import LabelledImage, ManifestError
 from training.data.pipeline import image_batches
 from training.data.sampling import epoch_batches
 from training.features import encode
+from training.folding import folded
 from training.update import CrossEntropy, Update
 
 BATCH_SIZES: Final = (16, 20, 25)
 """Of HAL-C (Table 4.8) and of HAL-T (Table 4.4)."""
+FOLDING_BATCH: Final = 32
+"""Views of a contrastive batch of 16 images."""
+PRECISIONS: Final = ("float32", "mixed_bfloat16")
 EPOCHS: Final = 10
 
 
@@ -44,6 +48,22 @@ class PipelineCost:
     batches: int
     from_pipeline: float
     from_memory: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class FoldingCost:
+    """Images a second through encoder and back, with batch normalisation folded and as Keras computes it.
+
+    Attributes:
+        ratio: of the two rates, folded over Keras; the median over pairs of steps timed one after the other.
+    """
+
+    precision: str
+    batch_size: int
+    steps: int
+    folded: float
+    keras: float
     ratio: float
 
 
@@ -67,8 +87,8 @@ class ViewsCost:
 
 def bench_training(
     weights: Path | None, data: Path, batches: int, images: int, views: int, out: Path | None
-) -> tuple[list[PipelineCost], list[ViewsCost]]:
-    """Measure both, print tables and write the figures.
+) -> tuple[list[PipelineCost], list[FoldingCost], list[ViewsCost]]:
+    """Measure all three, print tables and write the figures.
 
     Args:
         weights: ImageNet weights of Xception, or ``None`` for Keras' download.
@@ -98,6 +118,11 @@ def bench_training(
         rates = (f"{cost.from_pipeline:.2f}", f"{cost.from_memory:.2f}", f"{cost.ratio:.3f}")
         table.add_row(cost.encoder, str(cost.batch_size), *rates)
     console.print(table)
+    folding = [folding_cost(weights, precision, FOLDING_BATCH, batches) for precision in PRECISIONS]
+    table = Table("Arithmetic", "Batch", "Folded", "Keras", "Ratio", title="Images a second forth and back")
+    for one in folding:
+        table.add_row(one.precision, str(one.batch_size), f"{one.folded:.2f}", f"{one.keras:.2f}", f"{one.ratio:.2f}")
+    console.print(table)
     compared = views_cost(encoder, chosen["train"][:images], chosen["val"][: images // 2], views)
     table = Table("Frozen encoder", "Seconds", "Accuracy", title=f"A classifier of {EPOCHS} epochs on {images} images")
     for each in compared:
@@ -110,10 +135,11 @@ def bench_training(
             "gpus": len(tf.config.list_logical_devices("GPU")),
             "tensorflow": tf.__version__,
             "pipeline": [asdict(cost) for cost in costs],
+            "folding": [asdict(cost) for cost in folding],
             "views": [asdict(each) for each in compared],
         }
         out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return costs, compared
+    return costs, folding, compared
 
 
 def pipeline_cost(
@@ -143,6 +169,39 @@ def pipeline_cost(
         from_pipeline=batch_size / statistics.median(fed),
         from_memory=batch_size / statistics.median(held),
         ratio=statistics.median(memory / disk for memory, disk in zip(held, fed, strict=True)),
+    )
+
+
+def folding_cost(weights: Path | None, precision: str, batch_size: int, steps: int) -> FoldingCost:
+    """Time the gradient of a sum over the encoder's outputs, folded and by Keras, by turns."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        encoder = networks.build_encoder(networks.imagenet_weights(weights))
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    trained = [variable.value for variable in encoder.trainable_variables]
+    pixels = tf.random.stateless_uniform((batch_size, *encoder.input_shape[1:]), (1, 2), 0, 255)
+
+    def compiled(forward: Callable[[Any], Any]) -> Callable[[], None]:
+        def step() -> Any:
+            with tf.GradientTape() as tape:
+                total = tf.reduce_sum(forward(pixels) ** 2)
+            return tape.gradient(total, trained)
+
+        graph = tf.function(step, autograph=False)
+        return lambda: tf.nest.map_structure(lambda gradient: gradient[..., :1].numpy(), graph())
+
+    folding, plain = compiled(lambda x: folded(encoder, x)), compiled(lambda x: encoder(x, training=False))
+    folding(), plain()  # traces the graphs
+    times = [(_seconds(folding), _seconds(plain)) for _ in range(steps)]
+    return FoldingCost(
+        precision=precision,
+        batch_size=batch_size,
+        steps=steps,
+        folded=batch_size / statistics.median(fold for fold, _ in times),
+        keras=batch_size / statistics.median(keras for _, keras in times),
+        ratio=statistics.median(keras / fold for fold, keras in times),
     )
 
 

@@ -130,7 +130,7 @@ def bench_train(
     views: Annotated[int, typer.Option(min=2, help="Feature views V.")] = 3,
     weights: Weights = None,
 ) -> None:
-    """Time a training step fed by the pipeline against the same step on images in memory, and feature views.
+    """Time a training step fed by the pipeline against images in memory, folded normalisation, and feature views.
 
     Example: hal bench train --data datasets/open.csv --out bench-train.json
     """

@@ -34,6 +34,16 @@ def test_feature_views_and_online_augmentation_are_measured_on_the_same_images(
         assert 0 <= each.accuracy <= 1
 
 
+def test_folded_and_plain_steps_are_timed_on_the_same_encoder(
+    small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.networks, "build_encoder", lambda _: small_encoder)
+    cost = bench.folding_cost(None, "float32", 4, 3)
+    assert (cost.precision, cost.batch_size, cost.steps) == ("float32", 4, 3)
+    assert cost.ratio == pytest.approx(cost.folded / cost.keras, rel=0.9)
+    assert keras.mixed_precision.global_policy().name == "float32"
+
+
 def test_too_few_images_are_refused(cells: list[LabelledImage]) -> None:
     with pytest.raises(ManifestError, match="5 of split val"):
         bench._some(cells[:5], "val")
