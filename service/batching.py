@@ -1,68 +1,31 @@
-"""The queue and the greedy batcher.
+"""The greedy batcher.
 
 The device is either busy or free. Free: what is waiting is taken at once, up to ``max_batch``; no timer. Busy: the
-queue fills, and the next batch is formed at the moment the device frees. So an idle service adds no delay and a loaded
-one fills its batches. The queue belongs to the event loop; the engine runs in one thread of its own.
+queue fills, and the next batch is formed at the moment the device frees, by the rule of :mod:`service.waiting`. So an
+idle service adds no delay and a loaded one fills its batches. The queue belongs to the event loop.
 
-A *seat* is the right of one request to have one image in the queue. There are ``queue_limit`` seats. A request takes as
-many as it has images and as are free, at most two batches' worth, and feeds its other images through them: a bulk
-request of any length is accepted when a single image would be, and refused when a single image would be.
+A *seat* is the right of one request to have one image in the queue. There are ``queue_limit`` seats, of which bulk may
+hold ``bulk_limit``. A request takes as many as it has images and as are free, at most two batches' worth, and feeds its
+other images through them: a request of any length is accepted when a single image would be, and refused when a single
+image would be.
 """
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import islice
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from contract.classes import CLASS_COUNT
-from service.engine import Engine
+from service.pace import MemoryCaution, Rate
+from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
+from service.waiting import Image, Lines, Logits, Network, Priority, Seats, Ticket
 
 logger = logging.getLogger("hal.batching")
 
-_LONGEST_RETRY_S: Final = 60
-_RATE_MEMORY: Final = 0.8
-"""Weight of the past in the moving average of the device's rate."""
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Image = NDArray[np.uint8]
-Logits = NDArray[np.float32]
-
-
-class QueueFullError(Exception):
-    """Every seat is taken; ``retry_after_s`` is when half of the queue should have been worked off."""
-
-    def __init__(self, queue_limit: int, retry_after_s: int) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__(f"{queue_limit} images are waiting already; send the request again in {retry_after_s} s.")
-
-
-class DrainingError(Exception):
-    """The service is stopping and takes no more work."""
-
-    def __init__(self) -> None:
-        super().__init__("The service is stopping; send the request again, to another instance if there is one.")
-
-
-class DeadlineExceededError(Exception):
-    """An image was not answered in time; it has left the queue."""
-
-    def __init__(self, deadline_s: float) -> None:
-        super().__init__(f"An image was not classified within {deadline_s:g} s (HAL_DEADLINE_MS); send it again later.")
-
-
-class ModelFailedError(Exception):
-    """The network failed on this image, alone as in its batch."""
-
-    def __init__(self) -> None:
-        super().__init__("The network failed on this image; report it with the request id.")
 
 
 @dataclass(slots=True)
@@ -72,94 +35,143 @@ class Counts:
     answered: int = 0
     failed: int = 0
     withdrawn: int = 0
-    """Left before they were answered: their client went away or their deadline passed."""
+    """Left the queue before they were answered: their client went away or a deadline passed."""
     expired: int = 0
-    """Those of the withdrawn whose deadline passed."""
+    """Not answered before their deadline, whether they were in the queue already or still being prepared."""
     refused: int = 0
-    """Requests that found the queue full."""
+    """Requests that found no free seat."""
+    disconnected: int = 0
+    """Requests whose client went away, while it sent or while it waited."""
     batches: int = 0
+    """Batches that the device finished."""
+    retried_batches: int = 0
+    """Batches that failed and were tried again in parts."""
+    out_of_memory: int = 0
+    """Batches, of any size, that found no memory."""
 
 
 class Batcher:
-    """Feeds an engine with batches. To be made, used and drained in one event loop.
+    """Feeds a network with batches. To be made, used and drained in one event loop.
 
     Args:
-        engine: the network.
-        thread: where the engine runs; one worker.
-        max_batch: most images in a batch.
+        network: what images are given to unless they ask for another.
         queue_limit: most images accepted and not yet answered.
+        bulk_limit: most of them that may be bulk; ``None`` for all.
         deadline_s: seconds in which an image must be answered once it has a seat, preparation included.
+
+    Attributes:
+        network: may be replaced at any time; images that were accepted before keep the one that they were given.
+        counts: what happened so far.
     """
 
-    def __init__(
-        self, engine: Engine, thread: Executor, *, max_batch: int, queue_limit: int, deadline_s: float
-    ) -> None:
+    def __init__(self, network: Network, *, queue_limit: int, deadline_s: float, bulk_limit: int | None = None) -> None:
+        self.network = network
         self.counts = Counts()
-        self._engine = engine
-        self._thread = thread
-        self._max_batch = max_batch
-        self._queue_limit = queue_limit
         self._deadline_s = deadline_s
-        self._waiting: dict[asyncio.Future[Logits], Image] = {}
+        self._lines = Lines()
+        self._seats = Seats(queue_limit, queue_limit if bulk_limit is None else bulk_limit)
         self._arrived = asyncio.Event()
-        self._seats_taken = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
         self._draining = False
-        self._images_per_s = 0.0
+        self._rate = Rate()
+        self._caution = MemoryCaution()
+        self._busy_since: float | None = None
         self._worker = asyncio.create_task(self._work(), name="hal-batcher")
+        self._worker.add_done_callback(self._ended)
 
     @property
     def seats_taken(self) -> int:
         """Images accepted and not yet answered."""
-        return self._seats_taken
+        return self._seats.taken
+
+    def seats_taken_by(self, priority: Priority) -> int:
+        """Those of one priority."""
+        return self._seats.taken_by(priority)
 
     @property
     def waiting(self) -> int:
         """Images that wait for the device."""
-        return len(self._waiting)
+        return len(self._lines)
 
-    def check_room(self) -> None:
+    def waiting_of(self, priority: Priority) -> int:
+        """Those of one priority."""
+        return self._lines.waiting(priority)
+
+    @property
+    def batch_limit(self) -> int:
+        """Most images that the next batch may have: the network's limit, less for a while after memory failed."""
+        return self._caution.limit(self.network.max_batch, asyncio.get_running_loop().time())
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the device has been working on its present batch, 0 if it is free."""
+        return 0.0 if self._busy_since is None else asyncio.get_running_loop().time() - self._busy_since
+
+    @property
+    def ended(self) -> bool:
+        """Whether no image will be answered any more: drained, or broken by a mistake of ours."""
+        return self._worker.done()
+
+    def check_room(self, priority: Priority = Priority.ROUTINE) -> None:
         """Find out whether a request would be accepted now.
 
         Raises:
             DrainingError: :meth:`drain` was called.
-            QueueFullError: every seat is taken.
+            QueueFullError: no seat is free for this priority.
         """
         if self._draining:
             raise DrainingError
-        if self._seats_taken >= self._queue_limit:
+        if not self._seats.free(priority):
             self.counts.refused += 1
-            raise QueueFullError(self._queue_limit, self._retry_after_s())
+            own = self._seats.taken_by(priority)
+            # Only its own share can be full for bulk while seats are free.
+            taken = own if self._seats.free(Priority.ROUTINE) else self._seats.taken
+            raise QueueFullError(taken, priority, self._retry_after_s(priority))
 
-    async def spread(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> list[Result]:
+    async def spread(
+        self,
+        items: Sequence[Item],
+        work: Callable[[Item], Awaitable[Result]],
+        *,
+        priority: Priority = Priority.ROUTINE,
+        due: float | None = None,
+    ) -> list[Result]:
         """``await work(item)`` for each item, each in a seat of its own; ``work`` calls :meth:`infer`.
+
+        Args:
+            items: what to work on.
+            work: what to do with each.
+            priority: whose seats and whose line.
+            due: when, in the event loop's time, the request as a whole must be answered; ``None``: only the deadline of
+                each item counts.
 
         Returns:
             The results in the order of the items.
 
         Raises:
             DrainingError, QueueFullError: see :meth:`check_room`; nothing was started.
-            DeadlineExceededError: an item took longer than the deadline; the others were withdrawn.
+            DeadlineExceededError: an item took longer than its deadline or ``due`` passed; the others were withdrawn.
             Exception: whatever ``work`` raises; the others were withdrawn.
         """
-        self.check_room()
-        most_seats = min(len(items), 2 * self._max_batch)
+        self.check_room(priority)
+        most_seats = min(len(items), 2 * self.network.max_batch)
         pending = iter(enumerate(items))
         results: dict[int, Result] = {}
         sitters = 0
 
+        def leave_seat(_: asyncio.Task[None]) -> None:
+            self._seats.leave(priority)
+
         def take_free_seats(group: asyncio.TaskGroup) -> None:
             nonlocal sitters
-            while sitters < most_seats and self._seats_taken < self._queue_limit:
+            while sitters < most_seats and self._seats.free(priority):
                 sitters += 1
-                self._take_seat()
+                self._seats.take(priority)
                 # A callback, since a task that is cancelled before its first step never reaches a `finally`.
-                group.create_task(sit(group)).add_done_callback(self._leave_seat)
+                group.create_task(sit(group)).add_done_callback(leave_seat)
 
         async def sit(group: asyncio.TaskGroup) -> None:
             for index, item in pending:
-                results[index] = await self._in_time(work(item))
+                results[index] = await self._in_time(work(item), due)
                 take_free_seats(group)
 
         try:
@@ -169,19 +181,24 @@ class Batcher:
             raise failures.exceptions[0] from None
         return [results[index] for index in range(len(items))]
 
-    async def infer(self, image: Image) -> Logits:
+    async def infer(
+        self, image: Image, *, network: Network | None = None, priority: Priority = Priority.ROUTINE
+    ) -> Logits:
         """Logits ``[20]`` of one image ``[256, 256, 3]``. A caller that is cancelled leaves the queue at once.
 
         Raises:
-            ModelFailedError: the engine failed on this image.
+            ModelFailedError: the network failed on this image.
         """
+        if self.ended:
+            raise ModelFailedError
         answer: asyncio.Future[Logits] = asyncio.get_running_loop().create_future()
-        self._waiting[answer] = image
+        ticket = Ticket(image, network or self.network, priority, answer)
+        self._lines.add(ticket)
         self._arrived.set()
         try:
             return await answer
         except asyncio.CancelledError:
-            self._waiting.pop(answer, None)
+            self._lines.remove(ticket)
             self.counts.withdrawn += 1
             raise
 
@@ -189,86 +206,104 @@ class Batcher:
         """Accept nothing more, finish what was accepted and stop."""
         self._draining = True
         try:
-            await self._empty.wait()
+            await self._seats.all_free.wait()
         finally:
             self._worker.cancel()
             await asyncio.wait([self._worker])
 
-    def _take_seat(self) -> None:
-        self._seats_taken += 1
-        self._empty.clear()
-
-    def _leave_seat(self, _: asyncio.Task[None]) -> None:
-        self._seats_taken -= 1
-        if self._seats_taken == 0:
-            self._empty.set()
-
-    async def _in_time(self, work: Awaitable[Result]) -> Result:
+    async def _in_time(self, work: Awaitable[Result], due: float | None) -> Result:
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
         try:
-            async with asyncio.timeout(self._deadline_s) as limit:
+            async with asyncio.timeout_at(deadline if due is None else min(due, deadline)) as limit:
                 return await work
         except TimeoutError:
             if not limit.expired():
                 raise
             self.counts.expired += 1
-            raise DeadlineExceededError(self._deadline_s) from None
+            own = due is None or deadline < due
+            raise DeadlineExceededError(f"{self._deadline_s:g} s (HAL_DEADLINE_MS)" if own else None) from None
 
     async def _work(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = dict(islice(self._waiting.items(), self._max_batch))
-            for answer in batch:
-                del self._waiting[answer]
-            if not self._waiting:
+            batch = self._lines.next_batch(self.batch_limit)
+            if not self._lines:
                 self._arrived.clear()
             if batch:
                 await self._answer(batch)
+            # Or the last batch would keep its images, and a network that was replaced, until the next one comes.
+            del batch
 
-    async def _answer(self, batch: dict[asyncio.Future[Logits], Image]) -> None:
-        try:
-            rows = await self._compute(list(batch.values()))
-        except Exception:
-            if len(batch) == 1:
-                logger.exception("the engine failed on one image")
-                self._fail(*batch)
-                return
-            logger.warning("the engine failed on a batch of %d; trying each image alone", len(batch), exc_info=True)
-            for answer, image in batch.items():
-                if not answer.done():
-                    await self._answer({answer: image})
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        if worker.cancelled():
             return
-        for answer, row in zip(batch, rows, strict=True):
-            if answer.done():
+        logger.critical("the batcher broke; nothing is answered any more", exc_info=worker.exception())
+        for ticket in [*self._lines]:
+            self._lines.remove(ticket)
+            self._fail(ticket)
+
+    async def _answer(self, batch: Sequence[Ticket]) -> None:
+        try:
+            rows = await self._compute(batch[0].network, [ticket.image for ticket in batch])
+        except Exception as error:
+            await self._answer_in_parts(batch, self._size_of_parts(batch, error))
+            return
+        for ticket, row in zip(batch, rows, strict=True):
+            if ticket.answer.done():
                 continue
             if np.isfinite(row).all():
                 self.counts.answered += 1
-                answer.set_result(row)
+                ticket.answer.set_result(row)
             else:
                 logger.error("the engine gave logits that are not finite")
-                self._fail(answer)
+                self._fail(ticket)
 
-    def _fail(self, answer: asyncio.Future[Logits]) -> None:
-        self.counts.failed += 1
-        if not answer.done():
-            answer.set_exception(ModelFailedError())
+    def _size_of_parts(self, batch: Sequence[Ticket], error: Exception) -> int:
+        """In what parts to try a failed batch again; 0: not at all."""
+        size = len(batch)
+        if isinstance(error, MemoryError):
+            self.counts.out_of_memory += 1
+            if size > 1:
+                limit = self._caution.halve(size, asyncio.get_running_loop().time())
+                logger.error("no memory for a batch of %d; at most %d images a batch for a while", size, limit)
+                return limit
+        if size > 1:
+            logger.warning("the engine failed on a batch of %d; trying each image alone", size, exc_info=error)
+            return 1
+        logger.error("the engine failed on one image", exc_info=error)
+        return 0
 
-    async def _compute(self, images: Sequence[Image]) -> Logits:
+    async def _answer_in_parts(self, batch: Sequence[Ticket], size: int) -> None:
+        if size == 0:
+            self._fail(batch[0])
+            return
+        self.counts.retried_batches += 1
+        rest = list(batch)
+        while rest := [ticket for ticket in rest if not ticket.answer.done()]:
+            # A part may find no memory either, which makes the parts after it smaller.
+            size = min(size, self.batch_limit)
+            await self._answer(rest[:size])
+            rest = rest[size:]
+
+    def _fail(self, ticket: Ticket) -> None:
+        if not ticket.answer.done():
+            self.counts.failed += 1
+            ticket.answer.set_exception(ModelFailedError())
+
+    async def _compute(self, network: Network, images: Sequence[Image]) -> Logits:
         loop = asyncio.get_running_loop()
-        start = loop.time()
-        logits = await loop.run_in_executor(self._thread, self._run, images)
-        rate = len(images) / max(loop.time() - start, 1e-6)
-        past = self._images_per_s or rate
-        self._images_per_s = _RATE_MEMORY * past + (1 - _RATE_MEMORY) * rate
+        self._busy_since = start = loop.time()
+        try:
+            logits = await network.run(images)
+        finally:
+            self._busy_since = None
+        self._rate.add(len(images), loop.time() - start)
         self.counts.batches += 1
         return logits
 
-    def _run(self, images: Sequence[Image]) -> Logits:
-        logits = self._engine.run(np.stack(images))
-        if logits.shape != (len(images), CLASS_COUNT):
-            raise ValueError(f"the engine gave {logits.shape} for {len(images)} images")
-        return logits
-
-    def _retry_after_s(self) -> int:
-        if not self._images_per_s:
-            return 1
-        return min(max(math.ceil(self._seats_taken / 2 / self._images_per_s), 1), _LONGEST_RETRY_S)
+    def _retry_after_s(self, priority: Priority) -> int:
+        if priority is Priority.ROUTINE:
+            return self._rate.seconds_for(self._seats.taken / 2)
+        # Half of its own line, and all of the line that goes first.
+        taken = self._seats.taken_by
+        return self._rate.seconds_for(taken(Priority.ROUTINE) + taken(Priority.BULK) / 2)

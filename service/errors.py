@@ -11,9 +11,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.batching import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.lifecycle import MODEL_FAILED, NotReadyError
+from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.schemas import ErrorAnswer, Fault
+from service.terms import TermsError
 from service.uploads import UploadError
 
 logger = logging.getLogger("hal.errors")
@@ -40,6 +41,7 @@ def install(app: FastAPI) -> None:
     """Make ``app`` answer every error with :class:`~service.schemas.ErrorAnswer`."""
     for kind in (
         UploadError,
+        TermsError,
         QueueFullError,
         DeadlineExceededError,
         DrainingError,
@@ -57,6 +59,8 @@ async def _answer(request: Request, error: Exception) -> Response:
     match error:
         case UploadError():
             return error_response(request_id, error.status, error.code, str(error))
+        case TermsError():
+            return error_response(request_id, 400, "invalid_header", str(error))
         case QueueFullError():
             # 429 and not 503, which makes load balancers take a healthy host out.
             headers = {"Retry-After": str(error.retry_after_s)}

@@ -6,19 +6,24 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from contract.decision import decide
-from service.batching import Batcher, ModelFailedError
-from service.engine import Engine, EngineOptions, OnnxEngine
+from service.batching import Batcher
+from service.engine import OnnxEngine
+from service.engine_thread import EngineThread
 from service.imaging import ImageRefusedError, decode
-from service.schemas import ClassifiedImage, Fault, RefusedImage
+from service.refusals import ModelFailedError
+from service.schemas import ClassifiedImage, Fault, ModelStamp, RefusedImage
+from service.served import OpenEngine, ServedModel
 from service.settings import Device, Settings, available_cores
+from service.waiting import Priority
 
 logger = logging.getLogger("hal.lifecycle")
 
@@ -52,16 +57,12 @@ class NotReadyError(Exception):
         super().__init__(_EXPLANATIONS[state])
 
 
-class PlacedEngine(Engine, Protocol):
-    """An engine that says where it runs."""
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """The results of a request, in the order of its images, and the one model that made them all."""
 
-    @property
-    def device(self) -> Device:
-        """The device in use, never ``auto``."""
-        ...
-
-
-OpenEngine = Callable[[Bundle, EngineOptions], PlacedEngine]
+    model: ModelStamp
+    results: tuple[ClassifiedImage | RefusedImage, ...]
 
 
 class Hal:
@@ -73,11 +74,13 @@ class Hal:
         open_engine: gives the network; runs in the engine's thread.
 
     Attributes:
+        bundle: what is served; another one after a reload.
+        file: the file of it that runs.
+        device: what the network runs on, ``None`` until it is opened.
         state: what the service is doing.
         failure: why the network could not be opened, or ``None``.
         on_failure: called once when ``failure`` is set.
-        device: what the network runs on, ``None`` until it is opened.
-        abandoned: at the end, whether the engine's thread was left at work.
+        abandoned: at the end, whether an engine's thread was left at work.
     """
 
     def __init__(self, settings: Settings, bundle: Bundle, *, open_engine: OpenEngine = OnnxEngine.open) -> None:
@@ -89,9 +92,10 @@ class Hal:
         self.on_failure: Callable[[], None] = lambda: None
         self.abandoned = False
         self.device: Device | None = None
+        self._model: ServedModel | None = None
         self._batcher: Batcher | None = None
         self._open_engine = open_engine
-        self._engine_thread = ThreadPoolExecutor(1, "hal-engine")
+        self._networks: list[EngineThread] = []
         decoders = settings.decode_threads or min(available_cores(), _MOST_DECODERS)
         self._decoders = ThreadPoolExecutor(decoders, "hal-decode")
         self._decode = functools.partial(
@@ -100,26 +104,38 @@ class Hal:
 
     async def open(self) -> None:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""
-        loop = asyncio.get_running_loop()
-        options = EngineOptions.of(self.settings)
+        bundle = self.bundle
         try:
-            engine = await loop.run_in_executor(self._engine_thread, self._open_engine, self.bundle, options)
+            model = await self._open_model(lambda: bundle)
         except Exception as error:
             self.failure = error
             self.state = State.FAILED
             self.on_failure()
             return
-        self.device = engine.device
+        self._serve(model)
         self._batcher = Batcher(
-            engine,
-            self._engine_thread,
-            max_batch=self.settings.max_batch,
+            model.network,
             queue_limit=self.settings.queue_limit,
+            bulk_limit=self.settings.bulk_limit,
             deadline_s=self.settings.deadline_ms / 1000,
         )
         if self.state is State.STARTING:
             self.state = State.READY
             logger.info("ready on %s", self.device)
+
+    async def _open_model(self, read: Callable[[], Bundle]) -> ServedModel:
+        network = EngineThread(self.settings.max_batch)
+        self._networks.append(network)
+        try:
+            return await ServedModel.open(network, read, self.settings, self._open_engine)
+        except Exception:
+            network.close()
+            self._networks.remove(network)
+            raise
+
+    def _serve(self, model: ServedModel) -> None:
+        self._model = model
+        self.bundle, self.file, self.device = model.bundle, model.file, model.device
 
     def begin_drain(self) -> None:
         """Stop accepting requests; those under way are finished. Safe to call in a signal handler."""
@@ -129,17 +145,18 @@ class Hal:
     async def close(self) -> None:
         """Finish what was accepted and stop; what then still runs after a second is given up."""
         self.begin_drain()
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_LAST_WAIT_S):
                 if self._batcher is not None:
                     await self._batcher.drain()
-                await loop.run_in_executor(self._engine_thread, _nothing)
+                for network in self._networks:
+                    await network.until_free()
         except TimeoutError:
             self.abandoned = True
             logger.error("the engine is still at work and is given up")
         self._decoders.shutdown(wait=False, cancel_futures=True)
-        self._engine_thread.shutdown(wait=False, cancel_futures=True)
+        for network in self._networks:
+            network.close()
 
     @property
     def batcher(self) -> Batcher:
@@ -152,26 +169,42 @@ class Hal:
             raise NotReadyError(self.state)
         return self._batcher
 
-    async def classify(self, batcher: Batcher, images: Sequence[bytes]) -> list[ClassifiedImage | RefusedImage]:
+    async def classify(
+        self,
+        batcher: Batcher,
+        images: Sequence[bytes],
+        *,
+        priority: Priority = Priority.ROUTINE,
+        due: float | None = None,
+    ) -> Classified:
         """Classify encoded images, each on its own: a refused one does not affect the others.
 
         Raises:
             QueueFullError, DrainingError, DeadlineExceededError: see :meth:`Batcher.spread`.
         """
-        return await batcher.spread(
-            list(enumerate(images)), lambda numbered: self._classify_one(batcher, numbered[0], numbered[1])
-        )
+        model = self._model
+        if model is None:
+            raise NotReadyError(self.state)
 
-    async def _classify_one(self, batcher: Batcher, index: int, data: bytes) -> ClassifiedImage | RefusedImage:
+        async def one(numbered: tuple[int, bytes]) -> ClassifiedImage | RefusedImage:
+            return await self._classify_one(batcher, model, priority, *numbered)
+
+        with model.in_use():
+            results = await batcher.spread(list(enumerate(images)), one, priority=priority, due=due)
+        return Classified(model.stamp, tuple(results))
+
+    async def _classify_one(
+        self, batcher: Batcher, model: ServedModel, priority: Priority, index: int, data: bytes
+    ) -> ClassifiedImage | RefusedImage:
         loop = asyncio.get_running_loop()
         sha256, pixels = await loop.run_in_executor(self._decoders, self._hash_and_decode, data)
         if isinstance(pixels, ImageRefusedError):
             return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=pixels.code, message=str(pixels)))
         try:
-            logits = await batcher.infer(pixels)
+            logits = await batcher.infer(pixels, network=model.network, priority=priority)
         except ModelFailedError as error:
             return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=MODEL_FAILED, message=str(error)))
-        (decision,) = decide(logits[np.newaxis], self.bundle.manifest)
+        (decision,) = decide(logits[np.newaxis], model.bundle.manifest)
         return ClassifiedImage.of(index, sha256, decision)
 
     def _hash_and_decode(self, data: bytes) -> tuple[str, NDArray[np.uint8] | ImageRefusedError]:
@@ -180,7 +213,3 @@ class Hal:
             return sha256, self._decode(data)
         except ImageRefusedError as refusal:
             return sha256, refusal
-
-
-def _nothing() -> None:
-    """What a free thread does at once."""

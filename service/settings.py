@@ -80,11 +80,24 @@ class Settings(BaseSettings):
         le=65536,
         description="Images accepted and not yet answered (192 KiB each); above it requests get 429.",
     )
+    bulk_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Largest part of the queue that bulk images may hold, so that routine ones always find a seat.",
+    )
+    bulk_above: int = Field(
+        default=16,
+        ge=1,
+        le=65536,
+        description="A request with more images than this is bulk, unless its X-Priority says routine.",
+    )
     deadline_ms: int = Field(
         default=30_000,
         ge=1,
         le=3_600_000,
-        description="Milliseconds in which an image must be answered once it is in the queue; past them 504.",
+        description="Milliseconds in which an image must be answered once it is in the queue; past them 504. "
+        "X-Request-Timeout-Ms can only make it earlier.",
     )
     max_upload_bytes: int = Field(
         default=64 * MEBIBYTE, ge=1, description="Bytes of a whole request body; above them 413."
@@ -128,6 +141,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line that is written."
     )
+
+    @property
+    def bulk_limit(self) -> int:
+        """Most images of the queue that may be bulk, at least one."""
+        return max(1, int(self.queue_limit * self.bulk_share))
 
     @model_validator(mode="after")
     def _a_batch_fits_the_queue(self) -> Self:

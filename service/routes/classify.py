@@ -9,11 +9,13 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_NAMES
-from service.batching import ModelFailedError
 from service.errors import request_id_of
-from service.lifecycle import MODEL_FAILED, Hal
-from service.schemas import ClassifiedImage, ClassifyAnswer, ErrorAnswer, ModelStamp
+from service.lifecycle import MODEL_FAILED, Classified, Hal
+from service.refusals import DeadlineExceededError, ModelFailedError
+from service.schemas import ClassifiedImage, ClassifyAnswer, ErrorAnswer, RefusedImage
+from service.terms import LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, Terms
 from service.uploads import FIELD, IMAGE_TYPES, read_images
+from service.waiting import Priority
 
 router = APIRouter(tags=["classify"])
 
@@ -60,7 +62,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         "description": "At least one image was classified; a refused one has `error` in its place.",
         **_example(_CLASSIFIED_EXAMPLE, _REFUSED_EXAMPLE),
     },
-    400: _error("The form is broken, empty or has another field than `file`.", "unknown_field"),
+    400: _error("The form is broken, empty or has another field than `file`, or a header is wrong.", "unknown_field"),
     408: _error("The body did not arrive in time.", "upload_timeout"),
     413: _error("The body has too many bytes or files.", "request_too_large"),
     415: _error("The Content-Type is not accepted.", "unsupported_media_type"),
@@ -88,7 +90,23 @@ _REQUEST: Final = {
             "required": False,
             "description": "Names the request in the answer and in the log; at most 128 letters, digits and ._:+/=-",
             "schema": {"type": "string", "maxLength": 128},
-        }
+        },
+        {
+            "name": PRIORITY,
+            "in": "header",
+            "required": False,
+            "description": "Routine images go before bulk ones. Not given: bulk if the request has more images than "
+            "HAL_BULK_ABOVE, else routine.",
+            "schema": {"type": "string", "enum": [*Priority]},
+        },
+        {
+            "name": TIMEOUT,
+            "in": "header",
+            "required": False,
+            "description": "Milliseconds from the request's arrival after which nobody waits for the answer: 504, and "
+            "its images leave the queue. HAL_DEADLINE_MS holds for each image all the same.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_TIMEOUT_MS},
+        },
     ],
     "requestBody": {
         "required": True,
@@ -124,19 +142,36 @@ async def classify(request: Request) -> Response:
     One refused image does not affect the others: its place in `results` has an `error`. The status is 200 if at least
     one image was classified and 422, with the same body, if none was. The type of an image is told from its bytes.
     """
+    due = _due(terms := Terms.of(request.headers))
     hal: Hal = request.app.state.hal
     batcher = hal.batcher
-    batcher.check_room()
-    images = await read_images(request, hal.settings)
-    request.state.images = len(images)
-    results = await _while_connected(request, hal.classify(batcher, images))
-    classified = any(isinstance(result, ClassifiedImage) for result in results)
-    failed = any(not isinstance(result, ClassifiedImage) and result.error.code == MODEL_FAILED for result in results)
+    batcher.check_room(terms.priority or Priority.ROUTINE)
+    try:
+        async with asyncio.timeout_at(due) as limit:
+            images = await read_images(request, hal.settings)
+        request.state.images = len(images)
+        priority = terms.priority_of(len(images), hal.settings.bulk_above)
+        done = await _while_connected(request, hal.classify(batcher, images, priority=priority, due=due))
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DeadlineExceededError(None) from None
+    except ClientDisconnect:
+        batcher.counts.disconnected += 1
+        raise
+    return _answer(request, done)
+
+
+def _due(terms: Terms) -> float | None:
+    return None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
+
+
+def _answer(request: Request, done: Classified) -> Response:
+    classified = any(isinstance(result, ClassifiedImage) for result in done.results)
+    failed = any(isinstance(result, RefusedImage) and result.error.code == MODEL_FAILED for result in done.results)
     if failed and not classified:
         raise ModelFailedError
-    answer = ClassifyAnswer(
-        request_id=request_id_of(request), model=ModelStamp.of(hal.bundle, hal.file), results=tuple(results)
-    )
+    answer = ClassifyAnswer(request_id=request_id_of(request), model=done.model, results=done.results)
     return Response(answer.model_dump_json(), 200 if classified else 422, media_type="application/json")
 
 

@@ -1,8 +1,8 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.batching import Batcher, DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
+from service.batching import Batcher
+from service.engine_thread import EngineThread
+from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
+from service.waiting import Priority
 from tests.service.slow_device import POISON, SlowDevice, image
 
 Test = Callable[[], Coroutine[Any, Any, None]]
@@ -27,15 +30,23 @@ def in_event_loop(test: Test) -> Callable[[], None]:
 
 @contextlib.asynccontextmanager
 async def batching(
-    device: SlowDevice, *, max_batch: int = 4, queue_limit: int = 64, deadline_s: float = 60
+    device: SlowDevice,
+    *,
+    max_batch: int = 4,
+    queue_limit: int = 64,
+    bulk_limit: int | None = None,
+    deadline_s: float = 60,
 ) -> AsyncIterator[Batcher]:
-    with ThreadPoolExecutor(1) as thread:
-        batcher = Batcher(device, thread, max_batch=max_batch, queue_limit=queue_limit, deadline_s=deadline_s)
-        try:
-            yield batcher
-        finally:
-            device.let_go()
-            await batcher.drain()
+    network = EngineThread(max_batch)
+    await network.open(lambda: device)
+    batcher = Batcher(network, queue_limit=queue_limit, bulk_limit=bulk_limit, deadline_s=deadline_s)
+    try:
+        yield batcher
+    finally:
+        device.let_go()
+        await batcher.drain()
+        await network.until_free()
+        network.close()
 
 
 async def begun(device: SlowDevice) -> None:
@@ -48,15 +59,15 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def ask(batcher: Batcher, *firsts: int) -> list[int]:
+async def ask(batcher: Batcher, *firsts: int, priority: Priority = Priority.ROUTINE) -> list[int]:
     async def classify(first: int) -> int:
-        return int((await batcher.infer(image(first))).argmax())
+        return int((await batcher.infer(image(first), priority=priority)).argmax())
 
-    return await batcher.spread(firsts, classify)
+    return await batcher.spread(firsts, classify, priority=priority)
 
 
-def asking(batcher: Batcher, *firsts: int) -> asyncio.Task[list[int]]:
-    return asyncio.create_task(ask(batcher, *firsts))
+def asking(batcher: Batcher, *firsts: int, priority: Priority = Priority.ROUTINE) -> asyncio.Task[list[int]]:
+    return asyncio.create_task(ask(batcher, *firsts, priority=priority))
 
 
 @in_event_loop
@@ -337,36 +348,246 @@ async def test_a_timeout_of_the_work_itself_is_not_taken_for_the_deadline() -> N
         assert batcher.counts.expired == 0
 
 
+# Priorities
+
+
+class Metered(SlowDevice):
+    """A device that takes the same time for every batch."""
+
+    BATCH_S = 0.02
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        time.sleep(self.BATCH_S)
+        return super().run(images)
+
+
+@in_event_loop
+async def test_an_endless_archive_job_costs_the_bench_at_most_two_batches() -> None:
+    device = Metered()
+    async with batching(device, max_batch=4, queue_limit=32, bulk_limit=16) as batcher:
+        loop = asyncio.get_running_loop()
+        archive = [asking(batcher, *[1] * 10_000, priority=Priority.BULK) for _ in range(8)]
+        await begun(device)
+        waits = []
+        for _ in range(25):
+            batches, start = len(device.batches), loop.time()
+            assert await ask(batcher, 7) == [7]
+            waits.append(loop.time() - start)
+            assert len(device.batches) - batches <= 2, "the one that was running and its own, of which one had begun"
+        for job in archive:
+            job.cancel()
+        await asyncio.wait(archive)
+    assert sorted(waits)[len(waits) // 2] < 2.5 * Metered.BATCH_S
+    full = [batch for batch in device.batches if len(batch) == 4]
+    assert len(full) > 0.9 * len(device.batches), "the archive fills what the bench leaves"
+
+
+@in_event_loop
+async def test_an_archive_job_goes_on_under_endless_routine_load() -> None:
+    device = Metered()
+    device.BATCH_S = 0.002
+    async with batching(device, max_batch=4, queue_limit=64, bulk_limit=16) as batcher:
+
+        async def bench() -> None:
+            while True:
+                await ask(batcher, 7)
+
+        benches = [asyncio.create_task(bench()) for _ in range(20)]
+        await begun(device)
+        assert await ask(batcher, *[1] * 12, priority=Priority.BULK) == [1] * 12
+        assert batcher.waiting_of(Priority.ROUTINE) >= 4, "the load was endless"
+        for task in benches:
+            task.cancel()
+        await asyncio.wait(benches)
+    carrying = [place for place, batch in enumerate(device.batches) if 1 in batch]
+    assert carrying[-1] - carrying[0] <= 4 * 12, "one image at least in each fourth batch"
+    assert all(batch.count(1) == 1 for batch in device.batches if 1 in batch), "and no more than its part"
+
+
+@in_event_loop
+async def test_bulk_is_refused_when_its_share_is_taken_and_routine_is_not() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, max_batch=2, queue_limit=8, bulk_limit=4) as batcher:
+        archive = [asking(batcher, *[1] * 50, priority=Priority.BULK) for _ in range(3)]
+        await begun(device)
+        await settled()
+        assert (batcher.seats_taken, batcher.seats_taken_by(Priority.BULK)) == (4, 4)
+        with pytest.raises(QueueFullError, match="4 bulk images are waiting"):
+            batcher.check_room(Priority.BULK)
+        bench = [asking(batcher, 7) for _ in range(4)]
+        await settled()
+        assert (batcher.waiting_of(Priority.ROUTINE), batcher.seats_taken) == (4, 8)
+        with pytest.raises(QueueFullError, match="8 images are waiting"):
+            batcher.check_room(Priority.ROUTINE)
+        device.let_go()
+        assert await asyncio.gather(*bench) == [[7]] * 4
+        first, *others = await asyncio.gather(*archive, return_exceptions=True)
+        assert first == [1] * 50
+        assert [type(answer) for answer in others] == [QueueFullError] * 2
+    assert batcher.counts.refused == 4
+
+
+# Time
+
+
+@in_event_loop
+async def test_the_time_that_a_request_has_bounds_all_of_its_images() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, max_batch=1) as batcher:
+        running = asking(batcher, 0)
+        await begun(device)
+
+        async def classify(first: int) -> None:
+            await batcher.infer(image(first))
+
+        due = asyncio.get_running_loop().time() + 0.05
+        with pytest.raises(DeadlineExceededError, match="X-Request-Timeout-Ms"):
+            await batcher.spread([1, 2, 3], classify, due=due)
+        assert (batcher.waiting, batcher.seats_taken) == (0, 1)
+        assert batcher.counts.expired >= 1
+        assert batcher.counts.withdrawn == 2, "as many as had seats"
+        device.let_go()
+        assert await running == [0]
+    assert device.batches == [[0]], "nothing that expired reached the device"
+
+
+@in_event_loop
+async def test_a_request_cannot_have_more_time_than_the_service_gives_an_image() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device, deadline_s=0.05) as batcher:
+
+        async def classify(first: int) -> None:
+            await batcher.infer(image(first))
+
+        with pytest.raises(DeadlineExceededError, match="HAL_DEADLINE_MS"):
+            await batcher.spread([1], classify, due=asyncio.get_running_loop().time() + 3600)
+
+
+@in_event_loop
+async def test_retry_after_is_when_half_of_the_queue_has_been_worked_off() -> None:
+    device = Metered()
+    device.BATCH_S = 0.05
+    async with batching(device, max_batch=4, queue_limit=256) as batcher:
+        loop = asyncio.get_running_loop()
+        await ask(batcher, *[1] * 40)  # from which the rate is known
+        accepted = [asking(batcher, *[1] * 8) for _ in range(32)]
+        await settled()
+        assert batcher.seats_taken == 256
+        with pytest.raises(QueueFullError) as caught:
+            batcher.check_room()
+        start = loop.time()
+        while batcher.seats_taken > 128:
+            await asyncio.sleep(0.005)
+        measured = loop.time() - start
+        assert caught.value.retry_after_s - 1.1 <= measured <= caught.value.retry_after_s + 0.3
+        for request in accepted:
+            request.cancel()
+        await asyncio.wait(accepted)
+
+
+# Memory
+
+
+class Small(SlowDevice):
+    """A device that has memory for few images at once."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(held=True)
+        self.room = room
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = super().run(images)
+        if len(images) > self.room:
+            raise MemoryError("no room for this batch")
+        return logits
+
+
+@in_event_loop
+async def test_a_batch_that_finds_no_memory_is_answered_in_halves_and_the_next_ones_are_smaller() -> None:
+    device = Small(room=2)
+    async with batching(device, max_batch=8) as batcher:
+        blocking = asking(batcher, 0)
+        await begun(device)
+        answers = [asking(batcher, first) for first in range(1, 17)]
+        await settled()
+        device.let_go()
+        assert await asyncio.gather(*answers) == [[first] for first in range(1, 17)]
+        await blocking
+        assert batcher.batch_limit == 2
+    assert [len(batch) for batch in device.batches] == [1, 8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
+    counts = batcher.counts
+    assert (counts.out_of_memory, counts.retried_batches, counts.failed, counts.answered) == (2, 2, 0, 17)
+
+
+@in_event_loop
+async def test_an_image_for_which_there_is_no_memory_at_all_fails_alone() -> None:
+    device = Small(room=0)
+    async with batching(device, max_batch=4) as batcher:
+        device.let_go()
+        with pytest.raises(ModelFailedError):
+            await ask(batcher, 1)
+        device.room = 4
+        assert await ask(batcher, 2) == [2]
+    assert (batcher.counts.out_of_memory, batcher.counts.failed) == (1, 1)
+
+
+# Mistakes of ours
+
+
+@in_event_loop
+async def test_a_batcher_that_breaks_answers_everybody_and_says_that_it_ended() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device) as batcher:
+        first = asking(batcher, 0)
+        await begun(device)
+        waiting = asking(batcher, 1)
+        await settled()
+        batcher._lines.next_batch = None  # type: ignore[assignment, method-assign]
+        assert not batcher.ended
+        device.let_go()
+        assert await first == [0]
+        for answer in (waiting, asking(batcher, 2)):
+            with pytest.raises(ModelFailedError):
+                await answer
+        assert batcher.ended
+
+
 REQUESTS = st.lists(
-    st.tuples(st.lists(st.integers(0, 19) | st.just(POISON), min_size=1, max_size=12), st.booleans()), max_size=12
+    st.tuples(
+        st.lists(st.integers(0, 19) | st.just(POISON), min_size=1, max_size=12),
+        st.booleans(),
+        st.sampled_from(Priority),
+    ),
+    max_size=12,
 )
 
 
 @settings(deadline=None, max_examples=60)
 @given(requests=REQUESTS, max_batch=st.integers(1, 5), spare=st.integers(0, 20))
 def test_nothing_is_lost_swapped_or_left_over(
-    requests: list[tuple[list[int], bool]], max_batch: int, spare: int
+    requests: list[tuple[list[int], bool, Priority]], max_batch: int, spare: int
 ) -> None:
-    async def one(batcher: Batcher, firsts: list[int]) -> list[int | None]:
+    async def one(batcher: Batcher, firsts: list[int], priority: Priority) -> list[int | None]:
         async def classify(first: int) -> int | None:
             try:
-                return int((await batcher.infer(image(first))).argmax())
+                return int((await batcher.infer(image(first), priority=priority)).argmax())
             except ModelFailedError:
                 return None
 
-        return await batcher.spread(firsts, classify)
+        return await batcher.spread(firsts, classify, priority=priority)
 
     async def test() -> None:
         device = SlowDevice()
-        async with batching(device, max_batch=max_batch, queue_limit=max_batch + spare) as batcher:
-            tasks = [asyncio.create_task(one(batcher, firsts)) for firsts, _ in requests]
+        limits = {"queue_limit": max_batch + spare, "bulk_limit": 1 + spare // 2}
+        async with batching(device, max_batch=max_batch, **limits) as batcher:
+            tasks = [asyncio.create_task(one(batcher, firsts, priority)) for firsts, _, priority in requests]
             await asyncio.sleep(0)
-            for task, (_, leaves) in zip(tasks, requests, strict=True):
+            for task, (_, leaves, _) in zip(tasks, requests, strict=True):
                 if leaves:
                     task.cancel()
                     await asyncio.sleep(0)
             answers = await asyncio.gather(*tasks, return_exceptions=True)
-            for (firsts, leaves), answer in zip(requests, answers, strict=True):
+            for (firsts, leaves, _), answer in zip(requests, answers, strict=True):
                 if isinstance(answer, QueueFullError):
                     continue
                 if isinstance(answer, asyncio.CancelledError):

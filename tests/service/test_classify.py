@@ -18,6 +18,7 @@ from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.decision import decide
 from service.logs import JsonFormatter
+from service.waiting import Priority
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import POISON, TinyNetwork, encoded
@@ -271,6 +272,80 @@ def test_504_at_the_deadline(bundle: Bundle, cell: bytes) -> None:
         assert live.http.post("/classify", files=form(cell)).status_code == 200
 
 
+def test_a_request_that_has_little_time_leaves_the_queue_when_it_is_over(bundle: Bundle, cell: bytes) -> None:
+    device = SlowDevice(held=True)
+    with slow_service(bundle, device, max_batch=1) as live, ThreadPoolExecutor(1) as clients:
+        running = clients.submit(live.http.post, "/classify", files=form(cell))
+        device.wait_until_busy()
+        response = live.http.post("/classify", files=form(cell, cell), headers={"X-Request-Timeout-Ms": "50"})
+        error = error_of(response, 504)
+        assert error["code"] == "deadline_exceeded"
+        assert "X-Request-Timeout-Ms" in error["message"]
+        assert (live.hal.batcher.waiting, live.hal.batcher.seats_taken) == (0, 1)
+        assert live.hal.batcher.counts.expired >= 1
+        device.let_go()
+        assert running.result().status_code == 200
+    assert len(device.batches) == 1
+
+
+def test_a_request_whose_time_is_over_while_it_is_sent_is_answered(bundle: Bundle) -> None:
+    with serving(bundle) as live, socket.create_connection(("127.0.0.1", live.port), timeout=10) as client:
+        client.sendall(
+            b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n"
+            b"X-Request-Timeout-Ms: 50\r\n\r\nBM"
+        )
+        assert client.recv(1000).startswith(b"HTTP/1.1 504")
+
+
+def test_headers_that_are_not_understood_are_refused_before_the_body_is_read(server: LiveServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(
+            b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n"
+            b"X-Request-Timeout-Ms: soon\r\nX-Priority: mine\r\n\r\n"
+        )
+        answer = client.recv(2000).decode()
+    assert answer.startswith("HTTP/1.1 400")
+    assert '"invalid_header"' in answer
+    assert "X-Priority is 'mine', expected 'routine' or 'bulk'" in answer
+    assert "X-Request-Timeout-Ms is 'soon', expected whole milliseconds" in answer
+
+
+@pytest.mark.parametrize(
+    ("images", "headers", "bulk"),
+    [(2, {}, False), (3, {}, True), (3, {"X-Priority": "routine"}, False), (1, {"X-Priority": "bulk"}, True)],
+)
+def test_a_request_of_many_images_is_bulk_unless_it_says_otherwise(
+    bundle: Bundle, cell: bytes, images: int, headers: dict[str, str], bulk: bool
+) -> None:
+    device = SlowDevice(held=True)
+    with slow_service(bundle, device, bulk_above=2) as live, ThreadPoolExecutor(1) as clients:
+        answer = clients.submit(live.http.post, "/classify", files=form(*[cell] * images), headers=headers)
+        device.wait_until_busy()
+        priority = Priority.BULK if bulk else Priority.ROUTINE
+        until(lambda: live.hal.batcher.seats_taken_by(priority) == images)
+        device.let_go()
+        assert answer.result().status_code == 200
+
+
+def test_an_archive_job_that_has_filled_its_share_does_not_keep_the_bench_out(bundle: Bundle, cell: bytes) -> None:
+    device = SlowDevice(held=True)
+    with (
+        slow_service(bundle, device, max_batch=1, queue_limit=4, bulk_share=0.5) as live,
+        ThreadPoolExecutor(3) as clients,
+    ):
+        bulk = {"X-Priority": "bulk"}
+        archive = clients.submit(live.http.post, "/classify", files=form(*[cell] * 20), headers=bulk)
+        until(lambda: live.hal.batcher.seats_taken == 2)
+        refused = live.http.post("/classify", files=form(cell), headers=bulk)
+        assert error_of(refused, 429)["code"] == "queue_full"
+        assert int(refused.headers["retry-after"]) >= 1
+        bench = [clients.submit(live.http.post, "/classify", files=form(cell)) for _ in range(2)]
+        until(lambda: live.hal.batcher.seats_taken == 4)
+        assert error_of(live.http.post("/classify", files=form(cell)), 429)["code"] == "queue_full"
+        device.let_go()
+        assert [answer.result().status_code for answer in (*bench, archive)] == [200] * 3
+
+
 def test_a_client_that_vanishes_while_it_waits_leaves_the_queue(bundle: Bundle, cell: bytes) -> None:
     device = SlowDevice(held=True)
     with slow_service(bundle, device, max_batch=1) as live, ThreadPoolExecutor(1) as clients:
@@ -285,6 +360,7 @@ def test_a_client_that_vanishes_while_it_waits_leaves_the_queue(bundle: Bundle, 
         until(lambda: live.hal.batcher.seats_taken == 1)
         assert live.hal.batcher.waiting == 0
         assert live.hal.batcher.counts.withdrawn == 1
+        until(lambda: live.hal.batcher.counts.disconnected == 1)
         device.let_go()
         assert staying.result().status_code == 200
     assert len(device.batches) == 1
@@ -301,6 +377,7 @@ def test_a_client_that_vanishes_while_it_uploads_leaves_no_trace(bundle: Bundle,
                 assert vanishing.recv(100).startswith(b"HTTP/1.1 100")
                 vanishing.sendall(cell[:50])
         assert live.http.post("/classify", files=form(cell)).status_code == 200
+        until(lambda: live.hal.batcher.counts.disconnected == 5)
         assert live.hal.batcher.seats_taken == 0
 
 

@@ -36,7 +36,7 @@ def test_an_engine_that_is_free_is_not_given_up(bundle: Bundle, network: TinyNet
         hal = hal_on(bundle, SlowDevice())
         await hal.open()
         assert hal.state is State.READY
-        (answer,) = await hal.classify(hal.batcher, [encoded(network.cell(0))])
+        (answer,) = (await hal.classify(hal.batcher, [encoded(network.cell(0))])).results
         assert answer.index == 0
         await hal.close()
         return hal

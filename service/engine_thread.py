@@ -1,0 +1,67 @@
+"""An engine in a thread of its own."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.classes import CLASS_COUNT
+from service.engine import Engine
+from service.waiting import Image, Logits
+
+Opened = TypeVar("Opened", bound=Engine)
+
+
+class EngineThread:
+    """Opens an engine and runs it, all in one thread, which CUDA graphs ask for; a :class:`service.waiting.Network`.
+
+    Attributes:
+        max_batch: most images that :meth:`run` takes.
+    """
+
+    def __init__(self, max_batch: int) -> None:
+        self.max_batch = max_batch
+        self._thread = ThreadPoolExecutor(1, "hal-engine")
+        self._engine: Engine | None = None
+
+    async def open(self, make: Callable[[], Opened]) -> Opened:
+        """Call ``make`` in the thread, keep the engine that it gives, and return it.
+
+        Raises:
+            Exception: whatever ``make`` raises.
+        """
+        engine = await asyncio.get_running_loop().run_in_executor(self._thread, make)
+        self._engine = engine
+        return engine
+
+    async def run(self, images: Sequence[Image]) -> Logits:
+        """Logits ``[n, 20]`` of ``n`` images ``[256, 256, 3]``.
+
+        Raises:
+            Exception: whatever the engine raises, or it gave something else than logits.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, images)
+
+    async def until_free(self) -> None:
+        """Wait for what the thread is doing."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
+
+    def close(self) -> None:
+        """Let go of the engine; what the thread is doing now is not waited for."""
+        self._engine = None
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, images: Sequence[NDArray[np.uint8]]) -> Logits:
+        if self._engine is None:
+            raise RuntimeError("the engine is not open")
+        logits = self._engine.run(np.stack(images))
+        if logits.shape != (len(images), CLASS_COUNT):
+            raise ValueError(f"the engine gave {logits.shape} for {len(images)} images")
+        return logits
+
+
+def _nothing() -> None:
+    """What a free thread does at once."""

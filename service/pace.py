@@ -1,0 +1,57 @@
+"""What the batcher has learned of the device: how fast it is, and how large a batch its memory holds.
+
+All times are seconds of a monotonic clock.
+"""
+
+import math
+from typing import Final
+
+LONGEST_RETRY_S: Final = 60
+_MEMORY: Final = 0.8
+"""Weight of the past in the moving average of the rate."""
+
+CAUTION_S: Final = 60.0
+"""Seconds without a failure after which the limit is doubled again."""
+
+
+class Rate:
+    """Images a second while the device works, a moving average over its batches."""
+
+    def __init__(self) -> None:
+        self._images_per_s = 0.0
+
+    def add(self, images: int, seconds: float) -> None:
+        """A batch was done."""
+        rate = images / max(seconds, 1e-6)
+        past = self._images_per_s or rate
+        self._images_per_s = _MEMORY * past + (1 - _MEMORY) * rate
+
+    def seconds_for(self, images: float) -> int:
+        """Whole seconds, 1 to 60, in which so many images should be done."""
+        if not self._images_per_s:
+            return 1
+        return min(max(math.ceil(images / self._images_per_s), 1), LONGEST_RETRY_S)
+
+
+class MemoryCaution:
+    """The largest batch to try: half of one that found no memory, doubled every minute until it is no limit again."""
+
+    def __init__(self) -> None:
+        self._limit: int | None = None
+        self._raise_at = 0.0
+
+    def limit(self, most: int, now: float) -> int:
+        """The largest batch to try now, ``most`` if there is no reason for caution."""
+        if self._limit is not None and now >= self._raise_at:
+            self._limit *= 2
+            self._raise_at = now + CAUTION_S
+        if self._limit is None or self._limit >= most:
+            self._limit = None
+            return most
+        return self._limit
+
+    def halve(self, failed: int, now: float) -> int:
+        """A batch of ``failed`` images found no memory: the limit is half of it from now on."""
+        self._limit = max(1, failed // 2)
+        self._raise_at = now + CAUTION_S
+        return self._limit

@@ -1,0 +1,61 @@
+"""On what terms a request wants to be served: ``X-Priority`` and ``X-Request-Timeout-Ms``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from service.waiting import Priority
+
+PRIORITY: Final = "X-Priority"
+TIMEOUT: Final = "X-Request-Timeout-Ms"
+LONGEST_TIMEOUT_MS: Final = 3_600_000
+
+
+class TermsError(Exception):
+    """A header says something that cannot be meant; every such header is listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a client asked for.
+
+    Attributes:
+        priority: ``None`` if the client did not say.
+        timeout_s: seconds from the arrival of the request's head after which its answer is of no use; ``None`` if the
+            client did not say. It bounds the request as a whole, HAL_DEADLINE_MS still bounds each image: a header can
+            only make the service give up earlier.
+    """
+
+    priority: Priority | None = None
+    timeout_s: float | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Self:
+        """Read the headers of a request.
+
+        Raises:
+            TermsError: one or both of them are not understood.
+        """
+        problems = []
+        priority, timeout_s = None, None
+        if (given := headers.get(PRIORITY)) is not None:
+            try:
+                priority = Priority(given.strip().lower())
+            except ValueError:
+                problems.append(f"{PRIORITY} is {given[:50]!r}, expected 'routine' or 'bulk'")
+        if (given := headers.get(TIMEOUT)) is not None:
+            # Not int(), which takes "1_000" and digits of other scripts.
+            digits = given.strip()
+            if digits.isascii() and digits.isdigit() and 1 <= int(digits[:9]) <= LONGEST_TIMEOUT_MS and len(digits) < 9:
+                timeout_s = int(digits) / 1000
+            else:
+                problems.append(
+                    f"{TIMEOUT} is {given[:50]!r}, expected whole milliseconds from 1 to {LONGEST_TIMEOUT_MS}"
+                )
+        if problems:
+            raise TermsError("; ".join(problems) + ". Correct or leave out the header.")
+        return cls(priority, timeout_s)
+
+    def priority_of(self, images: int, bulk_above: int) -> Priority:
+        """The priority of a request of so many images: what it asked for, else bulk above ``bulk_above`` images."""
+        return self.priority or (Priority.BULK if images > bulk_above else Priority.ROUTINE)
