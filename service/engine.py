@@ -23,6 +23,8 @@ _PROVIDERS: Final = {
     Device.CUDA: "CUDAExecutionProvider",
     Device.TENSORRT: "TensorrtExecutionProvider",
 }
+_OUT_OF_MEMORY: Final = ("failed to allocate memory", "bad_alloc", "out of memory", "out_of_memory", "alloc_failed")
+"""What ONNX Runtime, CUDA, cuBLAS and cuDNN say; there is no type for it (onnxruntime #16307)."""
 _ORT_TYPES: Final = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
@@ -40,6 +42,10 @@ class GraphMismatchError(EngineError):
 
 class GoldenMismatchError(EngineError):
     """The network does not reproduce the golden sample, so its answers on this machine cannot be trusted."""
+
+
+class DeviceMemoryError(EngineError, MemoryError):
+    """The device has no memory for a batch of this size; a smaller one may still succeed."""
 
 
 class Engine(Protocol):
@@ -137,12 +143,18 @@ class OnnxEngine:
         """Logits ``[n, 20]`` of images ``[n, 256, 256, 3]``, ``n`` from 1 to ``max_batch``.
 
         Raises:
-            Exception: whatever ONNX Runtime raises; the session stays usable.
+            DeviceMemoryError: there is no memory for so many images; the session stays usable.
+            Exception: whatever else ONNX Runtime raises; the session stays usable.
         """
         count = len(images)
         if padding := self._buckets.size_for(count) - count:
             images = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)])
-        (logits,) = self._session.run(["logits"], {"image": images})
+        try:
+            (logits,) = self._session.run(["logits"], {"image": images})
+        except Exception as error:
+            if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                raise DeviceMemoryError(f"{self.device} has no memory for a batch of {len(images)}") from error
+            raise
         return np.asarray(logits[:count])
 
     def warm_up(self) -> None:

@@ -12,6 +12,7 @@ from onnx import TensorProto
 from contract.bundle import Bundle, BundleCorruptError, BundleError
 from service.engine import (
     Buckets,
+    DeviceMemoryError,
     DeviceUnavailableError,
     EngineOptions,
     GoldenMismatchError,
@@ -136,6 +137,35 @@ def test_a_failing_run_leaves_the_engine_usable(bundle: Bundle, network: TinyNet
     with pytest.raises(Exception, match="indices element out of data bounds"):
         engine.run(poisoned)
     assert np.array_equal(engine.run(images(1)), network.logits(images(1)))
+
+
+def test_a_batch_for_which_there_is_no_memory_is_told_apart_and_a_smaller_one_succeeds(
+    tmp_path: Path, write_bundle: Any, network: TinyNetwork
+) -> None:
+    engine = OnnxEngine.open(write_bundle(tmp_path, graph=network.graph(memory_for=4)), CPU)
+    with pytest.raises(DeviceMemoryError, match="no memory for a batch of 5") as caught:
+        engine.run(images(5))
+    assert isinstance(caught.value, MemoryError)
+    assert np.array_equal(engine.run(images(4)), network.logits(images(4)))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 939524096",
+        "std::bad_alloc",
+        "CUDA failure 2: out of memory ; GPU=0",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA_ERROR_OUT_OF_MEMORY",
+    ],
+)
+def test_every_way_of_saying_out_of_memory_is_understood(bundle: Bundle, said: str) -> None:
+    class Full:
+        def run(self, *_: Any) -> Any:
+            raise RuntimeError(said)
+
+    with pytest.raises(DeviceMemoryError):
+        OnnxEngine(Full(), Device.CUDA, Buckets(), 4, bundle.file()).run(images(2))
 
 
 # Batch sizes

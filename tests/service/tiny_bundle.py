@@ -22,6 +22,10 @@ from contract.manifest import Evidence, Manifest
 CENTRE = 128
 POISON = (255, 0, 255)
 """The colour at which the tiny graph makes ONNX Runtime raise."""
+HANG = (254, 0, 254)
+"""The colour at which a tiny graph that was made to hang never comes back."""
+_FOR_EVER = 2**62
+_ANY_MEMORY = 2**46
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,19 @@ class TinyNetwork:
         outputs: Iterable[str] = ("logits", "embedding"),
         batch: str | int = "n",
         bias: float = 0.0,
+        rounds: int = 0,
+        hangs: bool = False,
+        memory_for: int | None = None,
     ) -> bytes:
-        """The graph, or one that breaks the contract in a chosen way."""
+        """The graph, or one that breaks the contract in a chosen way, or is slow, or fails.
+
+        Args:
+            input_name, input_type, side, outputs, batch: the signature.
+            bias: added to the first logit.
+            rounds: turns of a loop that only takes time, for each image.
+            hangs: whether a batch with an image of the colour HANG loops for ever.
+            memory_for: a larger batch than this asks for more memory than there is.
+        """
         colours = self.colours.astype(np.float32) / 16
         bias_row = np.zeros(20, np.float32)
         bias_row[0] = bias
@@ -71,8 +86,10 @@ class TinyNetwork:
             helper.make_node("Mul", ["raw", "one"], ["checked"]),
             helper.make_node("Mul", ["checked", "sixteenth"], ["scaled"]),
             helper.make_node("MatMul", ["scaled", "weights"], ["products"]),
-            helper.make_node("Add", ["products", "norms"], ["logits"]),
             helper.make_node("MatMul", ["scaled", "expansion"], ["embedding"]),
+            *_trouble(constants, input_name, rounds, hangs, memory_for),
+            helper.make_node("Add", ["norms", "spent"], ["offsets"]),
+            helper.make_node("Add", ["products", "offsets"], ["logits"]),
         ]
         sizes = {"logits": 20, "embedding": 2048}
         graph = helper.make_graph(
@@ -95,6 +112,54 @@ class TinyNetwork:
     def cell(self, index: int) -> NDArray[np.uint8]:
         """An image of class ``index``."""
         return np.full((256, 256, 3), self.colours[index], np.uint8)
+
+
+def _trouble(
+    constants: dict[str, Any], input_name: str, rounds: int, hangs: bool, memory_for: int | None
+) -> list[onnx.NodeProto]:
+    """Nodes that give the number 0 by the name of ``spent``, after some time or with more memory than there is."""
+    if not rounds and not hangs and memory_for is None:
+        constants["spent"] = np.float32(0)
+        return []
+    constants |= {
+        "rounds": np.int64(rounds),
+        "hang": np.array(HANG, np.float32),
+        "for_ever": np.int64(_FOR_EVER if hangs else 0),
+        "enough": np.int64(_ANY_MEMORY if memory_for is None else memory_for),
+        "any_memory": np.array([_ANY_MEMORY], np.int64),
+        "one_number": np.array([1], np.int64),
+        "go_on": np.array(True),
+    }
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_out"]), helper.make_node("Sin", ["sum"], ["sum_out"])],
+        "round",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum_out", TensorProto.FLOAT, []),
+        ],
+    )
+    return [
+        helper.make_node("Shape", [input_name], ["images"], start=0, end=1),
+        helper.make_node("Greater", ["images", "enough"], ["too_many"]),
+        helper.make_node("Where", ["too_many", "any_memory", "one_number"], ["block_size"]),
+        helper.make_node("ConstantOfShape", ["block_size"], ["block"]),
+        helper.make_node("ReduceMax", ["block"], ["nothing"], keepdims=0),
+        helper.make_node("Equal", ["raw", "hang"], ["hanging"]),
+        helper.make_node("Cast", ["hanging"], ["hanging_float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMin", ["hanging_float"], ["hanging_images"], axes=[1], keepdims=0),
+        helper.make_node("ReduceMax", ["hanging_images"], ["any_hanging"], keepdims=0),
+        helper.make_node("Cast", ["any_hanging"], ["hang_turns"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["hang_turns", "for_ever"], ["endless"]),
+        helper.make_node("Squeeze", ["images"], ["image_count"]),
+        helper.make_node("Mul", ["image_count", "rounds"], ["slow"]),
+        helper.make_node("Add", ["slow", "endless"], ["turns"]),
+        helper.make_node("Loop", ["turns", "go_on", "nothing"], ["spent"], body=body),
+    ]
 
 
 def encoded(pixels: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> bytes:
