@@ -56,7 +56,8 @@ class TinyNetwork:
             bias: added to the first logit.
             rounds: turns of a loop that only takes time, for each image.
             hangs: whether a batch with an image of the colour HANG loops for ever.
-            memory_for: a larger batch than this asks for more memory than there is.
+            memory_for: a larger batch than this, unless all of it is black as in the warm-up, asks for more memory than
+                there is.
         """
         colours = self.colours.astype(np.float32) / 16
         bias_row = np.zeros(20, np.float32)
@@ -145,7 +146,10 @@ def _trouble(
     )
     return [
         helper.make_node("Shape", [input_name], ["images"], start=0, end=1),
-        helper.make_node("Greater", ["images", "enough"], ["too_many"]),
+        helper.make_node("Greater", ["images", "enough"], ["many"]),
+        helper.make_node("ReduceMax", ["raw"], ["brightest"], keepdims=0),
+        helper.make_node("Cast", ["brightest"], ["any_cell"], to=TensorProto.BOOL),
+        helper.make_node("And", ["many", "any_cell"], ["too_many"]),
         helper.make_node("Where", ["too_many", "any_memory", "one_number"], ["block_size"]),
         helper.make_node("ConstantOfShape", ["block_size"], ["block"]),
         helper.make_node("ReduceMax", ["block"], ["nothing"], keepdims=0),
