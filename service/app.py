@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors
 from service.lifecycle import Hal
-from service.routes import classify, health, model
+from service.routes import admin, classify, health, model
 
 logger = logging.getLogger("hal.requests")
 
@@ -96,7 +96,7 @@ def create_app(hal: Hal) -> FastAPI:
     )
     app.state.hal = hal
     errors.install(app)
-    for routes in (classify, health, model):
+    for routes in (classify, health, model, admin):
         app.include_router(routes.router)
     app.add_middleware(RequestLog)
     return app

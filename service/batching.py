@@ -67,6 +67,7 @@ class Batcher:
     def __init__(self, network: Network, *, queue_limit: int, deadline_s: float, bulk_limit: int | None = None) -> None:
         self.network = network
         self.counts = Counts()
+        self._loop = asyncio.get_running_loop()
         self._deadline_s = deadline_s
         self._lines = Lines()
         self._seats = Seats(queue_limit, queue_limit if bulk_limit is None else bulk_limit)
@@ -75,7 +76,7 @@ class Batcher:
         self._rate = Rate()
         self._caution = MemoryCaution()
         self._busy_since: float | None = None
-        self._worker = asyncio.create_task(self._work(), name="hal-batcher")
+        self._worker = self._loop.create_task(self._work(), name="hal-batcher")
         self._worker.add_done_callback(self._ended)
 
     @property
@@ -99,17 +100,18 @@ class Batcher:
     @property
     def batch_limit(self) -> int:
         """Most images that the next batch may have: the network's limit, less for a while after memory failed."""
-        return self._caution.limit(self.network.max_batch, asyncio.get_running_loop().time())
+        return self._caution.limit(self.network.max_batch, self._loop.time())
 
     @property
     def busy_s(self) -> float:
         """Seconds that the device has been working on its present batch, 0 if it is free."""
-        return 0.0 if self._busy_since is None else asyncio.get_running_loop().time() - self._busy_since
+        since = self._busy_since
+        return 0.0 if since is None else self._loop.time() - since
 
     @property
-    def ended(self) -> bool:
-        """Whether no image will be answered any more: drained, or broken by a mistake of ours."""
-        return self._worker.done()
+    def broken(self) -> bool:
+        """Whether a mistake of ours ended the batcher: no image will be answered any more."""
+        return self._worker.done() and not self._worker.cancelled()
 
     def check_room(self, priority: Priority = Priority.ROUTINE) -> None:
         """Find out whether a request would be accepted now.
@@ -189,9 +191,9 @@ class Batcher:
         Raises:
             ModelFailedError: the network failed on this image.
         """
-        if self.ended:
+        if self._worker.done():
             raise ModelFailedError
-        answer: asyncio.Future[Logits] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Logits] = self._loop.create_future()
         ticket = Ticket(image, network or self.network, priority, answer)
         self._lines.add(ticket)
         self._arrived.set()
@@ -212,7 +214,7 @@ class Batcher:
             await asyncio.wait([self._worker])
 
     async def _in_time(self, work: Awaitable[Result], due: float | None) -> Result:
-        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        deadline = self._loop.time() + self._deadline_s
         try:
             async with asyncio.timeout_at(deadline if due is None else min(due, deadline)) as limit:
                 return await work
@@ -264,7 +266,7 @@ class Batcher:
         if isinstance(error, MemoryError):
             self.counts.out_of_memory += 1
             if size > 1:
-                limit = self._caution.halve(size, asyncio.get_running_loop().time())
+                limit = self._caution.halve(size, self._loop.time())
                 logger.error("no memory for a batch of %d; at most %d images a batch for a while", size, limit)
                 return limit
         if size > 1:
@@ -291,13 +293,12 @@ class Batcher:
             ticket.answer.set_exception(ModelFailedError())
 
     async def _compute(self, network: Network, images: Sequence[Image]) -> Logits:
-        loop = asyncio.get_running_loop()
-        self._busy_since = start = loop.time()
+        self._busy_since = start = self._loop.time()
         try:
             logits = await network.run(images)
         finally:
             self._busy_since = None
-        self._rate.add(len(images), loop.time() - start)
+        self._rate.add(len(images), self._loop.time() - start)
         self.counts.batches += 1
         return logits
 

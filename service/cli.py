@@ -1,14 +1,14 @@
 """``hal serve``: from settings to a listening server, and every way of not getting there."""
 
+import asyncio
 import logging
-import math
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -112,27 +112,39 @@ def _run(hal: "Hal", listener: socket.socket) -> None:
     import uvicorn
 
     from service.app import create_app
+    from service.lifecycle import last_wait_s
+
+    settings = hal.settings
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, _: FrameType | None) -> None:
             # uvicorn's own handler raises the signal again at the end, and the exit code would not be 0.
-            hal.begin_drain()
+            again = hal.draining
+            at_once = again or sig == signal.SIGINT or not settings.drain_delay_s or not self.started
+            hal.begin_drain(turn_away=at_once)
             self.force_exit = self.should_exit and sig == signal.SIGINT
-            self.should_exit = True
+            if at_once:
+                self.should_exit = True
+            else:
+                loop = asyncio.get_running_loop()
+                loop.call_soon_threadsafe(loop.call_later, settings.drain_delay_s, stop)
 
     config = uvicorn.Config(
         create_app(hal),
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=math.ceil(hal.settings.drain_s),
     )
+    # Declared as whole seconds, but only given to asyncio.wait_for.
+    config.timeout_graceful_shutdown = cast("int", settings.drain_s - settings.drain_delay_s - last_wait_s(settings))
     server = Server(config)
 
     def stop() -> None:
         server.should_exit = True
 
     hal.on_failure = stop
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: hal.request_reload())
     _announce(hal, listener)
     server.run(sockets=[listener])
 

@@ -20,12 +20,14 @@ class EngineThread:
 
     Attributes:
         max_batch: most images that :meth:`run` takes.
+        closed: whether :meth:`close` was called.
     """
 
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
         self._thread = ThreadPoolExecutor(1, "hal-engine")
         self._engine: Engine | None = None
+        self.closed = False
 
     async def open(self, make: Callable[[], Opened]) -> Opened:
         """Call ``make`` in the thread, keep the engine that it gives, and return it.
@@ -51,6 +53,7 @@ class EngineThread:
 
     def close(self) -> None:
         """Let go of the engine; what the thread is doing now is not waited for."""
+        self.closed = True
         self._engine = None
         self._thread.shutdown(wait=False, cancel_futures=True)
 

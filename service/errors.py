@@ -11,9 +11,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.lifecycle import MODEL_FAILED, NotReadyError
+from service.lifecycle import MODEL_FAILED
 from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.schemas import ErrorAnswer, Fault
+from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError
 from service.terms import TermsError
 from service.uploads import UploadError
 
@@ -46,6 +47,8 @@ def install(app: FastAPI) -> None:
         DeadlineExceededError,
         DrainingError,
         NotReadyError,
+        ReloadUnderWayError,
+        BundleRefusedError,
         ModelFailedError,
         ClientDisconnect,
         RequestValidationError,
@@ -71,6 +74,10 @@ async def _answer(request: Request, error: Exception) -> Response:
             return error_response(request_id, 503, "draining", str(error))
         case NotReadyError():
             return error_response(request_id, 503, error.state, str(error))
+        case ReloadUnderWayError():
+            return error_response(request_id, 409, "reload_under_way", str(error))
+        case BundleRefusedError():
+            return error_response(request_id, 409, "bundle_refused", str(error))
         case ModelFailedError():
             return error_response(request_id, 500, MODEL_FAILED, str(error))
         case ClientDisconnect():

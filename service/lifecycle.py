@@ -1,4 +1,4 @@
-"""The running service: starting, ready, draining or failed; and the way of one image through it."""
+"""The running service: starting, ready, reloading, draining, stalled or failed; and the way of one image through it."""
 
 import asyncio
 import functools
@@ -7,54 +7,32 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.bundle import Bundle
+from contract.bundle import Bundle, BundleError, load
 from contract.decision import decide
 from service.batching import Batcher
-from service.engine import OnnxEngine
-from service.engine_thread import EngineThread
+from service.engine import EngineError, OnnxEngine
 from service.imaging import ImageRefusedError, decode
 from service.refusals import ModelFailedError
 from service.schemas import ClassifiedImage, Fault, ModelStamp, RefusedImage
-from service.served import OpenEngine, ServedModel
+from service.served import Models, OpenEngine, ServedModel
 from service.settings import Device, Settings, available_cores
+from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.waiting import Priority
 
 logger = logging.getLogger("hal.lifecycle")
 
 MODEL_FAILED: Final = "model_failed"
 _MOST_DECODERS: Final = 8
-_LAST_WAIT_S: Final = 1.0
-"""For cancelled requests to leave and for the last batch to end; accepted work was given HAL_DRAIN_S before."""
 
 
-class State(StrEnum):
-    """What the service is doing."""
-
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-    FAILED = "failed"
-
-
-_EXPLANATIONS: Final = {
-    State.STARTING: "The model is being loaded, verified and warmed up; try again in a few seconds.",
-    State.DRAINING: "The service is stopping; send the request again, to another instance if there is one.",
-    State.FAILED: "The model could not be loaded and the service is stopping; see its log.",
-}
-
-
-class NotReadyError(Exception):
-    """The service cannot classify now; ``state`` says why."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        super().__init__(_EXPLANATIONS[state])
+def last_wait_s(settings: Settings) -> float:
+    """The end of HAL_DRAIN_S: for requests that were cut off to leave, and for the last batch to end."""
+    return min(1.0, settings.drain_s / 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +41,14 @@ class Classified:
 
     model: ModelStamp
     results: tuple[ClassifiedImage | RefusedImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What answered before a reload, and what answers now."""
+
+    before: ModelStamp
+    now: ModelStamp
 
 
 class Hal:
@@ -77,9 +63,10 @@ class Hal:
         bundle: what is served; another one after a reload.
         file: the file of it that runs.
         device: what the network runs on, ``None`` until it is opened.
-        state: what the service is doing.
         failure: why the network could not be opened, or ``None``.
         on_failure: called once when ``failure`` is set.
+        reloads: bundles that took over from another one.
+        reloads_refused: bundles that should have and could not.
         abandoned: at the end, whether an engine's thread was left at work.
     """
 
@@ -87,15 +74,19 @@ class Hal:
         self.settings = settings
         self.bundle = bundle
         self.file = bundle.file(settings.precision)
-        self.state = State.STARTING
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.abandoned = False
         self.device: Device | None = None
-        self._model: ServedModel | None = None
+        self.reloads = 0
+        self.reloads_refused = 0
+        self._state = State.STARTING
+        self._turns_away = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._one_reload = asyncio.Lock()
+        self._reloading: asyncio.Task[None] | None = None
         self._batcher: Batcher | None = None
-        self._open_engine = open_engine
-        self._networks: list[EngineThread] = []
+        self._models = Models(settings, open_engine)
         decoders = settings.decode_threads or min(available_cores(), _MOST_DECODERS)
         self._decoders = ThreadPoolExecutor(decoders, "hal-decode")
         self._decode = functools.partial(
@@ -104,69 +95,138 @@ class Hal:
 
     async def open(self) -> None:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""
+        self._loop = asyncio.get_running_loop()
         bundle = self.bundle
         try:
-            model = await self._open_model(lambda: bundle)
+            model = await self._models.open(lambda: bundle)
         except Exception as error:
             self.failure = error
-            self.state = State.FAILED
+            self._state = State.FAILED
             self.on_failure()
             return
-        self._serve(model)
+        self._let_serve(model)
         self._batcher = Batcher(
             model.network,
             queue_limit=self.settings.queue_limit,
             bulk_limit=self.settings.bulk_limit,
             deadline_s=self.settings.deadline_ms / 1000,
         )
-        if self.state is State.STARTING:
-            self.state = State.READY
+        if self._state is State.STARTING:
+            self._state = State.READY
             logger.info("ready on %s", self.device)
 
-    async def _open_model(self, read: Callable[[], Bundle]) -> ServedModel:
-        network = EngineThread(self.settings.max_batch)
-        self._networks.append(network)
-        try:
-            return await ServedModel.open(network, read, self.settings, self._open_engine)
-        except Exception:
-            network.close()
-            self._networks.remove(network)
-            raise
+    async def reload(self) -> Reloaded:
+        """Read HAL_BUNDLE again, following links, and let what is there take over once it is verified and warm.
 
-    def _serve(self, model: ServedModel) -> None:
-        self._model = model
+        Requests that were accepted before are finished by the model that they began with; then its memory is free.
+
+        Raises:
+            NotReadyError: there is nothing to take over from, or the service stops.
+            ReloadUnderWayError: another reload has not ended.
+            BundleRefusedError: the bundle cannot be served; the old one stays.
+        """
+        _ = self.batcher
+        if self._one_reload.locked():
+            raise ReloadUnderWayError
+        async with self._one_reload:
+            path = self.settings.bundle
+            try:
+                model = await self._models.open(lambda: load(path.resolve()))
+            except Exception as error:
+                self.reloads_refused += 1
+                known = isinstance(error, BundleError | EngineError)
+                logger.error("%s is refused, the old bundle stays: %s", path, error, exc_info=not known)
+                reason = error if known else "it cannot be opened; the service's log says why"
+                raise BundleRefusedError(f"The bundle is refused and the old one stays: {reason}") from error
+            return self._take_over(model)
+
+    def request_reload(self) -> None:
+        """:meth:`reload` as soon as possible, its outcome in the log. Safe to call in a signal handler."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._begin_reload)
+
+    def _begin_reload(self) -> None:
+        if self._reloading is None:
+            self._reloading = asyncio.create_task(self._reload_in_turn(), name="hal-reload")
+
+    async def _reload_in_turn(self) -> None:
+        # What is being opened now may have been read before the change that this reload is about.
+        async with self._one_reload:
+            self._reloading = None
+        try:
+            await self.reload()
+        except (NotReadyError, ReloadUnderWayError) as error:
+            logger.warning("not reloaded: %s", error)
+        except BundleRefusedError:
+            pass
+
+    def _take_over(self, model: ServedModel) -> Reloaded:
+        try:
+            batcher = self.batcher
+        except NotReadyError:
+            model.retire()
+            raise
+        before = ModelStamp.of(self.bundle, self.file)
+        self._let_serve(model)
+        batcher.network = model.network
+        self.reloads += 1
+        logger.info("%s %s (%s) serves now", model.stamp.name, model.stamp.version, model.stamp.sha256)
+        return Reloaded(before, model.stamp)
+
+    def _let_serve(self, model: ServedModel) -> None:
+        self._models.switch(model)
         self.bundle, self.file, self.device = model.bundle, model.file, model.device
 
-    def begin_drain(self) -> None:
-        """Stop accepting requests; those under way are finished. Safe to call in a signal handler."""
-        if self.state is not State.FAILED:
-            self.state = State.DRAINING
+    @property
+    def state(self) -> State:
+        """What the service is doing."""
+        return State.STALLED if self._state is State.READY and self.stalled else self._state
+
+    @property
+    def draining(self) -> bool:
+        """Whether the service was told to stop."""
+        return self._state is State.DRAINING
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing is answered any more, though the process lives: only a restart helps."""
+        batcher = self._batcher
+        return batcher is not None and (batcher.broken or batcher.busy_s > self.settings.stall_s)
+
+    def begin_drain(self, *, turn_away: bool = True) -> None:
+        """Say that the service is not ready; and, unless told otherwise, accept no more requests.
+
+        Those under way are finished. Safe to call in a signal handler.
+        """
+        if self._state is not State.FAILED:
+            self._state = State.DRAINING
+        self._turns_away |= turn_away
 
     async def close(self) -> None:
-        """Finish what was accepted and stop; what then still runs after a second is given up."""
+        """Finish what was accepted and stop; what then still runs after :func:`last_wait_s` is given up."""
         self.begin_drain()
         try:
-            async with asyncio.timeout(_LAST_WAIT_S):
+            async with asyncio.timeout(last_wait_s(self.settings)):
                 if self._batcher is not None:
                     await self._batcher.drain()
-                for network in self._networks:
-                    await network.until_free()
+                await self._models.until_free()
         except TimeoutError:
             self.abandoned = True
             logger.error("the engine is still at work and is given up")
         self._decoders.shutdown(wait=False, cancel_futures=True)
-        for network in self._networks:
-            network.close()
+        self._models.close()
 
     @property
     def batcher(self) -> Batcher:
-        """The batcher of a service that is ready.
+        """The batcher of a service that accepts requests.
 
         Raises:
-            NotReadyError: it is not.
+            NotReadyError: it does not.
         """
-        if self.state is not State.READY or self._batcher is None:
-            raise NotReadyError(self.state)
+        state = self.state
+        accepts = state is State.READY or (state is State.DRAINING and not self._turns_away)
+        if not accepts or self._batcher is None:
+            raise NotReadyError(state)
         return self._batcher
 
     async def classify(
@@ -182,9 +242,7 @@ class Hal:
         Raises:
             QueueFullError, DrainingError, DeadlineExceededError: see :meth:`Batcher.spread`.
         """
-        model = self._model
-        if model is None:
-            raise NotReadyError(self.state)
+        model = self._models.current
 
         async def one(numbered: tuple[int, bytes]) -> ClassifiedImage | RefusedImage:
             return await self._classify_one(batcher, model, priority, *numbered)

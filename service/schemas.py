@@ -120,8 +120,14 @@ class ClassifyAnswer(_Answer):
     results: tuple[ClassifiedImage | RefusedImage, ...]
 
 
+class StartupAnswer(_Answer):
+    """The start is over."""
+
+    status: Literal["started"] = "started"
+
+
 class LiveAnswer(_Answer):
-    """The process answers."""
+    """The process answers and makes progress."""
 
     status: Literal["live"] = "live"
 
@@ -130,6 +136,13 @@ class ReadyAnswer(_Answer):
     """The model is verified and warm."""
 
     status: Literal["ready"] = "ready"
+
+
+class ReloadAnswer(_Answer):
+    """What answered before a reload, and what answers now."""
+
+    before: ModelStamp
+    now: ModelStamp
 
 
 class BundleFile(_Answer):

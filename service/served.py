@@ -86,3 +86,57 @@ class ServedModel:
         if self._retired and self._users == 0:
             self.network.close()
             logger.info("model %s %s was let go", self.stamp.name, self.stamp.version)
+
+
+class Models:
+    """The model that serves, the one that may be being opened, and those that finish what they began.
+
+    Args:
+        settings: the service's settings.
+        open_engine: gives the network of a bundle.
+    """
+
+    def __init__(self, settings: Settings, open_engine: OpenEngine) -> None:
+        self._settings = settings
+        self._open_engine = open_engine
+        self._current: ServedModel | None = None
+        self._networks: list[EngineThread] = []
+
+    @property
+    def current(self) -> ServedModel:
+        """The model that serves; there is one once :meth:`switch` was called."""
+        assert self._current is not None  # noqa: S101
+        return self._current
+
+    async def open(self, read: Callable[[], Bundle]) -> ServedModel:
+        """Open another model beside those that there are.
+
+        Raises:
+            Exception: see :meth:`ServedModel.open`.
+        """
+        network = EngineThread(self._settings.max_batch)
+        self._networks = [*self._open(), network]
+        try:
+            return await ServedModel.open(network, read, self._settings, self._open_engine)
+        except Exception:
+            network.close()
+            raise
+
+    def switch(self, model: ServedModel) -> None:
+        """Let ``model`` serve, and the one before it go."""
+        before, self._current = self._current, model
+        if before is not None:
+            before.retire()
+
+    async def until_free(self) -> None:
+        """Wait for what all of them are doing."""
+        for network in self._open():
+            await network.until_free()
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for network in self._networks:
+            network.close()
+
+    def _open(self) -> list[EngineThread]:
+        return [network for network in self._networks if not network.closed]

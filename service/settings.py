@@ -136,11 +136,34 @@ class Settings(BaseSettings):
         default=25,
         gt=0,
         le=3600,
-        description="Seconds for accepted work to finish after SIGTERM; keep it below the platform's kill timeout.",
+        description="Seconds after SIGTERM until the process has ended; accepted work must have finished by then. Keep "
+        "it below the platform's kill timeout.",
+    )
+    drain_delay_s: float = Field(
+        default=0,
+        ge=0,
+        le=600,
+        description="Seconds of HAL_DRAIN_S in which the service is not ready any more but still serves: for load "
+        "balancers that go on sending for a while, 5 in Kubernetes.",
+    )
+    stall_s: float = Field(
+        default=60,
+        gt=0,
+        le=3600,
+        description="Seconds that one batch may take; past them /health/live fails, so that the service is restarted.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line that is written."
     )
+
+    @model_validator(mode="after")
+    def _the_delay_is_a_part_of_the_drain(self) -> Self:
+        if self.drain_delay_s > self.drain_s / 2:
+            raise ValueError(
+                f"HAL_DRAIN_DELAY_S={self.drain_delay_s:g} is more than half of HAL_DRAIN_S={self.drain_s:g}: too "
+                "little is left for accepted work; lower the first or raise the second"
+            )
+        return self
 
     @property
     def bulk_limit(self) -> int:

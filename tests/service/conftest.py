@@ -30,12 +30,19 @@ WriteBundle = Callable[..., Bundle]
 
 @pytest.fixture(scope="session")
 def write_bundle(network: TinyNetwork) -> WriteBundle:
-    def write(root: Path, *, graph: bytes | None = None, hairy_known: bool = True) -> Bundle:
+    def write(
+        root: Path,
+        *,
+        graph: bytes | None = None,
+        hairy_known: bool = True,
+        version: str = "1.2.3",
+        network: TinyNetwork = network,
+    ) -> Bundle:
         root.mkdir(parents=True, exist_ok=True)
         (root / "model.onnx").write_bytes(graph or network.graph())
         images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
         np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-        return bundles.write(root, manifest_for(root, hairy_known=hairy_known))
+        return bundles.write(root, manifest_for(root, hairy_known=hairy_known, version=version))
 
     return write
 

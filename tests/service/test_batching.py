@@ -535,7 +535,7 @@ async def test_an_image_for_which_there_is_no_memory_at_all_fails_alone() -> Non
 
 
 @in_event_loop
-async def test_a_batcher_that_breaks_answers_everybody_and_says_that_it_ended() -> None:
+async def test_a_batcher_that_breaks_answers_everybody_and_says_so() -> None:
     device = SlowDevice(held=True)
     async with batching(device) as batcher:
         first = asking(batcher, 0)
@@ -543,13 +543,13 @@ async def test_a_batcher_that_breaks_answers_everybody_and_says_that_it_ended() 
         waiting = asking(batcher, 1)
         await settled()
         batcher._lines.next_batch = None  # type: ignore[assignment, method-assign]
-        assert not batcher.ended
+        assert not batcher.broken
         device.let_go()
         assert await first == [0]
         for answer in (waiting, asking(batcher, 2)):
             with pytest.raises(ModelFailedError):
                 await answer
-        assert batcher.ended
+        assert batcher.broken
 
 
 REQUESTS = st.lists(

@@ -1,5 +1,8 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import httpx
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
@@ -9,6 +12,7 @@ from service.lifecycle import Hal
 from service.settings import Settings
 from tests.service.live_server import PATIENCE_S, serving, until
 from tests.service.slow_device import SlowDevice
+from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
 def test_live_at_once_and_ready_only_when_the_network_is_open(bundle: Bundle) -> None:
@@ -20,12 +24,18 @@ def test_live_at_once_and_ready_only_when_the_network_is_open(bundle: Bundle) ->
 
     with serving(bundle, open_engine=open_engine, wait=False) as live:
         assert live.http.get("/health/live").json() == {"status": "live"}
-        for response in (live.http.get("/health/ready"), live.http.post("/classify", content=b"")):
+        for response in (
+            live.http.get("/health/ready"),
+            live.http.get("/health/startup"),
+            live.http.post("/classify", content=b""),
+            live.http.post("/admin/reload"),
+        ):
             assert response.status_code == 503
             assert response.json()["error"]["code"] == "starting"
         assert live.http.get("/model").json()["device"] is None
         warm.set()
         until(lambda: live.http.get("/health/ready").json() == {"status": "ready"})
+        assert live.http.get("/health/startup").json() == {"status": "started"}
         assert live.http.get("/model").json()["device"] == "cpu"
 
 
@@ -33,9 +43,68 @@ def test_not_ready_as_soon_as_the_service_is_told_to_stop(bundle: Bundle) -> Non
     with serving(bundle) as live:
         live.hal.begin_drain()
         assert live.http.get("/health/live").status_code == 200
+        assert live.http.get("/health/startup").status_code == 200, "it has started"
         for response in (live.http.get("/health/ready"), live.http.post("/classify", content=b"")):
             assert response.status_code == 503
             assert response.json()["error"]["code"] == "draining"
+
+
+def code_of(response: httpx.Response) -> str:
+    return str(response.json()["error"]["code"]) if response.status_code == 503 else "ok"
+
+
+def test_an_engine_that_hangs_is_seen_by_live_and_ready_and_so_is_its_coming_back(
+    bundle: Bundle, network: TinyNetwork
+) -> None:
+    device = SlowDevice(held=True)
+    cell = {"file": encoded(network.cell(1))}
+    with (
+        serving(bundle, open_engine=lambda *_: device, stall_s=0.2) as live,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        assert code_of(live.http.get("/health/live")) == "ok"
+        hanging = clients.submit(live.http.post, "/classify", files=cell)
+        device.wait_until_busy()
+        until(lambda: code_of(live.http.get("/health/live")) == "stalled")
+        assert code_of(live.http.get("/health/ready")) == "stalled"
+        assert code_of(live.http.post("/classify", files=cell)) == "stalled", "it would only wait for its deadline"
+        assert live.http.get("/health/startup").status_code == 200
+        device.let_go()
+        assert hanging.result().status_code == 200
+        assert code_of(live.http.get("/health/live")) == code_of(live.http.get("/health/ready")) == "ok"
+
+
+def test_a_busy_service_with_a_full_queue_is_live_and_ready(bundle: Bundle, network: TinyNetwork) -> None:
+    device = SlowDevice(held=True)
+    cell = {"file": encoded(network.cell(1))}
+    with (
+        serving(bundle, open_engine=lambda *_: device, queue_limit=1, max_batch=1) as live,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        waiting = clients.submit(live.http.post, "/classify", files=cell)
+        device.wait_until_busy()
+        assert live.http.post("/classify", files=cell).status_code == 429
+        assert code_of(live.http.get("/health/live")) == code_of(live.http.get("/health/ready")) == "ok"
+        device.let_go()
+        assert waiting.result().status_code == 200
+
+
+def test_a_broken_batcher_is_seen_by_live_and_ready_and_leaves_nobody_waiting(
+    bundle: Bundle, network: TinyNetwork
+) -> None:
+    device = SlowDevice(held=True)
+    cell = {"file": encoded(network.cell(1))}
+    with (
+        serving(bundle, open_engine=lambda *_: device, max_batch=1) as live,
+        ThreadPoolExecutor(2) as clients,
+    ):
+        answers = [clients.submit(live.http.post, "/classify", files=cell) for _ in range(2)]
+        device.wait_until_busy()
+        until(lambda: live.hal.batcher.waiting == 1)
+        live.hal.batcher._lines.next_batch = None  # type: ignore[assignment, method-assign]
+        device.let_go()
+        assert sorted(answer.result().status_code for answer in answers) == [200, 500]
+        assert code_of(live.http.get("/health/live")) == code_of(live.http.get("/health/ready")) == "stalled"
 
 
 def test_never_ready_if_the_network_cannot_be_opened(bundle: Bundle) -> None:
@@ -47,6 +116,8 @@ def test_never_ready_if_the_network_cannot_be_opened(bundle: Bundle) -> None:
         response = live.http.get("/health/ready")
         assert response.json()["error"]["code"] == "failed"
         assert "no such device" not in response.text
+        assert live.http.get("/health/startup").json()["error"]["code"] == "failed"
+        assert live.http.get("/health/live").json()["error"]["code"] == "failed"
 
 
 def test_the_model_says_what_it_is_and_what_it_was_learned_from(bundle: Bundle) -> None:
@@ -95,7 +166,14 @@ def openapi(bundle: Bundle) -> dict[str, Any]:
 
 def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
     document = openapi(bundle)
-    assert set(document["paths"]) == {"/classify", "/health/live", "/health/ready", "/model"}
+    assert set(document["paths"]) == {
+        "/admin/reload",
+        "/classify",
+        "/health/live",
+        "/health/ready",
+        "/health/startup",
+        "/model",
+    }
     post = document["paths"]["/classify"]["post"]
     assert set(post["requestBody"]["content"]) == {
         "multipart/form-data",
@@ -111,7 +189,9 @@ def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
         assert content["schema"] == {"$ref": f"#/components/schemas/{expected}"}
         assert content["example"]
     assert "Retry-After" in post["responses"]["429"]["headers"]
-    assert set(document["paths"]["/health/ready"]["get"]["responses"]) == {"200", "503"}
+    for path in ("/health/startup", "/health/live", "/health/ready"):
+        assert set(document["paths"][path]["get"]["responses"]) == {"200", "503"}
+    assert set(document["paths"]["/admin/reload"]["post"]["responses"]) == {"200", "409", "503"}
 
 
 def test_the_examples_of_openapi_are_answers(bundle: Bundle) -> None:

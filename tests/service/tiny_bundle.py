@@ -173,14 +173,14 @@ def encoded(pixels: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> byt
     return stream.getvalue()
 
 
-def manifest_for(root: Path, *, hairy_known: bool = True, tolerance: float = 1e-3) -> Manifest:
+def manifest_for(root: Path, *, hairy_known: bool = True, tolerance: float = 1e-3, version: str = "1.2.3") -> Manifest:
     """A manifest of ``model.onnx`` and ``golden.npz`` as they are in ``root``."""
     model, golden = root / "model.onnx", root / "golden.npz"
     without = set() if hairy_known else {HAIRY_CELL.name}
     return Manifest.model_validate(
         {
             "name": "tiny",
-            "version": "1.2.3",
+            "version": version,
             "intended_use": "For tests.",
             "limits": ["sees one pixel"],
             "classes": [
