@@ -55,7 +55,3 @@ class Terms:
         if problems:
             raise TermsError("; ".join(problems) + ". Correct or leave out the header.")
         return cls(priority, timeout_s)
-
-    def priority_of(self, images: int, bulk_above: int) -> Priority:
-        """The priority of a request of so many images: what it asked for, else bulk above ``bulk_above`` images."""
-        return self.priority or (Priority.BULK if images > bulk_above else Priority.ROUTINE)

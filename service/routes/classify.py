@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request
@@ -10,9 +11,10 @@ from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_NAMES
 from service.errors import request_id_of
-from service.lifecycle import MODEL_FAILED, Classified, Hal
+from service.lifecycle import MODEL_FAILED, Hal
 from service.refusals import DeadlineExceededError, ModelFailedError
 from service.schemas import ClassifiedImage, ClassifyAnswer, ErrorAnswer, RefusedImage
+from service.settings import Settings
 from service.terms import LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, Terms
 from service.uploads import FIELD, IMAGE_TYPES, read_images
 from service.waiting import Priority
@@ -56,7 +58,7 @@ def _error(description: str, code: str) -> dict[str, Any]:
     return {"model": ErrorAnswer, "description": description, "content": {"application/json": {"example": example}}}
 
 
-_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "model": ClassifyAnswer,
         "description": "At least one image was classified; a refused one has `error` in its place.",
@@ -82,7 +84,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     504: _error("An image was not classified before the deadline.", "deadline_exceeded"),
 }
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
-_REQUEST: Final = {
+REQUEST: Final = {
     "parameters": [
         {
             "name": "X-Request-ID",
@@ -134,7 +136,7 @@ _REQUEST: Final = {
 
 
 @router.post(
-    "/classify", summary="Classify images of single cells", responses=_RESPONSES, openapi_extra=_REQUEST
+    "/classify", summary="Classify images of single cells", responses=RESPONSES, openapi_extra=REQUEST
 )  # fmt: skip
 async def classify(request: Request) -> Response:
     """Classify JPEG, PNG, BMP or TIFF images of 256x256 pixels, 8 bits, RGB.
@@ -142,7 +144,26 @@ async def classify(request: Request) -> Response:
     One refused image does not affect the others: its place in `results` has an `error`. The status is 200 if at least
     one image was classified and 422, with the same body, if none was. The type of an image is told from its bytes.
     """
-    due = _due(terms := Terms.of(request.headers))
+    answer = await classify_body(request)
+    return Response(answer.model_dump_json(), status_of(answer), media_type="application/json")
+
+
+async def classify_body(request: Request, *, usual: Priority | None = None) -> ClassifyAnswer:
+    """Read the images of a request and classify them on the terms of its headers.
+
+    Args:
+        request: as it arrived.
+        usual: the priority of a request that does not name one; ``None``: by its number of images.
+
+    Raises:
+        TermsError: a header is not understood.
+        UploadError: the body cannot be used.
+        NotReadyError, DrainingError, QueueFullError, DeadlineExceededError: see there.
+        ModelFailedError: the network failed on every image that could be decoded.
+        ClientDisconnect: the client went away.
+    """
+    terms = Terms.of(request.headers)
+    due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
     hal: Hal = request.app.state.hal
     batcher = hal.batcher
     batcher.check_room(terms.priority or Priority.ROUTINE)
@@ -150,7 +171,7 @@ async def classify(request: Request) -> Response:
         async with asyncio.timeout_at(due) as limit:
             images = await read_images(request, hal.settings)
         request.state.images = len(images)
-        priority = terms.priority_of(len(images), hal.settings.bulk_above)
+        priority = terms.priority or usual or priority_of(len(images), hal.settings)
         done = await _while_connected(request, hal.classify(batcher, images, priority=priority, due=due))
     except TimeoutError:
         if not limit.expired():
@@ -159,20 +180,22 @@ async def classify(request: Request) -> Response:
     except ClientDisconnect:
         batcher.counts.disconnected += 1
         raise
-    return _answer(request, done)
-
-
-def _due(terms: Terms) -> float | None:
-    return None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
-
-
-def _answer(request: Request, done: Classified) -> Response:
-    classified = any(isinstance(result, ClassifiedImage) for result in done.results)
-    failed = any(isinstance(result, RefusedImage) and result.error.code == MODEL_FAILED for result in done.results)
-    if failed and not classified:
-        raise ModelFailedError
     answer = ClassifyAnswer(request_id=request_id_of(request), model=done.model, results=done.results)
-    return Response(answer.model_dump_json(), 200 if classified else 422, media_type="application/json")
+    failed = any(isinstance(result, RefusedImage) and result.error.code == MODEL_FAILED for result in done.results)
+    if failed and status_of(answer) != HTTPStatus.OK:
+        raise ModelFailedError
+    return answer
+
+
+def priority_of(images: int, settings: Settings) -> Priority:
+    """The priority of a request of so many images that does not name one."""
+    return Priority.BULK if images > settings.bulk_above else Priority.ROUTINE
+
+
+def status_of(answer: ClassifyAnswer) -> HTTPStatus:
+    """200 if at least one image was classified, else 422."""
+    classified = any(isinstance(result, ClassifiedImage) for result in answer.results)
+    return HTTPStatus.OK if classified else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

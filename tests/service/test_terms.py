@@ -27,10 +27,3 @@ def test_a_malformed_timeout_is_refused_with_what_is_expected(given: str) -> Non
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(TermsError, match="X-Priority is 'urgent', expected 'routine' or 'bulk'; X-Request-Timeout-Ms"):
         Terms.of({"X-Priority": "urgent", "X-Request-Timeout-Ms": "x"})
-
-
-def test_many_images_are_bulk_unless_the_client_says_otherwise() -> None:
-    assert Terms().priority_of(16, bulk_above=16) is Priority.ROUTINE
-    assert Terms().priority_of(17, bulk_above=16) is Priority.BULK
-    assert Terms(priority=Priority.ROUTINE).priority_of(1000, bulk_above=16) is Priority.ROUTINE
-    assert Terms(priority=Priority.BULK).priority_of(1, bulk_above=16) is Priority.BULK
