@@ -112,6 +112,7 @@ def _run(hal: "Hal", listener: socket.socket) -> None:
     import uvicorn
 
     from service.app import create_app
+    from service.connections import patient
     from service.lifecycle import last_wait_s
 
     settings = hal.settings
@@ -134,6 +135,7 @@ def _run(hal: "Hal", listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=patient(settings.header_timeout_s),
     )
     # Declared as whole seconds, but only given to asyncio.wait_for.
     config.timeout_graceful_shutdown = cast("int", settings.drain_s - settings.drain_delay_s - last_wait_s(settings))

@@ -105,6 +105,12 @@ class Settings(BaseSettings):
     upload_timeout_s: float = Field(
         default=60, gt=0, le=3600, description="Seconds in which a request body must have arrived; past them 408."
     )
+    header_timeout_s: float = Field(
+        default=10,
+        gt=0,
+        le=3600,
+        description="Seconds in which the head of a request must have arrived; past them the connection is closed.",
+    )
     max_image_bytes: int = Field(
         default=16 * MEBIBYTE, ge=1, description="Bytes of one encoded image; a larger one is refused on its own."
     )

@@ -1,0 +1,104 @@
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from contract.bundle import Bundle
+from tests.service.live_server import LiveServer, serving
+from tests.service.tiny_bundle import TinyNetwork, encoded
+
+HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n"
+LIMIT_S = 0.3
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Bundle) -> Iterator[LiveServer]:
+    with serving(bundle, header_timeout_s=LIMIT_S) as live:
+        yield live
+
+
+def connected(server: LiveServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+
+
+def drip(client: socket.socket, byte: bytes) -> bytes:
+    """Send a byte now and then until the other side has had enough; what it said."""
+    said = b""
+    client.settimeout(LIMIT_S / 10)
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up:
+        try:
+            client.sendall(byte)
+            received = client.recv(1000)
+        except TimeoutError:
+            continue
+        except (ConnectionResetError, BrokenPipeError):
+            return said
+        if not received:
+            return said
+        said += received
+    raise AssertionError("the connection was never closed")
+
+
+def test_a_head_that_drips_is_given_up(server: LiveServer) -> None:
+    with connected(server) as client:
+        client.sendall(b"POST /classify HTTP/1.1\r\nHost: ")
+        start = time.monotonic()
+        assert drip(client, b"x").startswith(b"HTTP/1.1 408")
+        assert LIMIT_S * 0.8 < time.monotonic() - start < LIMIT_S + 1
+
+
+def test_a_connection_on_which_nothing_is_said_is_closed(server: LiveServer) -> None:
+    with connected(server) as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 408")
+        assert client.recv(1) == b""
+
+
+def test_a_body_that_was_refused_unread_cannot_drip_on(server: LiveServer) -> None:
+    with connected(server) as client:
+        client.sendall(HEAD % 10**9 + b"\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 413")
+        drip(client, b"x")
+
+
+def test_the_head_of_a_second_request_is_given_up_like_the_first(server: LiveServer) -> None:
+    with connected(server) as client:
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        drip(client, b"G")
+
+
+def test_many_that_drip_do_not_keep_the_others_out(server: LiveServer) -> None:
+    dripping = [connected(server) for _ in range(100)]
+    try:
+        for client in dripping:
+            client.sendall(b"POST /cl")
+        start = time.monotonic()
+        assert server.http.get("/health/live").status_code == 200
+        assert time.monotonic() - start < 1
+        for client in dripping:
+            assert client.recv(1000).startswith(b"HTTP/1.1 408")
+    finally:
+        for client in dripping:
+            client.close()
+
+
+def test_a_slow_body_and_a_slow_client_between_requests_are_none_of_its_business(
+    server: LiveServer, network: TinyNetwork
+) -> None:
+    image = encoded(network.cell(1))
+    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    for _ in range(2):
+        client.putrequest("POST", "/classify")
+        client.putheader("Content-Type", "image/png")
+        client.putheader("Content-Length", str(len(image)))
+        client.endheaders()
+        time.sleep(1.3 * LIMIT_S)  # longer than a head may take
+        client.send(image)
+        response = client.getresponse()
+        assert response.status == 200
+        response.read()
+        time.sleep(1.3 * LIMIT_S)
+    client.close()
