@@ -8,6 +8,7 @@ from importlib import import_module, metadata
 from typing import Annotated, Final
 
 import typer
+from typer.models import TyperInfo
 
 DISTRIBUTION: Final = "hal-cells"
 TRAINING, SERVICE = "training", "service"
@@ -46,10 +47,19 @@ def _mount(package: str, panel: str) -> None:
         raise
     for command in commands.registered_commands:
         command.rich_help_panel = panel
+    app.registered_commands += commands.registered_commands
     for group in commands.registered_groups:
         group.rich_help_panel = panel
-    app.registered_commands += commands.registered_commands
-    app.registered_groups += commands.registered_groups
+        _add_group(group)
+
+
+def _add_group(group: TyperInfo) -> None:
+    """Add a group of commands, to the one of the same name if the other half brought one ('hal bench')."""
+    twin = next((other for other in app.registered_groups if other.name == group.name), None)
+    if twin is None:
+        app.registered_groups.append(group)
+    elif twin.typer_instance is not None and group.typer_instance is not None:
+        twin.typer_instance.registered_commands += group.typer_instance.registered_commands
 
 
 _mount(TRAINING, "Train: images to a bundle")

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from service.bench.cli import app as bench_app
+
 if TYPE_CHECKING:
     from service.lifecycle import Hal
     from service.settings import Settings
 
 app = typer.Typer(help="Serve a bundle over HTTP.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
 logger = logging.getLogger("hal.cli")
 
 

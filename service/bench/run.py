@@ -1,0 +1,60 @@
+"""One run: every part that was asked for, its figures as JSON and Markdown, its pictures."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from contract.bundle import Bundle
+from service.bench import plots, report
+from service.bench.null_path import measure_null_path
+from service.bench.parts import Part
+from service.bench.workload import Workload, jpegs
+
+_PEERS: Final = ("litserve", "bentoml", "onnxruntime", "pillow", "numpy", "python-multipart")
+
+Say = Callable[[str], None]
+
+
+def bench_service(
+    bundle: Bundle, out: Path, parts: Sequence[Part], *, peers: Path | None, seconds: float, say: Say
+) -> dict[str, Any]:
+    """Measure ``parts`` and write ``service.json``, ``service.md`` and one SVG a part into ``out``.
+
+    Images are the bundle's golden sample as JPEG files. ``say`` is given each table when it is done.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    workload = Workload(tuple(jpegs(bundle.golden()["images"])))
+    command = (
+        f"hal bench service --bundle {bundle.root} {' '.join(f'--part {part}' for part in parts)} --seconds {seconds:g}"
+    )
+    figures: dict[str, Any] = {
+        "command": command,
+        "machine": report.machine(),
+        "image_bytes": [len(file) for file in workload.files],
+    }
+    text = [f"`{command}`\n\n"]
+    python = _peers_python(peers, say) if peers is not None else None
+    with tempfile.TemporaryDirectory(prefix="hal-bench-") as folder:
+        for part in parts:
+            rows = list(measure_null_path(workload, Path(folder), python, seconds))
+            figures[part] = rows
+            text.append(report.null_table(rows))
+            plots.plot_null(rows, out / f"service-{part}.svg")
+            say(text[-1])
+    (out / "service.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (out / "service.md").write_text("\n".join(text), encoding="utf-8")
+    return figures
+
+
+def _peers_python(folder: Path, say: Say) -> Path:
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not python.exists():
+        say(f"Installing {', '.join(_PEERS[:2])} into {folder} ...")
+        venv.create(folder, with_pip=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *_PEERS], check=True)  # noqa: S603
+    return python

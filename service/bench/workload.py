@@ -1,0 +1,102 @@
+"""Whole HTTP requests as bytes, written to files for the load generator; and the answer of one load."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.bench.candidates import Running
+
+LOAD: Final = Path(__file__).parent / "load.py"
+BULK: Final = 64
+_BOUNDARY: Final = b"----hal-bench-5f2b8c0d"
+
+
+def jpegs(images: NDArray[np.uint8], quality: int = 90) -> list[bytes]:
+    """Images ``[n, 256, 256, 3]`` as JPEG files."""
+    files = []
+    for pixels in images:
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+        files.append(stream.getvalue())
+    return files
+
+
+def form(files: Sequence[bytes]) -> bytes:
+    """A multipart form with each file in a field ``file``."""
+    head = (
+        b'--%s\r\nContent-Disposition: form-data; name="file"; filename="cell.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    )
+    return b"".join(head % _BOUNDARY + file + b"\r\n" for file in files) + b"--%s--\r\n" % _BOUNDARY
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Requests of three kinds made from the same images."""
+
+    files: tuple[bytes, ...]
+
+    def write(self, folder: Path, kind: str, path: str) -> list[str]:
+        """Write the requests of ``kind`` (``form``, ``raw``, ``bulk``) for ``path``; gives the files' names."""
+        form_type = "multipart/form-data; boundary=" + _BOUNDARY.decode()
+        if kind == "form":
+            bodies = [(form_type, form([file])) for file in self.files]
+        elif kind == "raw":
+            bodies = [("image/jpeg", file) for file in self.files]
+        else:
+            repeated = (self.files * (BULK // len(self.files) + 1))[:BULK]
+            bodies = [(form_type, form(repeated))]
+        names = []
+        for place, (content_type, body) in enumerate(bodies):
+            target = folder / f"{kind}{path.replace('/', '-')}-{place}.http"
+            head = (
+                f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+                f"Content-Length: {len(body)}\r\nAccept: */*\r\n\r\n"
+            )
+            target.write_bytes(head.encode() + body)
+            names.append(str(target))
+        return names
+
+
+def offer(
+    target: Running,
+    requests: Sequence[str],
+    *,
+    connections: int,
+    seconds: float,
+    warmup_s: float = 1.0,
+    rate: float | None = None,
+) -> dict[str, Any]:
+    """Put a load on a running candidate; see ``load.py`` for the modes and :meth:`Load.run` for the figures.
+
+    ``rate`` in requests a second; ``None``: each connection asks again when it is answered. To the figures are added
+    ``server_cpu_us_per_request`` (warm-up excluded as well as can be) and ``server_busy_cores``.
+    """
+    job = {
+        "host": "127.0.0.1",
+        "port": target.port,
+        "requests": list(requests),
+        "connections": connections,
+        "seconds": seconds,
+        "warmup_s": warmup_s,
+        "rate": rate,
+    }
+    before = target.cpu_s()
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, str(LOAD)], input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=True
+    )
+    after = target.cpu_s()
+    figures: dict[str, Any] = json.loads(done.stdout)
+    if before is not None and after is not None:
+        cores = (after - before) / (seconds + warmup_s)
+        figures["server_busy_cores"] = cores
+        figures["server_cpu_us_per_request"] = 1e6 * cores / max(figures["per_second"], 1e-9)
+    return figures
