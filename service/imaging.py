@@ -9,8 +9,11 @@ Behaviour fixed here, once:
 - Palette images are looked up exactly; an alpha channel is dropped if it is opaque everywhere. Anything whose colours
   or depth would have to be guessed (greyscale, CMYK, 16 bits, transparency, several frames) is refused.
 - ``crop`` refuses an image with a side below 256 and ``pad`` one with a side above it: neither does the other's work.
-- A truncated image is refused, never filled with grey. Two gaps that Pillow leaves: bytes missing just before an intact
-  end marker go unseen within a JPEG's last block (bottom right corner), and anywhere in a progressive JPEG.
+- A truncated or damaged image is refused, never filled with grey. What libjpeg only warns of counts as damage where
+  simplejpeg is installed. Pillow alone leaves two gaps: bytes missing just before an intact end marker go unseen within
+  a JPEG's last block (bottom right corner), and anywhere in a progressive JPEG.
+- A JPEG of 256x256 pixels in colour goes to simplejpeg first (:mod:`service.jpeg`, half of the time). All else, and
+  whatever simplejpeg refuses, goes to Pillow, which finds out why.
 """
 
 import io
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from contract.manifest import IMAGE_SIDE
+from service import jpeg
 from service.settings import Fit
 
 _SIGNATURES: Final = (
@@ -83,6 +87,19 @@ def decode(data: bytes, *, fit: Fit, max_bytes: int, max_pixels: int) -> NDArray
         ImageRefusedError: for every other outcome, whatever the bytes.
     """
     kind = _kind(data, max_bytes)
+    damage = None
+    if kind == "JPEG" and jpeg.is_plain(data):
+        try:
+            return jpeg.decode(data)
+        except ValueError as error:
+            damage = error
+    pixels = _decode_by_pillow(data, kind, fit, max_pixels)
+    if damage is not None and jpeg.is_only_warned_of(data):
+        raise _undecodable(kind, damage) from damage
+    return pixels
+
+
+def _decode_by_pillow(data: bytes, kind: str, fit: Fit, max_pixels: int) -> NDArray[np.uint8]:
     try:
         image = _open(data, kind)
         _check_header(image, data, fit, max_pixels)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from service import jpeg
 from service.imaging import ImageRefusedError, RefusalCode, decode
 from service.settings import Fit
 from tests.service.tiny_bundle import encoded
@@ -141,6 +142,35 @@ def test_a_truncated_jpeg_is_found_even_with_an_end_marker(kept: float) -> None:
     cut = data[: int(len(data) * kept)].rstrip(b"\xff") + b"\xff\xd9"
     assert Image.open(io.BytesIO(cut)).convert("RGB").size == (256, 256), "Pillow alone would have filled it"
     assert refusal(cut).code is RefusalCode.TRUNCATED
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [1, 2, 3, 9, 40, 400])
+def test_bytes_missing_just_before_the_end_marker_are_found(missing: int, progressive: bool) -> None:
+    pytest.importorskip("simplejpeg", reason="Pillow alone does not pass on libjpeg's warnings")
+    data = encoded(CELL, "JPEG", progressive=progressive)
+    cut = data[: -2 - missing].rstrip(b"\xff") + b"\xff\xd9"
+    assert refusal(cut).code in (RefusalCode.TRUNCATED, RefusalCode.CORRUPT)
+
+
+def test_without_simplejpeg_images_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [path.read_bytes() for path in sorted(CELLS.glob("*.jpg"))[:3]]
+    by_turbo = [decoded(file) for file in files]
+    monkeypatch.setattr(jpeg, "turbo", None)
+    for file, pixels in zip(files, by_turbo, strict=True):
+        assert np.array_equal(decoded(file), pixels)
+    assert refusal(files[0][:-500]).code is RefusalCode.TRUNCATED
+    assert refusal(files[0][:5000] + b"\xff\xd9").code is RefusalCode.TRUNCATED
+
+
+def test_a_jpeg_that_only_pillow_can_decode_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise ValueError("arithmetic coding is not in this libjpeg-turbo")
+
+    pytest.importorskip("simplejpeg")
+    data = encoded(CELL, "JPEG")
+    monkeypatch.setattr("service.jpeg.turbo.decode_jpeg", lacking)
+    assert np.array_equal(decoded(data), np.asarray(Image.open(io.BytesIO(data))))
 
 
 def test_a_tiff_that_describes_half_of_its_rows_is_truncated() -> None:
