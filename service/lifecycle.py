@@ -2,19 +2,17 @@
 
 import asyncio
 import functools
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contract.bundle import Bundle, BundleError, load
 from contract.decision import decide
 from service.batching import Batcher
+from service.decoding import Decoders
 from service.engine import EngineError, OnnxEngine
 from service.imaging import ImageRefusedError, decode
 from service.refusals import ModelFailedError
@@ -88,9 +86,11 @@ class Hal:
         self._batcher: Batcher | None = None
         self._models = Models(settings, open_engine)
         decoders = settings.decode_threads or min(available_cores(), _MOST_DECODERS)
-        self._decoders = ThreadPoolExecutor(decoders, "hal-decode")
-        self._decode = functools.partial(
-            decode, fit=settings.fit, max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels
+        self._decoders = Decoders(
+            decoders,
+            functools.partial(
+                decode, fit=settings.fit, max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels
+            ),
         )
 
     async def open(self) -> None:
@@ -213,7 +213,7 @@ class Hal:
         except TimeoutError:
             self.abandoned = True
             logger.error("the engine is still at work and is given up")
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._decoders.close()
         self._models.close()
 
     @property
@@ -254,8 +254,7 @@ class Hal:
     async def _classify_one(
         self, batcher: Batcher, model: ServedModel, priority: Priority, index: int, data: bytes
     ) -> ClassifiedImage | RefusedImage:
-        loop = asyncio.get_running_loop()
-        sha256, pixels = await loop.run_in_executor(self._decoders, self._hash_and_decode, data)
+        sha256, pixels = await self._decoders.decode(data)
         if isinstance(pixels, ImageRefusedError):
             return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=pixels.code, message=str(pixels)))
         try:
@@ -264,10 +263,3 @@ class Hal:
             return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=MODEL_FAILED, message=str(error)))
         (decision,) = decide(logits[np.newaxis], model.bundle.manifest)
         return ClassifiedImage.of(index, sha256, decision)
-
-    def _hash_and_decode(self, data: bytes) -> tuple[str, NDArray[np.uint8] | ImageRefusedError]:
-        sha256 = hashlib.sha256(data).hexdigest()
-        try:
-            return sha256, self._decode(data)
-        except ImageRefusedError as refusal:
-            return sha256, refusal

@@ -396,14 +396,14 @@ def test_a_service_that_is_told_to_stop_finishes_accepted_work(bundle: Bundle, c
 def test_the_event_loop_answers_while_images_are_decoded(bundle: Bundle, cell: bytes) -> None:
     decoding, carry_on = threading.Event(), threading.Event()
     with serving(bundle) as live, ThreadPoolExecutor(1) as clients:
-        decode = live.hal._decode
+        decode = live.hal._decoders.decode_one
 
         def slow_decode(data: bytes) -> Any:
             decoding.set()
             assert carry_on.wait(20)
             return decode(data)
 
-        live.hal._decode = slow_decode  # type: ignore[assignment]
+        live.hal._decoders.decode_one = slow_decode
         answer = clients.submit(live.http.post, "/classify", files=form(cell))
         assert decoding.wait(20)
         assert live.http.get("/health/live").status_code == 200

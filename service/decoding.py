@@ -1,0 +1,117 @@
+"""The threads between an upload and the queue: bytes to pixels, several images a hop.
+
+A hop from the event loop to a thread and back costs as much as a third of a decoding, so it is shared: a thread that is
+free takes what is waiting, its part of it when others are free too, and hands all of it back at once. A large image
+goes alone, so that no small one waits for it.
+"""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.imaging import ImageRefusedError
+
+_MOST_IMAGES: Final = 8
+_MOST_BYTES: Final = 1 << 17
+"""Of one hop; about 2 ms of work."""
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Decode: TypeAlias = Callable[[bytes], Pixels]
+
+
+class Decoded(NamedTuple):
+    """What became of an encoded image: its SHA-256, and its pixels or why there are none."""
+
+    sha256: str
+    outcome: Pixels | ImageRefusedError
+
+
+_Job: TypeAlias = tuple[bytes, asyncio.Future[Decoded]]
+_Done: TypeAlias = tuple[asyncio.Future[Decoded], Decoded | BaseException]
+
+
+class Decoders:
+    """Threads that decode. To be used in one event loop.
+
+    Args:
+        threads: how many.
+        decode: gives the pixels or raises :class:`ImageRefusedError`; called in the threads.
+    """
+
+    def __init__(self, threads: int, decode: Decode) -> None:
+        self.decode_one = decode
+        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
+        self._threads = threads
+        self._started = False
+
+    def decode(self, data: bytes) -> asyncio.Future[Decoded]:
+        """What becomes of ``data``. Cancelling it saves the work if it has not begun."""
+        if not self._started:
+            self._start()
+        answer: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
+        self._waiting.put((data, answer))
+        return answer
+
+    def close(self) -> None:
+        """End the threads once they have done what they are doing."""
+        for _ in range(self._threads):
+            self._waiting.put(None)
+
+    def _start(self) -> None:
+        self._started = True
+        loop = asyncio.get_running_loop()
+        for place in range(self._threads):
+            # Daemons: an image that takes for ever does not keep the process.
+            threading.Thread(target=self._work, args=(loop,), name=f"hal-decode_{place}", daemon=True).start()
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (first := self._waiting.get()) is not None:
+            done = [self._do(job) for job in self._take(first)]
+            try:
+                loop.call_soon_threadsafe(_deliver, done)
+            except RuntimeError:
+                return  # The loop was closed: nobody waits any more.
+
+    def _take(self, first: _Job) -> list[_Job]:
+        jobs, size = [first], len(first[0])
+        share = min(1 + self._waiting.qsize() // self._threads, _MOST_IMAGES)
+        while len(jobs) < share and size < _MOST_BYTES:
+            try:
+                job = self._waiting.get_nowait()
+            except Empty:
+                break
+            if job is None or len(job[0]) > _MOST_BYTES:
+                self._waiting.put(job)
+                break
+            jobs.append(job)
+            size += len(job[0])
+        return jobs
+
+    def _do(self, job: _Job) -> _Done:
+        data, answer = job
+        if answer.cancelled():
+            return answer, asyncio.CancelledError()
+        try:
+            sha256 = hashlib.sha256(data).hexdigest()
+            try:
+                return answer, Decoded(sha256, self.decode_one(data))
+            except ImageRefusedError as refusal:
+                return answer, Decoded(sha256, refusal)
+        except BaseException as error:
+            return answer, error
+
+
+def _deliver(done: Sequence[_Done]) -> None:
+    for answer, outcome in done:
+        if answer.done():
+            continue
+        if isinstance(outcome, BaseException):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)
