@@ -1,13 +1,16 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
+import httpx
 import pytest
 from fastapi import Request
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from service import forms
 from service.settings import Settings
 from service.uploads import UploadError, read_images
 
@@ -67,6 +70,59 @@ def test_a_damaged_form_gives_files_or_a_refusal(data: st.DataObject) -> None:
         assert error.status in (400, 413)
     else:
         assert 1 <= len(files) <= 2
+
+
+HEADS = st.lists(
+    st.sampled_from(
+        [
+            b'Content-Disposition: form-data; name="file"; filename="a b;c.png"',
+            b'content-disposition: form-data; name="file"; filename="\xc3\xa9.png"',
+            b"Content-Disposition: form-data; name=file; filename=x.png",
+            b'Content-Disposition: form-data; name="file"; filename="a\\"b"',
+            b'Content-Disposition: form-data; name="files"; filename="x"',
+            b'Content-Disposition: form-data; name="file"',
+            b"Content-Type: image/png",
+            b"Content-Type: application/octet-stream; x=y",
+            b"Content-Length: 7",
+            b"Content-Transfer-Encoding: binary",
+            b"X: ",
+            b"broken",
+            b"",
+        ]
+    ),
+    max_size=3,
+)
+PARTS = st.lists(
+    st.tuples(HEADS, st.sampled_from([b"", b"x", b"\r\n", b"\r\n--b", b"--bb", b"\r\n\r\n", bytes(9)])), max_size=4
+)
+
+
+@given(
+    parts=PARTS,
+    preamble=st.sampled_from([b"", b"\r\n", b"hello\r\n"]),
+    end=st.sampled_from([b"--bb--\r\n", b"--bb--", b"--bb--\r\nepilogue", b"--bb", b""]),
+)
+def test_what_is_read_at_once_is_what_python_multipart_reads(
+    parts: list[tuple[list[bytes], bytes]], preamble: bytes, end: bytes
+) -> None:
+    body = preamble + b"".join(
+        b"--bb\r\n" + b"".join(head + b"\r\n" for head in heads) + b"\r\n" + content + b"\r\n"
+        for heads, content in parts
+    )
+    at_once = forms._common(body + end, b"bb", 3)
+    assert not at_once or at_once == forms._any(body + end, b"bb", 3)
+
+
+def test_what_clients_write_is_read_at_once() -> None:
+    def written(**options: Any) -> tuple[bytes, bytes]:
+        request = httpx.Request(
+            "POST", "http://x", files=[("file", ("z\u00e9ro 1.png", b"one", "image/png"))] * 2, **options
+        )
+        return request.read(), request.headers["content-type"].partition("boundary=")[2].encode()
+
+    assert forms._common(*written(), 2) == [b"one", b"one"]
+    assert forms._common(body_of([b"", b"two"]), b"bb", 2) == [b"", b"two"]
+    assert forms._common(body_of([b"", b"two"]), b"bb", 1) is None, "python-multipart then says why"
 
 
 def test_a_client_that_does_not_say_how_much_it_sends_is_stopped_at_the_limit() -> None:
