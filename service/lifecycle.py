@@ -11,12 +11,13 @@ import numpy as np
 
 from contract.bundle import Bundle, BundleError, load
 from contract.decision import decide
+from service.answers import ClassifiedImage, Fault, RefusedImage, Writer
 from service.batching import Batcher
 from service.decoding import Decoders
 from service.engine import EngineError, OnnxEngine
 from service.imaging import ImageRefusedError, decode
 from service.refusals import ModelFailedError
-from service.schemas import ClassifiedImage, Fault, ModelStamp, RefusedImage
+from service.schemas import ModelStamp
 from service.served import Models, OpenEngine, ServedModel
 from service.settings import Device, Settings, available_cores
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
@@ -35,10 +36,11 @@ def last_wait_s(settings: Settings) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """The results of a request, in the order of its images, and the one model that made them all."""
+    """The results of a request, in the order of its images, the one model that made them all, and what writes them."""
 
     model: ModelStamp
     results: tuple[ClassifiedImage | RefusedImage, ...]
+    writer: Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,7 @@ class Hal:
 
         with model.in_use():
             results = await batcher.spread(list(enumerate(images)), one, priority=priority, due=due)
-        return Classified(model.stamp, tuple(results))
+        return Classified(model.stamp, tuple(results), model.writer)
 
     async def _classify_one(
         self, batcher: Batcher, model: ServedModel, priority: Priority, index: int, data: bytes

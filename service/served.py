@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from contract.bundle import Bundle
+from service.answers import Writer
 from service.engine import Engine, EngineOptions
 from service.engine_thread import EngineThread
 from service.schemas import ModelStamp
@@ -35,6 +36,7 @@ class ServedModel:
         device: what it runs on.
         network: gives its logits.
         stamp: names it in every answer that it makes.
+        writer: writes those answers.
     """
 
     def __init__(self, bundle: Bundle, settings: Settings, device: Device, network: EngineThread) -> None:
@@ -43,6 +45,7 @@ class ServedModel:
         self.device = device
         self.network = network
         self.stamp = ModelStamp.of(bundle, self.file)
+        self.writer = Writer(self.stamp)
         self._users = 0
         self._retired = False
 

@@ -10,10 +10,11 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_NAMES
+from service.answers import ClassifiedImage, RefusedImage
 from service.errors import request_id_of
-from service.lifecycle import MODEL_FAILED, Hal
+from service.lifecycle import MODEL_FAILED, Classified, Hal
 from service.refusals import DeadlineExceededError, ModelFailedError
-from service.schemas import ClassifiedImage, ClassifyAnswer, ErrorAnswer, RefusedImage
+from service.schemas import ClassifyAnswer, ErrorAnswer
 from service.settings import Settings
 from service.terms import LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, Terms
 from service.uploads import FIELD, IMAGE_TYPES, read_images
@@ -144,11 +145,12 @@ async def classify(request: Request) -> Response:
     One refused image does not affect the others: its place in `results` has an `error`. The status is 200 if at least
     one image was classified and 422, with the same body, if none was. The type of an image is told from its bytes.
     """
-    answer = await classify_body(request)
-    return Response(answer.model_dump_json(), status_of(answer), media_type="application/json")
+    done = await classify_body(request)
+    body = done.writer.write(request_id_of(request), done.results)
+    return Response(body, status_of(done), media_type="application/json")
 
 
-async def classify_body(request: Request, *, usual: Priority | None = None) -> ClassifyAnswer:
+async def classify_body(request: Request, *, usual: Priority | None = None) -> Classified:
     """Read the images of a request and classify them on the terms of its headers.
 
     Args:
@@ -180,11 +182,10 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
     except ClientDisconnect:
         batcher.counts.disconnected += 1
         raise
-    answer = ClassifyAnswer(request_id=request_id_of(request), model=done.model, results=done.results)
     failed = any(isinstance(result, RefusedImage) and result.error.code == MODEL_FAILED for result in done.results)
-    if failed and status_of(answer) != HTTPStatus.OK:
+    if failed and status_of(done) != HTTPStatus.OK:
         raise ModelFailedError
-    return answer
+    return done
 
 
 def priority_of(images: int, settings: Settings) -> Priority:
@@ -192,9 +193,9 @@ def priority_of(images: int, settings: Settings) -> Priority:
     return Priority.BULK if images > settings.bulk_above else Priority.ROUTINE
 
 
-def status_of(answer: ClassifyAnswer) -> HTTPStatus:
+def status_of(done: Classified) -> HTTPStatus:
     """200 if at least one image was classified, else 422."""
-    classified = any(isinstance(result, ClassifiedImage) for result in answer.results)
+    classified = any(isinstance(result, ClassifiedImage) for result in done.results)
     return HTTPStatus.OK if classified else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
