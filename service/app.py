@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors
+from service.direct import ShortWay
 from service.lifecycle import Hal
 from service.routes import admin, classify, health, model
 
@@ -98,8 +100,14 @@ def create_app(hal: Hal) -> FastAPI:
     errors.install(app)
     for routes in (classify, health, model, admin):
         app.include_router(routes.router)
+    # The one added first is the innermost.
+    app.add_middleware(ShortWay, route=_route_of(classify.router, "/classify"))
     app.add_middleware(RequestLog)
     return app
+
+
+def _route_of(router: APIRouter, path: str) -> APIRoute:
+    return next(route for route in router.routes if isinstance(route, APIRoute) and route.path == path)
 
 
 def _package_version() -> str:
