@@ -167,3 +167,13 @@ def _cpu_s(leader: int) -> float:
     for member in family:
         family += children.get(member, ())
     return sum(seconds.get(member, 0.0) for member in family)
+
+
+def machine_cpu_s() -> float:
+    """Seconds of processor time that the whole machine has spent on work so far; 0 where there is no ``/proc``."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return 0.0
+    user, nice, system, _, _, irq, softirq, *stolen = map(int, fields)
+    return (user + nice + system + irq + softirq + sum(stolen[:1])) / _TICKS

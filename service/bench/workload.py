@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.bench.candidates import Running
+from service.bench.candidates import Running, machine_cpu_s
 
 LOAD: Final = Path(__file__).parent / "load.py"
 BULK: Final = 64
@@ -78,7 +78,8 @@ def offer(
     """Put a load on a running candidate; see ``load.py`` for the modes and :meth:`Load.run` for the figures.
 
     ``rate`` in requests a second; ``None``: each connection asks again when it is answered. To the figures are added
-    ``server_cpu_us_per_request`` (warm-up excluded as well as can be) and ``server_busy_cores``.
+    ``server_cpu_us_per_request``, ``server_busy_cores`` and ``other_busy_cores``: what neither the candidate nor the
+    load generator used, which must be near 0 for the figures to mean anything.
     """
     job = {
         "host": "127.0.0.1",
@@ -89,14 +90,17 @@ def offer(
         "warmup_s": warmup_s,
         "rate": rate,
     }
-    before = target.cpu_s()
+    before, machine_before = target.cpu_s(), machine_cpu_s()
     done = subprocess.run(  # noqa: S603 - our own script
         [sys.executable, str(LOAD)], input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=True
     )
-    after = target.cpu_s()
+    after, machine_after = target.cpu_s(), machine_cpu_s()
     figures: dict[str, Any] = json.loads(done.stdout)
     if before is not None and after is not None:
         cores = (after - before) / (seconds + warmup_s)
         figures["server_busy_cores"] = cores
         figures["server_cpu_us_per_request"] = 1e6 * cores / max(figures["per_second"], 1e-9)
+        generator = figures["generator_cpu_us_per_request"] * figures["per_second"] / 1e6
+        others = (machine_after - machine_before) / (seconds + warmup_s) - cores - generator
+        figures["other_busy_cores"] = max(others, 0.0)
     return figures
