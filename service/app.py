@@ -19,6 +19,7 @@ from service import errors
 from service.direct import ShortWay
 from service.lifecycle import Hal
 from service.routes import admin, classify, health, model
+from service.security import Gate, RefusedError, headers_for
 
 logger = logging.getLogger("hal.requests")
 
@@ -29,11 +30,14 @@ _DESCRIPTION: Final = (
 )
 
 
-class RequestLog:
-    """Gives every request an id (``X-Request-ID``, the client's if it is sensible), a log line and a last resort."""
+class FrontDoor:
+    """What every request passes: its id (``X-Request-ID``, the client's if it is sensible), the gate that asks for keys
+    before the body is read, headers for browsers, a log line and a last resort.
+    """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
         if scope["type"] != "http":
@@ -44,19 +48,25 @@ class RequestLog:
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        security_headers = headers_for(scope["path"])
         status = 0
 
         async def send_named(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers.raw.extend(security_headers)
             await send(message)
 
         try:
+            state["key"] = self._gate.check(scope)
             await self._app(scope, receive, send_named)
+        except RefusedError as refusal:
+            await errors.refusal(request_id, scope["path"], refusal)(scope, receive, send_named)
         except Exception:
-            response = errors.internal_error(request_id)
+            response = errors.internal_error(request_id, scope["path"])
             if not status:
                 await response(scope, receive, send_named)
         except asyncio.CancelledError:
@@ -71,12 +81,18 @@ class RequestLog:
                 "images": state.get("images", 0),
                 "ms": round(1000 * (time.perf_counter() - start), 1),
             }
+            if key := state.get("key"):
+                fields["key"] = key
             level = logging.DEBUG if scope["path"].startswith("/health/") else logging.INFO
             logger.log(level, "request", extra={"fields": fields})
 
 
 def create_app(hal: Hal) -> FastAPI:
-    """The application that serves ``hal``; the network is loaded after the server listens, so that it can be asked."""
+    """The application that serves ``hal``; the network is loaded after the server listens, so that it can be asked.
+
+    Raises:
+        KeysError: the file of keys cannot be used.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -102,7 +118,7 @@ def create_app(hal: Hal) -> FastAPI:
         app.include_router(routes.router)
     # The one added first is the innermost.
     app.add_middleware(ShortWay, route=_route_of(classify.router, "/classify"))
-    app.add_middleware(RequestLog)
+    app.add_middleware(FrontDoor, gate=Gate.of(hal.settings))
     return app
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from service import keys_command
 from service.bench.cli import app as bench_app
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Serve a bundle over HTTP.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
+app.add_typer(keys_command.app, name="keys")
 logger = logging.getLogger("hal.cli")
 
 
@@ -44,7 +46,9 @@ def serve(
     from contract.bundle import BundleError, load
     from service import logs
     from service.engine import EngineError
+    from service.keys import KeysError
     from service.lifecycle import Hal
+    from service.security import ExposedError, check_exposure
     from service.settings import SettingsError, load_settings, unknown_variables
 
     options = {
@@ -64,6 +68,7 @@ def serve(
             logger.warning(warning)
         listener = _listen(settings)
         with listener:
+            check_exposure(settings, listener)
             hal = Hal(settings, load(settings.bundle))
             _run(hal, listener)
         if hal.failure is not None:
@@ -72,7 +77,7 @@ def serve(
             # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
             sys.stdout.flush()
             os._exit(0)
-    except (SettingsError, BundleError, EngineError, _PortError) as error:
+    except (SettingsError, BundleError, EngineError, ExposedError, KeysError, _PortError) as error:
         typer.echo(f"hal serve: {error}", err=True)
         raise typer.Exit(1) from None
 

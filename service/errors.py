@@ -1,5 +1,6 @@
 """From errors to HTTP answers: one table, one body."""
 
+import functools
 import http
 import logging
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from service.lifecycle import MODEL_FAILED
 from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.schemas import ErrorAnswer, Fault
+from service.security import RefusedError
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError
 from service.terms import TermsError
 from service.uploads import UploadError
@@ -31,9 +33,17 @@ def request_id_of(request: Request) -> str:
 
 
 def error_response(
-    request_id: str, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    request_id: str,
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    path: str = "",
 ) -> JSONResponse:
-    """The answer to a request that failed as a whole."""
+    """The answer to a request for ``path`` that failed as a whole; below ``/v2`` in the form of that protocol."""
+    if path == "/v2" or path.startswith("/v2/"):
+        return JSONResponse({"error": message}, status, headers)
     answer = ErrorAnswer(request_id=request_id, error=Fault(code=code, message=message))
     return JSONResponse(answer.model_dump(), status, headers)
 
@@ -58,40 +68,46 @@ def install(app: FastAPI) -> None:
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    request_id = request_id_of(request)
+    respond = functools.partial(error_response, request_id_of(request), path=request.url.path)
     match error:
         case UploadError():
-            return error_response(request_id, error.status, error.code, str(error))
+            return respond(error.status, error.code, str(error))
         case TermsError():
-            return error_response(request_id, 400, "invalid_header", str(error))
+            return respond(400, "invalid_header", str(error))
         case QueueFullError():
             # 429 and not 503, which makes load balancers take a healthy host out.
             headers = {"Retry-After": str(error.retry_after_s)}
-            return error_response(request_id, 429, "queue_full", str(error), headers)
+            return respond(429, "queue_full", str(error), headers)
         case DeadlineExceededError():
-            return error_response(request_id, 504, "deadline_exceeded", str(error))
+            return respond(504, "deadline_exceeded", str(error))
         case DrainingError():
-            return error_response(request_id, 503, "draining", str(error))
+            return respond(503, "draining", str(error))
         case NotReadyError():
-            return error_response(request_id, 503, error.state, str(error))
+            return respond(503, error.state, str(error))
         case ReloadUnderWayError():
-            return error_response(request_id, 409, "reload_under_way", str(error))
+            return respond(409, "reload_under_way", str(error))
         case BundleRefusedError():
-            return error_response(request_id, 409, "bundle_refused", str(error))
+            return respond(409, "bundle_refused", str(error))
         case ModelFailedError():
-            return error_response(request_id, 500, MODEL_FAILED, str(error))
+            return respond(500, MODEL_FAILED, str(error))
         case ClientDisconnect():
             return Response(status_code=CLIENT_GONE)
         case HTTPException():
             code = _CODES.get(error.status_code, "http_error")
             phrase = http.HTTPStatus(error.status_code).phrase
             message = f"{request.method} {request.url.path[:100]}: {phrase}; see /docs for what there is."
-            return error_response(request_id, error.status_code, code, message, error.headers)
-    return error_response(request_id, 422, "invalid_request", "The request is not valid; see /docs.")
+            return respond(error.status_code, code, message, error.headers)
+    return respond(422, "invalid_request", "The request is not valid; see /docs.")
 
 
-def internal_error(request_id: str) -> JSONResponse:
+def refusal(request_id: str, path: str, error: RefusedError) -> JSONResponse:
+    """The answer to a request that may not pass the gate."""
+    headers = {"WWW-Authenticate": 'Bearer realm="HAL"'} if error.status == 401 else None
+    return error_response(request_id, error.status, error.code, str(error), headers, path=path)
+
+
+def internal_error(request_id: str, path: str) -> JSONResponse:
     """The answer to a mistake of ours: nothing of it leaves the log."""
     logger.exception("unexpected error", extra={"fields": {"request_id": request_id}})
     message = "Something unexpected went wrong; it is in the service's log under this request id."
-    return error_response(request_id, 500, "internal_error", message)
+    return error_response(request_id, 500, "internal_error", message, path=path)

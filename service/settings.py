@@ -55,7 +55,16 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on; 0.0.0.0 answers the whole network, so put authentication in front of it.",
+        description="Address to listen on; 0.0.0.0 answers the whole network and so needs HAL_KEYS_FILE.",
+    )
+    keys_file: Path | None = Field(
+        default=None,
+        description="File of API keys, made by 'hal keys add'; a change is seen within a second. Not set: no keys are "
+        "asked for, and only this machine is answered.",
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="true answers other machines without keys; for a network that is protected otherwise.",
     )
     port: int = Field(
         default=8000,

@@ -1,0 +1,50 @@
+"""``hal keys``: make, list and revoke API keys."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.keys import KeysError, Role, add, read, revoke
+
+app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Option("--file", envvar="HAL_KEYS_FILE", help="The file of keys.")]
+Name = Annotated[str, typer.Option(help="Which machine or person uses the key; it appears in the log.")]
+
+
+@app.command("add")
+def add_key(name: Name, role: Annotated[Role, typer.Option(help="What it may do.")], file: File) -> None:
+    """Make a key and print it, once: the file holds only its hash."""
+    try:
+        secret = add(file, name, role)
+    except KeysError as error:
+        raise _failure(error) from None
+    typer.echo(f"Key {name!r} ({role}) was added to {file}. It is shown only now:", err=True)
+    typer.echo(secret)
+
+
+@app.command("list")
+def list_keys(file: File) -> None:
+    """List names, roles and dates; the keys themselves are nowhere."""
+    try:
+        keys = read(file)
+    except KeysError as error:
+        raise _failure(error) from None
+    for key in keys:
+        typer.echo(f"{key.name:<32} {key.role:<10} {key.created:%Y-%m-%d %H:%M:%S %Z}")
+
+
+@app.command("revoke")
+def revoke_key(name: Name, file: File) -> None:
+    """Remove a key; a running service refuses it within a second."""
+    try:
+        revoke(file, name)
+    except KeysError as error:
+        raise _failure(error) from None
+    typer.echo(f"Key {name!r} was revoked.", err=True)
+
+
+def _failure(error: KeysError) -> typer.Exit:
+    typer.echo(f"hal keys: {error}", err=True)
+    return typer.Exit(1)

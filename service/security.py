@@ -1,0 +1,229 @@
+"""Who may ask for what, on which addresses the service listens without asking, and what a browser is told.
+
+Without ``HAL_KEYS_FILE`` everybody who reaches the service may use it; so it then listens on this machine only, unless
+``HAL_ALLOW_ANONYMOUS`` says otherwise, and changes of the service itself are taken from this machine only.
+"""
+
+import ipaddress
+import logging
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from service.keys import Key, KeysError, Role, find, read
+from service.settings import Settings
+
+logger = logging.getLogger("hal.security")
+
+_OPEN: Final = frozenset({"/", "/health/live", "/health/ready", "/health/startup", "/docs", "/openapi.json", "/v2"})
+_OPEN_BELOW: Final = ("/health/", "/v2/health/", "/static/", "/docs/")
+_ADMIN_BELOW: Final = "/admin/"
+_METRICS: Final = "/metrics"
+_RECHECK_S: Final = 1.0
+
+_DOCS_SOURCE: Final = "https://cdn.jsdelivr.net"
+_PAGE_POLICY: Final = (
+    "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+_DOCS_POLICY: Final = (
+    f"default-src 'self'; script-src 'self' 'unsafe-inline' {_DOCS_SOURCE}; style-src 'self' 'unsafe-inline' "
+    f"{_DOCS_SOURCE}; img-src 'self' data: https://fastapi.tiangolo.com; object-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+def _headers(policy: str) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", b"DENY"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"cache-control", b"no-store"),
+        (b"content-security-policy", policy.encode()),
+    )
+
+
+_PAGE_HEADERS: Final = _headers(_PAGE_POLICY)
+_DOCS_HEADERS: Final = _headers(_DOCS_POLICY)
+
+
+def headers_for(path: str) -> tuple[tuple[bytes, bytes], ...]:
+    """What every answer tells a browser: take nothing from elsewhere, show it in no frame, keep no copy."""
+    return _DOCS_HEADERS if path.startswith("/docs") else _PAGE_HEADERS
+
+
+class ExposedError(Exception):
+    """The service would answer a network without asking for keys."""
+
+
+class RefusedError(Exception):
+    """A request has not the right to what it asks for.
+
+    ``status`` is 401 if no known key came with it and 403 if its key is for something else.
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)
+
+
+def check_exposure(settings: Settings, listener: socket.socket) -> None:
+    """Refuse to answer a network without keys.
+
+    Raises:
+        ExposedError: ``listener`` is bound to an address that others can reach, there are no keys, and
+            ``HAL_ALLOW_ANONYMOUS`` is not set.
+    """
+    if settings.keys_file is not None or settings.allow_anonymous:
+        return
+    host = str(listener.getsockname()[0])
+    if not is_loopback(host):
+        raise ExposedError(
+            f"{host} can be reached from other machines, and no keys are asked for. Make a key ('hal keys add --file "
+            "keys.json --role classify --name analyser-1') and set HAL_KEYS_FILE=keys.json; or listen on this machine "
+            "only (HAL_HOST=127.0.0.1); or say that everybody may use it with HAL_ALLOW_ANONYMOUS=true"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+class KeyRing:
+    """The keys of a file that may change while the service runs; it is looked at once a second while keys are used.
+
+    A file that has gone lets nobody in. A file that cannot be understood leaves the former keys in force, so that a
+    slip of the pen does not stop a laboratory; the log says so.
+
+    Raises:
+        KeysError: at the start there is no file, it is broken or it is empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._seen: tuple[int, int, int] | None = self._state()
+        self._keys: tuple[Key, ...] = read(path)
+        self._look_again = time.monotonic() + _RECHECK_S
+        if not self._keys:
+            raise KeysError(
+                f"{path} holds no key, so nobody could use the service; add one with 'hal keys add --file {path} "
+                "--role classify --name analyser-1'"
+            )
+
+    def find(self, presented: str) -> Key | None:
+        """The key that was presented, if it is one of the file's."""
+        if time.monotonic() >= self._look_again:
+            self.reload()
+        return find(self._keys, presented)
+
+    def reload(self) -> None:
+        """Read the file again if it has changed."""
+        with self._lock:
+            self._look_again = time.monotonic() + _RECHECK_S
+            state = self._state()
+            if state == self._seen:
+                return
+            self._seen = state
+            if state is None:
+                self._keys = ()
+                logger.error("the file of keys %s has gone: every request is refused", self._path)
+                return
+            try:
+                self._keys = read(self._path)
+            except KeysError as error:
+                logger.error("the former keys stay in force: %s", error)
+            else:
+                logger.info("%d keys are in force", len(self._keys))
+
+    def _state(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Lets a request pass or not, before its body is read.
+
+    Open to all: the page, the documentation and ``/health``. ``/admin`` needs an admin key. ``/metrics`` needs a key
+    too, but not on this machine, where Prometheus often runs. Everything else, known or not, needs a key.
+    """
+
+    ring: KeyRing | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Gate":
+        """The gate that the settings ask for.
+
+        Raises:
+            KeysError: see :class:`KeyRing`.
+        """
+        return cls(None if settings.keys_file is None else KeyRing(settings.keys_file))
+
+    def check(self, scope: Scope) -> str | None:
+        """The name of the key that a request came with; ``None`` where none is needed.
+
+        Raises:
+            RefusedError: it may not pass.
+        """
+        path = str(scope["path"])
+        if path in _OPEN or path.startswith(_OPEN_BELOW):
+            return None
+        needed = Role.ADMIN if path.startswith(_ADMIN_BELOW) else Role.CLASSIFY
+        if self.ring is None:
+            if needed is Role.ADMIN and (not _is_local(scope) or _is_cross_site(scope)):
+                raise RefusedError(
+                    403,
+                    "admin_key_needed",
+                    "Without keys the service is changed from its own machine only; make an admin key ('hal keys add "
+                    "--role admin') and set HAL_KEYS_FILE.",
+                )
+            return None
+        presented = _presented(scope)
+        if not presented:
+            if path == _METRICS and _is_local(scope):
+                return None
+            raise RefusedError(
+                401, "key_missing", "A key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
+            )
+        key = self.ring.find(presented)
+        if key is None:
+            raise RefusedError(
+                401, "key_unknown", "The key is not known here or was revoked; ask whoever runs this service for one."
+            )
+        if not key.role.covers(needed):
+            raise RefusedError(403, "key_not_for_this", f"This needs a key of the role {needed}, yours is {key.role}.")
+        return key.name
+
+
+def _is_local(scope: Scope) -> bool:
+    client = scope.get("client")
+    return client is not None and is_loopback(str(client[0]))
+
+
+def _is_cross_site(scope: Scope) -> bool:
+    """Whether another site's page makes a browser of this machine send the request."""
+    return Headers(scope=scope).get("sec-fetch-site", "none") not in ("none", "same-origin")
+
+
+def _presented(scope: Scope) -> str:
+    headers = Headers(scope=scope)
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()

@@ -1,0 +1,95 @@
+"""``hal keys``: what it prints, what it writes, and what it refuses."""
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.keys import KeysError, Role, add, find, read, revoke
+
+ROOT = Path(__file__).parents[2]
+
+
+def hal_keys(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", "import hal; hal.main()", "keys", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_key_is_printed_once_and_only_its_hash_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    made = hal_keys("add", "--file", str(file), "--name", "analyser-1", "--role", "classify")
+    assert made.returncode == 0, made.stderr
+    secret = made.stdout.strip()
+    assert re.fullmatch(r"hal_[A-Za-z0-9_-]{43}", secret), "256 bits"
+    written = file.read_text()
+    assert secret not in written
+    assert json.loads(written)["keys"][0]["sha256"] == hashlib.sha256(secret.encode()).hexdigest()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    listed = hal_keys("list", "--file", str(file))
+    assert listed.stdout.split()[:2] == ["analyser-1", "classify"]
+    assert secret not in listed.stdout + listed.stderr
+
+    assert hal_keys("revoke", "--file", str(file), "--name", "analyser-1").returncode == 0
+    assert read(file) == ()
+
+
+def test_the_right_key_is_found_among_several_and_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    secrets = {name: add(file, name, Role.CLASSIFY) for name in ("a", "b", "c")}
+    keys = read(file)
+    for name, secret in secrets.items():
+        found = find(keys, secret)
+        assert found is not None
+        assert found.name == name
+    for wrong in ("", "hal_", secrets["a"][:-1], secrets["a"] + "x", "\udcff", "ключ"):
+        assert find(keys, wrong) is None
+
+
+def test_keys_added_at_once_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda place: add(file, f"key-{place}", Role.CLASSIFY), range(24)))
+    assert sorted(key.name for key in read(file)) == sorted(f"key-{place}" for place in range(24))
+
+
+def test_a_changed_file_keeps_who_may_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    add(file, "a", Role.CLASSIFY)
+    file.chmod(0o640)
+    add(file, "b", Role.ADMIN)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_what_cannot_be_done_says_why_and_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    with pytest.raises(KeysError, match="no file of keys"):
+        revoke(file, "a")
+    add(file, "a", Role.CLASSIFY)
+    before = file.read_bytes()
+    with pytest.raises(KeysError, match="already"):
+        add(file, "a", Role.ADMIN)
+    with pytest.raises(KeysError, match="it has: a"):
+        revoke(file, "b")
+    with pytest.raises(KeysError, match="cannot be a name"):
+        add(file, "Anna Andersson", Role.CLASSIFY)
+    assert file.read_bytes() == before
+    file.write_text('{"keys": [{"name": "a"}]}')
+    with pytest.raises(KeysError, match=r"not a file of keys: keys\.0\.role"):
+        add(file, "b", Role.CLASSIFY)
+    failed = hal_keys("list", "--file", str(file))
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
