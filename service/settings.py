@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.manifest import Precision
@@ -166,6 +166,20 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
         description="Seconds that one batch may take; past them /health/live fails, so that the service is restarted.",
+    )
+    audit: SecretStr | None = Field(
+        default=None,
+        description="Database that keeps one row for each image: sqlite:////var/lib/hal/audit.db or "
+        "postgresql+psycopg://user:password@host/database (extra 'audit'). Not set: nothing is kept.",
+    )
+    audit_spool: Path = Field(
+        default=Path("audit-spool"),
+        description="Writable folder that keeps the rows of HAL_AUDIT while its database is away.",
+    )
+    audit_spool_bytes: int = Field(
+        default=256 * MEBIBYTE,
+        ge=1024,
+        description="Most bytes in HAL_AUDIT_SPOOL (some 1,000 a row); when they are taken no more images are.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line that is written."

@@ -1,0 +1,9 @@
+"""The audit trail: one row for each image, in a database, kept on disk while the database is away.
+
+:mod:`service.audit.trail` is what the service talks to; rows go through :mod:`service.audit.database`, or through
+:mod:`service.audit.spool` until it answers again.
+"""
+
+
+class AuditError(Exception):
+    """The audit trail cannot be kept as asked; the message says what was wrong and what to do."""

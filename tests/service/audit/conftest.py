@@ -1,0 +1,22 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.audit.postgres import Postgres, binaries
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Postgres]:
+    pytest.importorskip("psycopg", reason="the extra 'audit' is not installed")
+    programs = binaries()
+    if programs is None:
+        pytest.skip("no PostgreSQL server on this machine (Debian: apt install postgresql)")
+    cluster = Postgres(programs)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def postgres(cluster: Postgres) -> Postgres:
+    cluster.query("DROP TABLE IF EXISTS hal_audit_images, hal_audit_settings")
+    return cluster
