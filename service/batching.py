@@ -12,6 +12,7 @@ image would be.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -62,11 +63,14 @@ class Batcher:
     Attributes:
         network: may be replaced at any time; images that were accepted before keep the one that they were given.
         counts: what happened so far.
+        on_batch: called with each batch that the device finished, when it began and when it ended
+            (``time.perf_counter``).
     """
 
     def __init__(self, network: Network, *, queue_limit: int, deadline_s: float, bulk_limit: int | None = None) -> None:
         self.network = network
         self.counts = Counts()
+        self.on_batch: Callable[[Sequence[Ticket], float, float], None] = lambda *_: None
         self._loop = asyncio.get_running_loop()
         self._deadline_s = deadline_s
         self._lines = Lines()
@@ -246,7 +250,7 @@ class Batcher:
 
     async def _answer(self, batch: Sequence[Ticket]) -> None:
         try:
-            rows = await self._compute(batch[0].network, [ticket.image for ticket in batch])
+            rows = await self._compute(batch)
         except Exception as error:
             await self._answer_in_parts(batch, self._size_of_parts(batch, error))
             return
@@ -292,13 +296,17 @@ class Batcher:
             self.counts.failed += 1
             ticket.answer.set_exception(ModelFailedError())
 
-    async def _compute(self, network: Network, images: Sequence[Image]) -> Logits:
-        self._busy_since = start = self._loop.time()
+    async def _compute(self, batch: Sequence[Ticket]) -> Logits:
+        self._busy_since = self._loop.time()
+        begin = time.perf_counter()
         try:
-            logits = await network.run(images)
+            logits = await batch[0].network.run([ticket.image for ticket in batch])
         finally:
             self._busy_since = None
-        self._rate.add(len(images), self._loop.time() - start)
+        # Not the loop's time, which uvloop keeps in whole milliseconds.
+        end = time.perf_counter()
+        self._rate.add(len(batch), end - begin)
+        self.on_batch(batch, begin, end)
         self.counts.batches += 1
         return logits
 

@@ -6,14 +6,17 @@ never starved either: while bulk images wait, every fourth batch at the latest c
 """
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, islice
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from service.tracing import current_span
 
 BULK_TURN: Final = 4
 """While bulk images wait, at least one batch in so many has places for them ..."""
@@ -53,12 +56,17 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
-    """One image in a line and the answer that somebody awaits."""
+    """One image in a line and the answer that somebody awaits.
+
+    ``arrived`` is a time of ``time.perf_counter``, ``span`` what traces the request, if anything does.
+    """
 
     image: Image
     network: Network
     priority: Priority
     answer: asyncio.Future[Logits]
+    arrived: float = field(default_factory=time.perf_counter)
+    span: object = field(default_factory=current_span)
 
 
 class Lines:
