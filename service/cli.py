@@ -45,6 +45,7 @@ def serve(
     _require_extra()
     from contract.bundle import BundleError, load
     from service import logs
+    from service.audit import AuditError
     from service.engine import EngineError
     from service.keys import KeysError
     from service.lifecycle import Hal
@@ -77,7 +78,7 @@ def serve(
             # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
             sys.stdout.flush()
             os._exit(0)
-    except (SettingsError, BundleError, EngineError, ExposedError, KeysError, _PortError) as error:
+    except (SettingsError, AuditError, BundleError, EngineError, ExposedError, KeysError, _PortError) as error:
         typer.echo(f"hal serve: {error}", err=True)
         raise typer.Exit(1) from None
 

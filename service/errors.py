@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from service.audit import AuditFullError
 from service.lifecycle import MODEL_FAILED
 from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.schemas import ErrorAnswer, Fault
@@ -53,6 +54,7 @@ def install(app: FastAPI) -> None:
     for kind in (
         UploadError,
         TermsError,
+        AuditFullError,
         QueueFullError,
         DeadlineExceededError,
         DrainingError,
@@ -88,6 +90,8 @@ async def _answer(request: Request, error: Exception) -> Response:
             return respond(409, "reload_under_way", str(error))
         case BundleRefusedError():
             return respond(409, "bundle_refused", str(error))
+        case AuditFullError():
+            return respond(503, "audit_full", str(error))
         case ModelFailedError():
             return respond(500, MODEL_FAILED, str(error))
         case ClientDisconnect():

@@ -16,6 +16,7 @@ from service.batching import Batcher
 from service.decoding import Decoders
 from service.engine import EngineError, OnnxEngine
 from service.imaging import ImageRefusedError, decode
+from service.observer import Observer
 from service.refusals import ModelFailedError
 from service.schemas import ModelStamp
 from service.served import Models, OpenEngine, ServedModel
@@ -67,6 +68,7 @@ class Hal:
         on_failure: called once when ``failure`` is set.
         reloads: bundles that took over from another one.
         reloads_refused: bundles that should have and could not.
+        observer: watches what is done.
         abandoned: at the end, whether an engine's thread was left at work.
     """
 
@@ -78,6 +80,7 @@ class Hal:
         self.on_failure: Callable[[], None] = lambda: None
         self.abandoned = False
         self.device: Device | None = None
+        self.observer = Observer(settings)
         self.reloads = 0
         self.reloads_refused = 0
         self._state = State.STARTING
@@ -90,8 +93,10 @@ class Hal:
         decoders = settings.decode_threads or min(available_cores(), _MOST_DECODERS)
         self._decoders = Decoders(
             decoders,
-            functools.partial(
-                decode, fit=settings.fit, max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels
+            self.observer.timing(
+                functools.partial(
+                    decode, fit=settings.fit, max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels
+                )
             ),
         )
 
@@ -113,6 +118,7 @@ class Hal:
             bulk_limit=self.settings.bulk_limit,
             deadline_s=self.settings.deadline_ms / 1000,
         )
+        self._batcher.on_batch = self.observer.ran
         if self._state is State.STARTING:
             self._state = State.READY
             logger.info("ready on %s", self.device)
@@ -178,6 +184,7 @@ class Hal:
     def _let_serve(self, model: ServedModel) -> None:
         self._models.switch(model)
         self.bundle, self.file, self.device = model.bundle, model.file, model.device
+        self.observer.serves(model.stamp, model.bundle, model.file, model.device)
 
     @property
     def state(self) -> State:
@@ -217,6 +224,7 @@ class Hal:
             logger.error("the engine is still at work and is given up")
         self._decoders.close()
         self._models.close()
+        await asyncio.to_thread(self.observer.close)
 
     @property
     def batcher(self) -> Batcher:
@@ -229,6 +237,12 @@ class Hal:
         accepts = state is State.READY or (state is State.DRAINING and not self._turns_away)
         if not accepts or self._batcher is None:
             raise NotReadyError(state)
+        self.observer.check_room()
+        return self._batcher
+
+    @property
+    def observed_batcher(self) -> Batcher | None:
+        """The batcher for those who only look at it; ``None`` before there is one."""
         return self._batcher
 
     async def classify(
@@ -251,12 +265,14 @@ class Hal:
 
         with model.in_use():
             results = await batcher.spread(list(enumerate(images)), one, priority=priority, due=due)
+        self.observer.answered(model.stamp, results)
         return Classified(model.stamp, tuple(results), model.writer)
 
     async def _classify_one(
         self, batcher: Batcher, model: ServedModel, priority: Priority, index: int, data: bytes
     ) -> ClassifiedImage | RefusedImage:
-        sha256, pixels = await self._decoders.decode(data)
+        with self.observer.tracer.span("hal.decode"):
+            sha256, pixels = await self._decoders.decode(data)
         if isinstance(pixels, ImageRefusedError):
             return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=pixels.code, message=str(pixels)))
         try:

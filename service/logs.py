@@ -4,6 +4,9 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import TextIO
+
+from service.tracing import NOBODY, current
 
 
 class JsonFormatter(logging.Formatter):
@@ -17,15 +20,37 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (context := current.get()) is not NOBODY:
+            line |= context.fields()
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
 
 
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines; one that cannot be written, for example because the disk is full, is counted and gone.
+
+    Attributes:
+        lost: lines that could not be written.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.lost = 0
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: D102, N802, ARG002 - logging's own name
+        self.lost += 1
+
+
+def lost_lines() -> int:
+    """Lines that could not be written since the start."""
+    return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, LineHandler))
+
+
 def configure(level: str) -> None:
     """Send every log line of the process to standard error, at ``level`` and above."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

@@ -7,3 +7,13 @@
 
 class AuditError(Exception):
     """The audit trail cannot be kept as asked; the message says what was wrong and what to do."""
+
+
+class AuditFullError(Exception):
+    """More images would be answered without a row of the audit trail."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The audit trail takes no more rows: its database is away and HAL_AUDIT_SPOOL is full; bring the database "
+            "back or give the spool more room."
+        )

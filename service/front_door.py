@@ -1,0 +1,93 @@
+"""What every request passes on its way in and out."""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from typing import Any, Final
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import errors
+from service.metrics import OTHER_ROUTE
+from service.observer import Observer
+from service.security import Gate, RefusedError, headers_for
+from service.tracing import RequestContext, TraceParent, current, span_id_of
+
+logger = logging.getLogger("hal.requests")
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
+_QUIET: Final = ("/health/", "/v2/health/", "/metrics")
+
+
+class FrontDoor:
+    """Names a request (``X-Request-ID``, the client's if it is sensible), asks it for a key before its body is read,
+    tells browsers what they must not do with the answer, counts it, logs it, and is the last resort when it fails.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate, observer: Observer) -> None:
+        self._app = app
+        self._gate = gate
+        self._observer = observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        method, path = scope["method"], scope["path"]
+        trace = TraceParent.read(headers.get("traceparent"))
+        span = self._observer.tracer.begin_request(method, trace) if self._observer.tracer.on else None
+        added = [(b"x-request-id", request_id.encode()), *headers_for(path)]
+        if trace is not None:
+            added.append((b"traceresponse", trace.answered_by(span_id_of(span)).encode()))
+        status = 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *added]
+            await send(message)
+
+        context = RequestContext(request_id, trace_id=None if trace is None else trace.trace_id, span=span)
+        token = current.set(context)
+        try:
+            if (key := self._gate.check(scope)) is not None:
+                context = RequestContext(request_id, key, context.trace_id, span)
+                current.set(context)
+            await self._app(scope, receive, send_named)
+        except RefusedError as refusal:
+            await errors.refusal(request_id, path, refusal)(scope, receive, send_named)
+        except Exception:
+            response = errors.internal_error(request_id, path)
+            if not status:
+                await response(scope, receive, send_named)
+        except asyncio.CancelledError:
+            logger.warning("cancelled")
+            raise
+        finally:
+            seconds = time.perf_counter() - start
+            route = getattr(scope.get("route"), "path", None)
+            images = state.get("images", 0)
+            self._observer.metrics.request(route or OTHER_ROUTE, status, seconds, images)
+            if span is not None:
+                self._observer.tracer.end_request(span, method, route or OTHER_ROUTE, status, images)
+            level = logging.DEBUG if path.startswith(_QUIET) else logging.INFO
+            if logger.isEnabledFor(level):
+                fields: dict[str, Any] = {
+                    "method": method,
+                    "path": route or "-",
+                    "status": status,
+                    "images": images,
+                    "ms": round(1000 * seconds, 1),
+                }
+                logger.log(level, "request", extra={"fields": context.fields() | fields})
+            current.reset(token)
