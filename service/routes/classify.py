@@ -13,7 +13,7 @@ from contract.classes import CLASS_NAMES
 from service.answers import ClassifiedImage, RefusedImage
 from service.errors import request_id_of
 from service.lifecycle import MODEL_FAILED, Classified, Hal
-from service.refusals import DeadlineExceededError, ModelFailedError
+from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError
 from service.schemas import ClassifyAnswer, ErrorAnswer
 from service.settings import Settings
 from service.terms import LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, Terms
@@ -160,7 +160,8 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
     Raises:
         TermsError: a header is not understood.
         UploadError: the body cannot be used.
-        NotReadyError, DrainingError, QueueFullError, DeadlineExceededError: see there.
+        NotReadyError, QueueFullError, DeadlineExceededError: see there.
+        DrainingError: the service stops, and the answer would come too late.
         ModelFailedError: the network failed on every image that could be decoded.
         ClientDisconnect: the client went away.
     """
@@ -181,6 +182,11 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
         raise DeadlineExceededError(None) from None
     except ClientDisconnect:
         batcher.counts.disconnected += 1
+        raise
+    except asyncio.CancelledError:
+        # The server cancels what has not ended when HAL_DRAIN_S is over; whoever waits should be told to ask elsewhere.
+        if hal.draining:
+            raise DrainingError from None
         raise
     failed = any(isinstance(result, RefusedImage) and result.error.code == MODEL_FAILED for result in done.results)
     if failed and status_of(done) != HTTPStatus.OK:

@@ -18,7 +18,7 @@ from service.engine import EngineOptions, OnnxEngine
 from service.lifecycle import Hal, OpenEngine
 from service.settings import Settings
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""The service as a process of its own, with its log."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.service.live_server import until
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The test's environment without settings of the service."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HAL_", "PORT"))}
+    return inherited | {"PYTHONPATH": str(ROOT), "HAL_ENGINE_THREADS": "1"} | variables
+
+
+@dataclass(frozen=True)
+class Process:
+    """A service that runs."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=PATIENCE_S)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+
+    def send(self, sig: signal.Signals) -> None:
+        self.process.send_signal(sig)
+
+    def wait(self) -> int:
+        """The exit code."""
+        return self.process.wait(PATIENCE_S)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.send(signal.SIGTERM)
+        return self.wait()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log so far; what is not JSON is ONNX Runtime's."""
+        lines = []
+        for line in self.log.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                lines.append(json.loads(line))
+        return lines
+
+    def logged(self, message: str) -> bool:
+        return any(message in line["message"] for line in self.lines())
+
+    def answers(self, path: str) -> int:
+        """The status of a GET, 0 if nobody listens."""
+        with contextlib.suppress(httpx.TransportError), self.http() as http:
+            return http.get(path).status_code
+        return 0
+
+
+def free_port() -> int:
+    """A port on which nobody listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(
+    bundle: Path, *, program: Sequence[str] = ("-m", "service"), wait: bool = True, **variables: str
+) -> Iterator[Process]:
+    """Run the service on a bundle until the block ends, however it ends; ``wait`` until it is ready."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, *program],
+                env=environment(HAL_BUNDLE=str(bundle), PORT=str(port), **variables),
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+            )
+        served = Process(process, port, log)
+        try:
+            if wait:
+                until(lambda: served.answers("/health/ready") == 200 or process.poll() is not None)
+                assert process.poll() is None, log.read_text()
+            yield served
+        finally:
+            process.kill()
+            process.wait()
+
+
+def seconds(since: float) -> float:
+    """Seconds since a reading of the monotonic clock."""
+    return time.monotonic() - since
