@@ -133,20 +133,23 @@ class Hal:
             ReloadUnderWayError: another reload has not ended.
             BundleRefusedError: the bundle cannot be served; the old one stays.
         """
-        _ = self.batcher
         if self._one_reload.locked():
             raise ReloadUnderWayError
         async with self._one_reload:
-            path = self.settings.bundle
-            try:
-                model = await self._models.open(lambda: load(path.resolve()))
-            except Exception as error:
-                self.reloads_refused += 1
-                known = isinstance(error, BundleError | EngineError)
-                logger.error("%s is refused, the old bundle stays: %s", path, error, exc_info=not known)
-                reason = error if known else "it cannot be opened; the service's log says why"
-                raise BundleRefusedError(f"The bundle is refused and the old one stays: {reason}") from error
-            return self._take_over(model)
+            return await self._reload()
+
+    async def _reload(self) -> Reloaded:
+        self._check_ready()
+        path = self.settings.bundle
+        try:
+            model = await self._models.open(lambda: load(path.resolve()))
+        except Exception as error:
+            self.reloads_refused += 1
+            known = isinstance(error, BundleError | EngineError)
+            logger.error("%s is refused, the old bundle stays: %s", path, error, exc_info=not known)
+            reason = error if known else "it cannot be opened; the service's log says why"
+            raise BundleRefusedError(f"The bundle is refused and the old one stays: {reason}") from error
+        return self._take_over(model)
 
     def request_reload(self) -> None:
         """:meth:`reload` as soon as possible, its outcome in the log. Safe to call in a signal handler."""
@@ -158,19 +161,19 @@ class Hal:
             self._reloading = asyncio.create_task(self._reload_in_turn(), name="hal-reload")
 
     async def _reload_in_turn(self) -> None:
-        # What is being opened now may have been read before the change that this reload is about.
         async with self._one_reload:
+            # From here on another signal means another reload: what is read now may be older than its reason.
             self._reloading = None
-        try:
-            await self.reload()
-        except (NotReadyError, ReloadUnderWayError) as error:
-            logger.warning("not reloaded: %s", error)
-        except BundleRefusedError:
-            pass
+            try:
+                await self._reload()
+            except NotReadyError as error:
+                logger.warning("not reloaded: %s", error)
+            except BundleRefusedError:
+                pass
 
     def _take_over(self, model: ServedModel) -> Reloaded:
         try:
-            batcher = self.batcher
+            batcher = self._check_ready()
         except NotReadyError:
             model.retire()
             raise
@@ -180,6 +183,12 @@ class Hal:
         self.reloads += 1
         logger.info("%s %s (%s) serves now", model.stamp.name, model.stamp.version, model.stamp.sha256)
         return Reloaded(before, model.stamp)
+
+    def _check_ready(self) -> Batcher:
+        state = self.state
+        if state is not State.READY or self._batcher is None:
+            raise NotReadyError(state)
+        return self._batcher
 
     def _let_serve(self, model: ServedModel) -> None:
         self._models.switch(model)

@@ -256,14 +256,15 @@ def test_a_signal_during_a_reload_is_not_lost(shelf: Shelf) -> None:
             assert carry_on.wait(PATIENCE_S)
         return OnnxEngine.open(bundle, options)
 
-    with shelf.serving(open_engine=open_engine) as live:
-        live.hal.request_reload()
+    with shelf.serving(open_engine=open_engine) as live, ThreadPoolExecutor(1) as clients:
+        by_request = clients.submit(live.http.post, "/admin/reload")
         assert opening.wait(PATIENCE_S)
         shelf.put("2.0.0")
         for _ in range(3):
             live.hal.request_reload()
         assert live.http.get("/health/live").status_code == 200, "the loop has seen them"
         carry_on.set()
+        assert by_request.result().json()["now"]["version"] == "1.0.0"
         until(lambda: live.hal.reloads == 2)
         assert live.http.get("/model").json()["version"] == "2.0.0"
         assert versions == ["1.0.0", "1.0.0", "2.0.0"], "several signals are one reload"
