@@ -1,8 +1,7 @@
 """An engine in a thread of its own."""
 
-import asyncio
+import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
 from service.engine import Engine
+from service.threads import WorkThread
 from service.waiting import Image, Logits
 
 Opened = TypeVar("Opened", bound=Engine)
@@ -25,7 +25,7 @@ class EngineThread:
 
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
-        self._thread = ThreadPoolExecutor(1, "hal-engine")
+        self._thread = WorkThread("hal-engine")
         self._engine: Engine | None = None
         self.closed = False
 
@@ -35,7 +35,7 @@ class EngineThread:
         Raises:
             Exception: whatever ``make`` raises.
         """
-        engine = await asyncio.get_running_loop().run_in_executor(self._thread, make)
+        engine = await self._thread.call(make)
         self._engine = engine
         return engine
 
@@ -45,17 +45,17 @@ class EngineThread:
         Raises:
             Exception: whatever the engine raises, or it gave something else than logits.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, images)
+        return await self._thread.call(functools.partial(self._run, images))
 
     async def until_free(self) -> None:
         """Wait for what the thread is doing."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
+        await self._thread.call(_nothing)
 
     def close(self) -> None:
         """Let go of the engine; what the thread is doing now is not waited for."""
         self.closed = True
         self._engine = None
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     def _run(self, images: Sequence[NDArray[np.uint8]]) -> Logits:
         if self._engine is None:
