@@ -159,6 +159,12 @@ class Batcher:
             Exception: whatever ``work`` raises; the others were withdrawn.
         """
         self.check_room(priority)
+        if len(items) == 1:
+            self._seats.take(priority)
+            try:
+                return [await self._in_time(work(items[0]), due)]
+            finally:
+                self._seats.leave(priority)
         most_seats = min(len(items), 2 * self.network.max_batch)
         pending = iter(enumerate(items))
         results: dict[int, Result] = {}
@@ -254,10 +260,11 @@ class Batcher:
         except Exception as error:
             await self._answer_in_parts(batch, self._size_of_parts(batch, error))
             return
-        for ticket, row in zip(batch, rows, strict=True):
+        finite = np.logical_and.reduce(np.isfinite(rows), axis=1).tolist()
+        for ticket, row, is_finite in zip(batch, rows, finite, strict=True):
             if ticket.answer.done():
                 continue
-            if np.isfinite(row).all():
+            if is_finite:
                 self.counts.answered += 1
                 ticket.answer.set_result(row)
             else:
