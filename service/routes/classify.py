@@ -24,6 +24,9 @@ router = APIRouter(tags=["classify"])
 
 Result = TypeVar("Result")
 
+_UNWATCHED_S: Final = 0.02
+_WAITING, _GONE, _ENDED = range(3)
+
 _MODEL_EXAMPLE: Final = {
     "name": "hal-c",
     "version": "1.0.0",
@@ -208,20 +211,42 @@ def status_of(done: Classified) -> HTTPStatus:
 async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of ``work``, which is cancelled if the client goes away.
 
+    Nobody watches for that in the first :data:`_UNWATCHED_S`: most answers of a fast device are there before, and
+    watching costs a task.
+
     Raises:
         ClientDisconnect: it did.
     """
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_gone(request))
+    loop = asyncio.get_running_loop()
+    caller = asyncio.current_task()
+    watcher: asyncio.Task[None] | None = None
+    state = _WAITING
+
+    def watch() -> None:
+        nonlocal watcher
+        watcher = loop.create_task(_gone(request), name="hal-watch")
+        watcher.add_done_callback(leave)
+
+    def leave(ended: asyncio.Task[None]) -> None:
+        nonlocal state
+        if state == _WAITING and not ended.cancelled() and caller is not None:
+            state = _GONE
+            caller.cancel()
+
+    timer = loop.call_later(_UNWATCHED_S, watch)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        if state != _GONE or caller is None:
+            raise
+        caller.uncancel()
+        raise ClientDisconnect from None
     finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        if state == _WAITING:
+            state = _ENDED
+        timer.cancel()
+        if watcher is not None:
+            watcher.cancel()
 
 
 async def _gone(request: Request) -> None:
