@@ -15,6 +15,7 @@ from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
 from contract.manifest import IMAGE_SIDE, Manifest, ModelFile, Precision
 from service.settings import Device, Settings, available_cores
+from service.tuning import Tuning, tune
 
 logger = logging.getLogger("hal.engine")
 
@@ -64,6 +65,7 @@ class EngineOptions:
         device: what to run on.
         precision: which file of the bundle, ``None`` for its first.
         max_batch: largest ``n`` that :meth:`OnnxEngine.run` will be given.
+        latency_target_ms: within which an image should be answered at full load; ``None``: batches are not measured.
         threads: threads of the network on the CPU, 0 for one per core.
         tensorrt_cache: folder for TensorRT's engines, or ``None``.
     """
@@ -71,6 +73,7 @@ class EngineOptions:
     device: Device = Device.CPU
     precision: Precision | None = None
     max_batch: int = 16
+    latency_target_ms: int | None = None
     threads: int = 0
     tensorrt_cache: Path | None = None
 
@@ -81,6 +84,7 @@ class EngineOptions:
             device=settings.device,
             precision=settings.precision,
             max_batch=settings.max_batch,
+            latency_target_ms=settings.latency_target_ms,
             threads=settings.engine_threads,
             tensorrt_cache=settings.tensorrt_cache,
         )
@@ -107,7 +111,13 @@ class Buckets:
 
 
 class OnnxEngine:
-    """A verified network on one device: it has reproduced the golden sample and seen every batch size."""
+    """A verified network on one device: it has reproduced the golden sample and seen every batch size.
+
+    Attributes:
+        device: what it runs on.
+        file: the file of the bundle that runs.
+        tuning: what was measured and chosen when it was opened; ``None`` if nothing was.
+    """
 
     def __init__(self, session: Any, device: Device, buckets: Buckets, max_batch: int, file: ModelFile) -> None:
         self._session = session
@@ -115,6 +125,7 @@ class OnnxEngine:
         self._max_batch = max_batch
         self.device = device
         self.file = file
+        self.tuning: Tuning | None = None
 
     @classmethod
     def open(cls, bundle: Bundle, options: EngineOptions) -> Self:
@@ -137,6 +148,10 @@ class OnnxEngine:
         engine = cls(session, device, buckets, options.max_batch, file)
         engine.warm_up()
         engine.check_golden(bundle)
+        if options.latency_target_ms is not None:
+            sizes = Buckets.powers_of_two(options.max_batch).sizes
+            engine.tuning = tune(engine.run, sizes, options.latency_target_ms)
+            logger.info("%s", engine.tuning)
         return engine
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

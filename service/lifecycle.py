@@ -22,6 +22,7 @@ from service.schemas import ModelStamp
 from service.served import Models, OpenEngine, ServedModel
 from service.settings import Device, Settings, available_cores
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
+from service.tuning import Tuning
 from service.waiting import Priority
 
 logger = logging.getLogger("hal.lifecycle")
@@ -64,6 +65,7 @@ class Hal:
         bundle: what is served; another one after a reload.
         file: the file of it that runs.
         device: what the network runs on, ``None`` until it is opened.
+        tuning: why its batches are as large as they are, ``None`` until it is opened.
         failure: why the network could not be opened, or ``None``.
         on_failure: called once when ``failure`` is set.
         reloads: bundles that took over from another one.
@@ -80,6 +82,7 @@ class Hal:
         self.on_failure: Callable[[], None] = lambda: None
         self.abandoned = False
         self.device: Device | None = None
+        self.tuning: Tuning | None = None
         self.observer = Observer(settings)
         self.reloads = 0
         self.reloads_refused = 0
@@ -192,7 +195,7 @@ class Hal:
 
     def _let_serve(self, model: ServedModel) -> None:
         self._models.switch(model)
-        self.bundle, self.file, self.device = model.bundle, model.file, model.device
+        self.bundle, self.file, self.device, self.tuning = model.bundle, model.file, model.device, model.tuning
         self.observer.serves(model.stamp, model.bundle, model.file, model.device)
 
     @property

@@ -9,6 +9,7 @@ from contract.classes import CLASS_NAMES
 from contract.decision import Decision, ReviewCode
 from contract.manifest import Attribution, Calibration, ClassEvidence, DecisionPolicy, Metric, ModelFile, Precision
 from service.settings import Device
+from service.tuning import Tuning
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -154,6 +155,27 @@ class BundleFile(_Answer):
     bytes: int
 
 
+class MeasuredBatch(_Answer):
+    """What a batch took when the model was opened."""
+
+    images: int
+    ms: float
+
+
+class Batching(_Answer):
+    """How large batches may be, and why."""
+
+    limit: Annotated[int, Field(description="Most images in a batch.")]
+    target_ms: Annotated[int, Field(description="HAL_LATENCY_TARGET_MS; two batches should not take longer.")]
+    measured: tuple[MeasuredBatch, ...]
+
+    @classmethod
+    def of(cls, tuning: Tuning) -> "Batching":
+        """What was chosen."""
+        measured = tuple(MeasuredBatch(images=time.images, ms=round(time.ms, 3)) for time in tuning.measured)
+        return cls(limit=tuning.limit, target_ms=tuning.target_ms, measured=measured)
+
+
 class ModelAnswer(_Answer):
     """What is served and what is known about it."""
 
@@ -162,6 +184,7 @@ class ModelAnswer(_Answer):
     intended_use: str
     limits: tuple[str, ...]
     device: Annotated[Device | None, Field(description="What the network runs on; null until it is loaded.")]
+    batching: Annotated[Batching | None, Field(description="Measured when the model was loaded; null until then.")]
     precision: Precision
     files: tuple[BundleFile, ...]
     classes: Annotated[tuple[ClassEvidence, ...], Field(description="In output order, with evidence and counts.")]
@@ -171,7 +194,7 @@ class ModelAnswer(_Answer):
     attributions: tuple[Attribution, ...]
 
     @classmethod
-    def of(cls, bundle: Bundle, file: ModelFile, device: Device | None) -> "ModelAnswer":
+    def of(cls, bundle: Bundle, file: ModelFile, device: Device | None, tuning: Tuning | None = None) -> "ModelAnswer":
         """The public part of a bundle's manifest."""
         manifest = bundle.manifest
         return cls(
@@ -180,6 +203,7 @@ class ModelAnswer(_Answer):
             intended_use=manifest.intended_use,
             limits=manifest.limits,
             device=device,
+            batching=None if tuning is None else Batching.of(tuning),
             precision=file.precision,
             files=tuple(
                 BundleFile(path=entry.path, precision=entry.precision, sha256=entry.sha256, bytes=entry.bytes)

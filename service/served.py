@@ -11,6 +11,7 @@ from service.engine import Engine, EngineOptions
 from service.engine_thread import EngineThread
 from service.schemas import ModelStamp
 from service.settings import Device, Settings
+from service.tuning import Tuning
 
 logger = logging.getLogger("hal.served")
 
@@ -35,15 +36,19 @@ class ServedModel:
         file: the file of the bundle that runs.
         device: what it runs on.
         network: gives its logits.
+        tuning: why its batches are as large as they are, ``None`` if they are as large as the settings allow.
         stamp: names it in every answer that it makes.
         writer: writes those answers.
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings, device: Device, network: EngineThread) -> None:
+    def __init__(
+        self, bundle: Bundle, settings: Settings, device: Device, network: EngineThread, tuning: Tuning | None = None
+    ) -> None:
         self.bundle = bundle
         self.file = bundle.file(settings.precision)
         self.device = device
         self.network = network
+        self.tuning = tuning
         self.stamp = ModelStamp.of(bundle, self.file)
         self.writer = Writer(self.stamp)
         self._users = 0
@@ -68,7 +73,10 @@ class ServedModel:
 
         engine = await network.open(make)
         assert bundle is not None  # noqa: S101 - make() has set it
-        return cls(bundle, settings, engine.device, network)
+        tuning: Tuning | None = getattr(engine, "tuning", None)
+        if tuning is not None:
+            network.max_batch = tuning.limit
+        return cls(bundle, settings, engine.device, network, tuning)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

@@ -83,6 +83,13 @@ class Settings(BaseSettings):
     max_batch: int = Field(
         default=16, ge=1, le=1024, description="Images that the device works on at once; 64 to 128 suit a GPU."
     )
+    latency_target_ms: int = Field(
+        default=1000,
+        ge=1,
+        le=3_600_000,
+        description="Milliseconds within which an image should be answered at full load, waiting for one batch "
+        "included: at the start the largest batch, up to HAL_MAX_BATCH, that serves best within them is chosen.",
+    )
     queue_limit: int = Field(
         default=256,
         ge=1,

@@ -12,7 +12,7 @@ router = APIRouter(tags=["model"])
 async def model(request: Request) -> ModelAnswer:
     """Name, version, files, evidence of each class, calibration, policy, metrics, limits and attributions."""
     hal: Hal = request.app.state.hal
-    return ModelAnswer.of(hal.bundle, hal.file, hal.device)
+    return ModelAnswer.of(hal.bundle, hal.file, hal.device, hal.tuning)
 
 
 @router.get("/", include_in_schema=False)
