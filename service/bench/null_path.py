@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from contract.bundle import Bundle
 from service.bench import candidates
 from service.bench.candidates import Candidate, CandidateError
-from service.bench.null_bundle import write_null_bundle
 from service.bench.workload import BULK, Workload, offer
 
 CONNECTIONS: Final = 32
@@ -14,16 +14,18 @@ BULK_CONNECTIONS: Final = 2
 """Two requests of 64 images: one is worked on while the other arrives."""
 
 
-def measure_null_path(workload: Workload, folder: Path, peers: Path | None, seconds: float) -> Iterator[dict[str, Any]]:
+def measure_null_path(
+    bundle: Bundle, workload: Workload, folder: Path, peers: Path | None, seconds: float
+) -> Iterator[dict[str, Any]]:
     """One row for each candidate and kind of request.
 
     Args:
+        bundle: the null bundle.
         workload: what is sent.
-        folder: for the bundle, the requests and the candidates' logs.
+        folder: for the requests and the candidates' logs.
         peers: the Python interpreter where LitServe and BentoML are installed, or ``None`` to leave them out.
         seconds: measured time of each row.
     """
-    bundle = write_null_bundle(folder / "null")
     compared: Sequence[Candidate] = (candidates.hal(bundle), candidates.plain(bundle))
     if peers is not None:
         compared = (

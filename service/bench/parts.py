@@ -8,3 +8,7 @@ class Part(StrEnum):
 
     NULL = "null"
     """The ceiling of the HTTP path: a graph that costs nothing."""
+    REAL = "real"
+    """The real bundle beside decoding and ONNX Runtime in a loop without HTTP."""
+    DEVICE = "device"
+    """Batches and waits in front of a simulated fast device."""

@@ -24,3 +24,26 @@ def plot_null(rows: Sequence[dict[str, Any]], target: Path) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(target, metadata={"Date": None})
+
+
+def plot_device(rows: Sequence[dict[str, Any]], target: Path) -> None:
+    """Latency and batch size by offered load, one line for each way of forming batches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    latency, batch = figure.subplots(1, 2)
+    for way in dict.fromkeys(row["way"] for row in rows if row["rate"] is not None):
+        own = [row for row in rows if row["way"] == way]
+        offered = [row["rate"] for row in own]
+        (line,) = latency.plot(offered, [row["latency_ms"]["p50"] for row in own], marker="o", label=f"{way}, median")
+        p99 = [row["latency_ms"]["p99"] for row in own]
+        latency.plot(offered, p99, marker="o", linestyle=":", color=line.get_color(), label=f"{way}, p99")
+        if "batch" in own[0]:
+            batch.plot(offered, [row["batch"] for row in own], marker="o", color=line.get_color(), label=way)
+    latency.set(ylabel="ms", yscale="log", xlabel="offered images a second")
+    batch.set(ylabel="images in a batch", xlabel="offered images a second")
+    for axes in (latency, batch):
+        axes.legend(fontsize=7)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.savefig(target, metadata={"Date": None})

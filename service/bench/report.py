@@ -53,6 +53,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def _ms(value: float | None, digits: int = 1) -> str:
+    return "none answered" if value is None else f"{value:.{digits}f}"
+
+
 def null_table(rows: Sequence[dict[str, Any]]) -> str:
     """Requests a second of every candidate, and how many times as many HAL answered."""
     ours = {row["kind"]: row["images_per_second"] for row in rows if row["candidate"] == "HAL" and "note" not in row}
@@ -68,10 +72,58 @@ def null_table(rows: Sequence[dict[str, Any]]) -> str:
                 name,
                 f"{row['images_per_second']:.0f}",
                 f"{ours[row['kind']] / row['images_per_second']:.2f}" if row["kind"] in ours else "",
-                f"{row['latency_ms']['p50']:.1f}",
-                f"{row['latency_ms']['p99']:.1f}",
+                _ms(row["latency_ms"]["p50"], 1),
+                _ms(row["latency_ms"]["p99"], 1),
                 f"{row['server_busy_cores']:.2f}" if "server_busy_cores" in row else "",
                 str(wrong),
             ]
         )
     return table(["null bundle", "images/s", "HAL is x times this", "p50 ms", "p99 ms", "busy cores", "not 200"], cells)
+
+
+def real_table(figures: dict[str, Any]) -> str:
+    """The real bundle: each figure with what it is measured against."""
+    bare, saturated, busy = figures["bare"], figures["saturated"], figures["busy"]
+    idle_ms, one_ms = figures["idle"]["latency_ms"]["p50"], bare["one_image_ms"]
+    plain = figures["plain"]["per_second"]
+    cores = figures["idle_busy_cores"]
+    rows = [
+        ["decoding and ONNX Runtime in a loop, images/s", f"{bare['images_per_second']:.2f}", ""],
+        [
+            "HAL saturated, images/s; share of the loop",
+            f"{saturated['per_second']:.2f}",
+            f"{saturated['per_second'] / bare['images_per_second']:.3f}",
+        ],
+        [
+            "plain FastAPI saturated, images/s; HAL is x times this",
+            f"{plain:.2f}",
+            f"{saturated['per_second'] / plain:.2f}",
+        ],
+        ["plain FastAPI, p99 when saturated, ms", _ms(figures["plain"]["latency_ms"]["p99"], 0), ""],
+        ["HAL, p99 when saturated, ms", _ms(saturated["latency_ms"]["p99"], 0), ""],
+        [
+            f"HAL at 80 % of saturation, p99 ms; in batches of the mean size then, {busy['batch']:.1f}",
+            _ms(busy["latency_ms"]["p99"], 0),
+            f"{busy['latency_ms']['p99'] / figures['batch_ms']:.2f}",
+        ],
+        ["HAL idle, p50 ms of one image; ms above the bare run", f"{idle_ms:.1f}", f"{idle_ms - one_ms:+.1f}"],
+        ["HAL idle without requests, cores", "" if cores is None else f"{cores:.4f}", ""],
+    ]
+    return table(["real bundle", "value", "against"], rows)
+
+
+def device_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Latency and batches by load."""
+    cells = [
+        [
+            row["way"],
+            "saturated" if row["rate"] is None else f"{row['rate']:.0f}",
+            f"{row.get('images_per_second', row['per_second']):.0f}",
+            _ms(row["latency_ms"]["p50"], 1),
+            _ms(row["latency_ms"]["p99"], 1),
+            f"{row['batch']:.1f}" if "batch" in row else "",
+            f"{row['busy']:.3f}" if "busy" in row else "",
+        ]
+        for row in rows
+    ]
+    return table(["simulated device", "offered/s", "images/s", "p50 ms", "p99 ms", "batch", "device busy"], cells)

@@ -6,13 +6,17 @@ import sys
 import tempfile
 import venv
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from contract.bundle import Bundle
 from service.bench import plots, report
+from service.bench.device import measure_device
+from service.bench.null_bundle import write_null_bundle
 from service.bench.null_path import measure_null_path
 from service.bench.parts import Part
+from service.bench.real import measure_real
 from service.bench.workload import Workload, jpegs
 
 _PEERS: Final = ("litserve", "bentoml", "onnxruntime", "pillow", "numpy", "python-multipart")
@@ -40,15 +44,42 @@ def bench_service(
     text = [f"`{command}`\n\n"]
     python = _peers_python(peers, say) if peers is not None else None
     with tempfile.TemporaryDirectory(prefix="hal-bench-") as folder:
+        measured = _Parts(bundle, workload, Path(folder), python, seconds, out)
         for part in parts:
-            rows = list(measure_null_path(workload, Path(folder), python, seconds))
-            figures[part] = rows
-            text.append(report.null_table(rows))
-            plots.plot_null(rows, out / f"service-{part}.svg")
-            say(text[-1])
+            figures[part], written = measured.measure(part)
+            text.append(written)
+            say(written)
+            _write(out, figures, text)
+    return figures
+
+
+def _write(out: Path, figures: dict[str, Any], text: Sequence[str]) -> None:
     (out / "service.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     (out / "service.md").write_text("\n".join(text), encoding="utf-8")
-    return figures
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    bundle: Bundle
+    workload: Workload
+    folder: Path
+    peers: Path | None
+    seconds: float
+    out: Path
+
+    def measure(self, part: Part) -> tuple[Any, str]:
+        """The figures of a part and its table; its picture is drawn."""
+        if part is Part.REAL:
+            real = measure_real(self.bundle, self.workload, self.folder, self.seconds)
+            return real, report.real_table(real)
+        null = write_null_bundle(self.folder / "null")
+        if part is Part.DEVICE:
+            rows = list(measure_device(null, self.workload, self.folder, self.peers, self.seconds))
+            plots.plot_device(rows, self.out / "service-device.svg")
+            return rows, report.device_table(rows)
+        rows = list(measure_null_path(null, self.workload, self.folder, self.peers, self.seconds))
+        plots.plot_null(rows, self.out / "service-null.svg")
+        return rows, report.null_table(rows)
 
 
 def _peers_python(folder: Path, say: Say) -> Path:

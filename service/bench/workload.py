@@ -17,6 +17,9 @@ from service.bench.candidates import Running, machine_cpu_s
 
 LOAD: Final = Path(__file__).parent / "load.py"
 BULK: Final = 64
+_TRIES: Final = 3
+_UNDISTURBED: Final = 0.1
+"""Cores that others may use while a row is measured."""
 _BOUNDARY: Final = b"----hal-bench-5f2b8c0d"
 
 
@@ -74,6 +77,20 @@ def offer(
     seconds: float,
     warmup_s: float = 1.0,
     rate: float | None = None,
+) -> dict[str, Any]:
+    """Put a load on a running candidate as :func:`_offer` does, and again, at most twice, if others kept the machine
+    busy meanwhile; the figures are those of the least disturbed time.
+    """
+    tries: list[dict[str, Any]] = []
+    while len(tries) < _TRIES:
+        tries.append(_offer(target, requests, connections=connections, seconds=seconds, warmup_s=warmup_s, rate=rate))
+        if tries[-1].get("other_busy_cores", 0.0) <= _UNDISTURBED:
+            break
+    return min(tries, key=lambda figures: figures.get("other_busy_cores", 0.0))
+
+
+def _offer(
+    target: Running, requests: Sequence[str], *, connections: int, seconds: float, warmup_s: float, rate: float | None
 ) -> dict[str, Any]:
     """Put a load on a running candidate; see ``load.py`` for the modes and :meth:`Load.run` for the figures.
 

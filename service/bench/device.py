@@ -1,0 +1,63 @@
+"""What a fast device would see: a simulated one behind this service, behind a timer in its place, behind LitServe."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from contract.bundle import Bundle
+from service.bench import candidates
+from service.bench.candidates import APPS, Candidate
+from service.bench.scrape import Batches
+from service.bench.workload import BULK, Workload, offer
+
+FAST: Final = "1.5+0.1n"
+"""Milliseconds for ``n`` images: some 5000 images a second in batches of 16, more than Python's HTTP can bring."""
+FED: Final = "6+0.5n"
+"""Some 1100 images a second, which it can: is the device then ever idle?"""
+RATES: Final = (25.0, 100.0, 300.0, 600.0, 900.0, 1200.0)
+MAX_BATCH: Final = 16
+
+
+def measure_device(
+    bundle: Bundle, workload: Workload, folder: Path, peers: Path | None, seconds: float
+) -> Iterator[dict[str, Any]]:
+    """One row for each way of forming batches and offered load, then the saturated device."""
+    ways = {
+        "greedy (HAL)": _simulated(bundle, FAST, "greedy"),
+        "timer 5 ms": _simulated(bundle, FAST, "timer"),
+    }
+    if peers is not None:
+        ways["LitServe, 5 ms"] = candidates.litserve(FAST, peers, MAX_BATCH)
+    for way, candidate in ways.items():
+        ours = not way.startswith("LitServe")
+        with candidates.running(candidate, folder / "candidate.log") as target:
+            requests = workload.write(folder, "raw" if ours else "form", "/classify")
+            for rate in RATES:
+                before = Batches.of(target.port) if ours else None
+                figures = offer(target, requests, connections=256, seconds=seconds, rate=rate)
+                if before is not None:
+                    figures["batch"] = Batches.of(target.port).since(before).mean_images
+                yield {"way": way, "rate": rate, **figures}
+                if figures["per_second"] < 0.9 * rate:
+                    break
+    with candidates.running(_simulated(bundle, FED, "greedy"), folder / "candidate.log") as target:
+        requests = workload.write(folder, "bulk", "/classify")
+        offer(target, requests, connections=4, seconds=1)
+        before = Batches.of(target.port)
+        figures = offer(target, requests, connections=4, seconds=seconds, warmup_s=0.0)
+        added = Batches.of(target.port).since(before)
+        busy = added.device_s / seconds
+        yield {
+            "way": f"saturated, {FED}",
+            "rate": None,
+            "images_per_second": figures["per_second"] * BULK,
+            "busy": min(busy, 1.0),
+            "batch": added.mean_images,
+            **figures,
+        }
+
+
+def _simulated(bundle: Bundle, times: str, policy: str) -> Candidate:
+    command = (sys.executable, str(APPS / "simulated.py"), str(bundle.root.resolve()), "{port}", times, policy)
+    return Candidate(policy, command, {}, {"PYTHONPATH": str(Path(__file__).parents[2])})

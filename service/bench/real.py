@@ -1,0 +1,69 @@
+"""The real bundle: what HTTP costs at saturation, what an image waits below it, and what an idle service adds."""
+
+import base64
+import itertools
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from contract.bundle import Bundle
+from service.bench import candidates
+from service.bench.candidates import APPS
+from service.bench.scrape import Batches
+from service.bench.workload import Workload, offer
+
+_CONNECTIONS: Final = 32
+_BUSY: Final = 0.8
+"""Share of the saturated throughput that is offered when the wait is measured."""
+_IDLE_RATE: Final = 2.0
+"""Requests a second that never meet each other."""
+
+
+def measure_real(bundle: Bundle, workload: Workload, folder: Path, seconds: float) -> dict[str, Any]:
+    """The figures of the service, of the plain app and of the bare loop on the same bundle and images."""
+    bare = _bare(bundle, workload, seconds)
+    figures: dict[str, Any] = {"bare": bare}
+    with candidates.running(candidates.hal(bundle), folder / "candidate.log") as target:
+        requests = workload.write(folder, "form", "/classify")
+        figures["idle_busy_cores"] = _idle_cores(target)
+        figures["idle"] = offer(target, requests, connections=2, seconds=2 * seconds, rate=_IDLE_RATE)
+        figures["saturated"] = offer(target, requests, connections=_CONNECTIONS, seconds=2 * seconds, warmup_s=3)
+        rate = _BUSY * figures["saturated"]["per_second"]
+        before = Batches.of(target.port)
+        figures["busy"] = offer(target, requests, connections=256, seconds=4 * seconds, warmup_s=3, rate=rate)
+        figures["busy"]["batch"] = Batches.of(target.port).since(before).mean_images
+    with candidates.running(candidates.plain(bundle), folder / "candidate.log") as target:
+        requests = workload.write(folder, "form", "/classify")
+        figures["plain"] = offer(target, requests, connections=_CONNECTIONS, seconds=2 * seconds, warmup_s=3)
+    figures["batch_ms"] = _batch_ms(bare, figures["busy"]["batch"])
+    return figures
+
+
+def _bare(bundle: Bundle, workload: Workload, seconds: float) -> dict[str, Any]:
+    files = json.dumps([base64.b64encode(file).decode() for file in workload.files])
+    command = [sys.executable, str(APPS / "bare.py"), str(bundle.root.resolve()), str(2 * seconds)]
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(  # noqa: S603 - our own script
+        command, input=files.encode(), stdout=subprocess.PIPE, check=True, env={"PYTHONPATH": root}
+    )
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+def _idle_cores(target: candidates.Running, seconds: float = 3.0) -> float | None:
+    before = target.cpu_s()
+    time.sleep(seconds)
+    after = target.cpu_s()
+    return None if before is None or after is None else (after - before) / seconds
+
+
+def _batch_ms(bare: dict[str, Any], images: float) -> float:
+    """What a batch of so many images takes, between the sizes that were measured."""
+    measured = sorted((int(size), ms) for size, ms in bare["batch_ms"].items())
+    for (small, small_ms), (large, large_ms) in itertools.pairwise(measured):
+        if images <= large:
+            return float(small_ms + (large_ms - small_ms) * (max(images, small) - small) / (large - small))
+    return float(measured[-1][1])
