@@ -1,0 +1,39 @@
+"""A client of HAL's HTTP interface: httpx and the standard library, nothing of the rest of the project.
+
+Copy this folder into a project of your own under any name (that is why its imports are relative), or install
+``hal-cells[client]``::
+
+    from client import HalClient
+
+    with HalClient("http://127.0.0.1:8000", api_key="...") as hal:
+        for outcome in hal.classify_many(Path("smear").glob("*.jpg")):
+            print(outcome.source, outcome.result)
+
+:class:`AsyncHalClient` has the same methods for asyncio.
+"""
+
+from .aio import AsyncHalClient
+from .answers import Answer, Classified, HairyCell, Model, Outcome, Refused, Result, Review
+from .errors import AnswerError, HalError, RefusedRequestError, UnavailableError
+from .images import Source
+from .retry import Retries
+from .sync import HalClient
+
+__all__ = [
+    "Answer",
+    "AnswerError",
+    "AsyncHalClient",
+    "Classified",
+    "HairyCell",
+    "HalClient",
+    "HalError",
+    "Model",
+    "Outcome",
+    "Refused",
+    "RefusedRequestError",
+    "Result",
+    "Retries",
+    "Review",
+    "Source",
+    "UnavailableError",
+]

@@ -1,0 +1,139 @@
+"""The client for asyncio; the same as :mod:`client.sync` but for its waiting."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from . import protocol
+from .answers import Answer, Outcome
+from .errors import RefusedRequestError
+from .images import Numbered, Slice, Source, bytes_of, groups, read
+from .retry import BUSY, Attempts, Retries
+
+
+class AsyncHalClient:
+    """A connection to one service. Arguments: see :class:`client.sync.HalClient`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float | httpx.Timeout = protocol.DEFAULT_TIMEOUT,
+        retries: Retries | None = None,
+        priority: str | None = None,
+        deadline_s: float | None = None,
+        **options: Any,
+    ) -> None:
+        headers = protocol.headers(api_key, priority=priority, deadline_s=deadline_s)
+        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, headers=headers, **options)
+        self._retries = retries or Retries()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def classify(self, *images: Source, request_id: str | None = None) -> Answer:
+        """Classify images in one request: a result for each, in order.
+
+        Raises:
+            OSError: a file cannot be read; nothing was sent.
+            RefusedRequestError, UnavailableError, AnswerError: see there.
+        """
+        data = await asyncio.to_thread(lambda: [bytes_of(image) for image in images])
+        return await self._classify(data, request_id or protocol.new_request_id())
+
+    async def classify_many(
+        self,
+        images: Iterable[Source],
+        *,
+        images_per_request: int = 32,
+        bytes_per_request: int = 16 * 1024 * 1024,
+        concurrency: int = 4,
+        ordered: bool = True,
+    ) -> AsyncIterator[Outcome]:
+        """Classify any number of images: see :meth:`client.sync.HalClient.classify_many`.
+
+        To stop early, close the iterator (``contextlib.aclosing``); requests under way are cancelled.
+        """
+        running: deque[asyncio.Task[list[Outcome]]] = deque()
+        waiting = groups(images, images_per_request)
+        free = asyncio.Semaphore(concurrency)
+
+        async def work(group: list[Numbered]) -> list[Outcome]:
+            async with free:
+                parts = await asyncio.to_thread(read, group, bytes_per_request)
+                found = [outcome for part in parts for outcome in await self._slice(part)]
+            return sorted(found, key=lambda outcome: outcome.index)
+
+        try:
+            while True:
+                while len(running) < 2 * concurrency and (group := next(waiting, None)):
+                    running.append(asyncio.create_task(work(group)))
+                if not running:
+                    return
+                if not ordered:
+                    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    running = deque(sorted(running, key=lambda task: task not in done))
+                for outcome in await running[0]:
+                    yield outcome
+                running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def model(self) -> dict[str, Any]:
+        """What is served and what is known about it (``GET /model``)."""
+        request_id = protocol.new_request_id()
+        response = await self._send(lambda: protocol.model_request(self._http, request_id), request_id)
+        return protocol.checked(response, request_id)
+
+    async def is_ready(self) -> bool:
+        """Whether images can be sent now."""
+        try:
+            return (await self._http.get("/health/ready")).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    async def _slice(self, part: Slice) -> list[Outcome]:
+        if not part.images:
+            return protocol.outcomes(part, None)
+        try:
+            answer = await self._classify([data for _, data in part.images], protocol.new_request_id())
+        except RefusedRequestError as error:
+            if error.status != protocol.TOO_LARGE:
+                raise
+            rest = protocol.outcomes(Slice((), part.unreadable), None)
+            if len(part.images) == 1:
+                return [protocol.too_large_alone(part, error), *rest]
+            return [outcome for half in part.halves() for outcome in await self._slice(half)] + rest
+        return protocol.outcomes(part, answer)
+
+    async def _classify(self, images: list[bytes], request_id: str) -> Answer:
+        response = await self._send(lambda: protocol.classify_request(self._http, images, request_id), request_id)
+        return protocol.answer_in(response, request_id, len(images))
+
+    async def _send(self, build: Callable[[], httpx.Request], request_id: str) -> httpx.Response:
+        attempts = Attempts(self._retries, request_id)
+        while True:
+            failure: httpx.Response | httpx.TransportError
+            try:
+                failure = await self._http.send(build())
+                if failure.status_code not in BUSY:
+                    return failure
+            except httpx.TransportError as error:
+                failure = error
+            await asyncio.sleep(attempts.delay_after(failure))

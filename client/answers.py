@@ -1,0 +1,142 @@
+"""The service's answers as frozen dataclasses; ``document`` keeps what was received, unknown fields included."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .images import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What an answer was made with."""
+
+    name: str
+    version: str
+    sha256: str
+    precision: str
+    intended_use: str
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HairyCell:
+    """Whether the cell may be a hairy cell; ``flag`` is ``None`` where the model cannot tell, which is not "no"."""
+
+    probability: float | None
+    flag: bool | None
+    threshold: float | None
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Why a technologist should look at the cell."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """One image, classified; ``probabilities`` by class name, 0 to 1, with the sum 1."""
+
+    image_sha256: str
+    predicted_class: str
+    probabilities: Mapping[str, float] = field(repr=False)
+    hairy_cell: HairyCell
+    review: tuple[Review, ...]
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def probability(self) -> float:
+        """Of the predicted class."""
+        return self.probabilities[self.predicted_class]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One image that could not be classified, and why; ``image_sha256`` is empty for a file that cannot be read."""
+
+    image_sha256: str
+    code: str
+    message: str
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+Result = Classified | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one request: a result for each image, in the order of the request."""
+
+    request_id: str
+    model: Model
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one of many images.
+
+    Attributes:
+        index: its place among the images that were given, from 0.
+        source: the path or the bytes that were given.
+        result: what the service said about it.
+        model: what it was made with; ``None`` if the image never reached the network.
+        request_id: the request that it was part of; empty if it never was in one.
+    """
+
+    index: int
+    source: Source = field(repr=False)
+    result: Result
+    model: Model | None
+    request_id: str
+
+
+def answer_of(document: Mapping[str, Any]) -> Answer:
+    """The body of ``POST /classify`` with status 200 or 422.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is something else.
+    """
+    return Answer(
+        request_id=str(document["request_id"]),
+        model=model_of(document["model"]),
+        results=tuple(result_of(result) for result in document["results"]),
+    )
+
+
+def model_of(document: Mapping[str, Any]) -> Model:
+    """The ``model`` of an answer."""
+    return Model(
+        name=document["name"],
+        version=document["version"],
+        sha256=document["sha256"],
+        precision=document["precision"],
+        intended_use=document["intended_use"],
+        document=document,
+    )
+
+
+def result_of(document: Mapping[str, Any]) -> Result:
+    """One of the ``results`` of an answer."""
+    if "error" in document:
+        fault = document["error"]
+        return Refused(document["image_sha256"], fault["code"], fault["message"], document)
+    hairy = document["hairy_cell"]
+    return Classified(
+        image_sha256=document["image_sha256"],
+        predicted_class=document["predicted_class"],
+        probabilities={str(name): float(value) for name, value in document["probabilities"].items()},
+        hairy_cell=HairyCell(hairy["probability"], hairy["flag"], hairy["threshold"], hairy["advice"]),
+        review=tuple(Review(reason["code"], reason["message"]) for reason in document["review"]),
+        document=document,
+    )
+
+
+def refused_here(image_sha256: str, code: str, message: str) -> Refused:
+    """A refusal by this client in the form of the service's."""
+    document = {"image_sha256": image_sha256, "error": {"code": code, "message": message}}
+    return Refused(image_sha256, code, message, document)

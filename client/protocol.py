@@ -1,0 +1,113 @@
+"""What both clients share: how a request is made and how its answer is read. Nothing here sends anything."""
+
+import hashlib
+import json
+import secrets
+from typing import Any, Final
+
+import httpx
+
+from .answers import Answer, Outcome, answer_of, refused_here
+from .errors import AnswerError, RefusedRequestError
+from .images import UNREADABLE, Slice, form
+
+CLASSIFY: Final = "/classify"
+DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
+ANSWERED: Final = frozenset({200, 422})
+"""422 has the body of 200: not one of its images could be classified."""
+TOO_LARGE: Final = 413
+
+
+def new_request_id() -> str:
+    """An id for one request and all its attempts."""
+    return secrets.token_hex(16)
+
+
+def headers(
+    api_key: str | None = None, *, priority: str | None = None, deadline_s: float | None = None
+) -> dict[str, str]:
+    """Headers of every request.
+
+    Args:
+        api_key: sent as a bearer token.
+        priority: ``routine`` or ``bulk``; bulk work waits for routine work.
+        deadline_s: seconds after which the service need not answer any more.
+    """
+    found = {"Accept": "application/json"}
+    if api_key is not None:
+        found["Authorization"] = f"Bearer {api_key}"
+    if priority is not None:
+        found["X-Priority"] = priority
+    if deadline_s is not None:
+        found["X-Request-Timeout-Ms"] = str(max(1, round(deadline_s * 1000)))
+    return found
+
+
+def classify_request(http: httpx.Client | httpx.AsyncClient, images: list[bytes], request_id: str) -> httpx.Request:
+    """One ``POST /classify``; to be built anew for each attempt."""
+    return http.build_request("POST", CLASSIFY, files=form(images), headers={"X-Request-ID": request_id})
+
+
+def model_request(http: httpx.Client | httpx.AsyncClient, request_id: str) -> httpx.Request:
+    """One ``GET /model``."""
+    return http.build_request("GET", "/model", headers={"X-Request-ID": request_id})
+
+
+def answer_in(response: httpx.Response, request_id: str, images: int) -> Answer:
+    """The answer to a request with so many images.
+
+    Raises:
+        RefusedRequestError: the service refused the request as a whole.
+        AnswerError: the body is not an answer to it.
+    """
+    document = checked(response, request_id)
+    try:
+        answer = answer_of(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AnswerError(f"The answer is not one of HAL's: {type(error).__name__}: {error}", request_id) from error
+    if len(answer.results) != images:
+        raise AnswerError(f"The answer has {len(answer.results)} results for {images} images", request_id)
+    return answer
+
+
+def checked(response: httpx.Response, request_id: str) -> dict[str, Any]:
+    """The JSON object of an answer.
+
+    Raises:
+        RefusedRequestError, AnswerError: see :func:`answer_in`.
+    """
+    document = _document(response)
+    if response.status_code in ANSWERED and document is not None and "error" not in document:
+        return document
+    fault = (document or {}).get("error")
+    if not isinstance(fault, dict):
+        if response.is_success:
+            raise AnswerError(f"The answer is not a JSON object of HAL's: {response.text[:80]!r}", request_id)
+        fault = {"code": "http_error", "message": response.reason_phrase}
+    raise RefusedRequestError(response.status_code, str(fault.get("code")), str(fault.get("message")), request_id)
+
+
+def _document(response: httpx.Response) -> dict[str, Any] | None:
+    try:
+        document = json.loads(response.content)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def outcomes(part: Slice, answer: Answer | None) -> list[Outcome]:
+    """The outcomes of a slice in the order of its images."""
+    found = []
+    if answer is not None:
+        for (item, _), result in zip(part.images, answer.results, strict=True):
+            found.append(Outcome(item.index, item.source, result, answer.model, answer.request_id))
+    for item, reason in part.unreadable:
+        found.append(Outcome(item.index, item.source, refused_here("", UNREADABLE, reason), None, ""))
+    return sorted(found, key=lambda outcome: outcome.index)
+
+
+def too_large_alone(part: Slice, error: RefusedRequestError) -> Outcome:
+    """The outcome of an image whose request is too large although nothing else is in it."""
+    ((item, data),) = part.images
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Outcome(item.index, item.source, refused_here(sha256, error.code, str(error)), None, error.request_id)
