@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,7 +30,7 @@ class AsyncHalClient:
         **options: Any,
     ) -> None:
         headers = protocol.headers(api_key, priority=priority, deadline_s=deadline_s)
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, headers=headers, **options)
+        self._http = httpx.AsyncClient(base_url=protocol.service_url(url), timeout=timeout, headers=headers, **options)
         self._retries = retries or Retries()
 
     async def __aenter__(self) -> Self:
@@ -63,7 +63,7 @@ class AsyncHalClient:
         bytes_per_request: int = 16 * 1024 * 1024,
         concurrency: int = 4,
         ordered: bool = True,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """Classify any number of images: see :meth:`client.sync.HalClient.classify_many`.
 
         To stop early, close the iterator (``contextlib.aclosing``); requests under way are cancelled.

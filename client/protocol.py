@@ -18,6 +18,21 @@ ANSWERED: Final = frozenset({200, 422})
 TOO_LARGE: Final = 413
 
 
+def service_url(url: str) -> str:
+    """The address of a service.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL("")
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ValueError(f"{url!r} is not the address of a service; expected for example http://127.0.0.1:8000")
+    return url
+
+
 def new_request_id() -> str:
     """An id for one request and all its attempts."""
     return secrets.token_hex(16)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self
@@ -45,7 +45,7 @@ class HalClient:
         **options: Any,
     ) -> None:
         headers = protocol.headers(api_key, priority=priority, deadline_s=deadline_s)
-        self._http = httpx.Client(base_url=url, timeout=timeout, headers=headers, **options)
+        self._http = httpx.Client(base_url=protocol.service_url(url), timeout=timeout, headers=headers, **options)
         self._retries = retries or Retries()
 
     def __enter__(self) -> Self:
@@ -75,11 +75,12 @@ class HalClient:
         bytes_per_request: int = 16 * 1024 * 1024,
         concurrency: int = 4,
         ordered: bool = True,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Classify any number of images in requests of bounded size, ``concurrency`` of them at once.
 
         An outcome comes for every image, in the order of the images or, not ``ordered``, as they are answered. A file
         that cannot be read or is refused has its reason in its outcome. ``images`` is consumed as the work goes on.
+        To stop early, close the generator; what was not sent yet is not sent.
 
         Raises:
             RefusedRequestError, UnavailableError, AnswerError: a request failed as a whole; the rest is abandoned.

@@ -14,6 +14,7 @@ import typer
 
 from service import keys_command
 from service.bench.cli import app as bench_app
+from service.folders.cli import ClassifyCommand, classify
 
 if TYPE_CHECKING:
     from service.lifecycle import Hal
@@ -28,6 +29,9 @@ logger = logging.getLogger("hal.cli")
 @app.callback()
 def _group() -> None:
     """Serve a bundle over HTTP."""
+
+
+app.command("classify", cls=ClassifyCommand)(classify)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -304,17 +304,18 @@ def test_images_are_taken_as_they_are_needed(live: LiveServer, cells: list[bytes
         for _ in range(10):
             next(coming)
         assert taken <= 10 + 2 * 2 * 2
-        coming.close()  # type: ignore[attr-defined]
+        coming.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("hal-client")]
 
 
 def test_async_bulk_work_that_is_closed_early_stops(live: LiveServer, cells: list[bytes]) -> None:
     async def ask() -> int:
-        async with AsyncHalClient(live.url) as hal:
-            coming: AsyncIterator[Outcome] = hal.classify_many(cells * 100, images_per_request=1)
-            async with contextlib.aclosing(coming) as outcomes:  # type: ignore[type-var]
-                async for _ in outcomes:
-                    break
+        async with (
+            AsyncHalClient(live.url) as hal,
+            contextlib.aclosing(hal.classify_many(cells * 100, images_per_request=1)) as outcomes,
+        ):
+            async for _ in outcomes:
+                break
         return len(asyncio.all_tasks())
 
     assert asyncio.run(ask()) == 1

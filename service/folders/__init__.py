@@ -1,0 +1,1 @@
+"""Folders of images to a file of results: ``hal classify``, in process or against a running service."""

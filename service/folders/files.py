@@ -1,0 +1,56 @@
+"""The image files below folders, in a fixed order."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from service.folders.errors import FoldersError
+
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A file as it was found; ``path`` as the user wrote it, with ``/``; ``bytes`` is -1 if it cannot be looked at."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def at(cls, path: Path) -> "ImageFile":
+        """The file at ``path``."""
+        try:
+            found = path.stat()
+        except OSError:
+            return cls(path.as_posix(), -1, 0)
+        return cls(path.as_posix(), found.st_size, found.st_mtime_ns)
+
+
+def find(paths: Iterable[Path]) -> list[ImageFile]:
+    """The files that are named, whatever their names, and all images in the folders that are, by name; each once.
+
+    Hidden files and folders inside a folder are left out: ``._cell.jpg`` is macOS's, not a cell.
+
+    Raises:
+        FoldersError: a path does not exist, or there is no image at all.
+    """
+    paths = list(paths)
+    if missing := [path for path in paths if not path.exists()]:
+        raise FoldersError(f"there is no {', no '.join(map(str, missing))}; name files or folders of images")
+    found = dict.fromkeys(image for path in paths for image in (_inside(path) if path.is_dir() else [path]))
+    if not found:
+        raise FoldersError(
+            f"no image in {', '.join(map(str, paths))}; expected files that end in {', '.join(sorted(SUFFIXES))}"
+        )
+    return [ImageFile.at(path) for path in found]
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(root, name)

@@ -1,0 +1,1 @@
+from tests.client.conftest import road  # noqa: F401
