@@ -11,7 +11,7 @@ import typer
 from typer.models import TyperInfo
 
 DISTRIBUTION: Final = "hal-cells"
-TRAINING, SERVICE = "training", "service"
+TRAINING, SERVICE, LOADTEST = "training", "service", "loadtest"
 
 app = typer.Typer(
     name="hal",
@@ -64,6 +64,7 @@ def _add_group(group: TyperInfo) -> None:
 
 _mount(TRAINING, "Train: images to a bundle")
 _mount(SERVICE, "Serve: a bundle to answers")
+_mount(LOADTEST, "Measure: a service under load")
 
 
 def main() -> None:
@@ -71,7 +72,7 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in (TRAINING, SERVICE, "contract"):
+        if (error.name or "").partition(".")[0] in (TRAINING, SERVICE, LOADTEST, "contract", "client"):
             raise
         command = " ".join(sys.argv[1:2])
         sys.exit(
