@@ -20,6 +20,7 @@ class Augmentation(BaseModel):
         rotation: r; the angle is drawn from ``[-2 pi r, 2 pi r]``.
         translation: t; the shift in each direction is drawn from ``[-t, t]`` of the side.
         zoom: z; the zoom is drawn from ``[-z, z]``, the same in both directions.
+        mirror: whether half of the images are mirrored; cells have no handedness. Not in the thesis.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +29,7 @@ class Augmentation(BaseModel):
     rotation: float = Field(ge=0, le=1)
     translation: float = Field(ge=0, lt=1)
     zoom: float = Field(ge=0, lt=1)
+    mirror: bool = False
     fill_mode: Literal["reflect", "constant", "wrap", "nearest"] = "reflect"
 
     def layer(self, seed: int) -> keras.Layer:
@@ -41,6 +43,7 @@ class Augmentation(BaseModel):
                     self.translation, self.translation, fill_mode=fill, seed=seed + 2, dtype="float32"
                 ),
                 keras.layers.RandomZoom(self.zoom, fill_mode=fill, seed=seed + 3, dtype="float32"),
+                *([keras.layers.RandomFlip("horizontal", seed=seed + 4, dtype="float32")] if self.mirror else []),
             ],
             name="augmentation",
         )

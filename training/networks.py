@@ -61,6 +61,32 @@ def build_encoder(weights: InitialWeights) -> keras.Model:
     return encoder
 
 
+def set_trainable(encoder: keras.Model, trains: bool, frozen_blocks: int = 0) -> None:
+    """Say which of the encoder's weights learn.
+
+    Args:
+        encoder: see :func:`build_encoder`.
+        trains: whether any of them do.
+        frozen_blocks: so many blocks from the image on do not.
+
+    Raises:
+        ValueError: the encoder has no block of that number.
+    """
+    # TensorFlow ignores an assignment of the value that an attribute has, and layers frozen before would stay so.
+    encoder.trainable = not trains
+    encoder.trainable = trains
+    if not trains or not frozen_blocks:
+        return
+    layers = next((layer for layer in encoder.layers if isinstance(layer, keras.Model)), encoder).layers
+    first = next(
+        (place for place, layer in enumerate(layers) if layer.name.startswith(f"block{frozen_blocks + 1}_")), None
+    )
+    if first is None:
+        raise ValueError(f"encoder {encoder.name} has no layer 'block{frozen_blocks + 1}_...' to begin to learn at")
+    for layer in layers[:first]:
+        layer.trainable = False
+
+
 def build_projection_head(units: int, dropout: float, seed: int) -> keras.Model:
     """l2, dropout, dense, l2 (appendix B.3, B.4); no activation, so that the sphere is not cut to one orthant.
 

@@ -5,12 +5,14 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
 from training.errors import TrainingError
+
+XCEPTION_BLOCKS: Final = 14
 
 
 class RecipeError(TrainingError):
@@ -28,6 +30,9 @@ class Stage(_Part):
         name: as in logs and overrides, for example ``encoder``.
         head: the head that learns; ``projection`` by the supervised contrastive loss, ``classifier`` by cross-entropy.
         trains_encoder: whether the encoder learns too; frozen, it stays byte-identical.
+        frozen_blocks: so many of Xception's 14 blocks, counted from the image, stay as they are while the rest of the
+            encoder learns. The first four work on large maps and take two thirds of an update's time. The thesis
+            trains all; this is a deviation.
         live_batch_normalisation: normalise by each batch's own statistics and learn their running mean. The thesis
             leaves batch normalisation in inference mode always; this is a deviation.
         epochs: passes over the training images, at most.
@@ -48,6 +53,7 @@ class Stage(_Part):
     name: Annotated[str, Field(pattern=r"^[a-z_]+$")]
     head: Literal["projection", "classifier"]
     trains_encoder: bool
+    frozen_blocks: Annotated[int, Field(ge=0, lt=XCEPTION_BLOCKS)] = 0
     live_batch_normalisation: bool = False
     epochs: Annotated[int, Field(gt=0)]
     patience: Annotated[int, Field(gt=0)] | None = None
@@ -74,6 +80,8 @@ class Stage(_Part):
             problems.append("micro_batch needs batch normalisation in inference mode: a part has other statistics")
         if self.live_batch_normalisation and not self.trains_encoder:
             problems.append("live_batch_normalisation changes the encoder, which this stage must leave as it is")
+        if self.frozen_blocks and not self.trains_encoder:
+            problems.append("frozen_blocks is for a stage that trains the encoder; this one leaves all of it as it is")
         if self.classes_per_batch and self.batch_size % self.classes_per_batch:
             problems.append(f"classes_per_batch {self.classes_per_batch} does not divide batch_size {self.batch_size}")
         if problems:

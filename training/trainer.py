@@ -128,7 +128,7 @@ class Trainer:
 
     def _train_stage(self, stage: Stage) -> None:
         head = self.heads[stage.head]
-        self.encoder.trainable = stage.trains_encoder
+        networks.set_trainable(self.encoder, stage.trains_encoder, stage.frozen_blocks)
         network = networks.Network(self.encoder, head, stage.augmentation, self._seed(), stage.live_batch_normalisation)
         model = head if stage.feature_views else network
         trained = network.trainable_variables if stage.trains_encoder else head.trainable_variables

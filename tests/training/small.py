@@ -54,11 +54,11 @@ def encoder() -> keras.Model:
     keras.utils.set_random_seed(7)
     pixels = keras.Input((256, 256, 3))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
-    x = keras.layers.Conv2D(8, 8, strides=8)(x)
-    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Conv2D(8, 8, strides=8, name="block1_conv")(x)
+    x = keras.layers.BatchNormalization(name="block1_conv_bn")(x)
     x = keras.layers.ReLU()(x)
-    x = keras.layers.Conv2D(8, 1)(x)
-    x = keras.layers.Conv2D(2048, 4, strides=8)(x)
+    x = keras.layers.Conv2D(8, 1, name="block2_conv")(x)
+    x = keras.layers.Conv2D(2048, 4, strides=8, name="block3_conv")(x)
     return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(x), name="encoder")
 
 

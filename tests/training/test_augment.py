@@ -18,6 +18,7 @@ def test_settings_are_those_of_table_4_10() -> None:
         "rotation": 0.5,
         "translation": 0.1,
         "zoom": 0.1,
+        "mirror": False,
         "fill_mode": "reflect",
     }
     assert CLASSIFIER_AUGMENTATION.model_dump() == {
@@ -25,6 +26,7 @@ def test_settings_are_those_of_table_4_10() -> None:
         "rotation": 0.5,
         "translation": 0.05,
         "zoom": 0.05,
+        "mirror": False,
         "fill_mode": "reflect",
     }
 
@@ -60,3 +62,14 @@ def test_a_translation_of_t_moves_at_most_t_of_the_side() -> None:
     rows = np.array([np.nonzero(image)[0].mean() for image in dark])
     assert np.abs(rows - 110).max() <= 0.05 * 256 + 1
     assert np.abs(rows - 110).max() > 5
+
+
+def test_half_of_the_images_are_mirrored_where_the_recipe_says_so() -> None:
+    still = {"contrast": 0.0, "rotation": 0.0, "translation": 0.0, "zoom": 0.0}
+    original, mirrored = cell(64), cell(64)[:, :, ::-1]
+    views = np.asarray(Augmentation(**still, mirror=True).layer(6)(original, training=True))
+    as_they_were = np.abs(views - original).max(axis=(1, 2, 3)) < 1e-3
+    turned = np.abs(views - mirrored).max(axis=(1, 2, 3)) < 1e-3
+    assert (as_they_were ^ turned).all()
+    assert 16 <= turned.sum() <= 48
+    np.testing.assert_allclose(Augmentation(**still).layer(6)(original, training=True), original, atol=1e-3)

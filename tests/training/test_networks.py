@@ -44,6 +44,33 @@ def test_the_classifier_networks_have_the_parameters_of_appendix_b(encoder: kera
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("frozen_blocks", "shortcuts"), [(1, 0), (4, 3), (12, 3), (13, 4)])
+def test_blocks_are_frozen_from_the_image_on_with_their_shortcuts(
+    encoder: keras.Model, frozen_blocks: int, shortcuts: int
+) -> None:
+    networks.set_trainable(encoder, True, frozen_blocks)
+    layers = [layer for layer in encoder.get_layer("xception").layers if layer.weights]
+    blocks = {
+        layer.name: int(layer.name.removeprefix("block").split("_")[0]) for layer in layers if "block" in layer.name
+    }
+    assert {name for name, block in blocks.items() if block <= frozen_blocks} == {
+        layer.name for layer in layers if not layer.trainable and layer.name in blocks
+    }
+    unnamed = [layer for layer in layers if layer.name not in blocks and isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.trainable for layer in unnamed] == [False] * shortcuts + [True] * (4 - shortcuts)
+    networks.set_trainable(encoder, True)
+    assert all(layer.trainable for layer in layers)
+    networks.set_trainable(encoder, False, frozen_blocks)
+    assert encoder.trainable_variables == []
+    encoder.trainable = True
+
+
+def test_more_blocks_than_the_encoder_has_cannot_be_frozen(small_encoder: keras.Model) -> None:
+    with pytest.raises(ValueError, match="block14_"):
+        networks.set_trainable(small_encoder, True, 13)
+
+
+@pytest.mark.slow
 def test_training_the_network_leaves_batch_normalisation_in_inference_mode(encoder: keras.Model) -> None:
     head = networks.build_projection_head(16, 0.2, 1)
     network = networks.Network(encoder, head, PROJECTION_AUGMENTATION, 1)

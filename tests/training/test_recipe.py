@@ -130,6 +130,7 @@ def test_all_values_that_do_not_fit_are_reported_together() -> None:
         (["encoder.feature_views=2"], "frozen encoder"),
         (["encoder.micro_batch=4", "encoder.live_batch_normalisation=true"], "inference mode"),
         (["classifier.live_batch_normalisation=true"], "must leave as it is"),
+        (["classifier.frozen_blocks=4"], "leaves all of it as it is"),
         (["encoder.classes_per_batch=5"], "does not divide"),
     ],
 )

@@ -180,6 +180,21 @@ def test_batch_normalisation_learns_its_statistics_only_where_the_recipe_says_so
     assert (np.abs(layer.get_weights()[3] - variance).max() > 0) == live
 
 
+def test_frozen_blocks_stay_byte_identical_while_the_rest_of_the_encoder_learns(
+    tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model
+) -> None:
+    before = {layer.name: layer.get_weights() for layer in small_encoder.layers if layer.weights}
+    recipe = override(small.TRANSFER, ["fine_tuning.frozen_blocks=1"])
+    Trainer(Run.start(tmp_path / "run", recipe, cells), small_encoder).run_stages()
+    changed = {
+        name: any(
+            (old != new).any() for old, new in zip(weights, small_encoder.get_layer(name).get_weights(), strict=True)
+        )
+        for name, weights in before.items()
+    }
+    assert changed == {"block1_conv": False, "block1_conv_bn": False, "block2_conv": True, "block3_conv": True}
+
+
 def test_a_stage_ends_when_the_loss_has_not_improved_for_the_recipes_patience(
     tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model
 ) -> None:
