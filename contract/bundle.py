@@ -84,23 +84,46 @@ class Bundle:
             BundleInvalidError: the file is not an ``.npz``, or an array is missing or of the wrong shape.
         """
         path = self.root / self.manifest.golden.path
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except (OSError, EOFError, TypeError, ValueError, BadZipFile) as error:
-            raise BundleInvalidError(path, [f"cannot be read as an .npz of plain arrays: {error}"]) from error
+        arrays = _read_npz(path)
         count = self.manifest.golden.images
         expected: dict[str, tuple[tuple[int, ...], str]] = {"images": ((count, IMAGE_SIDE, IMAGE_SIDE, 3), "uint8")}
         for file in self.manifest.files:
             expected[f"logits_{file.precision}"] = ((count, CLASS_COUNT), "float32")
-        problems = [
-            f"array {name!r} is {_describe(arrays.get(name))}, expected {dtype} {shape}"
-            for name, (shape, dtype) in expected.items()
-            if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != dtype
-        ]
-        if problems:
-            raise BundleInvalidError(path, problems)
+        _check_arrays(path, arrays, expected)
         return arrays
+
+    def reference(self) -> dict[str, NDArray[Any]] | None:
+        """``mean`` and ``class_means`` (see :class:`EmbeddingReference`); ``None`` where the bundle has none.
+
+        Raises:
+            BundleInvalidError: the file is not an ``.npz``, or an array is missing or of the wrong shape.
+        """
+        if self.manifest.reference is None:
+            return None
+        path, size = self.root / self.manifest.reference.path, self.manifest.outputs[1].size
+        arrays = _read_npz(path)
+        _check_arrays(path, arrays, {"mean": ((size,), "float32"), "class_means": ((CLASS_COUNT, size), "float32")})
+        return arrays
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, EOFError, TypeError, ValueError, BadZipFile) as error:
+        raise BundleInvalidError(path, [f"cannot be read as an .npz of plain arrays: {error}"]) from error
+
+
+def _check_arrays(
+    path: Path, arrays: dict[str, NDArray[Any]], expected: dict[str, tuple[tuple[int, ...], str]]
+) -> None:
+    problems = [
+        f"array {name!r} is {_describe(arrays.get(name))}, expected {dtype} {shape}"
+        for name, (shape, dtype) in expected.items()
+        if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != dtype
+    ]
+    if problems:
+        raise BundleInvalidError(path, problems)
 
 
 def _describe(array: NDArray[Any] | None) -> str:
@@ -151,7 +174,8 @@ def load(root: Path) -> Bundle:
     manifest = read_manifest(root)
     problems = []
     sizes = {file.path: file.bytes for file in manifest.files}
-    named = [(file.path, file.sha256) for file in manifest.files] + [(manifest.golden.path, manifest.golden.sha256)]
+    others = [manifest.golden] if manifest.reference is None else [manifest.golden, manifest.reference]
+    named = [(file.path, file.sha256) for file in (*manifest.files, *others)]
     for name, expected in named:
         path = root / name
         if not path.is_file():
@@ -164,6 +188,7 @@ def load(root: Path) -> Bundle:
         raise BundleCorruptError(root, problems)
     bundle = Bundle(root, manifest)
     bundle.golden()
+    bundle.reference()
     return bundle
 
 

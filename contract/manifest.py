@@ -106,6 +106,28 @@ class GoldenSample(_Part):
     images: Annotated[int, Field(gt=0)]
 
 
+class EmbeddingReference(_Part):
+    """What embeddings look like on the images that the bundle's figures were measured on.
+
+    A service compares its own with them and so sees a change of stain, of microscope or of what is photographed. The
+    file is an ``.npz`` with ``mean`` float32 ``[2048]``, of all images, and ``class_means`` float32 ``[20, 2048]``, of
+    those that the file predicts as each class (of all images where it predicts none).
+
+    Attributes:
+        images: how many.
+        spread: root mean square of the distance of an image's embedding from ``mean``.
+        spread_within: the same from the mean of the predicted class, so that the mix of classes does not count.
+    """
+
+    path: str
+    sha256: Sha256
+    precision: Precision
+    images: Annotated[int, Field(gt=0)]
+    data: str
+    spread: Annotated[float, Field(gt=0)]
+    spread_within: Annotated[float, Field(gt=0)]
+
+
 class Calibration(_Part):
     """Temperature scaling (Guo et al. 2017): probabilities are ``softmax(logits / temperature)``."""
 
@@ -198,6 +220,7 @@ class Manifest(_Part):
     )
     files: Annotated[tuple[ModelFile, ...], Field(min_length=1)]
     golden: GoldenSample
+    reference: EmbeddingReference | None = None
     calibration: Calibration
     policy: DecisionPolicy
     metrics: tuple[Metric, ...]
@@ -234,7 +257,8 @@ class Manifest(_Part):
         precisions = [file.precision for file in self.files]
         if len(set(precisions)) != len(precisions):
             yield f"two files of one precision in {precisions}"
-        for path in (self.golden.path, *(file.path for file in self.files)):
+        reference = () if self.reference is None else (self.reference.path,)
+        for path in (self.golden.path, *reference, *(file.path for file in self.files)):
             parts = PurePosixPath(path).parts
             if PurePosixPath(path).is_absolute() or ".." in parts or len(parts) != 1:
                 yield f"file name {path!r} leaves the bundle's folder; expected a plain name"

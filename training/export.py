@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from contract import bundle
 from contract.manifest import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Parity, Precision, Provenance
-from training import model_card, onnx_graph, trained
+from training import model_card, onnx_graph, trained, triton
 from training.calibrate import fit_temperature
 from training.data import image_list
 from training.data import manifest as data_manifest
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
-from training.evaluation.onnx_inference import onnx_logits
+from training.embedding_reference import write_reference
+from training.evaluation.network import Outputs
+from training.evaluation.onnx_inference import onnx_outputs
 from training.evaluation.results import Evaluation
 from training.evidence import attributions, class_evidence, limits
 from training.metrics import COMMAND, bundle_metrics
@@ -46,11 +48,12 @@ LIBRARIES: Final = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "nu
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The validation images and both graphs' logits on them."""
+    """The validation images and both graphs' outputs on them."""
 
     images: list[LabelledImage]
     labels: NDArray[np.int64]
     logits: dict[Precision, NDArray[np.float32]]
+    embeddings: dict[Precision, NDArray[np.float32]]
 
 
 def export(run_folder: Path, out: Path, name: str, version: str, precisions: Sequence[Precision]) -> Manifest:
@@ -100,13 +103,16 @@ def write_bundle(
         models = _write_models(run, encoder, head, folder)
         validation = _validate(run, models)
         files = [_file(models[p], p, encoder, head, validation.images) for p in precisions]
-        manifest = _describe(run, name, version, files, validation, _golden(folder, validation, precisions))
+        golden = _golden(folder, validation, precisions)
+        manifest = _describe(run, name, version, files, validation, golden, folder)
         for precision in set(models) - set(precisions):
             models[precision].unlink()
         bundle.write(folder, manifest)
         image_list.write(folder / image_list.FILE_NAME, run.images, bundle.sha256_of)
         (folder / model_card.FILE_NAME).write_text(model_card.render(manifest), encoding="utf-8")
         folder.rename(out)
+    if (written := triton.write(out, manifest)) is not None:
+        run.say(f"export: {written} makes {out.parent.parent} a Triton model repository")
     return bundle.load(out).manifest
 
 
@@ -134,8 +140,13 @@ def _per_class(images: Sequence[LabelledImage], count: int) -> list[LabelledImag
 def _validate(run: Run, models: dict[Precision, Path]) -> Validation:
     images = [image for image in run.images if image.split == "val"]
     paths = [image.path for image in images]
-    logits = {p: onnx_logits(path, paths, f"validation images, {p}") for p, path in models.items()}
-    return Validation(images, np.array([image.class_index for image in images], dtype=np.int64), logits)
+    outputs = {p: onnx_outputs(path, paths, f"validation images, {p}") for p, path in models.items()}
+    return Validation(
+        images,
+        np.array([image.class_index for image in images], dtype=np.int64),
+        {precision: found.logits for precision, found in outputs.items()},
+        {precision: found.embeddings for precision, found in outputs.items()},
+    )
 
 
 def _file(
@@ -183,10 +194,12 @@ def _describe(
     files: Sequence[ModelFile],
     validation: Validation,
     golden: GoldenSample,
+    folder: Path,
 ) -> Manifest:
     classes = class_evidence(run.images)
     suppressed = np.array([entry.evidence is Evidence.NONE for entry in classes])
     shipped = files[0].precision
+    outputs = Outputs(validation.logits[shipped], validation.embeddings[shipped])
     split = "+".join(sorted({image.split for image in validation.images}))
     temperature = fit_temperature(validation.logits[shipped], validation.labels, suppressed, split)
     before = Evaluation.at(validation.logits[shipped], validation.labels, 1.0, suppressed)
@@ -200,6 +213,7 @@ def _describe(
         classes=classes,
         files=tuple(files),
         golden=golden,
+        reference=write_reference(folder, outputs, suppressed, shipped, f"the run's images of split {split}"),
         calibration=Calibration(
             id=f"temperature-{temperature:.4f}",
             temperature=temperature,

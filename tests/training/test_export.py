@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from contract import bundle
 from contract.manifest import Evidence
 from tests.training import small
-from training import networks, onnx_graph
+from training import networks, onnx_graph, triton
 from training.data.images import read_image
 from training.export import export, write_bundle
 from training.model_card import FILE_NAME, render
@@ -70,9 +70,18 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
     manifest = loaded.manifest
     assert manifest == written
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["bundle.json", "golden.npz", "images.csv", FILE_NAME, "model.float32.onnx", "model.int8.onnx"]
+        [
+            "bundle.json",
+            "golden.npz",
+            "images.csv",
+            FILE_NAME,
+            "model.float32.onnx",
+            "model.int8.onnx",
+            "reference.npz",
+        ]
     )
-    assert [path.name for path in out.parent.iterdir()] == ["1"], "nothing temporary is left beside it"
+    assert sorted(path.name for path in out.parent.iterdir()) == ["1", "config.pbtxt"], "and nothing temporary"
+    assert (out.parent / "config.pbtxt").read_text() == triton.config(manifest)
 
     evidence = {entry.name: (entry.evidence, entry.training_images) for entry in manifest.classes}
     assert evidence["Lymphocyte"] == (Evidence.REAL, 8)
@@ -87,6 +96,18 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
     assert any(metric.name == "accuracy, int8 minus float32" for metric in manifest.metrics)
     assert manifest.provenance.recipe["name"] == "small"
     assert (out / FILE_NAME).read_text() == render(manifest)
+
+    validation = np.stack([read_image(image.path) for image in run.images if image.split == "val"])
+    session = ort.InferenceSession(loaded.path(loaded.file()), providers=["CPUExecutionProvider"])
+    embeddings = session.run(["embedding"], {"image": validation})[0]
+    reference, arrays = manifest.reference, loaded.reference()
+    assert reference is not None
+    assert arrays is not None
+    assert (reference.images, reference.precision) == (len(validation), "int8")
+    np.testing.assert_allclose(arrays["mean"], embeddings.mean(axis=0), atol=1e-5)
+    distances = np.linalg.norm(embeddings - embeddings.mean(axis=0), axis=1)
+    assert reference.spread == pytest.approx(np.sqrt((distances**2).mean()), rel=1e-3)
+    assert reference.spread_within <= reference.spread
 
     golden = loaded.golden()
     session = ort.InferenceSession(loaded.path(loaded.file("float32")), providers=["CPUExecutionProvider"])

@@ -1,0 +1,51 @@
+"""``config.pbtxt``: what makes ``models/`` a model repository of the Triton Inference Server.
+
+Source: Triton's ``model_config.proto`` and ``model_repository.md``. Triton serves the graph as it is: logits and
+embedding, without calibration, policy and flag, which are :mod:`contract.decision`'s.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from contract.manifest import IMAGE_SIDE, Manifest
+
+FILE_NAME: Final = "config.pbtxt"
+MAX_BATCH: Final = 64
+
+
+def config(manifest: Manifest) -> str:
+    """The text for a bundle whose first file is to be served."""
+    file = manifest.files[0].path
+    outputs = ",\n".join(
+        f'  {{ name: "{output.name}" data_type: TYPE_FP32 dims: [ {output.size} ] }}' for output in manifest.outputs
+    )
+    return f"""\
+# Written by 'hal export'. {manifest.intended_use}
+# Logits become probabilities, a class and a flag only by the calibration and the policy in bundle.json.
+name: "{manifest.name}"
+backend: "onnxruntime"
+default_model_filename: "{file}"
+max_batch_size: {MAX_BATCH}
+input [
+  {{ name: "{manifest.input.name}" data_type: TYPE_UINT8 dims: [ {IMAGE_SIDE}, {IMAGE_SIDE}, 3 ] }}
+]
+output [
+{outputs}
+]
+version_policy {{ latest {{ num_versions: 1 }} }}
+# Batches form while the device is busy; an idle device takes what is there at once, as in HAL's own service.
+dynamic_batching {{ max_queue_delay_microseconds: 0 }}
+"""
+
+
+def write(bundle: Path, manifest: Manifest) -> Path | None:
+    """Write the configuration beside a bundle's version folder, ``models/<name>/<version>``.
+
+    Returns:
+        The file, or ``None`` where the folders do not follow that layout and so are no model repository.
+    """
+    if not bundle.name.isdigit() or bundle.parent.name != manifest.name:
+        return None
+    path = bundle.parent / FILE_NAME
+    path.write_text(config(manifest), encoding="utf-8")
+    return path
