@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 import onnxruntime as ort
@@ -54,6 +54,15 @@ class Engine(Protocol):
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits ``[n, 20]`` of images ``[n, 256, 256, 3]``."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingEngine(Engine, Protocol):
+    """An engine that can give the embedding too."""
+
+    def run_with_embedding(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits ``[n, 20]`` and embeddings ``[n, 2048]`` of images ``[n, 256, 256, 3]``."""
         ...
 
 
@@ -161,16 +170,25 @@ class OnnxEngine:
             DeviceMemoryError: there is no memory for so many images; the session stays usable.
             Exception: whatever else ONNX Runtime raises; the session stays usable.
         """
+        (logits,) = self._outputs(["logits"], images)
+        return logits
+
+    def run_with_embedding(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits and embeddings ``[n, 2048]``; otherwise as :meth:`run`."""
+        logits, embedding = self._outputs(["logits", "embedding"], images)
+        return logits, embedding
+
+    def _outputs(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         count = len(images)
         if padding := self._buckets.size_for(count) - count:
             images = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)])
         try:
-            (logits,) = self._session.run(["logits"], {"image": images})
+            outputs = self._session.run(names, {"image": images})
         except Exception as error:
             if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
                 raise DeviceMemoryError(f"{self.device} has no memory for a batch of {len(images)}") from error
             raise
-        return np.asarray(logits[:count])
+        return [np.asarray(output[:count]) for output in outputs]
 
     def warm_up(self) -> None:
         """Run every batch size once, so that no request pays for a first time."""

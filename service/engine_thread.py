@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from service.engine import Engine
+from service.engine import EmbeddingEngine, Engine
 from service.threads import WorkThread
 from service.waiting import Image, Logits
 
@@ -20,6 +20,9 @@ class EngineThread:
 
     Attributes:
         max_batch: most images that :meth:`run` takes.
+        watch: given logits and embeddings of each batch, in the thread; embeddings are only asked for if it is set.
+        gives_embeddings: whether the engine can.
+        with_embedding: the same engine, giving embeddings too.
         closed: whether :meth:`close` was called.
     """
 
@@ -27,6 +30,9 @@ class EngineThread:
         self.max_batch = max_batch
         self._thread = WorkThread("hal-engine")
         self._engine: Engine | None = None
+        self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
+        self.with_embedding = WithEmbedding(self)
+        self.gives_embeddings = False
         self.closed = False
 
     async def open(self, make: Callable[[], Opened]) -> Opened:
@@ -37,6 +43,7 @@ class EngineThread:
         """
         engine = await self._thread.call(make)
         self._engine = engine
+        self.gives_embeddings = isinstance(engine, EmbeddingEngine)
         return engine
 
     async def run(self, images: Sequence[Image]) -> Logits:
@@ -46,6 +53,10 @@ class EngineThread:
             Exception: whatever the engine raises, or it gave something else than logits.
         """
         return await self._thread.call(functools.partial(self._run, images))
+
+    async def run_rows(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """Logits and embedding in one row, for :class:`WithEmbedding`."""
+        return await self._thread.call(functools.partial(self._run_rows, images))
 
     async def until_free(self) -> None:
         """Wait for what the thread is doing."""
@@ -57,13 +68,47 @@ class EngineThread:
         self._engine = None
         self._thread.close()
 
+    def _run_rows(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        if not isinstance(self._engine, EmbeddingEngine):
+            raise RuntimeError("the engine is not open or gives no embeddings")
+        rows: NDArray[np.float32] = np.concatenate(self._engine.run_with_embedding(np.stack(images)), axis=1)
+        return rows
+
     def _run(self, images: Sequence[NDArray[np.uint8]]) -> Logits:
         if self._engine is None:
             raise RuntimeError("the engine is not open")
-        logits = self._engine.run(np.stack(images))
+        if self.watch is not None and isinstance(self._engine, EmbeddingEngine):
+            logits, embeddings = self._engine.run_with_embedding(np.stack(images))
+            self.watch(logits, embeddings)
+        else:
+            logits = self._engine.run(np.stack(images))
         if logits.shape != (len(images), CLASS_COUNT):
             raise ValueError(f"the engine gave {logits.shape} for {len(images)} images")
         return logits
+
+
+class WithEmbedding:
+    """The same engine as a network whose rows are the logits followed by the embedding, ``[n, 20 + 2048]``.
+
+    Args:
+        thread: where the engine is.
+    """
+
+    def __init__(self, thread: EngineThread) -> None:
+        self._thread = thread
+
+    @property
+    def max_batch(self) -> int:
+        """As the engine's."""
+        return self._thread.max_batch
+
+    async def run(self, images: Sequence[Image]) -> Logits:
+        """Rows of ``n`` images ``[256, 256, 3]``.
+
+        Raises:
+            Exception: whatever the engine raises.
+        """
+        return await self._thread.run_rows(images)
 
 
 def _nothing() -> None:

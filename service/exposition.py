@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from service.audit.trail import AuditState
+from service.drift import EmbeddingDrift
 from service.lifecycle import Hal
 from service.logs import lost_lines
 from service.observer import service_version
@@ -26,6 +27,8 @@ class _Reading(Collector):
         yield from _states(hal)
         yield from _queue(hal)
         yield from _model(hal)
+        if hal.observer.drift is not None:
+            yield from _drift(hal.observer.drift)
         if hal.observer.audit is not None:
             yield from _audit(hal.observer.audit.state())
         yield CounterMetricFamily(
@@ -103,6 +106,19 @@ def _model(hal: Hal) -> Iterator[Metric]:
         },
     )
     yield InfoMetricFamily("hal_service", "The service's release.", value={"version": service_version()})
+
+
+def _drift(drift: EmbeddingDrift) -> Iterator[Metric]:
+    distances = GaugeMetricFamily(
+        "hal_embedding_drift",
+        "Distance of the recent mean embedding from the bundle's, in spreads of single images: overall, and within "
+        "the predicted classes, which a change of stain or microscope moves and another mix of cells does not.",
+        labels=("scope",),
+    )
+    distances.add_metric(("overall",), drift.overall())
+    distances.add_metric(("within_class",), drift.within_class())
+    yield distances
+    yield CounterMetricFamily("hal_embedding_images", "Images whose embedding was compared.", value=drift.images)
 
 
 def _audit(state: AuditState) -> Iterable[Metric]:

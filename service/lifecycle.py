@@ -196,7 +196,7 @@ class Hal:
     def _let_serve(self, model: ServedModel) -> None:
         self._models.switch(model)
         self.bundle, self.file, self.device, self.tuning = model.bundle, model.file, model.device, model.tuning
-        self.observer.serves(model.stamp, model.bundle, model.file, model.device)
+        self.observer.serves(model)
 
     @property
     def state(self) -> State:
@@ -251,6 +251,11 @@ class Hal:
             raise NotReadyError(state)
         self.observer.check_room()
         return self._batcher
+
+    @property
+    def model(self) -> ServedModel:
+        """The model that serves; there is one once there is a batcher."""
+        return self._models.current
 
     @property
     def observed_batcher(self) -> Batcher | None:

@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from contract.bundle import Bundle
 from contract.classes import CELL_CLASSES
-from contract.manifest import ModelFile
 from service.answers import ClassifiedImage, RefusedImage
 from service.audit import AuditFullError
 from service.audit.rows import Row, SettingsVersion
 from service.audit.trail import AuditTrail
 from service.decoding import Pixels
+from service.drift import EmbeddingDrift
 from service.metrics import Metrics
 from service.schemas import ModelStamp
+from service.served import ServedModel
 from service.settings import Settings
 from service.tracing import Tracer, current
 from service.waiting import Ticket
@@ -43,6 +43,7 @@ class Observer:
         metrics: what was counted.
         tracer: makes spans, if they are wanted.
         audit: keeps a row for each image, if that is wanted.
+        drift: compares embeddings with the bundle's reference, if it has one.
 
     Raises:
         AuditError: the audit trail cannot be kept as asked.
@@ -53,12 +54,20 @@ class Observer:
         self.tracer = Tracer.from_environment()
         self.audit = None if settings.audit is None else AuditTrail(settings)
         self._settings = settings
+        self.drift: EmbeddingDrift | None = None
         self._versions: dict[ModelStamp, SettingsVersion] = {}
 
-    def serves(self, stamp: ModelStamp, bundle: Bundle, file: ModelFile, device: str) -> None:
+    def serves(self, model: ServedModel) -> None:
         """Another model answers from now on."""
-        described = SettingsVersion.of(self._settings, bundle.manifest, file, device, service_version())
-        self._versions[stamp] = described
+        described = SettingsVersion.of(
+            self._settings, model.bundle.manifest, model.file, model.device, service_version()
+        )
+        self._versions[model.stamp] = described
+        reference = model.bundle.reference() if self._settings.drift else None
+        self.drift = None
+        if model.network.gives_embeddings and reference is not None and model.bundle.manifest.reference is not None:
+            self.drift = EmbeddingDrift(model.bundle.manifest.reference, reference, model.bundle.manifest.suppressed)
+            model.network.watch = self.drift.add
         if self.audit is not None:
             self.audit.describe(described)
 

@@ -37,11 +37,22 @@ async def read_images(request: Request, settings: Settings) -> list[bytes]:
         elif name == b"content-length":
             declared_length = value
     media_type, boundary = _type_of(declared_type)
+    body = await read_body(request, settings, declared_length)
+    return files_of(body, boundary, settings.max_files) if media_type == _FORM else [body]
+
+
+async def read_body(request: Request, settings: Settings, declared_length: bytes | str = b"0") -> bytes:
+    """The whole body of a request, of any type.
+
+    Raises:
+        UploadError: 408 for a body that does not arrive, 413 for too much.
+        ClientDisconnect: the client went away.
+    """
     if int(declared_length) > settings.max_upload_bytes:
         raise _too_large(f"{int(declared_length)} bytes", settings.max_upload_bytes)
     try:
         async with asyncio.timeout(settings.upload_timeout_s):
-            body = await _body(request, settings.max_upload_bytes)
+            return await _body(request, settings.max_upload_bytes)
     except TimeoutError:
         raise UploadError(
             408,
@@ -49,7 +60,6 @@ async def read_images(request: Request, settings: Settings) -> list[bytes]:
             f"The request body did not arrive within {settings.upload_timeout_s:g} s (HAL_UPLOAD_TIMEOUT_S); send "
             "fewer images in a request.",
         ) from None
-    return files_of(body, boundary, settings.max_files) if media_type == _FORM else [body]
 
 
 def _type_of(declared: bytes) -> tuple[str, bytes]:

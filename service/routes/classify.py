@@ -178,7 +178,7 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
             images = await read_images(request, hal.settings)
         request.state.images = len(images)
         priority = terms.priority or usual or priority_of(len(images), hal.settings)
-        done = await _while_connected(request, hal.classify(batcher, images, priority=priority, due=due))
+        done = await while_connected(request, hal.classify(batcher, images, priority=priority, due=due))
     except TimeoutError:
         if not limit.expired():
             raise
@@ -208,7 +208,7 @@ def status_of(done: Classified) -> HTTPStatus:
     return HTTPStatus.OK if classified else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of ``work``, which is cancelled if the client goes away.
 
     Nobody watches for that in the first :data:`_UNWATCHED_S`: most answers of a fast device are there before, and

@@ -1,0 +1,73 @@
+"""Whether the images of late look like those that the bundle's figures were measured on.
+
+Two distances, each between a recent mean of embeddings and the bundle's, in units of how far single images lie from it:
+``overall``, which also moves when other classes are photographed, and ``within_class``, where each embedding is taken
+from the mean of the class that it was predicted as, so that what moves it is how cells look: stain, microscope, camera.
+Around 0 nothing has changed; by chance alone a mean of n images is 1/sqrt(n) away.
+"""
+
+import threading
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.manifest import EmbeddingReference
+
+MEMORY_IMAGES: Final = 500
+"""An image's weight in the mean is 1/e after so many more; like a plain mean of the last 1,000."""
+
+
+class EmbeddingDrift:
+    """An exponentially weighted mean of embeddings beside the bundle's. Safe to read while another thread adds.
+
+    Args:
+        reference: the bundle's description of its embeddings.
+        arrays: ``mean`` ``[d]`` and ``class_means`` ``[20, d]``.
+        suppressed: ``[20]`` bool; classes that are never predicted.
+
+    Attributes:
+        images: how many were seen.
+    """
+
+    def __init__(
+        self, reference: EmbeddingReference, arrays: dict[str, NDArray[Any]], suppressed: NDArray[np.bool_]
+    ) -> None:
+        self._reference = reference
+        self._mean = arrays["mean"].astype(np.float64)
+        self._class_means = arrays["class_means"].astype(np.float32)
+        self._penalty = np.where(suppressed, -np.inf, 0.0).astype(np.float32)
+        self._recent = np.zeros_like(self._mean)
+        self._recent_within = np.zeros_like(self._mean)
+        self._weight = 0.0
+        self._lock = threading.Lock()
+        self.images = 0
+
+    def add(self, logits: NDArray[np.float32], embeddings: NDArray[np.float32]) -> None:
+        """Take a batch ``[n, 20]`` and ``[n, d]`` into account; one that is not finite is left out."""
+        predicted = (logits + self._penalty).argmax(axis=1)
+        mean = embeddings.mean(axis=0, dtype=np.float64)
+        within = mean - self._class_means[predicted].mean(axis=0, dtype=np.float64)
+        if not np.isfinite(mean).all():
+            return
+        with self._lock:
+            share = 1 - np.exp(-len(embeddings) / MEMORY_IMAGES)
+            self._recent += share * (mean - self._recent)
+            self._recent_within += share * (within - self._recent_within)
+            self._weight += share * (1 - self._weight)
+            self.images += len(embeddings)
+
+    def overall(self) -> float:
+        """Distance of the recent mean from the reference's; NaN before the first image."""
+        return self._distance(self._recent, self._mean, self._reference.spread)
+
+    def within_class(self) -> float:
+        """The same from the means of the predicted classes."""
+        return self._distance(self._recent_within, 0.0, self._reference.spread_within)
+
+    def _distance(self, recent: NDArray[np.float64], expected: Any, spread: float) -> float:
+        with self._lock:
+            if not self._weight:
+                return float("nan")
+            # The mean began at zero; dividing by the weight of what was seen takes that out.
+            return float(np.linalg.norm(recent / self._weight - expected)) / spread
