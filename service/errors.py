@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service.audit import AuditFullError
+from service.inference_protocol import InferenceRequestError, UnknownModelError
 from service.lifecycle import MODEL_FAILED
 from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.schemas import ErrorAnswer, Fault
@@ -55,6 +56,8 @@ def install(app: FastAPI) -> None:
         UploadError,
         TermsError,
         AuditFullError,
+        InferenceRequestError,
+        UnknownModelError,
         QueueFullError,
         DeadlineExceededError,
         DrainingError,
@@ -90,6 +93,10 @@ async def _answer(request: Request, error: Exception) -> Response:
             return respond(409, "reload_under_way", str(error))
         case BundleRefusedError():
             return respond(409, "bundle_refused", str(error))
+        case InferenceRequestError():
+            return respond(400, "invalid_request", str(error))
+        case UnknownModelError():
+            return respond(404, "unknown_model", str(error))
         case AuditFullError():
             return respond(503, "audit_full", str(error))
         case ModelFailedError():

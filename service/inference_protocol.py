@@ -1,0 +1,202 @@
+"""The Open Inference Protocol, version 2: tensors in and out, as JSON or behind it in binary.
+
+Source: KServe's ``open_inference_rest.yaml`` and Triton's ``extension_binary_data.md``. Nothing here knows HTTP.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json, to_json
+
+from contract.classes import CLASS_COUNT
+from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
+
+INPUT: Final = "image"
+LOGITS: Final = "logits"
+PROBABILITIES: Final = "probabilities"
+EMBEDDING: Final = "embedding"
+SHAPE: Final = (IMAGE_SIDE, IMAGE_SIDE, 3)
+OUTPUT_SIZES: Final = {LOGITS: CLASS_COUNT, PROBABILITIES: CLASS_COUNT, EMBEDDING: EMBEDDING_SIZE}
+DEFAULT_OUTPUTS: Final = (LOGITS, PROBABILITIES)
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+
+
+class InferenceRequestError(Exception):
+    """A request is not one of the protocol, or not one for this model; the message says what is expected."""
+
+
+class UnknownModelError(Exception):
+    """There is no model of that name or version."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Input(_Part):
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    data: list[Any] | None = None
+
+
+class _Output(_Part):
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Request(_Part):
+    id: str | None = Field(default=None, max_length=256)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    inputs: list[_Input] = Field(min_length=1, max_length=1)
+    outputs: list[_Output] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """What a client asked for.
+
+    Attributes:
+        id: given back in the answer.
+        images: uint8. Shape: ``(n, 256, 256, 3)``, ``n`` at least 1.
+        outputs: names in the order in which they were asked for, and whether each goes out in binary.
+    """
+
+    id: str | None
+    images: NDArray[np.uint8]
+    outputs: Mapping[str, bool]
+
+
+def read_request(body: bytes, header_length: str | None, max_images: int) -> InferenceRequest:
+    """Understand a request.
+
+    Args:
+        body: JSON, followed by the tensor if ``header_length`` is given.
+        header_length: bytes of the JSON, as the client's header says.
+        max_images: most images in a request.
+
+    Raises:
+        InferenceRequestError: it cannot be understood or is not for this model.
+    """
+    head, tail = _split(body, header_length)
+    try:
+        request = _Request.model_validate(from_json(head))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:5])
+        raise InferenceRequestError(f"not a request of the protocol: {faults}") from None
+    except ValueError as error:
+        raise InferenceRequestError(f"the request is not JSON: {str(error)[:200]}") from None
+    return InferenceRequest(request.id, _images(request.inputs[0], tail, max_images), _outputs(request))
+
+
+def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+    if header_length is None:
+        return body, memoryview(b"")
+    digits = header_length.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 12 and int(digits) <= len(body)):
+        raise InferenceRequestError(
+            f"{HEADER_LENGTH} is {header_length[:20]!r}, expected the bytes of the JSON part, at most {len(body)}"
+        )
+    return body[: int(digits)], memoryview(body)[int(digits) :]
+
+
+def _images(given: _Input, tail: memoryview, max_images: int) -> NDArray[np.uint8]:
+    expected = f"expected input {INPUT!r}, UINT8, shape [n, {', '.join(map(str, SHAPE))}] with n from 1 to {max_images}"
+    count = given.shape[0] if given.shape else 0
+    if (given.name, given.datatype, tuple(given.shape[1:])) != (INPUT, "UINT8", SHAPE) or not 0 < count <= max_images:
+        raise InferenceRequestError(
+            f"input is {given.name[:50]!r}, {given.datatype[:20]}, shape {given.shape[:8]}; {expected}"
+        )
+    size = count * SHAPE[0] * SHAPE[1] * SHAPE[2]
+    declared = given.parameters.get("binary_data_size")
+    if declared is None:
+        if given.data is None:
+            raise InferenceRequestError("the input has neither data nor the parameter binary_data_size")
+        if len(tail):
+            raise InferenceRequestError(
+                f"{len(tail)} bytes follow the JSON part that no input's binary_data_size names"
+            )
+        return _from_numbers(given.data, size).reshape(count, *SHAPE)
+    if declared != size or len(tail) != size:
+        raise InferenceRequestError(
+            f"binary_data_size is {str(declared)[:20]} and {len(tail)} bytes follow the JSON part, expected {size} of "
+            "both"
+        )
+    return np.frombuffer(tail, np.uint8).reshape(count, *SHAPE)
+
+
+def _from_numbers(data: list[Any], size: int) -> NDArray[np.uint8]:
+    try:
+        values = np.asarray(data)
+    except ValueError:
+        raise InferenceRequestError("the input's data is neither flat nor nested evenly") from None
+    if values.size != size:
+        raise InferenceRequestError(f"the input's data has {values.size} numbers, expected {size}")
+    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
+        raise InferenceRequestError("the input's data must be whole numbers from 0 to 255")
+    return values.astype(np.uint8)
+
+
+def _outputs(request: _Request) -> dict[str, bool]:
+    everything_binary = request.parameters.get("binary_data_output") is True
+    if not request.outputs:
+        return dict.fromkeys(DEFAULT_OUTPUTS, everything_binary)
+    wanted = {}
+    for output in request.outputs:
+        if output.name not in OUTPUT_SIZES:
+            raise InferenceRequestError(
+                f"output {output.name[:50]!r} does not exist; expected {', '.join(OUTPUT_SIZES)}"
+            )
+        if output.parameters.get("classification"):
+            raise InferenceRequestError("the classification extension is not supported; take 'probabilities'")
+        wanted[output.name] = output.parameters.get("binary_data", everything_binary) is True
+    return wanted
+
+
+def write_answer(
+    model: str, version: str, request: InferenceRequest, outputs: Mapping[str, NDArray[np.float32]]
+) -> tuple[bytes, int | None]:
+    """The answer's body, and the bytes of its JSON part if binary tensors follow it.
+
+    Args:
+        model: name of the model.
+        version: its version.
+        request: what is answered; decides which outputs, in which order and form.
+        outputs: float32 ``[n, size]`` for each name that was asked for.
+    """
+    described: list[dict[str, Any]] = []
+    tails: list[bytes] = []
+    for name, binary in request.outputs.items():
+        tensor = np.ascontiguousarray(outputs[name], np.float32)
+        entry: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": list(tensor.shape)}
+        if binary:
+            # Little endian on the wire, whatever the machine.
+            tails.append(tensor.astype("<f4", copy=False).tobytes())
+            entry["parameters"] = {"binary_data_size": len(tails[-1])}
+        else:
+            entry["data"] = tensor.ravel().tolist()
+        described.append(entry)
+    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
+    if request.id is not None:
+        answer["id"] = request.id
+    head = to_json(answer)
+    return (head + b"".join(tails), len(head)) if tails else (head, None)
+
+
+def model_metadata(name: str, versions: Sequence[str]) -> dict[str, Any]:
+    """What the protocol wants to know of a model."""
+    return {
+        "name": name,
+        "versions": list(versions),
+        "platform": "hal_onnxruntime",
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *SHAPE]}],
+        "outputs": [{"name": output, "datatype": "FP32", "shape": [-1, size]} for output, size in OUTPUT_SIZES.items()],
+    }
+
+
+EXTENSIONS: Final[tuple[Literal["binary_tensor_data"], ...]] = ("binary_tensor_data",)

@@ -1,0 +1,172 @@
+"""``/v2``: the Open Inference Protocol, for clients of KServe and Triton; see :mod:`service.inference_protocol`.
+
+Images come as tensors of pixels and skip the decoder; from there on they share everything with ``POST /classify``:
+seats, priorities, deadlines, batches, metrics and the audit trail.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from numpy.typing import NDArray
+from starlette.requests import ClientDisconnect
+
+from contract.classes import CLASS_COUNT
+from contract.decision import decide
+from service.answers import ClassifiedImage
+from service.inference_protocol import (
+    EMBEDDING,
+    EXTENSIONS,
+    HEADER_LENGTH,
+    LOGITS,
+    PROBABILITIES,
+    InferenceRequest,
+    UnknownModelError,
+    model_metadata,
+    read_request,
+    write_answer,
+)
+from service.lifecycle import Hal
+from service.observer import service_version
+from service.refusals import DeadlineExceededError
+from service.routes.classify import priority_of, while_connected
+from service.served import ServedModel
+from service.states import NotReadyError, State
+from service.terms import Terms
+from service.uploads import UploadError, read_body
+from service.waiting import Logits, Priority
+
+router = APIRouter(prefix="/v2", include_in_schema=False)
+
+_MODEL: Final = "/models/{name}"
+_VERSION: Final = "/models/{name}/versions/{version}"
+
+
+def _hal(request: Request) -> Hal:
+    hal: Hal = request.app.state.hal
+    return hal
+
+
+@router.get("")
+async def server() -> dict[str, Any]:
+    """Name, release and extensions of the server."""
+    return {"name": "hal", "version": service_version(), "extensions": list(EXTENSIONS)}
+
+
+@router.get("/health/live")
+async def live(request: Request) -> JSONResponse:
+    """As ``/health/live``."""
+    hal = _hal(request)
+    alive = not hal.stalled and hal.state is not State.FAILED
+    return JSONResponse({"live": alive}, 200 if alive else 503)
+
+
+@router.get("/health/ready")
+async def ready(request: Request) -> JSONResponse:
+    """As ``/health/ready``."""
+    is_ready = _hal(request).state is State.READY
+    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+
+@router.get(_MODEL)
+@router.get(_VERSION)
+async def metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """Inputs and outputs of the model."""
+    hal = _hal(request)
+    _check_name(hal, name, version)
+    return model_metadata(name, _versions(hal))
+
+
+@router.get(f"{_MODEL}/ready")
+@router.get(f"{_VERSION}/ready")
+async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """200 if the model can be asked."""
+    hal = _hal(request)
+    _check_name(hal, name, version)
+    if hal.state is not State.READY:
+        raise NotReadyError(hal.state)
+    return {"name": name, "ready": True}
+
+
+@router.post(f"{_MODEL}/infer")
+@router.post(f"{_VERSION}/infer")
+async def infer(request: Request, name: str, version: str | None = None) -> Response:
+    """Logits, calibrated probabilities and, if asked for, embeddings of any number of images."""
+    hal = _hal(request)
+    terms = Terms.of(request.headers)
+    due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
+    batcher = hal.batcher
+    model = hal.model
+    _check_name(hal, name, version)
+    batcher.check_room(terms.priority or Priority.ROUTINE)
+    try:
+        async with asyncio.timeout_at(due) as limit:
+            wanted = await _read(request, hal)
+        request.state.images = len(wanted.images)
+        priority = terms.priority or priority_of(len(wanted.images), hal.settings)
+        network = model.network.with_embedding if EMBEDDING in wanted.outputs else model.network
+
+        async def one(image: NDArray[np.uint8]) -> Logits:
+            return await batcher.infer(image, network=network, priority=priority)
+
+        with model.in_use():
+            work = batcher.spread(list(wanted.images), one, priority=priority, due=due)
+            rows = np.stack(await while_connected(request, work))
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DeadlineExceededError(None) from None
+    except ClientDisconnect:
+        batcher.counts.disconnected += 1
+        raise
+    body, header_length = await asyncio.to_thread(_answer, hal, model, wanted, rows)
+    if header_length is None:
+        return Response(body, media_type="application/json")
+    return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
+
+
+async def _read(request: Request, hal: Hal) -> InferenceRequest:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise UploadError(415, "unsupported_encoding", f"Content-Encoding is {encoding[:20]!r}, expected none.")
+    body = await read_body(request, hal.settings, request.headers.get("content-length", "0"))
+    # Numbers as JSON take seconds to read where there are many.
+    return await asyncio.to_thread(read_request, body, request.headers.get(HEADER_LENGTH), hal.settings.max_files)
+
+
+def _answer(
+    hal: Hal, model: ServedModel, wanted: InferenceRequest, rows: NDArray[np.float32]
+) -> tuple[bytes, int | None]:
+    logits, embedding = rows[:, :CLASS_COUNT], rows[:, CLASS_COUNT:]
+    decisions = decide(logits, model.bundle.manifest)
+    results = [
+        ClassifiedImage.of(index, hashlib.sha256(image.tobytes()).hexdigest(), decision)
+        for index, (image, decision) in enumerate(zip(wanted.images, decisions, strict=True))
+    ]
+    hal.observer.answered(model.stamp, results)
+    probabilities = np.array([decision.probabilities for decision in decisions], np.float32)
+    outputs = {LOGITS: logits, PROBABILITIES: probabilities, EMBEDDING: embedding}
+    return write_answer(model.stamp.name, _versions_of(model.stamp.version)[0], wanted, outputs)
+
+
+def _check_name(hal: Hal, name: str, version: str | None) -> None:
+    versions = _versions(hal)
+    if name != hal.bundle.manifest.name or (version is not None and version not in versions):
+        asked = name if version is None else f"{name}, version {version}"
+        raise UnknownModelError(
+            f"there is no model {asked[:100]!r}; this service has {hal.bundle.manifest.name!r}, version "
+            f"{' or '.join(versions)}"
+        )
+
+
+def _versions(hal: Hal) -> Sequence[str]:
+    return _versions_of(hal.bundle.manifest.version)
+
+
+def _versions_of(version: str) -> Sequence[str]:
+    """What a version may be called: the number of its folder as in a Triton repository, and in full."""
+    return (version.partition(".")[0], version)

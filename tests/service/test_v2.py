@@ -1,0 +1,199 @@
+"""The Open Inference Protocol, spoken by Triton's own client and by hand."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+
+from contract.bundle import Bundle
+from contract.decision import calibrated_probabilities
+from tests.service.live_server import LiveServer, serving
+from tests.service.slow_device import SlowDevice
+from tests.service.tiny_bundle import POISON, TinyNetwork
+
+triton = pytest.importorskip("tritonclient.http", reason="tritonclient[http] is not installed")
+INFER = "/v2/models/tiny/infer"
+
+
+@pytest.fixture(scope="module")
+def live(bundle: Bundle) -> Iterator[LiveServer]:
+    with serving(bundle, max_batch=4, max_upload_bytes=20_000_000) as server:
+        yield server
+
+
+@pytest.fixture
+def client(live: LiveServer) -> Iterator[Any]:
+    client = triton.InferenceServerClient(f"127.0.0.1:{live.port}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def cells(network: TinyNetwork) -> NDArray[np.uint8]:
+    """More than two batches."""
+    return np.stack([network.cell(index) for index in range(11)])
+
+
+def embedding(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    session = ort.InferenceSession(bundle.path(bundle.file()), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["embedding"], {"image": images})[0])
+
+
+def test_triton_s_client_finds_the_server_and_the_model(client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("tiny")
+    assert client.is_model_ready("tiny", "1")
+    assert not client.is_model_ready("other")
+    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    model = client.get_model_metadata("tiny", "1.2.3")
+    assert model["versions"] == ["1", "1.2.3"]
+    assert model["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 256, 256, 3]}]
+    assert [(output["name"], output["shape"]) for output in model["outputs"]] == [
+        ("logits", [-1, 20]),
+        ("probabilities", [-1, 20]),
+        ("embedding", [-1, 2048]),
+    ]
+
+
+@pytest.mark.parametrize("binary_out", [True, False])
+@pytest.mark.parametrize("count", [1, 11])
+def test_triton_s_client_gets_what_the_graph_gives(
+    client: Any, bundle: Bundle, network: TinyNetwork, cells: NDArray[np.uint8], count: int, binary_out: bool
+) -> None:
+    images = cells[:count]
+    tensor = triton.InferInput("image", list(images.shape), "UINT8")
+    tensor.set_data_from_numpy(images, binary_data=True)
+    names = ("embedding", "logits", "probabilities")
+    outputs = [triton.InferRequestedOutput(name, binary_data=binary_out) for name in names]
+    answer = client.infer("tiny", [tensor], outputs=outputs, request_id="r-5")
+    logits = network.logits(images)
+    np.testing.assert_allclose(answer.as_numpy("logits"), logits, rtol=1e-5)
+    calibration = bundle.manifest.calibration
+    expected = calibrated_probabilities(logits, calibration.temperature, bundle.manifest.suppressed)
+    np.testing.assert_allclose(answer.as_numpy("probabilities"), expected, atol=1e-6)
+    np.testing.assert_allclose(answer.as_numpy("embedding"), embedding(bundle, images), rtol=1e-5)
+    described = answer.get_response()
+    assert (described["model_name"], described["model_version"], described["id"]) == ("tiny", "1", "r-5")
+    assert [output["name"] for output in described["outputs"]] == list(names)
+
+
+def test_without_wishes_logits_and_probabilities_are_given(client: Any, cells: NDArray[np.uint8]) -> None:
+    tensor = triton.InferInput("image", [1, 256, 256, 3], "UINT8")
+    tensor.set_data_from_numpy(cells[:1])
+    answer = client.infer("tiny", [tensor], model_version="1")
+    assert {output["name"] for output in answer.get_response()["outputs"]} == {"logits", "probabilities"}
+
+
+def request(data: Any, shape: tuple[int, ...] = (1, 256, 256, 3), **more: Any) -> dict[str, Any]:
+    return {"inputs": [{"name": "image", "shape": list(shape), "datatype": "UINT8", "data": data}], **more}
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_plain_json_in_and_out(live: LiveServer, network: TinyNetwork, cells: NDArray[np.uint8], nested: bool) -> None:
+    data = cells[:1].tolist() if nested else cells[:1].ravel().tolist()
+    response = live.http.post(INFER, json=request(data, id="x", outputs=[{"name": "logits"}]))
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert "inference-header-content-length" not in response.headers
+    answer = response.json()
+    assert (answer["id"], answer["model_name"]) == ("x", "tiny")
+    (output,) = answer["outputs"]
+    assert (output["name"], output["datatype"], output["shape"]) == ("logits", "FP32", [1, 20])
+    np.testing.assert_allclose(output["data"], network.logits(cells[:1])[0], rtol=1e-5)
+
+
+def post_binary(live: LiveServer, images: NDArray[np.uint8], **changes: Any) -> httpx.Response:
+    entry = {
+        "name": "image",
+        "shape": list(images.shape),
+        "datatype": "UINT8",
+        "parameters": {"binary_data_size": images.nbytes},
+    }
+    head = json.dumps({"inputs": [entry | changes.pop("entry", {})]}).encode()
+    headers = {"Inference-Header-Content-Length": str(changes.pop("length", len(head)))}
+    return live.http.post(INFER, content=head + images.tobytes() + changes.pop("tail", b""), headers=headers)
+
+
+def error_of(response: httpx.Response, status: int) -> str:
+    assert response.status_code == status, response.text[:300]
+    assert set(response.json()) == {"error"}
+    assert response.headers["x-request-id"]
+    return str(response.json()["error"])
+
+
+def test_what_is_wrong_is_told_in_the_protocol_s_form(live: LiveServer, cells: NDArray[np.uint8]) -> None:
+    one = cells[:1]
+    assert post_binary(live, one).status_code == 200
+    assert "binary_data_size" in error_of(post_binary(live, one, tail=b"x"), 400)
+    assert "Inference-Header-Content-Length" in error_of(post_binary(live, one, length=999_999_999), 400)
+    assert "Inference-Header-Content-Length" in error_of(post_binary(live, one, length="-1"), 400)
+    assert "not JSON" in error_of(post_binary(live, one, length=3), 400)
+    assert "FP32" in error_of(post_binary(live, one, entry={"datatype": "FP32"}), 400)
+    assert "expected input 'image'" in error_of(post_binary(live, one, entry={"name": "pixels"}), 400)
+    for shape in ([0, 256, 256, 3], [-1, 256, 256, 3], [2, 256, 256, 3], [256, 256, 3], [], [10**12, 256, 256, 3]):
+        error_of(post_binary(live, one, entry={"shape": shape}), 400)
+    for body in (b"", b"{", b"[]", b"null", b'{"inputs": []}', b'{"inputs": [{}]}', b"\xff"):
+        error_of(live.http.post(INFER, content=body), 400)
+    flat = one.ravel().tolist()
+    for wrong in ([256, *flat[1:]], [-1, *flat[1:]], [0.5, *flat[1:]], ["0", *flat[1:]], [None, *flat[1:]], flat[1:]):
+        error_of(live.http.post(INFER, json=request(wrong)), 400)
+    assert "does not exist" in error_of(live.http.post(INFER, json=request(flat, outputs=[{"name": "x"}])), 400)
+    classification = [{"name": "logits", "parameters": {"classification": 3}}]
+    assert "classification" in error_of(live.http.post(INFER, json=request(flat, outputs=classification)), 400)
+    assert "Content-Encoding" in error_of(
+        live.http.post(INFER, content=b"x", headers={"Content-Encoding": "gzip"}), 415
+    )
+
+
+def test_unknown_models_paths_and_methods_are_told_too(live: LiveServer) -> None:
+    assert "'tiny'" in error_of(live.http.get("/v2/models/other"), 404)
+    assert "version 1 or 1.2.3" in error_of(live.http.get("/v2/models/tiny/versions/7/ready"), 404)
+    error_of(live.http.post("/v2/models/other/infer", content=b"{}"), 404)
+    error_of(live.http.get("/v2/nowhere"), 404)
+    error_of(live.http.get(INFER), 405)
+
+
+def test_too_much_is_refused_before_it_is_read(live: LiveServer) -> None:
+    assert "20000001" in error_of(live.http.post(INFER, content=b" " * 20_000_001), 413)
+
+
+def test_a_failing_image_fails_its_request_and_no_other(live: LiveServer, cells: NDArray[np.uint8]) -> None:
+    poisoned = cells[:2].copy()
+    poisoned[1] = POISON
+    assert "network failed" in error_of(post_binary(live, poisoned), 500)
+    assert post_binary(live, cells).status_code == 200
+
+
+def test_a_full_queue_and_a_key_are_told_in_the_protocol_s_form(bundle: Bundle, cells: NDArray[np.uint8]) -> None:
+    device = SlowDevice(held=True)
+    with serving(bundle, open_engine=lambda *_: device, queue_limit=2, max_batch=2) as live:
+        first = threading.Thread(target=post_binary, args=(live, cells))
+        first.start()
+        device.wait_until_busy()
+        response = post_binary(live, cells[:1])
+        assert "are waiting already" in error_of(response, 429)
+        assert int(response.headers["retry-after"]) >= 1
+        device.let_go()
+        first.join()
+        live.hal.begin_drain()
+        assert live.http.get("/v2/health/ready").status_code == 503
+        assert live.http.get("/v2/health/live").status_code == 200
+        error_of(live.http.get("/v2/models/tiny/ready"), 503)
+
+
+def test_images_of_the_protocol_are_counted_and_share_the_batches(live: LiveServer, cells: NDArray[np.uint8]) -> None:
+    def counted() -> int:
+        text = live.http.get("/metrics").text
+        line = next(line for line in text.splitlines() if line.startswith('hal_images_total{outcome="classified"}'))
+        return int(float(line.split()[-1]))
+
+    before = counted()
+    assert post_binary(live, cells).status_code == 200
+    assert counted() == before + 11
