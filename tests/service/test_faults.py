@@ -154,20 +154,6 @@ def processor_s(served: Process) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_load_balancer_that_has_not_heard_of_the_end_is_still_served(bundle: Bundle, cell: bytes) -> None:
-    """Triton #6230: unloads its models before Kubernetes stops routing to it."""
-    with running(bundle.root, HAL_DRAIN_S="6", HAL_DRAIN_DELAY_S="1") as served, served.http() as client:
-        served.send(signal.SIGTERM)
-        until(lambda: client.get("/health/ready").status_code == 503)
-        start, statuses = time.monotonic(), []
-        while seconds(start) < 0.6:
-            statuses.append(post(served, cell).status_code)  # on a new connection each
-            assert client.get("/health/live").status_code == 200
-        assert set(statuses) == {200}
-        assert served.wait() == 0
-        assert 0.6 < seconds(start) < 4
-
-
 SUPERVISOR = """
 while :; do
   "$0" -m service & echo $! > "$PID_FILE"
