@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from contract.bundle import Bundle
 from service.folders.files import ImageFile
 from service.folders.records import STAMP
@@ -65,9 +67,10 @@ class InProcess:
     async def _classify(self, hal: Hal, files: Sequence[ImageFile]) -> list[Outcome]:
         read = await asyncio.to_thread(lambda: [_read(file) for file in files])
         images = [data for data in read if isinstance(data, bytes)]
-        results = iter(await hal.classify(hal.batcher, images))
+        done = await hal.classify(hal.batcher, images) if images else None
+        results = iter(done.results if done is not None else ())
         return [
-            Outcome(file, next(results).model_dump(mode="json"), self._model)
+            Outcome(file, msgspec.to_builtins(next(results)), self._model)
             if isinstance(data, bytes)
             else Outcome(file, {"image_sha256": "", "error": {"code": UNREADABLE, "message": data}}, None)
             for file, data in zip(files, read, strict=True)
