@@ -2,7 +2,9 @@
 
 The device is either busy or free. Free: what is waiting is taken at once, up to ``max_batch``; no timer. Busy: the
 queue fills, and the next batch is formed at the moment the device frees, by the rule of :mod:`service.waiting`. So an
-idle service adds no delay and a loaded one fills its batches. The queue belongs to the event loop.
+idle service adds no delay and a loaded one fills its batches. On a fast device that moment is a millisecond or two
+early if a full batch waits: it is prepared while the one before it ends (see :class:`service.pace.Pace`). The queue
+belongs to the event loop.
 
 A *seat* is the right of one request to have one image in the queue. There are ``queue_limit`` seats, of which bulk may
 hold ``bulk_limit``. A request takes as many as it has images and as are free, at most two batches' worth, and feeds its
@@ -19,7 +21,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from service.pace import MemoryCaution, Rate
+from service.pace import MemoryCaution, Pace
 from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.waiting import Image, Lines, Logits, Network, Priority, Seats, Ticket
 
@@ -77,9 +79,11 @@ class Batcher:
         self._seats = Seats(queue_limit, queue_limit if bulk_limit is None else bulk_limit)
         self._arrived = asyncio.Event()
         self._draining = False
-        self._rate = Rate()
+        self._pace = Pace()
         self._caution = MemoryCaution()
         self._busy_since: float | None = None
+        self._in_flight = 0
+        self._last_end = 0.0
         self._worker = self._loop.create_task(self._work(), name="hal-batcher")
         self._worker.add_done_callback(self._ended)
 
@@ -236,15 +240,42 @@ class Batcher:
             raise DeadlineExceededError(f"{self._deadline_s:g} s (HAL_DEADLINE_MS)" if own else None) from None
 
     async def _work(self) -> None:
-        while True:
-            await self._arrived.wait()
-            batch = self._lines.next_batch(self.batch_limit)
-            if not self._lines:
-                self._arrived.clear()
-            if batch:
-                await self._answer(batch)
-            # Or the last batch would keep its images, and a network that was replaced, until the next one comes.
-            del batch
+        under_way: asyncio.Task[None] | None = None
+        try:
+            while True:
+                await self._arrived.wait()
+                if under_way is not None:
+                    await self._until_nearly_free(under_way)
+                batch = self._lines.next_batch(self.batch_limit)
+                if not self._lines:
+                    self._arrived.clear()
+                begun = self._loop.create_task(self._settle(batch)) if batch else None
+                # Or the last batch would keep its images, and a network that was replaced, until the next one comes.
+                del batch
+                if under_way is not None:
+                    await under_way
+                under_way = begun
+        finally:
+            if under_way is not None:
+                under_way.cancel()
+
+    async def _until_nearly_free(self, under_way: asyncio.Task[None]) -> None:
+        """Wait until the device is free, or nearly so and its next batch is certain to be full."""
+        remaining = self._pace.remaining_s(self.busy_s)
+        if remaining is not None:
+            if remaining > 0:
+                await asyncio.wait([under_way], timeout=remaining)
+            if len(self._lines) >= self.batch_limit:
+                return
+        await asyncio.wait([under_way])
+
+    async def _settle(self, batch: Sequence[Ticket]) -> None:
+        try:
+            await self._answer(batch)
+        except Exception:
+            logger.exception("a batch could not be answered")
+            for ticket in batch:
+                self._fail(ticket)
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
         if worker.cancelled():
@@ -304,22 +335,28 @@ class Batcher:
             ticket.answer.set_exception(ModelFailedError())
 
     async def _compute(self, batch: Sequence[Ticket]) -> Logits:
-        self._busy_since = self._loop.time()
+        self._in_flight += 1
+        if self._busy_since is None:
+            self._busy_since = self._loop.time()
+        # Not the loop's time, which uvloop keeps in whole milliseconds.
         begin = time.perf_counter()
         try:
             logits = await batch[0].network.run([ticket.image for ticket in batch])
         finally:
-            self._busy_since = None
-        # Not the loop's time, which uvloop keeps in whole milliseconds.
-        end = time.perf_counter()
-        self._rate.add(len(batch), end - begin)
+            end = time.perf_counter()
+            # A batch that was prepared ahead began when the one before it ended.
+            begin = max(begin, self._last_end)
+            self._last_end = end
+            self._in_flight -= 1
+            self._busy_since = self._loop.time() if self._in_flight else None
+        self._pace.add(len(batch), end - begin)
         self.on_batch(batch, begin, end)
         self.counts.batches += 1
         return logits
 
     def _retry_after_s(self, priority: Priority) -> int:
         if priority is Priority.ROUTINE:
-            return self._rate.seconds_for(self._seats.taken / 2)
+            return self._pace.seconds_for(self._seats.taken / 2)
         # Half of its own line, and all of the line that goes first.
         taken = self._seats.taken_by
-        return self._rate.seconds_for(taken(Priority.ROUTINE) + taken(Priority.BULK) / 2)
+        return self._pace.seconds_for(taken(Priority.ROUTINE) + taken(Priority.BULK) / 2)

@@ -29,10 +29,12 @@ class EngineThread:
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
         self._thread = WorkThread("hal-engine")
+        self._stacking = WorkThread("hal-stack")
         self._engine: Engine | None = None
         self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
         self.with_embedding = WithEmbedding(self)
         self.gives_embeddings = False
+        self._at_work = 0
         self.closed = False
 
     async def open(self, make: Callable[[], Opened]) -> Opened:
@@ -52,11 +54,11 @@ class EngineThread:
         Raises:
             Exception: whatever the engine raises, or it gave something else than logits.
         """
-        return await self._thread.call(functools.partial(self._run, images))
+        return await self._after_stacking(self._run, images)
 
     async def run_rows(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """Logits and embedding in one row, for :class:`WithEmbedding`."""
-        return await self._thread.call(functools.partial(self._run_rows, images))
+        return await self._after_stacking(self._run_rows, images)
 
     async def until_free(self) -> None:
         """Wait for what the thread is doing."""
@@ -67,21 +69,32 @@ class EngineThread:
         self.closed = True
         self._engine = None
         self._thread.close()
+        self._stacking.close()
 
-    def _run_rows(self, images: Sequence[Image]) -> NDArray[np.float32]:
+    async def _after_stacking(
+        self, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Sequence[Image]
+    ) -> NDArray[np.float32]:
+        ahead = await self._stacking.call(functools.partial(np.stack, images)) if self._at_work else None
+        self._at_work += 1
+        try:
+            return await self._thread.call(lambda: run(np.stack(images) if ahead is None else ahead))
+        finally:
+            self._at_work -= 1
+
+    def _run_rows(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not isinstance(self._engine, EmbeddingEngine):
             raise RuntimeError("the engine is not open or gives no embeddings")
-        rows: NDArray[np.float32] = np.concatenate(self._engine.run_with_embedding(np.stack(images)), axis=1)
+        rows: NDArray[np.float32] = np.concatenate(self._engine.run_with_embedding(images), axis=1)
         return rows
 
-    def _run(self, images: Sequence[NDArray[np.uint8]]) -> Logits:
+    def _run(self, images: NDArray[np.uint8]) -> Logits:
         if self._engine is None:
             raise RuntimeError("the engine is not open")
         if self.watch is not None and isinstance(self._engine, EmbeddingEngine):
-            logits, embeddings = self._engine.run_with_embedding(np.stack(images))
+            logits, embeddings = self._engine.run_with_embedding(images)
             self.watch(logits, embeddings)
         else:
-            logits = self._engine.run(np.stack(images))
+            logits = self._engine.run(images)
         if logits.shape != (len(images), CLASS_COUNT):
             raise ValueError(f"the engine gave {logits.shape} for {len(images)} images")
         return logits

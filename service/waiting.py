@@ -45,7 +45,9 @@ class Network(Protocol):
         ...
 
     async def run(self, images: Sequence[Image]) -> Logits:
-        """Logits ``[n, 20]`` of ``n`` images ``[256, 256, 3]``; called again only when it has returned.
+        """Logits ``[n, 20]`` of ``n`` images ``[256, 256, 3]``.
+
+        It may be called once more before it has returned: that batch is prepared meanwhile, and run afterwards.
 
         Raises:
             MemoryError: the device has no memory for a batch of this size.

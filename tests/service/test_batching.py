@@ -106,6 +106,46 @@ async def test_the_queue_fills_while_the_device_is_busy_and_leaves_in_full_batch
 
 
 @in_event_loop
+async def test_a_fast_device_does_not_wait_for_its_next_full_batch() -> None:
+    device = Metered()
+    device.BATCH_S = 0.01
+    idle: list[float] = []
+    ends: list[float] = []
+    async with batching(device, max_batch=8, queue_limit=64) as batcher:
+
+        def note(_: object, begin: float, end: float) -> None:
+            if ends:
+                idle.append(begin - ends[-1])
+            ends.append(end)
+
+        batcher.on_batch = note
+
+        async def client(first: int) -> None:
+            for _ in range(20):
+                assert await ask(batcher, first) == [first]
+
+        await asyncio.gather(*(client(first % 20) for first in range(32)))
+    assert idle.count(0) >= 5, "a batch was there when the one before it ended"
+    full = [batch for batch in device.batches if len(batch) == 8]
+    assert len(full) > 0.9 * len(device.batches), "and none is formed before it is full"
+
+
+@in_event_loop
+async def test_a_slow_device_takes_what_is_waiting_when_it_is_free_and_not_before() -> None:
+    device = Metered()
+    device.BATCH_S = 0.1
+    async with batching(device, max_batch=2, queue_limit=64, bulk_limit=32) as batcher:
+        archive = asking(batcher, *[1] * 12, priority=Priority.BULK)
+        await begun(device)
+        await begun(device)
+        await asyncio.sleep(0.08)  # most of the second batch's time
+        routine = asking(batcher, 7)
+        assert await routine == [7]
+        await archive
+    assert 7 in device.batches[2], "the third batch was not formed before the second one ended"
+
+
+@in_event_loop
 async def test_the_engine_runs_in_one_thread_that_is_not_the_event_loops() -> None:
     device = SlowDevice()
     async with batching(device) as batcher:
@@ -357,8 +397,9 @@ class Metered(SlowDevice):
     BATCH_S = 0.02
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = super().run(images)
         time.sleep(self.BATCH_S)
-        return super().run(images)
+        return logits
 
 
 @in_event_loop
@@ -373,11 +414,12 @@ async def test_an_endless_archive_job_costs_the_bench_at_most_two_batches() -> N
             batches, start = len(device.batches), loop.time()
             assert await ask(batcher, 7) == [7]
             waits.append(loop.time() - start)
-            assert len(device.batches) - batches <= 2, "the one that was running and its own, of which one had begun"
+            own = next(place for place, batch in enumerate(device.batches) if place >= batches - 1 and 7 in batch)
+            assert own <= batches + 1, "at most one, just prepared, between the one that was running and its own"
         for job in archive:
             job.cancel()
         await asyncio.wait(archive)
-    assert sorted(waits)[len(waits) // 2] < 2.5 * Metered.BATCH_S
+    assert sorted(waits)[len(waits) // 2] < 4 * Metered.BATCH_S
     full = [batch for batch in device.batches if len(batch) == 4]
     assert len(full) > 0.9 * len(device.batches), "the archive fills what the bench leaves"
 
@@ -479,7 +521,7 @@ async def test_retry_after_is_when_half_of_the_queue_has_been_worked_off() -> No
         while batcher.seats_taken > 128:
             await asyncio.sleep(0.005)
         measured = loop.time() - start
-        assert caught.value.retry_after_s - 1.1 <= measured <= caught.value.retry_after_s + 0.3
+        assert caught.value.retry_after_s - 1.1 <= measured <= caught.value.retry_after_s + 1
         for request in accepted:
             request.cancel()
         await asyncio.wait(accepted)
@@ -514,9 +556,14 @@ async def test_a_batch_that_finds_no_memory_is_answered_in_halves_and_the_next_o
         assert await asyncio.gather(*answers) == [[first] for first in range(1, 17)]
         await blocking
         assert batcher.batch_limit == 2
-    assert [len(batch) for batch in device.batches] == [1, 8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
+    sizes = [len(batch) for batch in device.batches]
+    assert sizes[:2] == [1, 8]
+    assert sizes.count(8) <= 2, "one may have been prepared ahead"
+    assert sizes.count(4) <= 2
+    assert sizes.count(2) == 8
     counts = batcher.counts
-    assert (counts.out_of_memory, counts.retried_batches, counts.failed, counts.answered) == (2, 2, 0, 17)
+    failed = sizes.count(8) + sizes.count(4)
+    assert (counts.out_of_memory, counts.retried_batches, counts.failed, counts.answered) == (failed, failed, 0, 17)
 
 
 @in_event_loop
