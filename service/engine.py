@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
 from contract.manifest import IMAGE_SIDE, Manifest, ModelFile, Precision
+from service.bound_batches import BoundBatches
 from service.settings import Device, Settings, available_cores
 from service.tuning import Tuning, tune
 
@@ -77,6 +78,7 @@ class EngineOptions:
         latency_target_ms: within which an image should be answered at full load; ``None``: batches are not measured.
         threads: threads of the network on the CPU, 0 for one per core.
         tensorrt_cache: folder for TensorRT's engines, or ``None``.
+        cuda_graphs: whether CUDA replays each batch size as one recorded launch.
     """
 
     device: Device = Device.CPU
@@ -85,6 +87,7 @@ class EngineOptions:
     latency_target_ms: int | None = None
     threads: int = 0
     tensorrt_cache: Path | None = None
+    cuda_graphs: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -96,6 +99,7 @@ class EngineOptions:
             latency_target_ms=settings.latency_target_ms,
             threads=settings.engine_threads,
             tensorrt_cache=settings.tensorrt_cache,
+            cuda_graphs=settings.cuda_graphs,
         )
 
 
@@ -128,8 +132,17 @@ class OnnxEngine:
         tuning: what was measured and chosen when it was opened; ``None`` if nothing was.
     """
 
-    def __init__(self, session: Any, device: Device, buckets: Buckets, max_batch: int, file: ModelFile) -> None:
+    def __init__(
+        self,
+        session: Any,
+        device: Device,
+        buckets: Buckets,
+        max_batch: int,
+        file: ModelFile,
+        bound: BoundBatches | None = None,
+    ) -> None:
         self._session = session
+        self._bound = bound
         self._buckets = buckets
         self._max_batch = max_batch
         self.device = device
@@ -154,7 +167,11 @@ class OnnxEngine:
         if on_gpu and file.precision == "int8":
             logger.warning("int8 on %s: most of the graph may stay on the CPU; prefer float16 or float32", device)
         buckets = Buckets.powers_of_two(options.max_batch) if on_gpu else Buckets()
-        engine = cls(session, device, buckets, options.max_batch, file)
+        bound = None
+        if on_gpu:
+            graphs = options.cuda_graphs and device is Device.CUDA
+            bound = BoundBatches(session, buckets.sizes, "cuda", graphs=graphs)
+        engine = cls(session, device, buckets, options.max_batch, file, bound)
         engine.warm_up()
         engine.check_golden(bundle)
         if options.latency_target_ms is not None:
@@ -180,13 +197,16 @@ class OnnxEngine:
 
     def _outputs(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         count = len(images)
-        if padding := self._buckets.size_for(count) - count:
-            images = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)])
+        size = self._buckets.size_for(count)
         try:
+            if self._bound is not None:
+                return self._bound.run(names, images, size)
+            if padding := size - count:
+                images = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)])
             outputs = self._session.run(names, {"image": images})
         except Exception as error:
             if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
-                raise DeviceMemoryError(f"{self.device} has no memory for a batch of {len(images)}") from error
+                raise DeviceMemoryError(f"{self.device} has no memory for a batch of {size}") from error
             raise
         return [np.asarray(output[:count]) for output in outputs]
 
@@ -312,7 +332,12 @@ def _providers(device: Device, file: ModelFile, options: EngineOptions) -> list[
     # float32 means float32: TF32 would move probabilities away from the bundle's parity figures.
     cuda = (
         _PROVIDERS[Device.CUDA],
-        {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"},
+        {
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "arena_extend_strategy": "kSameAsRequested",
+            "use_tf32": "0",
+            "enable_cuda_graph": str(int(options.cuda_graphs and device is Device.CUDA)),
+        },
     )
     if device is Device.CPU:
         return [cpu]

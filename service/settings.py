@@ -154,6 +154,11 @@ class Settings(BaseSettings):
         default=None,
         description="Writable folder that keeps TensorRT's engines between starts; not set: built at every start.",
     )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="With HAL_DEVICE=cuda: record the launches of each batch size once and replay them as one. Refused "
+        "by ONNX Runtime if a part of the graph runs on the CPU. Not verified on a GPU.",
+    )
     drain_s: float = Field(
         default=25,
         gt=0,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from contract.bundle import Bundle, BundleCorruptError, BundleError
+from service.bound_batches import BoundBatches
 from service.engine import (
     Buckets,
     DeviceMemoryError,
@@ -18,6 +19,7 @@ from service.engine import (
     GoldenMismatchError,
     GraphMismatchError,
     OnnxEngine,
+    _providers,
 )
 from service.settings import Device
 from tests.service.tiny_bundle import POISON, TinyNetwork
@@ -208,6 +210,66 @@ def test_the_golden_sample_is_run_in_batches_of_the_allowed_size(bundle: Bundle,
     engine, recorder = recorded(bundle, network, Buckets(), 2)
     engine.check_golden(bundle)
     assert recorder.sizes == [2, 1]
+
+
+# Fixed memory, as on a GPU; here on the CPU provider
+
+
+def bound_session(network: TinyNetwork) -> Any:
+    return ort.InferenceSession(network.graph(), providers=["CPUExecutionProvider"])
+
+
+def test_bound_batches_compute_the_graph_whatever_the_batch_before_left(network: TinyNetwork) -> None:
+    batches = BoundBatches(bound_session(network), (1, 2, 4), "cpu")
+    first = batches.run(["logits"], images(4), 4)[0]
+    assert np.array_equal(first, network.logits(images(4)))
+    for count, size in ((3, 4), (1, 4), (2, 2), (1, 1), (4, 4)):
+        assert np.array_equal(batches.run(["logits"], images(count), size)[0], network.logits(images(count)))
+    assert np.array_equal(first, network.logits(images(4))), "an answer is not overwritten by the next batch"
+
+
+def test_an_engine_pads_bound_batches_to_its_buckets(bundle: Bundle, network: TinyNetwork) -> None:
+    buckets = Buckets.powers_of_two(6)
+    batches = BoundBatches(bound_session(network), buckets.sizes, "cpu")
+    engine = OnnxEngine(None, Device.CUDA, buckets, 6, bundle.file(), batches)
+    engine.warm_up()
+    for count in range(1, 7):
+        assert np.array_equal(engine.run(images(count)), network.logits(images(count)))
+        logits, embedding = engine.run_with_embedding(images(count))
+        assert np.array_equal(logits, network.logits(images(count)))
+        assert embedding.shape == (count, 2048)
+    engine.check_golden(bundle)
+
+
+def test_a_failing_bound_batch_leaves_the_engine_usable(network: TinyNetwork) -> None:
+    batches = BoundBatches(bound_session(network), (2,), "cpu")
+    poisoned = images(2)
+    poisoned[1] = POISON
+    with pytest.raises(Exception, match="indices element out of data bounds"):
+        batches.run(["logits"], poisoned, 2)
+    assert np.array_equal(batches.run(["logits"], images(2), 2)[0], network.logits(images(2)))
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "told"),
+    [(Device.CUDA, True, "1"), (Device.CUDA, False, "0"), (Device.TENSORRT, True, "0")],
+)
+def test_cuda_graphs_are_asked_for_on_cuda_only(bundle: Bundle, device: Device, wanted: bool, told: str) -> None:
+    providers = dict(_providers(device, bundle.file(), EngineOptions(device=device, cuda_graphs=wanted)))
+    assert providers["CUDAExecutionProvider"]["enable_cuda_graph"] == told
+    assert providers["CUDAExecutionProvider"]["cudnn_conv_algo_search"] == "HEURISTIC"
+
+
+def test_each_size_has_a_graph_of_its_own(network: TinyNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries: list[tuple[str, str]] = []
+
+    class Options:
+        def add_run_config_entry(self, name: str, value: str) -> None:
+            entries.append((name, value))
+
+    monkeypatch.setattr(ort, "RunOptions", Options)
+    BoundBatches(bound_session(network), (1, 2, 4), "cpu", graphs=True)
+    assert entries == [("gpu_graph_id", "1"), ("gpu_graph_id", "2"), ("gpu_graph_id", "3")]
 
 
 @given(st.integers(1, 1024), st.data())

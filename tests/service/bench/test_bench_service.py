@@ -1,0 +1,74 @@
+"""``hal bench service`` as a whole, on a tiny bundle and for a moment."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contract.bundle import Bundle
+from contract.bundle import load as load_bundle
+from service.bench import device, workload
+from service.bench.null_bundle import write_null_bundle
+from service.bench.parts import Part
+from service.bench.report import null_table
+from service.bench.run import bench_service
+from service.bench.workload import Workload, form
+from service.engine import EngineOptions, OnnxEngine
+from service.forms import files_of
+
+
+def test_the_null_bundle_is_verified_and_served_like_any_other(tmp_path: Path) -> None:
+    write_null_bundle(tmp_path)
+    bundle = load_bundle(tmp_path)
+    images = bundle.golden()["images"]
+    logits = OnnxEngine.open(bundle, EngineOptions()).run(images)
+    assert (logits == images.reshape(len(images), -1)[:, :20]).all()
+
+
+def test_forms_hold_the_images(tmp_path: Path) -> None:
+    (bulk,) = Workload((b"one", b"two")).write(tmp_path, "bulk", "/classify")
+    head, _, body = Path(bulk).read_bytes().partition(b"\r\n\r\n")
+    boundary = head.partition(b"boundary=")[2].split(b"\r\n")[0]
+    assert files_of(body, boundary, 64) == [b"one", b"two"] * 32
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert form([b"one"]).count(b"one") == 1
+
+
+def test_figures_tables_and_pictures_are_written(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(workload, "_TRIES", 1)
+    monkeypatch.setattr(device, "RATES", (50.0,))
+    said: list[str] = []
+    parts = [Part.NULL, Part.DEVICE]
+    bench_service(bundle, tmp_path / "out", parts, peers=None, seconds=0.3, say=said.append)
+    figures = json.loads((tmp_path / "out" / "service.json").read_text())
+    assert {(row["candidate"], row["kind"]) for row in figures["null"]} == {
+        (candidate, kind) for candidate in ("HAL", "plain FastAPI") for kind in ("form", "raw", "bulk")
+    }
+    for row in figures["null"]:
+        assert row["statuses"] == {"200": row["requests"]}, row
+        assert row["requests"] > 0
+    saturated = figures["device"][-1]
+    assert saturated["rate"] is None
+    assert 0.5 < saturated["busy"] <= 1
+    assert "HAL, form, 1 image" in said[0]
+    written = (tmp_path / "out" / "service.md").read_text()
+    assert all(table in written for table in said)
+    for part in parts:
+        assert (tmp_path / "out" / f"service-{part}.svg").stat().st_size > 1000
+
+
+def test_a_candidate_that_does_not_start_is_told_and_the_others_are_compared() -> None:
+    row = {
+        "candidate": "HAL",
+        "kind": "form",
+        "images_per_second": 200.0,
+        "latency_ms": {"p50": 1.0, "p99": 2.0},
+        "statuses": {"200": 9, "500": 2},
+        "broken": 1,
+    }
+    table = null_table([row, {"candidate": "BentoML", "kind": "form", "note": "did not start: ..."}])
+    assert "| HAL, form, 1 image | 200 | 1.00 | 1.0 | 2.0 |  | 3 |" in table
+    assert "| BentoML, form, 1 image | did not start |" in table
