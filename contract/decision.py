@@ -94,15 +94,16 @@ def decide(logits: ArrayLike, manifest: Manifest) -> list[Decision]:
         ValueError: see :func:`calibrated_probabilities`.
     """
     rows = calibrated_probabilities(logits, manifest.calibration.temperature, manifest.suppressed)
-    return [_decide_one(row, manifest) for row in rows]
+    return [_decide_one(row, manifest) for row in rows.tolist()]
 
 
-def _decide_one(probabilities: NDArray[np.float64], manifest: Manifest) -> Decision:
-    predicted = CELL_CLASSES[int(probabilities.argmax())]
-    hairy = _hairy(float(probabilities[HAIRY_CELL.index]), manifest)
+def _decide_one(probabilities: list[float], manifest: Manifest) -> Decision:
+    # Plain numbers: taking them out of an array one by one costs more than all the rest.
+    predicted = CELL_CLASSES[probabilities.index(max(probabilities))]
+    hairy = _hairy(probabilities[HAIRY_CELL.index], manifest)
     return Decision(
         predicted_class=predicted,
-        probabilities=tuple(probabilities.tolist()),
+        probabilities=tuple(probabilities),
         hairy_cell=hairy,
         review=_review(probabilities, predicted, hairy, manifest),
     )
@@ -116,12 +117,12 @@ def _hairy(probability: float, manifest: Manifest) -> HairyDecision:
 
 
 def _review(
-    probabilities: NDArray[np.float64], predicted: CellClass, hairy: HairyDecision, manifest: Manifest
+    probabilities: list[float], predicted: CellClass, hairy: HairyDecision, manifest: Manifest
 ) -> tuple[ReviewReason, ...]:
     policy = manifest.policy
     evidence = manifest.classes[predicted.index].evidence
     top = predicted.index
-    runner_up = max((index for index in range(CLASS_COUNT) if index != top), key=probabilities.__getitem__)
+    runner_up = max((*range(top), *range(top + 1, CLASS_COUNT)), key=probabilities.__getitem__)
     margin = probabilities[top] - probabilities[runner_up]
     reasons = []
     if hairy.flag:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -263,7 +264,9 @@ class Manifest(_Part):
             if PurePosixPath(path).is_absolute() or ".." in parts or len(parts) != 1:
                 yield f"file name {path!r} leaves the bundle's folder; expected a plain name"
 
-    @property
+    @cached_property
     def suppressed(self) -> NDArray[np.bool_]:
-        """``[20]`` bool: classes without evidence, whose output is suppressed before the softmax."""
-        return np.array([entry.evidence is Evidence.NONE for entry in self.classes])
+        """``[20]`` bool, read only: classes without evidence, whose output is suppressed before the softmax."""
+        suppressed = np.array([entry.evidence is Evidence.NONE for entry in self.classes])
+        suppressed.flags.writeable = False
+        return suppressed
