@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.joined_writes import JoinedWrites
+
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -23,7 +25,7 @@ class PatientConnection(HttpToolsProtocol):
         self._patience: TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:  # noqa: D102
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
         self._begin_to_wait()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
