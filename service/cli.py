@@ -1,6 +1,7 @@
 """``hal serve``: from settings to a listening server, and every way of not getting there."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -161,6 +162,10 @@ def _run(hal: "Hal", listener: socket.socket) -> None:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: hal.request_reload())
     _announce(hal, listener)
+    # What lives as long as the process (modules, routes, the documentation's models) is not looked through again by every
+    # full collection, which would stop all requests for milliseconds.
+    gc.collect()
+    gc.freeze()
     server.run(sockets=[listener])
 
 
