@@ -162,8 +162,8 @@ def _run(hal: "Hal", listener: socket.socket) -> None:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: hal.request_reload())
     _announce(hal, listener)
-    # What lives as long as the process (modules, routes, the documentation's models) is not looked through again by every
-    # full collection, which would stop all requests for milliseconds.
+    # What lives as long as the process (modules, routes, models of the documentation) is not looked through again by
+    # every full collection, which would stop all requests for milliseconds.
     gc.collect()
     gc.freeze()
     server.run(sockets=[listener])
