@@ -1,0 +1,1 @@
+"""Hostile images and requests against the running service: ``python -m tests.fuzz --help``."""

@@ -1,0 +1,84 @@
+"""Mutated images, many in a request: each gets a class or a known reason."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from service.imaging import RefusalCode
+from tests.fuzz.mutate import mutated
+from tests.fuzz.service import Findings, check_end, resident_bytes, under_fire
+
+CELLS: Final = Path(__file__).parents[1] / "data" / "cells"
+IN_ONE_REQUEST: Final = 64
+_PATIENCE_S: Final = 60
+_KNOWN: Final = {str(code) for code in RefusalCode}
+
+
+def corpus() -> list[bytes]:
+    """The sample cells as they are, and some as every other kind of file that the decoder knows or refuses."""
+    cells = [path.read_bytes() for path in sorted(CELLS.glob("*.jpg"))]
+    return cells + [encoded for cell in cells[:3] for encoded in _variants(cell)]
+
+
+def _variants(cell: bytes) -> Iterator[bytes]:
+    image = Image.open(io.BytesIO(cell)).convert("RGB").crop((0, 0, 256, 256))
+    small = image.crop((0, 0, 32, 32))
+    for picture, kind, options in (
+        (image, "JPEG", {"progressive": True}),
+        (image, "JPEG", {"subsampling": 0, "optimize": True}),
+        (image.convert("CMYK"), "JPEG", {}),
+        (image.convert("L"), "JPEG", {}),
+        (image, "PNG", {}),
+        (image.quantize(16), "PNG", {}),
+        (image.convert("RGBA"), "PNG", {}),
+        (Image.fromarray(np.zeros((256, 256), np.uint16)), "PNG", {}),
+        (image, "BMP", {}),
+        (image, "TIFF", {"compression": "raw"}),
+        (image, "TIFF", {"compression": "tiff_lzw"}),
+        (image, "TIFF", {"compression": "tiff_adobe_deflate"}),
+        (small, "PNG", {}),
+        (small, "GIF", {}),
+        (small, "WEBP", {}),
+    ):
+        stream = io.BytesIO()
+        picture.save(stream, kind, **options)
+        yield stream.getvalue()
+
+
+def fuzz_images(count: int, seed: int) -> Findings:
+    """Send ``count`` mutated images; reproducible by its seed."""
+    random, seeds, findings = Random(seed), corpus(), Findings()  # noqa: S311
+    early = 0
+    with under_fire(HAL_FIT="crop", HAL_LOG_LEVEL="warning") as served, served.http() as http:
+        while findings.sent < count:
+            size = min(IN_ONE_REQUEST, count - findings.sent)
+            images = [mutated(random.choice(seeds), seeds, random) for _ in range(size)]
+            _send(http, images, findings)
+            findings.sent += size
+            if not early and findings.sent >= count / 4:
+                early = resident_bytes(served)
+        check_end(served, early, findings)
+    return findings
+
+
+def _send(http: httpx.Client, images: list[bytes], findings: Findings) -> None:
+    together = b"".join(images)
+    try:
+        response = http.post("/classify", files=[("file", ("x", image)) for image in images], timeout=_PATIENCE_S)
+    except httpx.TransportError as error:
+        findings.problem(f"no answer: {error!r}", together)
+        return
+    if response.status_code not in (200, 422):
+        findings.problem(f"status {response.status_code}: {response.text[:200]}", together)
+        return
+    for image, result in zip(images, response.json()["results"], strict=True):
+        outcome = result["error"]["code"] if "error" in result else "classified"
+        findings.count(outcome)
+        if outcome != "classified" and outcome not in _KNOWN:
+            findings.problem(f"unknown outcome {outcome!r}", image)

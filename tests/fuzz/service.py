@@ -1,0 +1,70 @@
+"""The service under fire, and whether it grows."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from contract import bundle as bundles
+from tests.service.process import Process, running
+from tests.service.tiny_bundle import TinyNetwork, manifest_for
+
+GROWTH_BYTES: Final = 32 << 20
+"""More than allocators keep for their own reasons, less than a leak of one image in a hundred would take."""
+
+
+@dataclass
+class Findings:
+    """What went wrong; empty is good."""
+
+    sent: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def count(self, outcome: str) -> None:
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+    def problem(self, what: str, data: bytes) -> None:
+        """Keep the input that did it, so that it can be sent again."""
+        path = Path(tempfile.mkdtemp(prefix="hal-fuzz-")) / "input"
+        path.write_bytes(data)
+        self.problems.append(f"{what}; the input is {path}")
+
+
+@contextlib.contextmanager
+def under_fire(**settings: str) -> Iterator[Process]:
+    """A service with the tiny bundle as a process of its own."""
+    network = TinyNetwork()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "tiny"
+        root.mkdir()
+        (root / "model.onnx").write_bytes(network.graph())
+        images = np.stack([network.cell(index) for index in (0, 7, 11)])
+        np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
+        bundles.write(root, manifest_for(root))
+        with running(root, **settings) as served:
+            yield served
+
+
+def resident_bytes(served: Process) -> int:
+    """Memory of the service's process."""
+    status = Path(f"/proc/{served.process.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return 1024 * int(line.split()[1])
+
+
+def check_end(served: Process, early_bytes: int, findings: Findings) -> None:
+    """It still answers, has not grown, logged no error of its own and stops cleanly."""
+    if (growth := resident_bytes(served) - early_bytes) > GROWTH_BYTES:
+        findings.problems.append(f"the service grew by {growth >> 20} MiB from {early_bytes >> 20} MiB")
+    findings.outcomes["grown KiB"] = growth >> 10
+    if served.answers("/health/ready") != 200:
+        findings.problems.append("the service is not ready any more")
+    unexpected = [line for line in served.lines() if line["message"] == "unexpected error"]
+    findings.problems += [f"unexpected error: {line.get('exception', '')[-300:]}" for line in unexpected[:5]]
+    if (code := served.stop()) != 0:
+        findings.problems.append(f"the service ended with {code}")
