@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand
 
 from service import keys_command
 from service.bench.cli import app as bench_app
@@ -35,7 +36,33 @@ def _group() -> None:
 app.command("classify", cls=ClassifyCommand)(classify)
 
 
+class _ServeCommand(TyperCommand):
+    """Its help ends with every setting, which are too many to be options."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from service.reference import settings_lines
+
+        # An empty line keeps each on a line of its own; brackets would be taken for markup.
+        settings = "\n\n".join(line.replace("[", "\\[") for line in settings_lines())
+        self.epilog = f"Settings, as environment variables:\n\n{settings}"
+        super().format_help(ctx, formatter)
+
+
 @app.command()
+def reference(
+    out: Annotated[Path | None, typer.Option(help="Write the page here instead of printing it.")] = None,
+) -> None:
+    """Write the reference of all settings and metrics, from the code."""
+    _require_extra()
+    from service.reference import page
+
+    if out is None:
+        typer.echo(page(), nl=False)
+    else:
+        out.write_text(page(), encoding="utf-8")
+
+
+@app.command(cls=_ServeCommand)
 def serve(
     bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle (HAL_BUNDLE).")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on (HAL_HOST).")] = None,

@@ -162,7 +162,7 @@ class Metrics:
         )
         for name, text, histogram in (
             ("hal_request_seconds", "Seconds from the head of a request with images to its answer.", self.request_s),
-            ("hal_decode_seconds", "Seconds to hash and decode one image.", self.decode_s),
+            ("hal_decode_seconds", "Seconds to decode one image, whether it succeeds or is refused.", self.decode_s),
             ("hal_queue_seconds", "Seconds that an image waited for the device.", self.queue_s),
             ("hal_device_seconds", "Seconds of the network on one batch.", self.device_s),
             ("hal_batch_images", "Images in a batch.", self.batch),

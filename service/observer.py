@@ -6,7 +6,7 @@ The way of an image calls :meth:`Observer.ran` once a batch and :meth:`Observer.
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from contract.classes import CELL_CLASSES
 from service.answers import ClassifiedImage, RefusedImage
@@ -92,6 +92,13 @@ class Observer:
         """
         if self.audit is not None and self.audit.full:
             raise AuditFullError
+
+    @property
+    def audit_goes_to(self) -> Literal["database", "spool"] | None:
+        """Where rows of the audit trail go now; ``None`` if none is kept."""
+        if self.audit is None:
+            return None
+        return "spool" if self.audit.state().problem else "database"
 
     def ran(self, batch: Sequence[Ticket], begin: float, end: float) -> None:
         """The device has finished a batch; times by ``time.perf_counter``."""

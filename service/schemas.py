@@ -137,6 +137,10 @@ class ReadyAnswer(_Answer):
     """The model is verified and warm."""
 
     status: Literal["ready"] = "ready"
+    audit: Annotated[
+        Literal["database", "spool"] | None,
+        Field(description="Where rows of the audit trail go now; absent where none is kept (HAL_AUDIT)."),
+    ] = None
 
 
 class ReloadAnswer(_Answer):

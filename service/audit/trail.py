@@ -90,7 +90,8 @@ class AuditTrail:
 
     def state(self) -> AuditState:
         """How the trail is doing now."""
-        waiting = len(self._pending) + len(self._in_hand)
+        with self._changed:
+            waiting = len(self._pending) + len(self._in_hand)
         return AuditState(self._problem, self._full, waiting, self._spool.bytes, self._written, self._logged)
 
     def describe(self, version: SettingsVersion) -> None:
@@ -124,7 +125,6 @@ class AuditTrail:
 
     def _work(self) -> None:
         while (batch := self._next()) is not None:
-            self._in_hand = batch
             try:
                 self._settle(batch)
             except Exception:
@@ -133,7 +133,6 @@ class AuditTrail:
                 self._put_back(batch)
             self._in_hand = []
         while batch := self._take():
-            self._in_hand = batch
             if self._problem or not self._to_database(batch):
                 self._spool_or_log(batch)
             self._in_hand = []
@@ -151,7 +150,8 @@ class AuditTrail:
 
     def _take(self) -> list[Row]:
         with self._changed:
-            return [self._pending.popleft() for _ in range(min(len(self._pending), BATCH))]
+            self._in_hand = [self._pending.popleft() for _ in range(min(len(self._pending), BATCH))]
+            return self._in_hand
 
     def _settle(self, batch: list[Row]) -> None:
         due = time.monotonic() >= self._retry_at

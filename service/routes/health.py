@@ -43,16 +43,21 @@ async def live(request: Request) -> LiveAnswer:
     return LiveAnswer()
 
 
-@router.get("/ready", summary="Whether images should be sent", responses=_NOT_READY)
+@router.get(
+    "/ready", summary="Whether images should be sent", responses=_NOT_READY, response_model_exclude_none=True
+)  # fmt: skip
 async def ready(request: Request) -> ReadyAnswer:
     """200 once the model is loaded, verified and warm, until the service is told to stop; also during a reload.
 
-    A full queue is not a reason to send elsewhere: that is what 429 and Retry-After are for.
+    A full queue is not a reason to send elsewhere: that is what 429 and Retry-After are for. An audit trail whose
+    database is away is told in `audit`; one that takes no more rows is 503, `audit_full`.
     """
-    state = _hal(request).state
+    hal = _hal(request)
+    state = hal.state
     if state is not State.READY:
         raise NotReadyError(state)
-    return ReadyAnswer()
+    hal.observer.check_room()
+    return ReadyAnswer(audit=hal.observer.audit_goes_to)
 
 
 def _hal(request: Request) -> Hal:

@@ -1,0 +1,130 @@
+"""The reference page, made from the code: every setting where it is declared, every metric where it is counted."""
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from service.settings import Settings
+
+_HEAD: Final = """\
+# Reference
+
+Written by `hal reference --out docs/reference.md` from the code; a test keeps it up to date.
+
+## Settings of the service
+
+Environment variables, read once at the start; an empty one counts as not set. Wrong values are all reported together,
+and a name that no setting has is warned about. `hal serve --help` lists them too.
+
+Spans go to an OpenTelemetry collector when the extra `otel` is installed and OpenTelemetry's own variables say where:
+`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER` and the others. Whatever their values,
+`traceparent` is kept in the log (`trace_id`) and answered as `traceresponse`, and `X-Request-ID` comes back.
+
+| Variable | Default | Allowed | Meaning |
+|---|---|---|---|
+"""
+_METRICS_HEAD: Final = """
+## Metrics
+
+`GET /metrics`, in Prometheus's text format or OpenMetrics by `Accept`. Labels have few values, all known beforehand;
+nothing that a client sends becomes one. The metrics of the process (`process_*`) are those of prometheus_client.
+
+Without `HAL_KEYS_FILE` everybody who reaches the service may read them; with it, a key is needed, but not from this
+machine. Behind a proxy on the same machine that does not pass `X-Forwarded-For`, everybody comes from this machine.
+
+| Metric | Type | Labels | Meaning |
+|---|---|---|---|
+"""
+_LABELS_LISTED: Final = 6
+
+
+def variable(name: str, field: FieldInfo) -> str:
+    """The environment variable of a setting."""
+    aliases: Any = field.validation_alias
+    return str(aliases.choices[0]) if aliases is not None else f"HAL_{name.upper()}"
+
+
+def settings_lines() -> Iterator[str]:
+    """A line for each setting: variable, default, meaning."""
+    for name, field in Settings.model_fields.items():
+        default = _default(field)
+        yield f"{variable(name, field)}{f' = {default}' if default else ''}: {field.description}"
+
+
+def page() -> str:
+    """The reference page, in Markdown."""
+    rows = (_setting_row(name, field) for name, field in Settings.model_fields.items())
+    return _HEAD + "\n".join(rows) + "\n" + _METRICS_HEAD + "\n".join(_metric_rows()) + "\n"
+
+
+def _setting_row(name: str, field: FieldInfo) -> str:
+    cells = (f"`{variable(name, field)}`", _code(_default(field)), _allowed(field), _cell(field.description or ""))
+    return f"| {' | '.join(cells)} |"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is None or value is PydanticUndefined:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.as_posix() if isinstance(value, Path) else str(value)
+
+
+def _allowed(field: FieldInfo) -> str:
+    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not type(None)]
+    words = [word for kind in kinds for word in _words(kind)]
+    if words:
+        return _cell(", ".join(f"`{word}`" for word in words))
+    bounds = [
+        f"{sign} {getattr(rule, name)}"
+        for rule in field.metadata
+        for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
+        if hasattr(rule, name)
+    ]
+    return _cell(", ".join(bounds))
+
+
+def _words(kind: Any) -> list[str]:
+    if kind is bool:
+        return ["true", "false"]
+    if isinstance(kind, str):
+        return [kind]
+    if members := getattr(kind, "__members__", None):
+        return [str(member.value) for member in members.values()]
+    return [str(word) for word in get_args(kind)]
+
+
+def _metric_rows() -> Iterator[str]:
+    # Here, since a page of settings does not need the service.
+    from service.exposition import catalogue
+
+    for family in catalogue():
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        yield f"| `{family.name}{suffix}` | {family.type} | {_cell(_labels(family))} | {_cell(family.documentation)} |"
+
+
+def _labels(family: Any) -> str:
+    """Names of the labels, with their values where there are few."""
+    names = [name for name in getattr(family, "_labelnames", ()) if name != "le"]
+    if family.type == "info":
+        names = list(family.samples[0].labels)
+        return ", ".join(f"`{name}`" for name in names)
+    said = []
+    for name in names:
+        values = list(dict.fromkeys(sample.labels[name] for sample in family.samples))
+        few = 0 < len(values) <= _LABELS_LISTED
+        said.append(f"`{name}` ({', '.join(values)})" if few else f"`{name}`")
+    return ", ".join(said)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _cell(text: str) -> str:
+    return html.escape(text, quote=False).replace("|", "\\|")

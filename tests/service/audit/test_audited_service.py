@@ -1,0 +1,232 @@
+"""The running service with an audit trail: no image is answered without a row, whatever happens to the database."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from contract.bundle import Bundle
+from contract.classes import CELL_CLASSES
+from service.keys import Role, add
+from tests.service.audit.postgres import Postgres
+from tests.service.live_server import until
+from tests.service.process import Process, running
+from tests.service.tiny_bundle import TinyNetwork, encoded
+
+pytest.importorskip("sqlalchemy", reason="the extra 'audit' is not installed")
+
+SMALL_DISK = """
+import ctypes, os, runpy, sys
+libc = ctypes.CDLL(None, use_errno=True)
+NEW_MOUNTS, PRIVATE = 0x20000, 0x40000 | 0x4000
+folder = os.environ["HAL_AUDIT_SPOOL"].encode()
+for failed in (
+    libc.unshare(NEW_MOUNTS),
+    libc.mount(b"none", b"/", None, PRIVATE, None),
+    libc.mount(b"tmpfs", folder, b"tmpfs", 0, b"size=48k"),
+):
+    if failed:
+        sys.exit("no small disk: " + os.strerror(ctypes.get_errno()))
+sys.argv = ["hal"]
+runpy.run_module("service", run_name="__main__")
+"""
+FULL_LOG = """
+import os, runpy, sys
+os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+sys.argv = ["hal"]
+runpy.run_module("service", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def cell(network: TinyNetwork) -> bytes:
+    return encoded(network.cell(3))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A service and one client for it: making a client costs more than a request."""
+
+    served: Process
+    http: httpx.Client
+
+
+@contextlib.contextmanager
+def audited(bundle: Bundle, **options: Any) -> Iterator[Audited]:
+    with running(bundle.root, **options) as served, served.http() as http:
+        yield Audited(served, http)
+
+
+def ask(service: Audited, *images: bytes, **headers: str) -> httpx.Response:
+    files = [("file", ("patient-19121212-1212.png", image)) for image in images]
+    return service.http.post("/classify", files=files, headers=headers)
+
+
+def ready(service: Audited) -> dict[str, Any]:
+    return dict(service.http.get("/health/ready").json())
+
+
+def metric(service: Audited, name: str) -> float:
+    lines = service.http.get("/metrics").text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
+
+def test_one_row_for_each_image_with_what_was_answered(
+    bundle: Bundle, network: TinyNetwork, cell: bytes, postgres: Postgres, tmp_path: Path
+) -> None:
+    secret = add(tmp_path / "keys.json", "analyser-1", Role.CLASSIFY)
+    settings = {
+        "HAL_AUDIT": postgres.url,
+        "HAL_AUDIT_SPOOL": str(tmp_path / "spool"),
+        "HAL_KEYS_FILE": str(tmp_path / "keys.json"),
+    }
+    pixels = network.cell(5)
+    with audited(bundle, **settings) as service:
+        answer = ask(service, cell, b"no image", **{"X-API-Key": secret, "X-Request-ID": "r-1"}).json()
+        tensor = {"name": "image", "shape": [1, 256, 256, 3], "datatype": "UINT8", "data": pixels.ravel().tolist()}
+        headers = {"X-API-Key": secret, "X-Request-ID": "r-2"}
+        response = service.http.post("/v2/models/tiny/infer", json={"inputs": [tensor]}, headers=headers)
+        assert response.status_code == 200
+        assert ready(service) == {"status": "ready", "audit": "database"}
+        assert service.served.stop() == 0
+        log = service.served.log.read_text()
+    rows = postgres.query(
+        "SELECT request_id, image_index, image_sha256, model_sha256, predicted_class, probabilities, hairy_flag, "
+        "error, key FROM hal_audit_images ORDER BY request_id, image_index"
+    )
+    assert [row[:3] for row in rows] == [
+        ("r-1", 0, hashlib.sha256(cell).hexdigest()),
+        ("r-1", 1, hashlib.sha256(b"no image").hexdigest()),
+        ("r-2", 0, hashlib.sha256(pixels.tobytes()).hexdigest()),
+    ]
+    assert {row[3] for row in rows} == {bundle.file().sha256}
+    assert {row[8] for row in rows} == {"analyser-1"}
+    classified, refused, tensor_row = rows
+    said = answer["results"][0]
+    assert classified[4] == CELL_CLASSES[3].slug
+    slugs = {each.slug: said["probabilities"][each.name] for each in CELL_CLASSES}
+    assert classified[5] == pytest.approx(slugs, abs=1e-6)
+    assert classified[6] is said["hairy_cell"]["flag"] is False
+    assert refused[4:8] == (None, None, None, "unsupported_type")
+    assert tensor_row[4] == CELL_CLASSES[5].slug
+    ((version, document),) = postgres.query("SELECT version, document FROM hal_audit_settings")
+    assert document["policy"]["hairy_threshold"] == 0.4
+    assert postgres.query("SELECT DISTINCT settings_version FROM hal_audit_images") == [(version,)]
+    everything = str(rows) + str(document) + log
+    assert "19121212" not in everything
+    assert secret not in everything
+
+
+def test_postgresql_stopped_and_started_under_load(
+    bundle: Bundle, cell: bytes, postgres: Postgres, tmp_path: Path
+) -> None:
+    answered: list[str] = []
+    with audited(bundle, HAL_AUDIT=postgres.url, HAL_AUDIT_SPOOL=str(tmp_path / "spool")) as service:
+
+        def work(place: int) -> None:
+            response = ask(service, cell, cell, **{"X-Request-ID": f"r-{place}"})
+            assert response.status_code == 200
+            answered.append(response.json()["request_id"])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(20)))
+            postgres.stop()
+            try:
+                list(pool.map(work, range(20, 60)))
+                until(lambda: ready(service) == {"status": "ready", "audit": "spool"})
+                assert metric(service, "hal_audit_database_up") == 0
+                assert metric(service, "hal_audit_full") == 0
+                assert metric(service, "hal_audit_spool_bytes") > 0
+            finally:
+                postgres.start()
+            list(pool.map(work, range(60, 80)))
+        until(lambda: metric(service, "hal_audit_spool_bytes") == 0 and metric(service, "hal_audit_waiting_rows") == 0)
+        assert ready(service) == {"status": "ready", "audit": "database"}
+        assert service.served.stop() == 0
+    rows = postgres.query("SELECT request_id, image_index FROM hal_audit_images ORDER BY request_id, image_index")
+    assert rows == sorted((request, index) for request in answered for index in (0, 1))
+    assert len(answered) == 80
+
+
+def test_with_the_database_away_and_the_disk_full_no_image_is_answered_without_a_row(
+    bundle: Bundle, cell: bytes, postgres: Postgres, tmp_path: Path
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("a small disk can only be mounted by root")
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    program = ("-c", SMALL_DISK)
+    answered: list[str] = []
+    postgres.stop()
+    try:
+        with audited(bundle, program=program, HAL_AUDIT=postgres.url, HAL_AUDIT_SPOOL=str(spool)) as service:
+            for place in range(200):
+                response = ask(service, *[cell] * 8, **{"X-Request-ID": f"r-{place}"})
+                if response.status_code != 200:
+                    break
+                answered.append(f"r-{place}")
+            assert response.status_code == 503
+            assert response.json()["error"]["code"] == "audit_full"
+            assert service.http.get("/health/ready").status_code == 503
+            assert service.http.get("/health/live").status_code == 200
+            assert metric(service, "hal_audit_full") == 1
+            assert any(
+                line["level"] == "critical" and "No space left" in line["message"] for line in service.served.lines()
+            )
+            postgres.start()
+            until(lambda: service.http.get("/health/ready").status_code == 200)
+            assert ask(service, cell, **{"X-Request-ID": "r-last"}).status_code == 200
+            until(lambda: metric(service, "hal_audit_spool_bytes") == 0)
+            assert service.served.stop() == 0
+    finally:
+        postgres.start()
+    rows = postgres.query("SELECT request_id, count(*) FROM hal_audit_images GROUP BY request_id")
+    assert dict(rows) == dict.fromkeys(answered, 8) | {"r-last": 1}
+    assert answered
+
+
+def test_a_full_disk_under_the_log_costs_lines_and_no_answer(bundle: Bundle, cell: bytes) -> None:
+    with audited(bundle, program=("-c", FULL_LOG)) as service:
+        for _ in range(5):
+            assert ask(service, cell).status_code == 200
+        assert metric(service, "hal_log_lines_lost_total") >= 5
+        assert service.served.stop() == 0
+
+
+def test_killed_and_started_again_delivers_what_was_on_disk(
+    bundle: Bundle, cell: bytes, postgres: Postgres, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    settings = {"HAL_AUDIT": postgres.url, "HAL_AUDIT_SPOOL": str(spool)}
+    postgres.stop()
+    try:
+        with audited(bundle, **settings) as service:
+            for _ in range(5):
+                assert ask(service, cell).status_code == 200
+            until(lambda: metric(service, "hal_audit_waiting_rows") == 0)
+            service.served.process.kill()
+            service.served.wait()
+    finally:
+        postgres.start()
+    with audited(bundle, **settings) as service:
+        until(lambda: metric(service, "hal_audit_rows_total") == 5)
+        assert service.served.stop() == 0
+    assert postgres.query("SELECT count(*) FROM hal_audit_images") == [(5,)]
+    assert list(spool.iterdir()) == []
+
+
+def test_an_audit_trail_that_cannot_be_kept_is_one_clear_message(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = {"HAL_AUDIT": "sqlite:///audit.db", "HAL_AUDIT_SPOOL": str(tmp_path / "file")}
+    with running(bundle.root, wait=False, **settings) as served:
+        assert served.wait() == 1
+        said = served.log.read_text()
+    assert "hal serve: HAL_AUDIT_SPOOL=" in said
+    assert "Traceback" not in said
