@@ -6,6 +6,7 @@ from the mean of the class that it was predicted as, so that what moves it is ho
 Around 0 nothing has changed; by chance alone a mean of n images is 1/sqrt(n) away.
 """
 
+import math
 import threading
 from typing import Any, Final
 
@@ -45,17 +46,18 @@ class EmbeddingDrift:
 
     def add(self, logits: NDArray[np.float32], embeddings: NDArray[np.float32]) -> None:
         """Take a batch ``[n, 20]`` and ``[n, d]`` into account; one that is not finite is left out."""
-        predicted = (logits + self._penalty).argmax(axis=1)
-        mean = embeddings.mean(axis=0, dtype=np.float64)
-        within = mean - self._class_means[predicted].mean(axis=0, dtype=np.float64)
-        if not np.isfinite(mean).all():
+        count = len(embeddings)
+        mean = embeddings.sum(axis=0) / count
+        if not np.isfinite(mean.sum()):
             return
+        classes = np.bincount((logits + self._penalty).argmax(axis=1), minlength=len(self._class_means))
+        within = mean - (classes / count).astype(np.float32) @ self._class_means
+        share = 1 - math.exp(-count / MEMORY_IMAGES)
         with self._lock:
-            share = 1 - np.exp(-len(embeddings) / MEMORY_IMAGES)
             self._recent += share * (mean - self._recent)
             self._recent_within += share * (within - self._recent_within)
             self._weight += share * (1 - self._weight)
-            self.images += len(embeddings)
+            self.images += count
 
     def overall(self) -> float:
         """Distance of the recent mean from the reference's; NaN before the first image."""

@@ -10,14 +10,17 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from service.imaging import RefusalCode
+from service.imaging import RefusalCode, decode
+from service.lifecycle import MODEL_FAILED
+from service.settings import Fit
 from tests.fuzz.mutate import mutated
 from tests.fuzz.service import Findings, check_end, resident_bytes, under_fire
+from tests.service.tiny_bundle import CENTRE, POISON
 
 CELLS: Final = Path(__file__).parents[1] / "data" / "cells"
 IN_ONE_REQUEST: Final = 64
 _PATIENCE_S: Final = 60
-_KNOWN: Final = {str(code) for code in RefusalCode}
+_KNOWN: Final = {"classified", "poisonous colour", *map(str, RefusalCode)}
 
 
 def corpus() -> list[bytes]:
@@ -67,6 +70,12 @@ def fuzz_images(count: int, seed: int) -> Findings:
     return findings
 
 
+def _is_poison(image: bytes) -> bool:
+    """Whether it shows the colour at which the tests' network fails; damaged JPEG images do, saturated as they are."""
+    pixels = decode(image, fit=Fit.CROP, max_bytes=len(image), max_pixels=1 << 24)
+    return bool((pixels[CENTRE, CENTRE] == POISON).all())
+
+
 def _send(http: httpx.Client, images: list[bytes], findings: Findings) -> None:
     together = b"".join(images)
     try:
@@ -79,6 +88,8 @@ def _send(http: httpx.Client, images: list[bytes], findings: Findings) -> None:
         return
     for image, result in zip(images, response.json()["results"], strict=True):
         outcome = result["error"]["code"] if "error" in result else "classified"
+        if outcome == MODEL_FAILED and _is_poison(image):
+            outcome = "poisonous colour"
         findings.count(outcome)
-        if outcome != "classified" and outcome not in _KNOWN:
+        if outcome not in _KNOWN:
             findings.problem(f"unknown outcome {outcome!r}", image)
