@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from contract.binomial import clopper_pearson
 from contract.classes import CLASS_COUNT, CLASS_NAMES
 from contract.decision import calibrated_probabilities
 from contract.manifest import Manifest
@@ -38,8 +39,7 @@ class Proportion:
     @property
     def exact95(self) -> tuple[float, float]:
         """The exact interval of Clopper and Pearson (1934), never too narrow; for few or rare cells."""
-        interval = binomtest(self.hits, self.images).proportion_ci(0.95, method="exact")
-        return float(interval.low), float(interval.high)
+        return clopper_pearson(self.hits, self.images)
 
     def __str__(self) -> str:
         low, high = self.interval95
