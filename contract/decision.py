@@ -1,4 +1,7 @@
-"""From logits to an answer about one cell: one definition for evaluation and for service."""
+"""From logits to an answer about one cell: one definition for evaluation and for service.
+
+What the cells of a slide say together is in :mod:`contract.slide`.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum

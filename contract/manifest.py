@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from contract.binomial import clopper_pearson
 from contract.classes import BY_SLUG, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
 
 EMBEDDING_SIZE: Final = 2048
@@ -140,6 +141,26 @@ class Calibration(_Part):
     ece_after: Probability
 
 
+class FalseFlags(_Part):
+    """How many cells that are not hairy the flag was raised on, and on how many it was tried."""
+
+    flagged: Annotated[int, Field(ge=0)]
+    cells: Annotated[int, Field(gt=0)]
+    data: str
+    """Which cells: the end of the sentence "false flags on ... cells of the bundle's ..."."""
+
+    @model_validator(mode="after")
+    def _of_these_cells(self) -> Self:
+        if self.flagged > self.cells:
+            raise ValueError(f"{self.flagged} false flags on {self.cells} cells")
+        return self
+
+    @property
+    def upper95(self) -> float:
+        """Upper limit of the exact 95 % interval of the rate: few cells tried means a high rate allowed for."""
+        return clopper_pearson(self.flagged, self.cells)[1]
+
+
 class DecisionPolicy(_Part):
     """When a cell is flagged as hairy and when a technologist is asked to look.
 
@@ -148,6 +169,8 @@ class DecisionPolicy(_Part):
         hairy_threshold: smallest probability of the hairy class that raises the flag; ``None`` where the hairy class
             has no evidence.
         hairy_threshold_basis: how the threshold was chosen, on how many cells, with which confidence interval.
+        false_flags: how often the flag is raised on cells that are not hairy, which the advice on a slide is tested
+            against; ``None`` where it is not known.
         review_below_probability: a top probability below this asks for review.
         review_below_margin: a distance between the two top probabilities below this asks for review.
         always_review: slugs of the classes that a technologist must confirm whatever their probability.
@@ -157,6 +180,7 @@ class DecisionPolicy(_Part):
     hairy_threshold: Probability | None
     hairy_threshold_basis: str
     hairy_advice: str
+    false_flags: FalseFlags | None = None
     review_below_probability: Probability
     review_below_margin: Probability
     always_review: tuple[str, ...] = ("blast", "promyelocyte", "plasma-cell", "hairy-cell", "abnormal-lymphocyte")

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from contract.classes import HAIRY_CELL
-from contract.manifest import ClassEvidence, DecisionPolicy, Evidence
+from contract.manifest import ClassEvidence, DecisionPolicy, Evidence, FalseFlags
 from training.calibrate import require_validation
 from training.errors import TrainingError
 from training.evaluation.results import Evaluation, Proportion
@@ -43,6 +43,7 @@ def decision_policy(validation: Evaluation, classes: Sequence[ClassEvidence], sp
         hairy_threshold=threshold,
         hairy_threshold_basis=basis,
         hairy_advice=KNOWN_HAIRY if known else UNKNOWN_HAIRY,
+        false_flags=None if threshold is None else false_flags(validation, threshold, split),
         review_below_probability=confident_from(validation),
         review_below_margin=REVIEW_MARGIN,
     )
@@ -74,6 +75,17 @@ def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
     return threshold, (
         f"lowest threshold that flags at most {FALSE_FLAG_RATE:.1%} of other validation cells: "
         f"recall {_exact(recall, len(positives))}, false flags {_exact(flagged, len(negatives))}"
+    )
+
+
+def false_flags(validation: Evaluation, threshold: float, split: str) -> FalseFlags:
+    """How many of the validation images that are not hairy cells ``threshold`` flags."""
+    others = validation.labels != HAIRY_CELL.index
+    flagged = others & (validation.probabilities[:, HAIRY_CELL.index] >= threshold)
+    return FalseFlags(
+        flagged=int(flagged.sum()),
+        cells=int(others.sum()),
+        data=f"{split} split, which the threshold was chosen on",
     )
 
 

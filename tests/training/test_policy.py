@@ -41,9 +41,17 @@ def test_at_most_two_in_a_thousand_other_cells_are_flagged_and_no_threshold_belo
     assert "false flags 2 of 1000" in basis
 
 
+def test_the_policy_states_how_many_other_cells_its_threshold_flags() -> None:
+    policy = decision_policy(scored([0.95, 0.99, 0.2], np.linspace(0, 0.9, 1000).tolist()), evidence(10), "val")
+    assert policy.false_flags is not None
+    assert (policy.false_flags.flagged, policy.false_flags.cells) == (2, 1000)
+    assert policy.false_flags.upper95 == pytest.approx(0.00720, abs=1e-5)
+
+
 def test_without_hairy_cells_there_is_no_threshold_and_the_advice_says_so() -> None:
     policy = decision_policy(scored([], [0.1] * 10), evidence(0), "val")
     assert policy.hairy_threshold is None
+    assert policy.false_flags is None
     assert "never seen a hairy cell" in policy.hairy_advice
 
 

@@ -1,0 +1,230 @@
+"""From the cells of a slide to a differential and advice: the slide's half of :mod:`contract.decision`.
+
+A flag on one cell is not yet advice: a network that is wrong on one cell in 500 flags something on most slides. So the
+flags of a slide are counted against its white cells and tested against the rate of false flags. What the rule's
+defaults do, slide by slide, is computed by ``hal slide-rule`` and shown in docs/slides.md.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from contract.binomial import clopper_pearson, upper_tail
+from contract.classes import HAIRY_CELL
+from contract.differential import DifferentialRow, Interval, SlideCell, differential, white_cells, without_duplicates
+from contract.manifest import Evidence, FalseFlags, Manifest, Probability
+
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SlideRule(_Part):
+    """When the flags of a slide become advice. A laboratory may choose its own values.
+
+    Attributes:
+        min_cells: fewest white cells for ``no indication``. With 200, a slide of 5 % hairy cells has fewer than two
+            among them once in 2,500 times; with 100, once in 27.
+        min_hits: fewest flagged cells for a follow-up, whatever the test says; a single cell is nobody's evidence.
+        significance: largest p-value for a follow-up: the share of slides without hairy cells that are followed up for
+            nothing, at most, if the stated rate of false flags holds.
+    """
+
+    min_cells: Annotated[int, Field(ge=1)] = 200
+    min_hits: Annotated[int, Field(ge=1)] = 2
+    significance: Rate = 0.01
+
+
+class Advice(StrEnum):
+    """What is said about a slide; never a diagnosis."""
+
+    NO_INDICATION = "no indication"
+    FOLLOW_UP = "follow up by flow cytometry"
+    TOO_FEW_CELLS = "too few cells"
+    NOT_SUPPORTED = "not supported by this bundle"
+
+
+class HairyCount(_Part):
+    """The flags of a slide, and the test of their number against false flags alone.
+
+    Attributes:
+        flagged: cells with a raised hairy flag.
+        cells: white cells, and flagged cells that were predicted as something else.
+        share: ``flagged / cells``.
+        interval95: exact interval of ``share`` (Clopper and Pearson 1934).
+        false_flag_rate: the rate that a cell that is not hairy is flagged at.
+        false_flag_basis: where that rate comes from.
+        p_value: probability of as many flags or more if no cell were hairy: one-sided binomial test.
+    """
+
+    flagged: Annotated[int, Field(ge=0)]
+    cells: Annotated[int, Field(ge=0)]
+    share: Probability | None
+    interval95: Interval | None
+    false_flag_rate: Rate
+    false_flag_basis: str
+    p_value: Probability
+
+
+class SlideSummary(_Part):
+    """What a slide's cells say together.
+
+    Attributes:
+        images: all images, refused ones included.
+        refused: images that were not classified.
+        duplicates: images whose bytes had occurred before; they do not count.
+        white_cells: the denominator of the differential.
+        doubtful: cells with reasons for review.
+        differential: the 20 classes in their order.
+        hairy: ``None`` where the bundle cannot tell.
+        advice: one of the four answers.
+        reason: why, in a sentence.
+        cautions: what a reader must know before believing any of it.
+        rule: the rule that was applied.
+    """
+
+    images: int
+    refused: int
+    duplicates: int
+    white_cells: int
+    doubtful: int
+    differential: tuple[DifferentialRow, ...]
+    hairy: HairyCount | None
+    advice: Advice
+    reason: str
+    cautions: tuple[str, ...]
+    rule: SlideRule
+
+
+class OtherBundleError(ValueError):
+    """The results of a slide were not made with this bundle."""
+
+
+def summarise(
+    cells: Sequence[SlideCell],
+    manifest: Manifest,
+    rule: SlideRule | None = None,
+    *,
+    site_rate: float | None = None,
+    refused: int = 0,
+) -> SlideSummary:
+    """Differential and advice of one slide.
+
+    Args:
+        cells: the classified images of the slide, by a bundle with this manifest.
+        manifest: states the evidence of each class and the rate of false flags.
+        rule: default: :class:`SlideRule` as it is.
+        site_rate: rate of false flags that the site has measured itself, above 0 and below 1; wins over the bundle's.
+        refused: images of the slide that were not classified.
+
+    Raises:
+        OtherBundleError: a cell has no flag where this bundle gives one, or the reverse.
+    """
+    rule = rule or SlideRule()
+    single = without_duplicates(cells)
+    answers = manifest.policy.hairy_threshold is not None
+    if any((cell.flag is not None) != answers for cell in single):
+        raise OtherBundleError(
+            f"some results have {'no hairy flag' if answers else 'a hairy flag'}, but {manifest.name} "
+            f"{manifest.version} {'gives' if answers else 'cannot give'} one; classify the images again with one bundle"
+        )
+    hairy = _hairy_count(single, manifest, site_rate) if answers else None
+    advice, reason = _advise(hairy, manifest, rule)
+    duplicates = len(cells) - len(single)
+    doubtful = sum(cell.doubtful for cell in single)
+    return SlideSummary(
+        images=len(cells) + refused,
+        refused=refused,
+        duplicates=duplicates,
+        white_cells=white_cells(single),
+        doubtful=doubtful,
+        differential=differential(single, manifest),
+        hairy=hairy,
+        advice=advice,
+        reason=reason,
+        cautions=tuple(_cautions(manifest, refused, duplicates, doubtful)),
+        rule=rule,
+    )
+
+
+def advise(hairy: HairyCount, rule: SlideRule) -> Advice:
+    """The rule itself: significantly many flags on any number of cells, or enough cells to say that there are none."""
+    if hairy.flagged >= rule.min_hits and hairy.p_value <= rule.significance:
+        return Advice.FOLLOW_UP
+    return Advice.NO_INDICATION if hairy.cells >= rule.min_cells else Advice.TOO_FEW_CELLS
+
+
+def count_flags(flagged: int, cells: int, rate: float, basis: str) -> HairyCount:
+    """Flags of a slide with their interval and their test against ``rate``."""
+    return HairyCount(
+        flagged=flagged,
+        cells=cells,
+        share=flagged / cells if cells else None,
+        interval95=clopper_pearson(flagged, cells) if cells else None,
+        false_flag_rate=rate,
+        false_flag_basis=basis,
+        p_value=upper_tail(flagged, cells, rate),
+    )
+
+
+def _hairy_count(cells: Sequence[SlideCell], manifest: Manifest, site_rate: float | None) -> HairyCount | None:
+    stated = manifest.policy.false_flags
+    if site_rate is not None:
+        rate, basis = site_rate, "stated by the site (HAL_SITE_FPR)"
+    elif stated is not None:
+        rate, basis = stated.upper95, _basis(stated)
+    else:
+        return None
+    flagged = sum(bool(cell.flag) for cell in cells)
+    return count_flags(flagged, sum(bool(cell.flag) or cell.predicted.is_wbc for cell in cells), rate, basis)
+
+
+def _basis(stated: FalseFlags) -> str:
+    return (
+        f"upper limit of the 95 % interval of {stated.flagged} false flags on {stated.cells} cells of the bundle's "
+        f"{stated.data}"
+    )
+
+
+def _advise(hairy: HairyCount | None, manifest: Manifest, rule: SlideRule) -> tuple[Advice, str]:
+    if hairy is None:
+        if manifest.classes[HAIRY_CELL.index].evidence is Evidence.NONE:
+            return Advice.NOT_SUPPORTED, (
+                f"{manifest.name} {manifest.version} has never seen a hairy cell and flags none, which says nothing "
+                "about this slide."
+            )
+        return Advice.NOT_SUPPORTED, (
+            f"{manifest.name} {manifest.version} does not state how often it flags a cell that is not hairy; measure "
+            "it on your own slides and set HAL_SITE_FPR."
+        )
+    advice = advise(hairy, rule)
+    found = f"{hairy.flagged} of {hairy.cells} white cells flagged as hairy"
+    if hairy.share is not None and hairy.interval95 is not None:
+        low, high = hairy.interval95
+        found += f" ({100 * hairy.share:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+    test = f"p = {hairy.p_value:.2g} against false flags at {100 * hairy.false_flag_rate:.2g} %"
+    if advice is Advice.FOLLOW_UP:
+        return advice, f"{found}: more than false flags explain ({test}, limit {rule.significance:g})."
+    if advice is Advice.TOO_FEW_CELLS:
+        return advice, (
+            f"{found}: fewer than the {rule.min_cells} white cells that an answer needs; photograph more of the slide."
+        )
+    return advice, f"{found}: no more than false flags explain ({test}), which does not exclude hairy cells."
+
+
+def _cautions(manifest: Manifest, refused: int, duplicates: int, doubtful: int) -> Iterable[str]:
+    hairy = manifest.classes[HAIRY_CELL.index].evidence
+    if hairy in (Evidence.COMPOSITE, Evidence.SIZE_DERIVED):
+        yield f"The hairy class of this bundle was learned from {hairy} images. {manifest.policy.hairy_advice}"
+    if unseen := [entry.name for entry in manifest.classes if entry.evidence is Evidence.NONE]:
+        yield f"This bundle cannot name: {', '.join(unseen)}. Such cells are counted under other classes."
+    if doubtful:
+        yield f"{doubtful} cells are marked for review; the differential is preliminary until someone has looked."
+    if refused:
+        yield f"{refused} images were refused and are not counted."
+    if duplicates:
+        yield f"{duplicates} images occur more than once and count once."
