@@ -11,8 +11,10 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.manifest import Precision
+from contract.slide import SlideRule
 
 MEBIBYTE: Final = 1024 * 1024
+_RULE: Final = SlideRule()
 _READ_ELSEWHERE: Final = frozenset({"HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})
 
 
@@ -141,6 +143,26 @@ class Settings(BaseSettings):
         description="strict refuses all but 256x256; crop takes the centre of larger images; pad reflects the border "
         "of smaller ones. None resamples, since that would change the cell's size.",
     )
+    site_fpr: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Rate of false hairy flags measured on the site's own slides, for the advice on slides: take the "
+        "upper limit of its 95 % interval. Not set: what the bundle states.",
+    )
+    slide_min_cells: int = Field(
+        default=_RULE.min_cells, ge=1, description="Fewest white cells of a slide for the advice 'no indication'."
+    )
+    slide_min_hits: int = Field(
+        default=_RULE.min_hits, ge=1, description="Fewest flagged cells of a slide for the advice to follow up."
+    )
+    slide_significance: float = Field(
+        default=_RULE.significance,
+        gt=0,
+        lt=1,
+        description="Largest p-value for the advice to follow up: the share of slides without hairy cells that may be "
+        "followed up for nothing.",
+    )
     decode_threads: int = Field(
         default=0, ge=0, le=256, description="Threads that decode images; 0: one for each core, at most 8."
     )
@@ -201,6 +223,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line that is written."
     )
+
+    @property
+    def slide_rule(self) -> SlideRule:
+        """When the flags of a slide become advice."""
+        return SlideRule(
+            min_cells=self.slide_min_cells, min_hits=self.slide_min_hits, significance=self.slide_significance
+        )
 
     @model_validator(mode="after")
     def _the_delay_is_a_part_of_the_drain(self) -> Self:
