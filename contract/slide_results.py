@@ -1,0 +1,198 @@
+"""Results that somebody already has, as the cells of a slide: a saved answer, lines of results, or a CSV table."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from contract.classes import BY_NAME, CLASS_NAMES
+from contract.differential import SlideCell
+from contract.manifest import Probability, Sha256
+from contract.slide import OtherBundleError
+
+MOST_RESULTS: Final = 100_000
+_MOST_PROBLEMS: Final = 10
+
+
+class ResultsError(Exception):
+    """Results cannot be read; the message lists what was wrong where."""
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=(), allow_inf_nan=False)
+
+
+class GivenHairyCell(_Given):
+    """The hairy-cell part of a result; the threshold tells whether it was made by the same rule."""
+
+    flag: bool | None
+    threshold: Probability | None = None
+
+
+class GivenReview(_Given):
+    """A reason for review; only that there is one counts."""
+
+    code: str = ""
+
+
+class GivenResult(_Given):
+    """One entry of ``results`` of an answer to ``POST /classify``; what a summary does not need may be left out."""
+
+    image_sha256: Sha256 | None = None
+    predicted_class: Annotated[str | None, Field(examples=[CLASS_NAMES[0]])] = None
+    hairy_cell: GivenHairyCell | None = None
+    review: tuple[GivenReview, ...] = ()
+    error: Any = Field(default=None, description="Present: the image was refused and is counted as such.")
+
+    @model_validator(mode="after")
+    def _classified_or_refused(self) -> Self:
+        if self.error is not None:
+            return self
+        if self.predicted_class is None or self.hairy_cell is None:
+            raise ValueError("has neither an error nor both predicted_class and hairy_cell")
+        if self.predicted_class not in BY_NAME:
+            raise ValueError(f"predicted_class {self.predicted_class[:60]!r} is none of {', '.join(CLASS_NAMES)}")
+        return self
+
+
+class GivenModel(_Given):
+    """The ``model`` of an answer: results of another model cannot be judged by this one's evidence."""
+
+    sha256: str
+    decision_policy: str | None = None
+
+
+class GivenSlide(_Given):
+    """The results of one slide, in the form of an answer to ``POST /classify``; several answers' results in one list.
+
+    ``model`` may be left out, but then only the threshold of the flags tells whether this bundle made them.
+    """
+
+    model: GivenModel | None = None
+    results: Annotated[tuple[GivenResult, ...], Field(min_length=1, max_length=MOST_RESULTS)]
+
+    @property
+    def refused(self) -> int:
+        """How many images were not classified."""
+        return sum(result.error is not None for result in self.results)
+
+    def cells(self, threshold: float | None) -> list[SlideCell]:
+        """The classified images.
+
+        Args:
+            threshold: of the bundle's hairy flag.
+
+        Raises:
+            OtherBundleError: results say that they were made with another threshold.
+        """
+        cells = []
+        for result in self.results:
+            if result.predicted_class is None or result.hairy_cell is None or result.error is not None:
+                continue
+            given = result.hairy_cell
+            if given.threshold is not None and (threshold is None or abs(given.threshold - threshold) > 1e-9):
+                raise OtherBundleError(
+                    f"results were flagged at the threshold {given.threshold:g}, this bundle's is "
+                    f"{'not set' if threshold is None else f'{threshold:g}'}; classify the images again with one bundle"
+                )
+            cells.append(
+                SlideCell(BY_NAME[result.predicted_class], given.flag, bool(result.review), result.image_sha256)
+            )
+        return cells
+
+
+def read_slide(document: str | bytes) -> GivenSlide:
+    """Results from one JSON document in the form of an answer.
+
+    Raises:
+        ResultsError: it is not; the first ten breaches are listed.
+    """
+    try:
+        return GivenSlide.model_validate_json(document)
+    except ValidationError as error:
+        raise ResultsError(_breaches(error)) from error
+
+
+def read_files(paths: Sequence[Path]) -> GivenSlide:
+    """The results in files, together one slide.
+
+    A file is a saved answer (``.json``), one result or answer a line (``.jsonl``), or a table (``.csv``) with the
+    columns ``predicted_class`` and, if there are any, ``image_sha256``, ``hairy_flag``, ``hairy_threshold``,
+    ``review`` and ``error``.
+
+    Raises:
+        ResultsError: a file is missing, of another form, or of another model than the first.
+    """
+    results: list[Any] = []
+    models: dict[str, Any] = {}
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ResultsError(f"{path}: cannot be read: {error}") from error
+        for number, document in _documents(path, text):
+            answer = isinstance(document, dict) and "results" in document
+            given = document["results"] if answer else [document]
+            if not isinstance(given, list) or not isinstance(document, dict):
+                raise ResultsError(f"{path}, line {number}: neither a result nor an answer of HAL")
+            results += given
+            if isinstance(model := document.get("model"), dict):
+                models[str(model.get("sha256"))] = model
+    if len(models) > 1:
+        raise ResultsError(f"the results come from {len(models)} models ({', '.join(models)}), expected one")
+    model = next(iter(models.values()), None)
+    try:
+        return GivenSlide.model_validate({"model": model, "results": results})
+    except ValidationError as error:
+        raise ResultsError(f"{', '.join(map(str, paths))}: {_breaches(error)}") from error
+
+
+def _documents(path: Path, text: str) -> Iterable[tuple[int, Any]]:
+    if path.suffix.lower() == ".csv":
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        if "predicted_class" not in (rows.fieldnames or ()):
+            raise ResultsError(f"{path}: no column predicted_class, only {', '.join(rows.fieldnames or ()) or 'none'}")
+        for number, row in enumerate(rows, 2):
+            yield number, _from_row(path, number, row)
+        return
+    try:
+        yield 1, json.loads(text)
+        return
+    except ValueError as error:
+        if path.suffix.lower() == ".json":
+            raise ResultsError(f"{path}: not JSON: {error}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                raise ResultsError(f"{path}, line {number}: not JSON: {error}") from error
+
+
+def _from_row(path: Path, number: int, row: dict[str, str]) -> dict[str, Any]:
+    flags = {"true": True, "1": True, "false": False, "0": False, "": None, "null": None, "none": None}
+    given = (row.get("hairy_flag") or "").strip().lower()
+    if given not in flags:
+        raise ResultsError(f"{path}, line {number}: hairy_flag is {given[:40]!r}, expected true, false or nothing")
+    return {
+        "image_sha256": row.get("image_sha256") or None,
+        "predicted_class": row.get("predicted_class") or None,
+        "hairy_cell": {"flag": flags[given], "threshold": row.get("hairy_threshold") or None},
+        "review": [{"code": row["review"]}] if row.get("review") else [],
+        "error": row.get("error") or row.get("error_code") or None,
+    }
+
+
+def _breaches(error: ValidationError) -> str:
+    details = error.errors()
+    lines = [
+        f"{'.'.join(map(str, detail['loc'])) or 'the document'}: {detail['msg'].removeprefix('Value error, ')}"
+        for detail in details[:_MOST_PROBLEMS]
+    ]
+    if len(details) > _MOST_PROBLEMS:
+        lines.append(f"and {len(details) - _MOST_PROBLEMS} more")
+    return "; ".join(lines)
