@@ -73,7 +73,14 @@ class GivenSlide(_Given):
     """
 
     model: GivenModel | None = None
-    results: Annotated[tuple[GivenResult, ...], Field(min_length=1, max_length=MOST_RESULTS)]
+    results: Annotated[tuple[GivenResult, ...], Field(max_length=MOST_RESULTS, json_schema_extra={"minItems": 1})]
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        # As min_length, it would also be reported where there are results and none of them is valid.
+        if not self.results:
+            raise ValueError("results is empty, expected at least 1 item")
+        return self
 
     @property
     def refused(self) -> int:

@@ -14,7 +14,7 @@ from service.exposition import Exposition
 from service.front_door import FrontDoor
 from service.lifecycle import Hal
 from service.observer import service_version
-from service.routes import admin, classify, health, metrics, model, v2
+from service.routes import admin, classify, health, metrics, model, slides, v2
 from service.security import Gate
 
 _DESCRIPTION: Final = (
@@ -51,7 +51,7 @@ def create_app(hal: Hal) -> FastAPI:
     app.state.hal = hal
     app.state.exposition = Exposition(hal)
     errors.install(app)
-    for routes in (classify, health, model, metrics, v2, admin):
+    for routes in (classify, slides, health, model, metrics, v2, admin):
         app.include_router(routes.router)
     # The one added first is the innermost.
     app.add_middleware(ShortWay, route=_route_of(classify.router, "/classify"))
