@@ -14,7 +14,7 @@ from service.exposition import Exposition
 from service.front_door import FrontDoor
 from service.lifecycle import Hal
 from service.observer import service_version
-from service.routes import admin, classify, health, metrics, model, slides, v2
+from service.routes import admin, classify, health, metrics, model, page, slides, v2
 from service.security import Gate
 
 _DESCRIPTION: Final = (
@@ -46,12 +46,14 @@ def create_app(hal: Hal) -> FastAPI:
         description=_DESCRIPTION,
         version=service_version(),
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.hal = hal
     app.state.exposition = Exposition(hal)
     errors.install(app)
-    for routes in (classify, slides, health, model, metrics, v2, admin):
+    for routes in (classify, slides, health, model, metrics, v2, admin, page):
         app.include_router(routes.router)
     # The one added first is the innermost.
     app.add_middleware(ShortWay, route=_route_of(classify.router, "/classify"))

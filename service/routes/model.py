@@ -1,4 +1,4 @@
-"""``/model``: what is served; ``/``: where to look."""
+"""``/model``: what is served."""
 
 from fastapi import APIRouter, Request
 
@@ -13,9 +13,3 @@ async def model(request: Request) -> ModelAnswer:
     """Name, version, files, evidence of each class, calibration, policy, metrics, limits and attributions."""
     hal: Hal = request.app.state.hal
     return ModelAnswer.of(hal.bundle, hal.file, hal.device, hal.tuning)
-
-
-@router.get("/", include_in_schema=False)
-async def index() -> dict[str, str]:
-    """Where to look."""
-    return {"service": "HAL", "documentation": "/docs", "model": "/model", "classify": "POST /classify"}

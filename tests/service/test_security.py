@@ -183,7 +183,7 @@ def test_every_answer_tells_a_browser_to_take_nothing_from_elsewhere(bundle: Bun
     with serving(bundle) as live:
         for response in (live.http.get("/"), live.http.get("/nowhere"), live.http.post("/classify")):
             assert response.headers["x-content-type-options"] == "nosniff"
-            assert "default-src 'self'" in response.headers["content-security-policy"]
+            assert "default-src 'none'" in response.headers["content-security-policy"]
             assert "'unsafe-inline'" not in response.headers["content-security-policy"]
             assert response.headers["referrer-policy"] == "no-referrer"
             assert response.headers["cache-control"] == "no-store"

@@ -1,0 +1,44 @@
+// Files for others: one row a cell, or everything as JSON. Both can be read by `hal slides summary`.
+
+/** A cell of the table: spreadsheets must not take a file name for a formula. */
+function field(value) {
+  let text = value === null || value === undefined ? "" : String(value);
+  if (/^[=+\-@\t\r]/.test(text) && !/^-?\d+(\.\d+)?(e-?\d+)?$/.test(text)) text = `'${text}`;
+  return /[",\n\r;]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+export function csv(cells, classes) {
+  const head = [
+    "file", "pixels", "cropped", "image_sha256", "predicted_class", "probability", "hairy_probability", "hairy_flag",
+    "hairy_threshold", "review", "error", "model", "model_sha256", ...classes.map((name) => `p(${name})`),
+  ];
+  const rows = cells.map((cell) => {
+    const hairy = cell.result?.hairy_cell;
+    return [
+      cell.path, cell.size, cell.cropped, cell.sha256, cell.result?.predicted_class, cell.result && cell.top,
+      hairy?.probability, hairy?.flag, hairy?.threshold,
+      cell.result?.review.map((reason) => reason.message).join(" "), cell.fault && `${cell.fault.code}: ${cell.fault.message}`,
+      cell.model && `${cell.model.name} ${cell.model.version}`, cell.model?.sha256,
+      ...classes.map((name) => cell.result?.probabilities[name]),
+    ];
+  });
+  // With a byte order mark, since spreadsheets otherwise misread letters that are not ASCII.
+  return "\ufeff" + [head, ...rows].map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
+}
+
+export function json(cells, model, summary) {
+  const results = cells.map((cell) => ({
+    file: cell.path,
+    pixels: cell.side,
+    cropped: cell.cropped,
+    ...(cell.result ?? { image_sha256: cell.sha256, error: cell.fault ?? { code: "not_sent", message: "Not classified." } }),
+  }));
+  return JSON.stringify({ exported: new Date().toISOString(), model, summary, results }, null, 1);
+}
+
+export function download(name, text, type) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  const link = Object.assign(document.createElement("a"), { href: url, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

@@ -1,0 +1,47 @@
+// From what is dropped or chosen to a list of image files with their paths.
+
+import { IMAGE } from "./cell.js";
+
+async function entriesOf(directory) {
+  const reader = directory.createReader();
+  const found = [];
+  for (;;) {
+    // A reader gives at most 100 entries at a time.
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) return found;
+    found.push(...some);
+  }
+}
+
+async function walk(entry, found) {
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    found.push([file, entry.fullPath.replace(/^\//, "")]);
+  } else if (entry.isDirectory) {
+    for (const inner of await entriesOf(entry)) await walk(inner, found);
+  }
+}
+
+/** The files of a drop, folders included, as [file, path]. */
+export async function dropped(transfer) {
+  // Entries must be taken before the first wait: the transfer is emptied when the event ends.
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const files = [...transfer.files].map((file) => [file, file.name]);
+  if (!entries.length) return files;
+  const found = [];
+  for (const entry of entries) await walk(entry, found);
+  return found.length ? found : files;
+}
+
+/** The files of an input, as [file, path]. */
+export const chosen = (input) => [...input.files].map((file) => [file, file.webkitRelativePath || file.name]);
+
+/** Images and others apart, in the order of their paths; files that systems hide in folders are dropped. */
+export function sorted(files) {
+  const shown = files.filter(([file]) => !file.name.startsWith(".") && file.name !== "Thumbs.db");
+  const order = (a, b) => a[1].localeCompare(b[1], "en", { numeric: true });
+  return {
+    images: shown.filter(([file]) => IMAGE.test(file.name)).sort(order),
+    others: shown.filter(([file]) => !IMAGE.test(file.name)),
+  };
+}

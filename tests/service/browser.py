@@ -1,0 +1,108 @@
+"""A real Chromium on the page, with everything that it asked for and complained about."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+
+PATIENCE_MS = 60_000
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def chromium_path() -> str | None:
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser, or a skip with the reason; to be closed before other tests run event loops of their own."""
+    path = chromium_path()
+    if path is None:
+        pytest.skip("there is no Chromium on this machine; install it ('apt-get install chromium') or set CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(_QUIET))
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """The page as a person sees it."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    def choose(self, *files: Path | dict[str, Any]) -> None:
+        self.page.locator("#images").set_input_files(list(files))  # type: ignore[arg-type]
+
+    def drop(self, files: dict[str, bytes], kind: str = "image/png") -> None:
+        """Drop files by name, as from a file manager."""
+        transfer = self.page.evaluate_handle(
+            """([files, type]) => {
+                const transfer = new DataTransfer();
+                for (const [name, bytes] of files) {
+                    transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+                }
+                return transfer;
+            }""",
+            [[[name, list(content)] for name, content in files.items()], kind],
+        )
+        self.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+
+    def wait_until_done(self) -> None:
+        """Until every image has its answer and the slide its final advice."""
+        expect(self.page.locator("#run")).to_be_visible()
+        expect(self.page.locator("#stop")).to_be_hidden()
+        expect(self.page.locator(".advice:not(.provisional)")).to_be_visible()
+
+    def classes(self) -> list[str]:
+        """What the cards in the document say, in their order."""
+        return self.page.locator("#grid .cell .name span:first-child").all_inner_texts()
+
+    def download(self, button: str, to: Path) -> Path:
+        with self.page.expect_download() as started:
+            self.page.click(button)
+        path = to / started.value.suggested_filename
+        started.value.save_as(path)
+        return path
+
+
+@contextlib.contextmanager
+def visiting(browser: Browser, url: str, *, strict: bool = True, path: str = "/", **options: Any) -> Iterator[Visit]:
+    """Open the page; at the end nothing has been asked of another machine and, if ``strict``, nothing complained."""
+    context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    visit = Visit(page, url)
+    page.on("console", lambda message: message.type in ("error", "warning") and visit.complaints.append(message.text))
+    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    page.on("request", lambda request: visit.requests.append(request))
+    try:
+        page.goto(url + path)
+        yield visit
+        here = urlsplit(url).netloc
+        elsewhere = [r.url for r in visit.requests if not r.url.startswith("blob:") and urlsplit(r.url).netloc != here]
+        assert elsewhere == []
+        if strict:
+            assert visit.complaints == []
+    finally:
+        context.close()

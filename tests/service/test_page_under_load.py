@@ -1,0 +1,251 @@
+"""The page with a thousand images, a busy service, one that dies and comes back, and one that asks for a key."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Route, expect
+
+from contract.bundle import Bundle
+from contract.classes import BY_SLUG, HAIRY_CELL
+from tests.service.browser import Visit, chromium, visiting
+from tests.service.live_server import PATIENCE_S, serving, until
+from tests.service.slow_device import SlowDevice
+from tests.service.tiny_bundle import TinyNetwork, encoded
+
+LYMPHOCYTE = BY_SLUG["lymphocyte"].index
+THOUSAND = 1000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, network: TinyNetwork) -> Path:
+    """A thousand different images: every hundredth a hairy cell, the others lymphocytes."""
+    root = tmp_path_factory.mktemp("archive")
+    for number in range(THOUSAND):
+        pixels = network.cell(HAIRY_CELL.index if number % 100 == 0 else LYMPHOCYTE).copy()
+        pixels[0, 0] = (number % 256, number // 256, 7)
+        (root / f"{number:04}.png").write_bytes(encoded(pixels))
+    return root
+
+
+def some(folder: Path, images: int) -> list[Path]:
+    return sorted(folder.iterdir())[:images]
+
+
+def test_a_folder_of_a_thousand_images_is_classified_without_freezing(
+    browser: Browser, bundle: Bundle, folder: Path
+) -> None:
+    with serving(bundle, site_fpr=0.0005) as live, visiting(browser, live.url) as visit:
+        most, flying = 0, 0
+
+        def begin(request: Any) -> None:
+            nonlocal most, flying
+            if request.url.endswith("/classify"):
+                flying += 1
+                most = max(most, flying)
+
+        def end(request: Any) -> None:
+            nonlocal flying
+            flying -= request.url.endswith("/classify")
+
+        visit.page.on("request", begin)
+        visit.page.on("requestfinished", end)
+        visit.page.locator("#folder").set_input_files(folder)
+        # The page answers while it works.
+        visit.page.click("[data-filter=hairy]")
+        visit.page.click("[data-filter=all]")
+        visit.wait_until_done()
+        page = visit.page
+        expect(page.locator("#progress-text")).to_have_text("1,000 of 1,000 classified")
+        expect(page.locator("#advice strong")).to_have_text("Follow up by flow cytometry")
+        expect(page.locator(".figures")).to_contain_text("10 of 1,000")
+        assert 1 <= most <= 2, "few requests at a time"
+        assert sum(request.url.endswith("/classify") for request in visit.requests) == THOUSAND / 8
+        cards = page.locator("#grid .cell")
+        assert cards.count() < 60, "only what is in view is in the document"
+        assert visit.classes()[:10] == ["Hairy cell"] * 10
+        page.focus("#grid")
+        page.keyboard.press("End")
+        assert page.locator(".cell.active").get_attribute("aria-posinset") == "1000"
+        assert page.locator(".cell.active").get_attribute("aria-setsize") == "1000"
+        expect(page.locator(".cell.active")).to_be_in_viewport()
+        assert cards.count() < 60
+        # Pictures that were loaded are no longer held by their URL.
+        held = page.evaluate(
+            """async () => {
+                const urls = [...document.querySelectorAll("#grid img")].map((image) => image.src);
+                const answers = await Promise.all(urls.map((url) => fetch(url).then(() => 1, () => 0)));
+                return answers.reduce((sum, held) => sum + held, 0);
+            }"""
+        )
+        assert held == 0
+        visit.complaints.clear()  # The fetches of revoked URLs, which had to fail.
+
+
+def test_a_busy_service_is_waited_for_as_long_as_it_asks(browser: Browser, bundle: Bundle, folder: Path) -> None:
+    device = SlowDevice(held=True)
+    with (
+        serving(bundle, open_engine=lambda *_: device, queue_limit=1, max_batch=1) as live,
+        visiting(browser, live.url, strict=False) as visit,
+    ):
+        visit.choose(*some(folder, 24))
+        # Two requests at a time and one seat: the second is told to come again.
+        expect(visit.page.locator("#banner")).to_contain_text("The service is busy")
+        assert live.hal.batcher.counts.refused > 0
+        device.let_go()
+        visit.wait_until_done()
+        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
+        expect(visit.page.locator("#banner")).to_be_hidden()
+
+
+@contextlib.contextmanager
+def process(bundle: Bundle, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """``hal serve`` in a process of its own, to be killed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HAL_")}
+    serving_it = subprocess.Popen(
+        [sys.executable, "-m", "service", "--bundle", str(bundle.root), "--port", str(port), "--max-batch", "2"],
+        env=environment | {"HAL_SITE_FPR": "0.001"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: _listens(port) or serving_it.poll() is not None)
+        yield serving_it
+    finally:
+        serving_it.kill()
+        serving_it.wait(PATIENCE_S)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Gate:
+    """Lets so many classifications pass and keeps the next ones from the service until it is opened."""
+
+    def __init__(self, visit: Visit, requests: int) -> None:
+        self._left = requests
+        self._held: list[Route] = []
+        visit.page.route("**/classify", self._pass)
+
+    def _pass(self, route: Route) -> None:
+        self._left -= 1
+        if self._left >= 0:
+            route.continue_()
+        else:
+            self._held.append(route)
+
+    def open(self) -> None:
+        """Let all pass, those that were kept first."""
+        self._left = 10**9
+        for route in self._held:
+            route.continue_()
+
+    def forget(self) -> None:
+        """Let all pass but those that were kept: the page has given them up."""
+        self._left = 10**9
+
+
+def test_a_service_that_is_killed_in_the_middle_is_waited_for_and_no_image_is_lost(
+    browser: Browser, bundle: Bundle, folder: Path
+) -> None:
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(process(bundle, port))
+        visit = stack.enter_context(visiting(browser, f"http://127.0.0.1:{port}", strict=False))
+        expect(visit.page.locator("#open-card")).to_be_enabled()
+        gate = Gate(visit, 5)
+        visit.choose(*some(folder, 96))
+        expect(visit.page.locator("#progress-text")).to_contain_text("40 of 96 classified")
+        first.send_signal(signal.SIGKILL)
+        first.wait(PATIENCE_S)
+        gate.open()
+        expect(visit.page.locator("#banner")).to_contain_text("The service does not answer. Waiting for it")
+        stack.enter_context(process(bundle, port))
+        visit.wait_until_done()
+        expect(visit.page.locator("#progress-text")).to_have_text("96 of 96 classified")
+        expect(visit.page.locator("#banner")).to_be_hidden()
+
+
+def test_a_service_that_comes_back_with_another_model_is_not_mixed_with_the_first(
+    browser: Browser, bundle: Bundle, folder: Path, tmp_path: Path, write_bundle: Any, network: TinyNetwork
+) -> None:
+    other = write_bundle(tmp_path, graph=network.graph(bias=1e-6))
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(process(bundle, port))
+        visit = stack.enter_context(visiting(browser, f"http://127.0.0.1:{port}", strict=False))
+        gate = Gate(visit, 1)
+        visit.choose(*some(folder, 24))
+        expect(visit.page.locator("#progress-text")).to_contain_text("8 of 24 classified")
+        first.kill()
+        first.wait(PATIENCE_S)
+        gate.open()
+        stack.enter_context(process(other, port))
+        expect(visit.page.locator("#progress-text")).to_contain_text("24 of 24 classified")
+        expect(visit.page.locator("#banner")).to_contain_text("changed its model")
+        expect(visit.page.locator("#slide")).to_be_hidden()
+
+
+def test_stop_keeps_what_was_answered_and_goes_on_when_told(browser: Browser, bundle: Bundle, folder: Path) -> None:
+    with serving(bundle) as live, visiting(browser, live.url, strict=False) as visit:
+        gate = Gate(visit, 2)
+        visit.choose(*some(folder, 40))
+        expect(visit.page.locator("#progress-text")).to_contain_text("16 of 40 classified")
+        visit.page.click("#stop")
+        expect(visit.page.locator("#progress-text")).to_have_text("16 of 40 classified · stopped")
+        expect(visit.page.locator("#stop")).to_have_text("Continue")
+        gate.forget()
+        visit.page.click("#stop")
+        visit.wait_until_done()
+        expect(visit.page.locator("#progress-text")).to_have_text("40 of 40 classified")
+
+
+def test_a_key_is_asked_for_once_and_sent_with_every_request(browser: Browser, bundle: Bundle, folder: Path) -> None:
+    given: list[str | None] = []
+
+    def guard(route: Route) -> None:
+        key = route.request.headers.get("authorization")
+        given.append(key)
+        if key == "Bearer right":
+            route.continue_()
+        else:
+            fault = {"request_id": "r", "error": {"code": "key_missing", "message": "A key is needed."}}
+            route.fulfill(status=401, json=fault)
+
+    with serving(bundle, site_fpr=0.001) as live, visiting(browser, live.url, strict=False, path="/docs") as visit:
+        for path in ("model", "classify", "slides/summary"):
+            visit.page.route(f"**/{path}", guard)
+        visit.page.goto(live.url)
+        dialog = visit.page.locator("#key")
+        expect(dialog).to_contain_text("A key is needed.")
+        visit.page.fill("#key-input", "wrong")
+        visit.page.keyboard.press("Enter")
+        expect(dialog).to_be_visible()
+        visit.page.fill("#key-input", "right")
+        visit.page.click("#key-form button.primary")
+        expect(visit.page.locator("#model-name")).to_contain_text("tiny 1.2.3")
+        visit.choose(*some(folder, 24))
+        visit.wait_until_done()
+        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
+    assert given[-1] == "Bearer right"
+    assert given.count(None) == 1
