@@ -129,7 +129,8 @@ def read_files(paths: Sequence[Path]) -> GivenSlide:
 
     A file is a saved answer (``.json``), one result or answer a line (``.jsonl``), or a table (``.csv``) with the
     columns ``predicted_class`` and, if there are any, ``image_sha256``, ``hairy_flag``, ``hairy_threshold``,
-    ``review`` and ``error``.
+    ``review``, ``error`` or ``error_code``, ``model_sha256`` and ``model_decision_policy``: what ``hal classify`` and
+    the page write.
 
     Raises:
         ResultsError: a file is missing, of another form, or of another model than the first.
@@ -138,8 +139,8 @@ def read_files(paths: Sequence[Path]) -> GivenSlide:
     models: dict[str, Any] = {}
     for path in paths:
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            text = path.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError as error:
             raise ResultsError(f"{path}: cannot be read: {error}") from error
         for number, document in _documents(path, text):
             answer = isinstance(document, dict) and "results" in document
@@ -185,7 +186,9 @@ def _from_row(path: Path, number: int, row: dict[str, str]) -> dict[str, Any]:
     given = (row.get("hairy_flag") or "").strip().lower()
     if given not in flags:
         raise ResultsError(f"{path}, line {number}: hairy_flag is {given[:40]!r}, expected true, false or nothing")
+    model = {"sha256": row.get("model_sha256"), "decision_policy": row.get("model_decision_policy") or None}
     return {
+        "model": model if row.get("model_sha256") else None,
         "image_sha256": row.get("image_sha256") or None,
         "predicted_class": row.get("predicted_class") or None,
         "hairy_cell": {"flag": flags[given], "threshold": row.get("hairy_threshold") or None},

@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 from service import keys_command
 from service.bench.cli import app as bench_app
 from service.folders.cli import ClassifyCommand, classify
+from service.slides_cli import app as slides_app
 
 if TYPE_CHECKING:
     from service.lifecycle import Hal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Serve a bundle over HTTP.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 app.add_typer(keys_command.app, name="keys")
+app.add_typer(slides_app, name="slides")
 logger = logging.getLogger("hal.cli")
 
 

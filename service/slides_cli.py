@@ -1,0 +1,128 @@
+"""``hal slides summary``: results that were saved, as one slide's differential and advice."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from contract.bundle import Bundle
+    from contract.manifest import ModelFile
+    from contract.slide import SlideSummary
+    from contract.slide_results import GivenSlide
+    from service.schemas import ModelStamp
+
+app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
+
+
+class Form(StrEnum):
+    """How a summary is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    FHIR = "fhir"
+
+
+@app.callback()
+def _group() -> None:
+    """The cells of a slide together: differential and advice."""
+
+
+@app.command("summary")
+def summary(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Results of one slide: .csv or .jsonl of 'hal classify', an export of the page, or saved answers."
+        ),
+    ],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of the bundle that made the results (HAL_BUNDLE).")
+    ] = None,
+    site_fpr: Annotated[
+        float | None, typer.Option(help="Rate of false hairy flags measured on your own slides (HAL_SITE_FPR).")
+    ] = None,
+    form: Annotated[Form, typer.Option("--format", help="A table, JSON, or FHIR R4 (extra 'fhir').")] = Form.TEXT,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+) -> None:
+    """Differential per 100 white cells, hairy-cell flags with their test, and advice, from saved results of one slide.
+
+    The rule is that of the service: HAL_SLIDE_MIN_CELLS, HAL_SLIDE_MIN_HITS, HAL_SLIDE_SIGNIFICANCE, HAL_SITE_FPR.
+
+    Example: hal classify slide-4711/ --out slide-4711.jsonl && hal slides summary slide-4711.jsonl
+    """
+    from contract.bundle import BundleError, load
+    from contract.slide import OtherBundleError, summarise
+    from contract.slide_results import ResultsError, read_files
+    from service.fhir import FhirNotInstalledError, fhir_bundle
+    from service.schemas import ModelStamp
+    from service.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings({"bundle": bundle, "site_fpr": site_fpr})
+        loaded = load(settings.bundle)
+        slide = read_files(results)
+        file = _file_of(slide, loaded)
+        policy = loaded.manifest.policy
+        found = summarise(
+            slide.cells(policy.hairy_threshold),
+            loaded.manifest,
+            settings.slide_rule,
+            site_rate=settings.site_fpr,
+            refused=slide.refused,
+        )
+        if form is Form.FHIR:
+            text = fhir_bundle(found, ModelStamp.of(loaded, file))
+        elif form is Form.JSON:
+            text = found.model_dump_json(indent=2)
+        else:
+            text = _as_text(found, ModelStamp.of(loaded, file))
+        if out is None:
+            typer.echo(text)
+        else:
+            out.write_text(text + "\n", encoding="utf-8")
+    except (SettingsError, BundleError, ResultsError, OtherBundleError, FhirNotInstalledError, OSError) as error:
+        typer.echo(f"hal slides summary: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _file_of(slide: "GivenSlide", bundle: "Bundle") -> "ModelFile":
+    """The file of the bundle that made the results, its first if they do not say."""
+    from contract.slide import OtherBundleError
+
+    if slide.model is None:
+        return bundle.file()
+    made_by = [file for file in bundle.manifest.files if file.sha256 == slide.model.sha256]
+    if not made_by or slide.model.decision_policy not in (None, bundle.manifest.policy.version):
+        raise OtherBundleError(
+            f"the results were made with the model {slide.model.sha256[:12]} (policy {slide.model.decision_policy}), "
+            f"which is not {bundle.root}; name its bundle with --bundle"
+        )
+    return made_by[0]
+
+
+def _as_text(summary: "SlideSummary", model: "ModelStamp") -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading, side in (("Class", "left"), ("Cells", "right"), ("Per 100 WBC", "right"), ("95 % interval", "right")):
+        table.add_column(heading, justify="left" if side == "left" else "right")
+    for row in sorted(summary.differential, key=lambda row: not row.is_wbc):
+        interval = "" if row.interval95 is None else "{:.1f} to {:.1f}".format(*row.interval95)
+        per_100 = "not known" if row.evidence == "none" else f"{row.per_100_wbc or 0:.1f}"
+        table.add_row(row.name + ("" if row.is_wbc else " (not a white cell)"), str(row.count), per_100, interval)
+    console = Console(width=100, color_system=None)
+    with console.capture() as captured:
+        console.print(
+            f"{summary.images} images, {summary.white_cells} white cells, {summary.doubtful} cells for review\n"
+        )
+        console.print(table)
+        console.print(f"\n{summary.advice.upper()}: {summary.reason}")
+        for caution in summary.cautions:
+            console.print(f"- {caution}")
+        if summary.hairy is not None:
+            console.print(f"Rate of false flags: {summary.hairy.false_flag_basis}.")
+        console.print(f"Model {model.name} {model.version}. Preliminary; for research use.")
+    return captured.get().rstrip()
