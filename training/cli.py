@@ -9,6 +9,7 @@ import typer
 from training.data.cli import app as data_app
 from training.errors import TrainingError, explained
 from training.evaluation.cli import app as evaluation_app
+from training.slides.cli import app as slides_app
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -155,4 +156,5 @@ def bench_memory(
         measure(batch, micro_batch)
 
 
+app.add_typer(slides_app, name="slides")
 app.registered_commands += evaluation_app.registered_commands

@@ -1,0 +1,1 @@
+"""What the slide rule does on slides whose truth is known."""

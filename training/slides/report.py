@@ -1,0 +1,89 @@
+"""The operating characteristics of the slide rule as a figure and a table: what docs/slides.md shows."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.ticker import PercentFormatter
+
+from contract.slide import SlideRule
+from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, save, series_style, write_csv
+from training.slides.characteristics import Setting, characteristics, fewest_hits
+
+CELLS: Final = (100, 200, 400, 600, 1000)
+PREVALENCES: Final = (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10)
+RATES: Final = (0.0002, 0.002, 0.005, 0.01)
+SENSITIVITIES: Final = (0.5, 0.8, 0.95)
+SPREADS: Final = (0.0, 0.002, 0.005, 0.01)
+_DPI: Final = 150
+
+
+def write(rule: SlideRule, folder: Path) -> tuple[Path, Path]:
+    """``slide-rule.png`` and ``slide-rule.csv`` in ``folder``."""
+    table = folder / "slide-rule.csv"
+    columns = ("false_flag_rate", "sensitivity", "cells", "fewest_flags", "prevalence", "followed_up", "no_indication")
+    write_csv(table, columns, _rows(rule))
+    return save(_figure(rule), folder / "slide-rule.png", _DPI), table
+
+
+def _rows(rule: SlideRule) -> Iterable[tuple[Any, ...]]:
+    for rate in RATES:
+        for sensitivity in SENSITIVITIES:
+            for cells in CELLS:
+                least = fewest_hits(rule, cells, rate)
+                for prevalence in PREVALENCES:
+                    found = characteristics(rule, Setting(rate, rate, sensitivity), cells, prevalence)
+                    figures = (f"{found.follow_up:.6f}", f"{found.no_indication:.6f}")
+                    yield rate, sensitivity, cells, least, prevalence, *figures
+
+
+def _figure(rule: SlideRule) -> Any:
+    drawn = figure(7.2, 9.0)
+    (by_cells, by_rate), (by_sensitivity, negative) = drawn.subplots(2, 2)
+    shares = [place / 1000 for place in range(101)]
+
+    def line(axes: Any, position: int, label: str, setting: Setting, cells: int) -> None:
+        colour, _ = series_style(position)
+        values = [characteristics(rule, setting, cells, share).follow_up for share in shares]
+        axes.plot(shares, values, color=colour, label=label)
+
+    for position, cells in enumerate(CELLS):
+        line(by_cells, position, f"{cells} cells", Setting(0.002, 0.002), cells)
+    by_cells.set_title("False flags 0.2 %, sensitivity 80 %", fontsize=HEADING)
+    for position, rate in enumerate(RATES):
+        least = fewest_hits(rule, 200, rate)
+        line(by_rate, position, f"{100 * rate:g} % (from {least} flags on)", Setting(rate, rate), 200)
+    by_rate.set_title("200 cells, sensitivity 80 %, by rate of false flags", fontsize=HEADING)
+    for position, sensitivity in enumerate(SENSITIVITIES):
+        line(by_sensitivity, position, f"{100 * sensitivity:g} %", Setting(0.002, 0.002, sensitivity), 200)
+    by_sensitivity.set_title("200 cells, false flags 0.2 %, by sensitivity", fontsize=HEADING)
+    for axes in (by_cells, by_rate, by_sensitivity):
+        axes.set_xlabel("hairy cells among the white cells of the slide", fontsize=SMALL)
+        axes.set_ylabel("slides that are followed up", fontsize=SMALL)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_ylim(-0.02, 1.02)
+        axes.legend(fontsize=SMALL, frameon=False, loc="lower right")
+    _negatives(negative, rule)
+    for axes in (by_cells, by_rate, by_sensitivity, negative):
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.tick_params(labelsize=SMALL)
+        axes.spines[["top", "right"]].set_visible(False)
+    return drawn
+
+
+def _negatives(axes: Any, rule: SlideRule) -> None:
+    """Slides without a single hairy cell, and what happens when slides differ in their rate of false flags."""
+    sizes = range(50, 1001, 25)
+    for position, spread in enumerate(SPREADS):
+        colour, _ = series_style(position)
+        setting = Setting(0.002, 0.002, spread=spread)
+        values = [characteristics(rule, setting, cells, 0.0).follow_up for cells in sizes]
+        axes.plot(
+            sizes, values, color=colour, label="slides alike" if not spread else f"slides differ, rho = {spread:g}"
+        )
+    axes.axhline(rule.significance, color=GREY, linewidth=0.8, linestyle="--")
+    axes.set_title("No hairy cell on the slide, false flags 0.2 % on average", fontsize=HEADING)
+    axes.set_xlabel("white cells on the slide", fontsize=SMALL)
+    axes.set_ylabel("slides that are followed up for nothing", fontsize=SMALL)
+    axes.set_ylim(0, None)
+    axes.legend(fontsize=SMALL, frameon=False, loc="upper left")
