@@ -13,7 +13,7 @@ from training.data.contents import content_hashes
 from training.data.findings import Finding, Findings, Kind
 from training.data.images import ImageError, read_image
 from training.data.manifest import LabelledImage, Reading
-from training.data.overlap import crossings, has_slide
+from training.data.overlap import OF_PIXELS, crossings, has_slide
 from training.data.selection import select
 from training.progress import track
 
@@ -58,7 +58,7 @@ def check(
     errors += conflicts
     warnings += repeated
     for crossing in crossings(images, content_hash):
-        kind = Kind.CONTENT_IN_SPLITS if crossing.bond == "content" else Kind.SLIDE_IN_SPLITS
+        kind = Kind.CONTENT_IN_SPLITS if crossing.bond in OF_PIXELS else Kind.SLIDE_IN_SPLITS
         tolerated = shared_slides and kind is Kind.SLIDE_IN_SPLITS
         (warnings if tolerated else errors).append(Finding(kind, str(crossing)))
     errors += _empty_classes(images, meant)

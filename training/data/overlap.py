@@ -1,7 +1,8 @@
 """What belongs together: images of one slide, of one patient, or with the same bytes, and where splits tear it apart.
 
 Slides and patients are told apart within their source, since numbers such as "7" return in every laboratory. Patients
-are known where the manifest has the column ``patient_id``.
+are known where the manifest has the column ``patient_id``. Images that were made of one another (column ``family``,
+:mod:`training.composites`) share pixels, so a family counts as equal bytes do, even in a split by image.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,10 @@ from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage, ManifestError
 
 PATIENT_COLUMN: Final = "patient_id"
-Bond = Literal["slide", "patient", "content"]
+FAMILY_COLUMN: Final = "family"
+Bond = Literal["slide", "patient", "content", "family"]
+OF_PIXELS: Final[tuple[Bond, ...]] = ("content", "family")
+"""Bonds that no split may tear, whatever it keeps together."""
 
 
 class SplitError(ManifestError):
@@ -49,6 +53,8 @@ def groups(images: Sequence[LabelledImage], content_hash: Callable[[Path], str])
 
 def _bonds(image: LabelledImage, content_hash: Callable[[Path], str]) -> Iterator[tuple[Bond, str, str]]:
     yield "content", "", content_hash(image.path)
+    if family := image.extra.get(FAMILY_COLUMN):
+        yield "family", image.source, family
     if image.slide_id:
         yield "slide", image.source, image.slide_id
     if patient := image.extra.get(PATIENT_COLUMN):
@@ -60,8 +66,8 @@ class Crossing:
     """A slide, a patient or a content that is in several splits.
 
     Attributes:
-        bond: which of the three.
-        name: the slide or patient with its source; the hash of a content.
+        bond: which of the four.
+        name: the slide, patient or family with its source; the hash of a content.
         paths: the images by split.
     """
 
@@ -94,7 +100,7 @@ def crossings(images: Sequence[LabelledImage], content_hash: Callable[[Path], st
 def assert_disjoint(
     images: Sequence[LabelledImage], content_hash: Callable[[Path], str] | None = None, slides: bool = True
 ) -> None:
-    """Make sure that no image's content, and no slide or patient either, is in two splits.
+    """Make sure that no image's content or family, and no slide or patient either, is in two splits.
 
     Args:
         images: rows with splits.
@@ -105,5 +111,5 @@ def assert_disjoint(
         SplitError: naming everything that crosses.
     """
     found = crossings(images, content_hash or content_hashes(image.path for image in images))
-    if torn := [crossing for crossing in found if slides or crossing.bond == "content"]:
+    if torn := [crossing for crossing in found if slides or crossing.bond in OF_PIXELS]:
         raise SplitError("the splits overlap", map(str, torn))

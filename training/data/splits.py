@@ -1,8 +1,8 @@
 """Which images train, which validate and which test.
 
 Two ways: by image, as in the thesis (section 4.1.1), or by slide, which is the honest one where slides are known, since
-cells of one slide share stain, focus and patient. Either way images with the same bytes stay together, rows that have
-a split keep it, and the result depends on contents and seed, not on names or order.
+cells of one slide share stain, focus and patient. Either way images with the same bytes, or made of one another, stay
+together, rows that have a split keep it, and the result depends on contents and seed, not on names or order.
 """
 
 import warnings
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.manifest import LabelledImage
-from training.data.overlap import SplitError, assert_disjoint, groups, has_slide
+from training.data.overlap import FAMILY_COLUMN, SplitError, assert_disjoint, groups, has_slide
 
 
 class By(StrEnum):
@@ -76,7 +76,8 @@ def by_image(
     _check_shares(validation_share, test_share)
     copies: dict[str, list[LabelledImage]] = {}
     for image in images:
-        copies.setdefault(content_hash(image.path), []).append(image)
+        family = image.extra.get(FAMILY_COLUMN)
+        copies.setdefault(f"{image.source}/{family}" if family else content_hash(image.path), []).append(image)
     done = [image for image in images if image.split]
     strata: dict[tuple[str, str], list[str]] = {}
     for digest, group in copies.items():
