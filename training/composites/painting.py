@@ -1,0 +1,61 @@
+"""Putting a drawn cell onto a smear, with the microscope's focus and the camera's sharpening."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from training.composites.outline import Coverage
+from training.composites.segment import Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Optics:
+    """How a drawn edge becomes a photographed one.
+
+    Attributes:
+        blur: standard deviation of the focus, in pixels.
+        radius: of the camera's unsharp mask, in pixels.
+        amount: of the unsharp mask.
+    """
+
+    blur: float
+    radius: float
+    amount: float
+
+
+def optics(generator: np.random.Generator) -> Optics:
+    """Slightly different for every image, as focus is."""
+    return Optics(float(generator.uniform(0.45, 0.8)), 1.6, float(generator.uniform(0.3, 0.85)))
+
+
+def over(below: Pixels, colours: Pixels, opacity: Coverage) -> Pixels:
+    """Paint colours with an opacity of 0 to 1."""
+    weight = opacity[..., None]
+    result: Pixels = below * (1 - weight) + colours * weight
+    return result
+
+
+def photographed(drawn: Pixels, touched: Coverage, lens: Optics) -> Pixels:
+    """Blur and sharpen where something was drawn; the rest was photographed already.
+
+    Args:
+        drawn: the picture.
+        touched: 0 to 1, what was drawn.
+        lens: focus and sharpening.
+    """
+    near = ndimage.maximum_filter(touched, 5)
+    weight = np.clip(ndimage.gaussian_filter(near, 1.0), 0, 1)[..., None]
+    soft = ndimage.gaussian_filter(drawn, (lens.blur, lens.blur, 0))
+    halo = ndimage.gaussian_filter(soft, (lens.radius, lens.radius, 0))
+    sharp = soft + lens.amount * (soft - halo)
+    result: Pixels = np.clip(drawn * (1 - weight) + sharp * weight, 0, 255)
+    return result
+
+
+def between(values: NDArray[np.float32], low: float, high: float) -> Coverage:
+    """0 below ``low``, 1 above ``high``, smooth between."""
+    share = np.clip((values - low) / (high - low), 0, 1)
+    result: Coverage = (share * share * (3 - 2 * share)).astype(np.float32)
+    return result
