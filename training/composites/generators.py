@@ -1,0 +1,96 @@
+"""The generators by class: what each one draws, on which parents, and with which donors' textures."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from scipy import ndimage
+
+from training.composites.artefact import artefact
+from training.composites.hairy import hairy_cell
+from training.composites.lymphocytes import abnormal_lymphocyte, reactive_lymphocyte
+from training.composites.plasma import plasma_cell
+from training.composites.platelets import giant_thrombocyte, thrombocyte_aggregation
+from training.composites.segment import Cell, Pixels
+from training.composites.smudge import smudge_cell
+from training.composites.texture import Material, material
+
+CLEAN: Final = ("Lymphocyte", "Monocyte", "Erythroblast (NRBC)")
+"""Parents of new cells: their bodies are segmented whole. Granulocytes leave pink granules on the smear behind."""
+WHITE: Final = (*CLEAN, "Segmented neutrophil", "Band neutrophil", "Metamyelocyte", "Myelocyte", "Basophil")
+"""Parents and second cells of artefacts."""
+PLATELETS: Final = ("Large thrombocyte", "Giant thrombocyte")
+GROWN: Final = PLATELETS[:1]
+"""Parents of giants and aggregates: the few real giants stay what they are."""
+SPONGY: Final = ("Monocyte", "Lymphocyte")
+OTHER_PLATELETS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CellGenerator:
+    """One class's generator.
+
+    Attributes:
+        label: the class that it makes.
+        parents: classes of the images that it edits.
+        donors: for each further cell that it needs, the classes from which it may come.
+        draw: parent, donors in that order and random generator to RGB. Shape: ``(256, 256, 3)``.
+    """
+
+    label: str
+    parents: tuple[str, ...]
+    donors: tuple[tuple[str, ...], ...]
+    draw: Callable[[Cell, list[Cell], np.random.Generator], Pixels]
+
+    @property
+    def of_platelets(self) -> bool:
+        """Whether parents and donors are platelets."""
+        return set(self.parents) <= set(PLATELETS)
+
+
+def chromatin_of(cell: Cell) -> Material:
+    """The texture of a nucleus.
+
+    Raises:
+        SegmentationError: it is too thin.
+    """
+    return material(cell.pixels, ndimage.binary_erosion(cell.nucleus, iterations=2), cell.ground, "chromatin")
+
+
+def cytoplasm_of(cell: Cell) -> Material:
+    """The texture of cytoplasm.
+
+    Raises:
+        SegmentationError: there is too little.
+    """
+    return material(cell.pixels, cell.cytoplasm, cell.ground, "cytoplasm")
+
+
+def _of_textures(
+    draw: Callable[[Cell, Material, Material, np.random.Generator], Pixels],
+) -> Callable[[Cell, list[Cell], np.random.Generator], Pixels]:
+    def drawn(cell: Cell, donors: list[Cell], generator: np.random.Generator) -> Pixels:
+        return draw(cell, chromatin_of(donors[0]), cytoplasm_of(donors[1]), generator)
+
+    return drawn
+
+
+def _all() -> Mapping[str, CellGenerator]:
+    textured = (SPONGY, ("Monocyte",))
+    generators = (
+        CellGenerator("Hairy cell", CLEAN, textured, _of_textures(hairy_cell)),
+        CellGenerator("Abnormal lymphocyte", CLEAN, textured, _of_textures(abnormal_lymphocyte)),
+        CellGenerator("Reactive lymphocyte", CLEAN, textured, _of_textures(reactive_lymphocyte)),
+        CellGenerator("Plasma cell", CLEAN, (("Lymphocyte",), ("Monocyte",)), _of_textures(plasma_cell)),
+        CellGenerator("Smudge cell", CLEAN, (SPONGY,), lambda c, d, g: smudge_cell(c, chromatin_of(d[0]), g)),
+        CellGenerator("Artefact", WHITE, (WHITE,), lambda c, d, g: artefact(c, d[0], g)),
+        CellGenerator("Thrombocyte aggregation", GROWN, (GROWN,) * OTHER_PLATELETS, thrombocyte_aggregation),
+        CellGenerator("Giant thrombocyte", GROWN, (), lambda c, d, g: giant_thrombocyte(c, g)),  # noqa: ARG005
+    )
+    return MappingProxyType({each.label: each for each in generators})
+
+
+GENERATORS: Final = _all()
+"""By class name."""
