@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from training.composites.cli import app as composites_app
 from training.data.cli import app as data_app
 from training.errors import TrainingError, explained
 from training.evaluation.cli import app as evaluation_app
@@ -13,6 +14,7 @@ from training.slides.cli import app as slides_app
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(composites_app, name="composites")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, side by side in one run.")
 app.add_typer(bench_app, name="bench")
 

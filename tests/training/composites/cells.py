@@ -1,0 +1,43 @@
+"""The sample cells of tests/data/cells, as parents."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.composites.generators import PLATELETS
+from training.composites.segment import Cell, segment_platelet, segment_white_cell
+from training.data.images import read_image
+from training.data.manifest import LabelledImage
+
+FOLDER = Path(__file__).parents[2] / "data" / "cells"
+
+
+def rows() -> list[LabelledImage]:
+    """Every sample, the first of a class for training, the second for validation."""
+    with (FOLDER / "labels.csv").open(newline="", encoding="utf-8") as stream:
+        entries = list(csv.DictReader(stream))
+    return [
+        LabelledImage(
+            FOLDER / row["file"], row["label"], "", row["source"], "val" if row["file"].endswith("-2.jpg") else "train"
+        )
+        for row in entries
+    ]
+
+
+def pixels(name: str) -> NDArray[np.uint8]:
+    return read_image(FOLDER / f"{name}.jpg")
+
+
+def cell(name: str) -> Cell:
+    return segment_platelet(pixels(name)) if "thrombocyte" in name else segment_white_cell(pixels(name))
+
+
+def donors(count: int, platelets: bool) -> list[Cell]:
+    if platelets:
+        return [cell("large-thrombocyte-1")] * count
+    return [cell(f"monocyte-{1 + i % 2}") for i in range(count)]
+
+
+__all__ = ["PLATELETS", "cell", "donors", "pixels", "rows"]

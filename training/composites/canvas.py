@@ -1,0 +1,84 @@
+"""An original image as a canvas: edits come back with the compression that the original has.
+
+Barcelona and Matek images are JPEG files. If only the edited images were decoded and written anew, or if edited cells
+had never been compressed, the grid of 8x8 blocks would tell real from edited. So every image of a made set, real ones
+included, is put back into its original frame, compressed with the original's own quantisation tables on the original's
+own grid, decoded, cropped, and stored without loss as PNG.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin
+
+from contract.manifest import IMAGE_SIDE
+from training.data.images import fit, read_pixels
+
+PNG_EFFORT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """An original.
+
+    Attributes:
+        frame: the whole image. Shape: ``(height, width, 3)``.
+        tables: its JPEG quantisation tables; ``None`` if it is not a JPEG file.
+        sampling: of its chroma, as Pillow numbers it.
+    """
+
+    frame: NDArray[np.uint8]
+    tables: dict[int, list[int]] | None
+    sampling: int
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Cropped or padded. Shape: ``(256, 256, 3)``."""
+        return fit(self.frame)
+
+    def finished(self, pixels: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Put edited pixels back, compress as the original was, and take them out again. Shape: ``(256, 256, 3)``."""
+        frame = self.frame.copy()
+        target, source = _overlap(frame.shape[0]), _overlap(frame.shape[1])
+        rounded = np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+        frame[target[0], source[0]] = rounded[target[1], source[1]]
+        if self.tables is not None:
+            buffer = io.BytesIO()
+            options: dict[str, Any] = {"qtables": self.tables, "subsampling": self.sampling}
+            Image.fromarray(frame).save(buffer, "JPEG", **options)
+            with Image.open(buffer) as image:
+                frame = np.asarray(image.convert("RGB"))
+        return fit(frame)
+
+
+def _overlap(side: int) -> tuple[slice, slice]:
+    """Which part of an axis of the frame is which part of the 256 pixels."""
+    surplus = side - IMAGE_SIDE
+    if surplus >= 0:
+        return slice(surplus // 2, surplus // 2 + IMAGE_SIDE), slice(None)
+    return slice(None), slice(-surplus // 2, -surplus // 2 + side)
+
+
+def open_canvas(path: Path) -> Canvas:
+    """Read an original.
+
+    Raises:
+        ImageError: see :func:`training.data.images.read_pixels`.
+    """
+    frame = read_pixels(path)
+    with Image.open(path) as image:
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            return Canvas(frame, dict(image.quantization), max(JpegImagePlugin.get_sampling(image), 0))
+    return Canvas(frame, None, 0)
+
+
+def save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write a PNG in one rename: never half an image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    Image.fromarray(pixels).save(partial, "PNG", compress_level=PNG_EFFORT)
+    partial.replace(path)

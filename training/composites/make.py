@@ -1,0 +1,283 @@
+"""``hal composites make``: a complete 20-class set from real images, composites and shams."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from contract.classes import CLASS_NAMES, HAIRY_CELL
+from training.composites.looks import BARCELONA, SECOND_LABORATORY, Look
+from training.composites.plan import OPEN_SOURCES, Amounts, Parent, Task, families, plan
+from training.composites.render import Made, render, segmentable
+from training.data import manifest
+from training.data.contents import content_hashes
+from training.data.manifest import LabelledImage, ManifestError
+from training.data.overlap import FAMILY_COLUMN, assert_disjoint
+from training.data.presets import PRESETS
+from training.data.tables import class_table
+from training.progress import track
+
+MANIFEST: Final = "manifest.csv"
+JOURNAL: Final = "made.jsonl"
+ATTRIBUTION: Final = "ATTRIBUTION.md"
+FIRST_SOURCE: Final = "wbc_train"
+SECOND_SOURCE: Final = "hairy_db"
+LOOKS: Final[dict[str, Look]] = {FIRST_SOURCE: BARCELONA, SECOND_SOURCE: SECOND_LABORATORY}
+SET_C_SHARE: Final = 0.5
+"""Other cells of the second source, by those of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skips:
+    """What was left out, counted by reason."""
+
+    sources: Counter[str]
+    segmentation: Counter[tuple[str, str]]
+    attempts: Counter[tuple[str, str]]
+    given_up: Counter[str]
+
+
+def make(
+    data: Path, out: Path, amounts: Amounts, *, demonstration: bool = False, processes: int | None = None
+) -> list[LabelledImage]:
+    """Make a set, or go on with one that was interrupted, and write its manifest and attribution.
+
+    Args:
+        data: manifest with splits, as ``hal data prepare`` writes it.
+        out: folder of the set.
+        amounts: how many images.
+        demonstration: two sources with different looks, see :mod:`training.composites.looks`.
+        processes: default: one a core.
+
+    Returns:
+        The rows of the manifest.
+
+    Raises:
+        ManifestError: the manifest cannot be used, or the folder holds another set.
+    """
+    console = Console()
+    images, left_out = _open_images(manifest.read(data))
+    content_hash = content_hashes(image.path for image in images)
+    with _pool(processes) as pool:
+        names = families(images, content_hash, amounts.seed, fewest=2 if demonstration else 1)
+        parents, unsegmented = _parents(images, names, content_hash, pool)
+        tasks = _tasks(parents, amounts, demonstration)
+        made = _render(tasks, out, pool)
+    skips = Skips(left_out, unsegmented, *_failures(tasks, made))
+    rows = _rows(tasks, made, {p.sha256: p for p in parents}, out)
+    assert_disjoint(rows, slides=any(image.slide_id for image in rows))
+    manifest.write(out / MANIFEST, rows)
+    _write_attribution(out / ATTRIBUTION, rows)
+    _tell(console, rows, skips, out)
+    return rows
+
+
+def _open_images(images: Sequence[LabelledImage]) -> tuple[list[LabelledImage], Counter[str]]:
+    if unsplit := [image for image in images if not image.split]:
+        raise ManifestError(
+            "images without a split cannot be parents, since their children would not know theirs",
+            [f"{len(unsplit)} images; give them splits with 'hal data split'"],
+        )
+    kept = [image for image in images if image.source in OPEN_SOURCES]
+    if not kept:
+        raise ManifestError(
+            "no image may be edited",
+            [f"expected images of {', '.join(sorted(OPEN_SOURCES))}, whose licence allows it; see 'hal data prepare'"],
+        )
+    return kept, Counter(image.source for image in images if image.source not in OPEN_SOURCES)
+
+
+def _pool(processes: int | None) -> ProcessPoolExecutor:
+    # Numeric libraries would start a thread a core in every process; the variable is read when they are loaded.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    return ProcessPoolExecutor(processes or os.cpu_count() or 1, mp_context=get_context("spawn"))
+
+
+def _parents(
+    images: Sequence[LabelledImage],
+    names: Sequence[str],
+    content_hash: Callable[[Path], str],
+    pool: ProcessPoolExecutor,
+) -> tuple[list[Parent], Counter[tuple[str, str]]]:
+    """Every image with its family, and whether its central cell can be found."""
+    parents = [Parent(image, content_hash(image.path), name, True) for image, name in zip(images, names, strict=True)]
+    skipped: Counter[tuple[str, str]] = Counter()
+    checked = []
+    with track("segmenting", len(parents)) as advance:
+        for parent, reason in zip(parents, pool.map(segmentable, parents, chunksize=16), strict=True):
+            if reason:
+                skipped[parent.image.label, reason] += 1
+            checked.append(replace(parent, usable=not reason))
+            advance(1)
+    return checked, skipped
+
+
+def _tasks(parents: Sequence[Parent], amounts: Amounts, demonstration: bool) -> list[Task]:
+    if not demonstration:
+        return plan(parents, amounts)
+    second = _second_families(parents)
+    amounts = replace(amounts, most=amounts.most or amounts.per_class)
+    fewer = replace(
+        amounts,
+        per_class=max(1, round(amounts.per_class * SET_C_SHARE)),
+        held_out={split: max(1, round(count * SET_C_SHARE)) for split, count in amounts.held_out.items()},
+        most=max(1, round((amounts.most or 1) * SET_C_SHARE)),
+    )
+    others = [name for name in CLASS_NAMES if name != HAIRY_CELL.name]
+    there = [parent for parent in parents if parent.family in second]
+    here = [parent for parent in parents if parent.family not in second]
+    return (
+        plan(here, amounts, others, FIRST_SOURCE)
+        + plan(there, fewer, others, SECOND_SOURCE)
+        + plan(there, amounts, [HAIRY_CELL.name], SECOND_SOURCE)
+    )
+
+
+def _second_families(parents: Sequence[Parent]) -> set[str]:
+    """Every other family, so that neither source shares a cell with the other."""
+    chosen: set[str] = set()
+    by_kind: dict[tuple[str, str], list[str]] = {}
+    for parent in parents:
+        names = by_kind.setdefault((parent.image.split, parent.image.source), [])
+        if parent.family not in names:
+            names.append(parent.family)
+    for names in by_kind.values():
+        chosen |= set(sorted(names)[1::2])
+    return chosen
+
+
+def _render(tasks: Sequence[Task], out: Path, pool: ProcessPoolExecutor) -> dict[str, Made]:
+    """Make what is not made yet; a journal tells what is."""
+    out.mkdir(parents=True, exist_ok=True)
+    journal = out / JOURNAL
+    fingerprint = hashlib.sha256(repr(list(tasks)).encode()).hexdigest()
+    done = _journal(journal, fingerprint)
+    done = {name: made for name, made in done.items() if not made.parent or (out / f"{name}.png").is_file()}
+    waiting = [task for task in tasks if task.name not in done]
+    # Neighbours in the same family share donors, which are segmented once a process.
+    waiting.sort(key=lambda task: (task.parents[0].family, task.name))
+    by_look: dict[str, list[Task]] = {}
+    for task in waiting:
+        by_look.setdefault(task.source, []).append(task)
+    with journal.open("a", encoding="utf-8") as stream, track("making", len(tasks), len(done)) as advance:
+        if not done:
+            stream.truncate(0)
+            stream.write(json.dumps({"plan": fingerprint}) + "\n")
+        for source, group in by_look.items():
+            work = partial(render, folder=out, look=LOOKS.get(source, BARCELONA))
+            for made in pool.map(work, group, chunksize=8):
+                done[made.name] = made
+                stream.write(json.dumps(asdict(made)) + "\n")
+                stream.flush()
+                advance(1)
+    return done
+
+
+def _journal(path: Path, fingerprint: str) -> dict[str, Made]:
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines or json.loads(lines[0]) != {"plan": fingerprint}:
+        raise ManifestError(
+            f"{path.parent} holds another set",
+            ["it was begun with other images, amounts or seed; choose another folder, or remove this one"],
+        )
+    made = {}
+    for line in lines[1:]:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # the last line of a process that was killed
+            continue
+        made[entry["name"]] = Made(entry["name"], entry["parent"], tuple(entry["donors"]), tuple(entry["failures"]))
+    return made
+
+
+def _failures(tasks: Sequence[Task], made: dict[str, Made]) -> tuple[Counter[tuple[str, str]], Counter[str]]:
+    attempts: Counter[tuple[str, str]] = Counter()
+    given_up: Counter[str] = Counter()
+    for task in tasks:
+        attempts.update((task.label, reason) for reason in made[task.name].failures)
+        given_up[task.label] += not made[task.name].parent
+    return attempts, +given_up
+
+
+def _rows(tasks: Iterable[Task], made: dict[str, Made], parents: dict[str, Parent], out: Path) -> list[LabelledImage]:
+    rows = []
+    for task in tasks:
+        entry = made[task.name]
+        if not entry.parent:
+            continue
+        parent = parents[entry.parent]
+        preset = PRESETS[parent.image.source]
+        kept = {k: v for k, v in parent.image.extra.items() if k == "original_label" or task.kind != "composite"}
+        evidence = "composite" if task.kind == "composite" else parent.image.extra.get("evidence", "real")
+        extra = {
+            **kept,
+            "evidence": evidence,
+            "kind": task.kind,
+            "generator": {"real": "", "sham": "sham"}.get(task.kind, task.name.split("/")[-2]),
+            FAMILY_COLUMN: parent.family,
+            "parent_label": parent.image.label,
+            "parent_path": Path(os.path.relpath(parent.image.path.resolve(), out.resolve())).as_posix(),
+            "parent_sha256": entry.parent,
+            "donors_sha256": "|".join(entry.donors),
+            "licence": preset.licence,
+            "attribution": preset.citation,
+        }
+        source = task.source or parent.image.source
+        rows.append(
+            LabelledImage(out / f"{task.name}.png", task.label, parent.image.slide_id, source, task.split, extra)
+        )
+    return rows
+
+
+def _write_attribution(path: Path, rows: Sequence[LabelledImage]) -> None:
+    names = sorted({PRESETS_BY_CITATION[row.extra["attribution"]] for row in rows})
+    lines = [
+        "# Attribution",
+        "",
+        "Every image here is a copy of, or was made by editing, a photograph of one of the data sets below, under",
+        "their licence. `manifest.csv` names each image's parent, and the donors of further textures, by SHA-256.",
+        "Changes: cropped at the centre or padded by reflection to 256x256; in composites and shams the cell was",
+        "removed, moved, or drawn anew from textures of real cells. A composite is no photograph of its class.",
+        "",
+    ]
+    lines += [f"- **{name}**: {PRESETS[name].citation} Licence: {PRESETS[name].licence}." for name in names]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+PRESETS_BY_CITATION: Final = {preset.citation: name for name, preset in PRESETS.items()}
+
+
+def _tell(console: Console, rows: Sequence[LabelledImage], skips: Skips, out: Path) -> None:
+    def say(message: str) -> None:
+        console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    for source, count in skips.sources.items():
+        say(f"left out {count}: source {source!r} is not known to allow derived images")
+    by_reason: Counter[str] = Counter()
+    for (_, reason), count in skips.segmentation.items():
+        by_reason[reason] += count
+    for reason, count in by_reason.most_common():
+        labels = Counter({label: n for (label, why), n in skips.segmentation.items() if why == reason})
+        say(f"not edited {count}: {reason} ({', '.join(f'{label} {n}' for label, n in labels.most_common())})")
+    for (label, reason), count in skips.attempts.most_common():
+        say(f"attempts skipped {count}: {label}, {reason}")
+    for label, count in skips.given_up.items():
+        say(f"warning: {count} images of {label} could not be made; no candidate was left")
+    console.print(class_table(rows))
+    kinds = Counter((row.extra["kind"], row.split) for row in rows)
+    for kind in ("real", "composite", "sham"):
+        counts = ", ".join(f"{split} {kinds[kind, split]}" for split in manifest.SPLITS if kinds[kind, split])
+        say(f"{kind}: {counts or 'none'}")
+    say(f"{len(rows)} images in {out / MANIFEST}")
