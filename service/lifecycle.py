@@ -289,7 +289,7 @@ class Hal:
         self, batcher: Batcher, model: ServedModel, priority: Priority, index: int, data: bytes
     ) -> ClassifiedImage | RefusedImage:
         with self.observer.tracer.span("hal.decode"):
-            sha256, pixels = await self._decoders.decode(data)
+            sha256, pixels = await self._decoders.decode(data, priority)
         if isinstance(pixels, ImageRefusedError):
             return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=pixels.code, message=str(pixels)))
         try:
