@@ -19,8 +19,8 @@ from service.engine import (
     GoldenMismatchError,
     GraphMismatchError,
     OnnxEngine,
-    _providers,
 )
+from service.sessions import providers
 from service.settings import Device
 from tests.service.tiny_bundle import POISON, TinyNetwork
 
@@ -255,9 +255,9 @@ def test_a_failing_bound_batch_leaves_the_engine_usable(network: TinyNetwork) ->
     [(Device.CUDA, True, "1"), (Device.CUDA, False, "0"), (Device.TENSORRT, True, "0")],
 )
 def test_cuda_graphs_are_asked_for_on_cuda_only(bundle: Bundle, device: Device, wanted: bool, told: str) -> None:
-    providers = dict(_providers(device, bundle.file(), EngineOptions(device=device, cuda_graphs=wanted)))
-    assert providers["CUDAExecutionProvider"]["enable_cuda_graph"] == told
-    assert providers["CUDAExecutionProvider"]["cudnn_conv_algo_search"] == "HEURISTIC"
+    options = dict(providers(device, bundle.file(), EngineOptions(device=device, cuda_graphs=wanted)))
+    assert options["CUDAExecutionProvider"]["enable_cuda_graph"] == told
+    assert options["CUDAExecutionProvider"]["cudnn_conv_algo_search"] == "HEURISTIC"
 
 
 def test_each_size_has_a_graph_of_its_own(network: TinyNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

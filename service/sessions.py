@@ -1,0 +1,195 @@
+"""Opening an ONNX Runtime session on the device that was asked for, and on no other."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import onnxruntime as ort
+
+from contract.manifest import IMAGE_SIDE, Manifest, ModelFile, Precision
+from service.settings import Device, Settings, available_cores
+
+logger = logging.getLogger("hal.sessions")
+
+_PROVIDERS: Final = {
+    Device.CPU: "CPUExecutionProvider",
+    Device.CUDA: "CUDAExecutionProvider",
+    Device.TENSORRT: "TensorrtExecutionProvider",
+}
+_ORT_TYPES: Final = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+
+
+class EngineError(Exception):
+    """The network cannot be run as asked; the message says what was wrong, what was expected and what to do."""
+
+
+class DeviceUnavailableError(EngineError):
+    """The device that was asked for is not there. There is no fallback: 45 ms an image is not 1 ms an image."""
+
+
+class GraphMismatchError(EngineError):
+    """The graph's inputs or outputs are not the ones that the manifest describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to open an engine.
+
+    Attributes:
+        device: what to run on.
+        precision: which file of the bundle, ``None`` for its first.
+        max_batch: largest ``n`` that :meth:`OnnxEngine.run` will be given.
+        latency_target_ms: within which an image should be answered at full load; ``None``: batches are not measured.
+        threads: threads of the network on the CPU, 0 for one per core.
+        tensorrt_cache: folder for TensorRT's engines, or ``None``.
+        cuda_graphs: whether CUDA replays each batch size as one recorded launch.
+    """
+
+    device: Device = Device.CPU
+    precision: Precision | None = None
+    max_batch: int = 16
+    latency_target_ms: int | None = None
+    threads: int = 0
+    tensorrt_cache: Path | None = None
+    cuda_graphs: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The part of the settings that concerns the engine."""
+        return cls(
+            device=settings.device,
+            precision=settings.precision,
+            max_batch=settings.max_batch,
+            latency_target_ms=settings.latency_target_ms,
+            threads=settings.engine_threads,
+            tensorrt_cache=settings.tensorrt_cache,
+            cuda_graphs=settings.cuda_graphs,
+        )
+
+
+def check_signature(session: Any, manifest: Manifest) -> None:
+    """Compare a session's inputs and outputs with the manifest's; a dimension without a fixed size agrees with any.
+
+    Raises:
+        GraphMismatchError: every disagreement is listed.
+    """
+    spec = manifest.input
+    problems = _disagreements("input", session.get_inputs(), spec.name, spec.dtype, spec.shape)
+    for output in manifest.outputs:
+        problems += _disagreements("output", session.get_outputs(), output.name, "float32", (output.size,))
+    if len(session.get_inputs()) != 1:
+        problems.append(f"{len(session.get_inputs())} inputs, expected 1")
+    if problems:
+        raise GraphMismatchError(
+            "the graph is not the one that bundle.json describes: " + "; ".join(problems) + ". Export the bundle again."
+        )
+
+
+def _disagreements(role: str, found: Sequence[Any], name: str, dtype: str, shape: tuple[int, ...]) -> list[str]:
+    value = next((value for value in found if value.name == name), None)
+    if value is None:
+        return [f"no {role} {name!r}, only {[other.name for other in found]}"]
+    problems = []
+    if value.type != _ORT_TYPES[dtype]:
+        problems.append(f"{role} {name!r} is {value.type}, expected {_ORT_TYPES[dtype]}")
+    batch, *rest = value.shape or [None, *shape]
+    fixed = [(size, expected) for size, expected in zip(rest, shape, strict=False) if isinstance(size, int)]
+    if isinstance(batch, int) or len(rest) != len(shape) or any(size != expected for size, expected in fixed):
+        problems.append(f"{role} {name!r} has shape {value.shape}, expected {['n', *shape]} with any n")
+    return problems
+
+
+def open_session(graph: bytes, file: ModelFile, options: EngineOptions) -> tuple[Any, Device]:
+    """A session of ``graph`` and the device that it is on; the options' device, or what ``auto`` found.
+
+    Raises:
+        DeviceUnavailableError: the device cannot be used, or ONNX Runtime fell back to another.
+        GraphMismatchError: ONNX Runtime cannot load the graph.
+    """
+    if options.device is not Device.AUTO:
+        return _session_on(options.device, graph, file, options), options.device
+    if _PROVIDERS[Device.CUDA] in ort.get_available_providers():
+        try:
+            return _session_on(Device.CUDA, graph, file, options), Device.CUDA
+        except DeviceUnavailableError as error:
+            logger.warning("HAL_DEVICE=auto serves on the CPU: %s", error)
+    return _session_on(Device.CPU, graph, file, options), Device.CPU
+
+
+def _session_on(device: Device, graph: bytes, file: ModelFile, options: EngineOptions) -> Any:
+    provider, available = _PROVIDERS[device], ort.get_available_providers()
+    if provider not in available:
+        raise DeviceUnavailableError(
+            f"HAL_DEVICE={device} was asked for, but this ONNX Runtime has only {', '.join(available)}. Install the "
+            "extra service-gpu instead of service (never both), or set HAL_DEVICE=cpu."
+        )
+    if device is not Device.CPU and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls(directory="")
+    try:
+        # enable_fallback=0: otherwise a failing GPU is replaced by the CPU, when opening and even while serving.
+        session = ort.InferenceSession(
+            graph, _session_options(device, options), providers=providers(device, file, options), enable_fallback=0
+        )
+    except Exception as error:
+        if device is Device.CPU:
+            raise GraphMismatchError(
+                f"ONNX Runtime {ort.__version__} cannot load {file.path}: {error}. Install a newer onnxruntime or "
+                "export the bundle again."
+            ) from error
+        raise _device_failed(device, str(error)) from error
+    if provider not in session.get_providers():
+        raise _device_failed(device, f"the session fell back to {', '.join(session.get_providers())}")
+    return session
+
+
+def _device_failed(device: Device, reason: str) -> DeviceUnavailableError:
+    return DeviceUnavailableError(
+        f"HAL_DEVICE={device} was asked for and cannot be used: {reason}. Check nvidia-smi, the driver and that CUDA "
+        "and cuDNN match this onnxruntime-gpu, or set HAL_DEVICE=cpu."
+    )
+
+
+def _session_options(device: Device, options: EngineOptions) -> Any:
+    session = ort.SessionOptions()
+    session.intra_op_num_threads = 1 if device is not Device.CPU else options.threads or available_cores()
+    session.inter_op_num_threads = 1
+    session.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session.log_severity_level = 3
+    return session
+
+
+def providers(device: Device, file: ModelFile, options: EngineOptions) -> list[tuple[str, dict[str, str]]]:
+    """ONNX Runtime's execution providers and their options, by preference."""
+    cpu: tuple[str, dict[str, str]] = (_PROVIDERS[Device.CPU], {})
+    # float32 means float32: TF32 would move probabilities away from the bundle's parity figures.
+    cuda = (
+        _PROVIDERS[Device.CUDA],
+        {
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "arena_extend_strategy": "kSameAsRequested",
+            "use_tf32": "0",
+            "enable_cuda_graph": str(int(options.cuda_graphs and device is Device.CUDA)),
+        },
+    )
+    if device is Device.CPU:
+        return [cpu]
+    if device is Device.CUDA:
+        return [cuda, cpu]
+    image = "x".join(str(side) for side in (IMAGE_SIDE, IMAGE_SIDE, 3))
+    tensorrt = {
+        "trt_profile_min_shapes": f"image:1x{image}",
+        "trt_profile_opt_shapes": f"image:{options.max_batch}x{image}",
+        "trt_profile_max_shapes": f"image:{options.max_batch}x{image}",
+        "trt_fp16_enable": str(file.precision == "float16"),
+    }
+    if options.tensorrt_cache is not None:
+        folder = str(options.tensorrt_cache)
+        tensorrt |= {
+            "trt_engine_cache_enable": "True",
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": "True",
+            "trt_timing_cache_path": folder,
+        }
+    return [(_PROVIDERS[Device.TENSORRT], tensorrt), cuda, cpu]
