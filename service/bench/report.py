@@ -64,7 +64,7 @@ def null_table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         name = f"{row['candidate']}, {KINDS[row['kind']]}"
         if "note" in row:
-            cells.append([name, "did not start", "", "", "", "", ""])
+            cells.append([name, "did not start", "", "", "", "", "", ""])
             continue
         wrong = row["broken"] + sum(count for status, count in row["statuses"].items() if status != "200")
         cells.append(
@@ -74,11 +74,26 @@ def null_table(rows: Sequence[dict[str, Any]]) -> str:
                 f"{ours[row['kind']] / row['images_per_second']:.2f}" if row["kind"] in ours else "",
                 _ms(row["latency_ms"]["p50"], 1),
                 _ms(row["latency_ms"]["p99"], 1),
-                f"{row['server_busy_cores']:.2f}" if "server_busy_cores" in row else "",
+                f"{1e6 * row['server_busy_cores'] / row['images_per_second']:.0f}"
+                if "server_busy_cores" in row
+                else "",
+                f"{row['other_busy_cores']:.2f}" if "other_busy_cores" in row else "",
                 str(wrong),
             ]
         )
-    return table(["null bundle", "images/s", "HAL is x times this", "p50 ms", "p99 ms", "busy cores", "not 200"], cells)
+    return table(
+        [
+            "null bundle",
+            "images/s",
+            "HAL is x times this",
+            "p50 ms",
+            "p99 ms",
+            "CPU µs an image",
+            "others' cores",
+            "not 200",
+        ],
+        cells,
+    )
 
 
 def real_table(figures: dict[str, Any]) -> str:

@@ -70,5 +70,5 @@ def test_a_candidate_that_does_not_start_is_told_and_the_others_are_compared() -
         "broken": 1,
     }
     table = null_table([row, {"candidate": "BentoML", "kind": "form", "note": "did not start: ..."}])
-    assert "| HAL, form, 1 image | 200 | 1.00 | 1.0 | 2.0 |  | 3 |" in table
+    assert "| HAL, form, 1 image | 200 | 1.00 | 1.0 | 2.0 |  |  | 3 |" in table
     assert "| BentoML, form, 1 image | did not start |" in table
