@@ -124,6 +124,26 @@ def export(
         typer.echo(f"{out}: {accuracy.name} {accuracy.value:.4f} on {accuracy.images} {accuracy.split} images")
 
 
+@app.command("drift-reference")
+def drift_reference(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    data: Annotated[Path, typer.Option("--data", help="Manifest with images that the network was not trained on.")],
+    split: Annotated[str, typer.Option(help="Which images of the manifest.")] = "val",
+) -> None:
+    """Measure the embeddings that a service compares its own with, for a bundle that was exported without them.
+
+    Example: hal drift-reference models/hal-c/1 --data datasets/open.csv
+    """
+    with explained():
+        from training.embedding_reference import add_reference
+
+        reference = add_reference(bundle, data, split)
+        typer.echo(
+            f"{bundle}: embeddings of {reference.images} images, spread {reference.spread:.3f}, within the predicted "
+            f"classes {reference.spread_within:.3f}"
+        )
+
+
 @bench_app.command("train")
 def bench_train(
     data: Annotated[Path, typer.Option("--data", help="Manifest with training and validation images.")],

@@ -6,10 +6,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from contract import bundle
 from contract.bundle import sha256_of
 from contract.classes import CLASS_COUNT
 from contract.manifest import EmbeddingReference, Precision
+from training import triton
+from training.data import manifest as manifests
+from training.data.manifest import ManifestError
 from training.evaluation.network import Outputs
+from training.evaluation.onnx_inference import onnx_outputs
 
 FILE_NAME: Final = "reference.npz"
 
@@ -48,6 +53,32 @@ def write_reference(
         spread=_root_mean_square(embeddings - mean),
         spread_within=_root_mean_square(embeddings - class_means[predicted]),
     )
+
+
+def add_reference(folder: Path, data: Path, split: str) -> EmbeddingReference:
+    """Give a bundle that was exported without one its reference, or another; its weights stay as they are.
+
+    Args:
+        folder: of the bundle.
+        data: manifest with the images.
+        split: which of them; not those that the network was trained on.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ManifestError: the manifest cannot be read, or has no image of that split.
+    """
+    loaded = bundle.load(folder)
+    file = loaded.file()
+    images = [image for image in manifests.read(data) if image.split == split]
+    if not images:
+        raise ManifestError(f"{data} has no image of the split {split!r}", ["a reference needs some"])
+    outputs = onnx_outputs(loaded.path(file), [image.path for image in images], f"{split} images, {file.precision}")
+    described = f"{split} images of {data.name}"
+    reference = write_reference(folder, outputs, loaded.manifest.suppressed, file.precision, described)
+    manifest = loaded.manifest.model_copy(update={"reference": reference})
+    bundle.write(folder, manifest)
+    triton.write(folder, manifest)
+    return reference
 
 
 def _root_mean_square(differences: NDArray[np.float64]) -> float:
