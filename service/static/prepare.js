@@ -1,16 +1,18 @@
 // What is sent for a cell: the file as it is, or the centre of a larger image. Nothing is ever resampled.
 
+import { plainColour } from "./layout.js";
+
 export const SIDE = 256;
 
 /**
- * The bytes to send. An image of at least 256×256 pixels that is not exactly that is cropped to its centre and sent as
- * PNG, which loses nothing; all others go as they are and the service decides. Sets the cell's `side` and `cropped`.
+ * The bytes to send. A colour image of at least 256×256 pixels that is not exactly that is cropped to its centre and
+ * sent as PNG, which loses nothing; all others go as they are and the service decides. Sets the cell's `side` and `cropped`.
  *
  * @throws {DOMException} the file cannot be read
  */
 export async function prepared(cell) {
   // A file that has gone would otherwise look like a broken connection.
-  await cell.file.slice(0, 1).arrayBuffer();
+  const bytes = new DataView(await cell.file.arrayBuffer());
   let bitmap;
   try {
     bitmap = await createImageBitmap(cell.file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
@@ -21,7 +23,9 @@ export async function prepared(cell) {
   try {
     const { width, height } = bitmap;
     cell.side = [width, height];
-    if (width < SIDE || height < SIDE || (width === SIDE && height === SIDE)) return cell.file;
+    if (width < SIDE || height < SIDE || (width === SIDE && height === SIDE) || !plainColour(bytes)) {
+      return cell.file;
+    }
     const canvas = new OffscreenCanvas(SIDE, SIDE);
     const left = Math.floor((width - SIDE) / 2);
     const top = Math.floor((height - SIDE) / 2);

@@ -1,6 +1,7 @@
 """The page at ``/`` in a real Chromium against the running service: what a technologist sees and can do."""
 
 import csv
+import io
 import json
 import re
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import PIL.Image
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
@@ -172,6 +174,29 @@ def test_a_larger_image_is_cropped_to_its_centre_exactly_and_says_so(
         expect(visit.page.locator(".cell .tag.cropped")).to_be_visible()
         visit.page.click(".cell")
         expect(visit.page.locator("#viewer .notes")).to_contain_text("Only the centre of 256")
+
+
+def test_what_a_browser_would_quietly_convert_is_not_cropped_but_refused(
+    browser: Browser, server: LiveServer, image: Image
+) -> None:
+    def stored(mode: str, kind: str) -> bytes:
+        stream = io.BytesIO()
+        PIL.Image.new(mode, (300, 300), 128 if mode == "L" else (90, 60, 30, 0)).save(stream, kind)
+        return stream.getvalue()
+
+    sixteen = io.BytesIO()
+    PIL.Image.new("I;16", (300, 300), 30_000).save(sixteen, "PNG")
+    files = {
+        "good.png": image(LYMPHOCYTE, 1),
+        "grey.png": stored("L", "PNG"),
+        "grey.jpg": stored("L", "JPEG"),
+        "cmyk.jpg": stored("CMYK", "JPEG"),
+        "deep.png": sixteen.getvalue(),
+    }
+    with visiting(browser, server.url) as visit:
+        visit.drop(files)
+        expect(visit.page.locator("#progress-text")).to_have_text("1 of 5 classified · 4 refused")
+        assert visit.page.locator(".tag.cropped").count() == 0
 
 
 def test_file_names_stay_in_the_browser(browser: Browser, server: LiveServer, image: Image) -> None:
