@@ -189,7 +189,7 @@ def test_a_service_that_is_killed_in_the_middle_is_waited_for_and_no_image_is_lo
 def test_a_service_that_comes_back_with_another_model_is_not_mixed_with_the_first(
     browser: Browser, bundle: Bundle, folder: Path, tmp_path: Path, write_bundle: Any, network: TinyNetwork
 ) -> None:
-    other = write_bundle(tmp_path, graph=network.graph(bias=1e-6))
+    other = write_bundle(tmp_path, graph=network.graph(bias=0.001))
     port = free_port()
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(process(bundle, port))
