@@ -39,8 +39,8 @@ install-dev: $(DEV) ## Install everything: service, training, tests and linters
 
 lock: ## Pin all dependencies again in locks/ (needs uv; LOCK_ARGS=--upgrade moves them to their newest releases)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-	$(LOCK) --extra service $(LOCK_ARGS) pyproject.toml --output-file locks/service.txt
-	$(LOCK) --extra service-gpu $(LOCK_ARGS) pyproject.toml --output-file locks/service-gpu.txt
+	$(LOCK) --extra service --extra audit $(LOCK_ARGS) pyproject.toml --output-file locks/service.txt
+	$(LOCK) --extra service-gpu --extra audit $(LOCK_ARGS) pyproject.toml --output-file locks/service-gpu.txt
 	$(LOCK) --extra training $(LOCK_ARGS) pyproject.toml --output-file locks/training.txt
 	$(LOCK) --extra dev $(LOCK_ARGS) pyproject.toml --output-file locks/dev.txt
 

@@ -1,0 +1,120 @@
+"""docker-compose.yml: every profile, with and without API keys."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PROFILES = ("gpu", "observability", "audit")
+KEYS = ("-f", "docker-compose.yml", "-f", "docker/compose.keys.yml")
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows Compose's own tags."""
+
+
+_Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node, deep=True))
+
+
+def written(name: str = "docker-compose.yml") -> dict[str, Any]:
+    with (ROOT / name).open(encoding="utf-8") as stream:
+        document: dict[str, Any] = yaml.load(stream, _Loader)  # noqa: S506 - a safe loader
+    return document
+
+
+def compose(*arguments: str, **variables: str) -> dict[str, Any]:
+    """What docker compose makes of the files."""
+    command = compose_command()
+    if command is None:
+        pytest.skip("docker compose is not installed")
+    found = subprocess.run(
+        [*command, *arguments, "config", "--format", "json"],
+        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    document: dict[str, Any] = json.loads(found.stdout)
+    return document
+
+
+def compose_command() -> list[str] | None:
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) and subprocess.run([*command, "version"], capture_output=True).returncode == 0:
+            return command
+    return None
+
+
+def test_without_a_profile_there_is_the_service_alone() -> None:
+    services = written()["services"]
+    assert [name for name, service in services.items() if "profiles" not in service] == ["hal"]
+    assert {name: service["profiles"] for name, service in services.items() if "profiles" in service} == {
+        "hal-gpu": ["gpu"],
+        "prometheus": ["observability"],
+        "grafana": ["observability"],
+        "postgres": ["audit"],
+    }
+
+
+@pytest.mark.parametrize("name", ["hal", "hal-gpu"])
+def test_the_service_is_confined(name: str) -> None:
+    service = written()["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "./models:/srv/hal/models:ro" in service["volumes"]
+    assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+
+
+def test_the_service_may_drain_before_it_is_killed() -> None:
+    grace = written()["services"]["hal"]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) > Settings.model_fields["drain_s"].default
+
+
+def test_nothing_is_published_to_the_network_without_keys() -> None:
+    for service in written()["services"].values():
+        assert [port for port in service.get("ports", ()) if not port.startswith("127.0.0.1:")] == []
+    keys = written("docker/compose.keys.yml")["services"]
+    assert {service["environment"]["HAL_ALLOW_ANONYMOUS"] for service in keys.values()} == {"false"}
+
+
+def test_only_settings_that_there_are_are_set() -> None:
+    known = {f"HAL_{name.upper()}" for name in Settings.model_fields}
+    for document in (written(), written("docker/compose.keys.yml")):
+        for service in document["services"].values():
+            given = {name for name in service.get("environment", {}) if name.startswith("HAL_")}
+            assert given <= known
+
+
+def test_files_that_are_mounted_are_there() -> None:
+    for service in written()["services"].values():
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert not source.startswith(".") or (ROOT / source).exists(), volume
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_compose_takes_every_profile(profile: str) -> None:
+    services = compose("--profile", profile)["services"]
+    assert "hal" in services
+    assert len(services) > 1
+
+
+def test_a_gpu_is_reserved() -> None:
+    gpu = compose("--profile", "gpu")["services"]["hal-gpu"]
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+
+
+def test_keys_are_a_secret_and_open_the_port(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text("{}")
+    service = compose(*KEYS, HAL_KEYS=str(tmp_path / "keys.json"))["services"]["hal"]
+    assert service["environment"]["HAL_KEYS_FILE"] == "/run/secrets/hal_keys"
+    assert service["environment"]["HAL_ALLOW_ANONYMOUS"] == "false"
+    assert [secret["source"] for secret in service["secrets"]] == ["hal_keys"]
+    assert [port.get("host_ip") for port in service["ports"]] == [None]

@@ -1,0 +1,73 @@
+"""The dashboard and the alerts ask for metrics that the service has."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from contract.bundle import Bundle
+from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401
+from tests.service.live_server import serving
+from tests.service.tiny_bundle import TinyNetwork, encoded
+
+DOCKER = Path(__file__).parents[2] / "docker"
+DASHBOARD = json.loads((DOCKER / "grafana" / "dashboards" / "hal.json").read_text(encoding="utf-8"))
+ALERTS = yaml.safe_load((DOCKER / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
+METRIC = re.compile(r"\b(?:hal|process)_[a-z_]+")
+WITH_A_REFERENCE = {"hal_embedding_drift"}
+"""Only bundles that hold a reference embedding have these."""
+
+
+def expressions() -> list[str]:
+    panels = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
+    return panels + [rule["expr"] for group in ALERTS["groups"] for rule in group["rules"]]
+
+
+@pytest.fixture(scope="module")
+def exposed(bundle: Bundle, network: TinyNetwork, tmp_path_factory: pytest.TempPathFactory) -> set[str]:  # noqa: F811
+    """Names of the samples of a service that has answered one request."""
+    folder = tmp_path_factory.mktemp("audit")
+    audited: dict[str, Any] = {"audit": f"sqlite:///{folder / 'audit.db'}", "audit_spool": folder / "spool"}
+    with serving(bundle, **audited) as live:
+        live.http.post("/classify", files={"file": encoded(network.cell(1))})
+        text = httpx.get(f"{live.url}/metrics").text
+    return set(re.findall(r"^([a-z_]+)[{ ]", text, re.MULTILINE))
+
+
+def test_every_metric_that_is_asked_for_is_there(exposed: set[str]) -> None:
+    asked = {name for expression in expressions() for name in METRIC.findall(expression)}
+    assert len(asked) > 20
+    assert asked - exposed - WITH_A_REFERENCE == set()
+
+
+def test_the_dashboard_shows_what_a_lab_must_see() -> None:
+    titles = " ".join(panel["title"].lower() for panel in DASHBOARD["panels"])
+    for subject in ("latency", "batch size", "queue", "flagged", "class mix", "drift"):
+        assert subject in titles
+
+
+def test_panels_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not taken & cells, panel["title"]
+        taken |= cells
+
+
+def test_the_dashboard_and_prometheus_find_each_other() -> None:
+    (source,) = yaml.safe_load(
+        (DOCKER / "grafana" / "provisioning" / "datasources" / "prometheus.yml").read_text(encoding="utf-8")
+    )["datasources"]
+    used = {panel["datasource"]["uid"] for panel in DASHBOARD["panels"] if "datasource" in panel}
+    assert used == {source["uid"]}
+    prometheus = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    assert prometheus["rule_files"] == ["alerts.yml"]
