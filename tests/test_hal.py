@@ -32,9 +32,12 @@ def test_help_names_the_commands_of_both_halves_and_the_use_that_is_intended() -
     assert (found.returncode, found.stderr) == (0, "")
     shown = found.stdout
     assert [
-        command for command in ("data", "train", "export", "evaluate", "serve") if f" {command} " not in shown
+        command
+        for command in ("data", "train", "export", "evaluate", "serve", "classify", "load-test")
+        if f" {command} " not in shown
     ] == []
-    assert shown.index("Train: images to a bundle") < shown.index("Serve: a bundle to answers")
+    panels = ("Train: images to a bundle", "Serve: a bundle to answers", "Measure: a service under load")
+    assert [*panels] == sorted(panels, key=shown.index)
     assert "For research use; assists a qualified technologist." in shown
 
 
