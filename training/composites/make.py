@@ -1,13 +1,10 @@
 """``hal composites make``: a complete 20-class set from real images, composites and shams."""
 
-import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -15,35 +12,25 @@ from typing import Final
 from rich.console import Console
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
+from training.composites.journal import carry_out
 from training.composites.looks import BARCELONA, SECOND_LABORATORY, Look
 from training.composites.plan import OPEN_SOURCES, Amounts, Parent, Task, families, plan
-from training.composites.render import Made, render, segmentable
+from training.composites.render import Made, segmentable
+from training.composites.summary import Skips, failures, tell
 from training.data import manifest
 from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage, ManifestError
-from training.data.overlap import FAMILY_COLUMN, assert_disjoint
+from training.data.overlap import FAMILY_COLUMN, PATIENT_COLUMN, assert_disjoint
 from training.data.presets import PRESETS
-from training.data.tables import class_table
 from training.progress import track
 
 MANIFEST: Final = "manifest.csv"
-JOURNAL: Final = "made.jsonl"
 ATTRIBUTION: Final = "ATTRIBUTION.md"
 FIRST_SOURCE: Final = "wbc_train"
 SECOND_SOURCE: Final = "hairy_db"
 LOOKS: Final[dict[str, Look]] = {FIRST_SOURCE: BARCELONA, SECOND_SOURCE: SECOND_LABORATORY}
 SET_C_SHARE: Final = 0.5
 """Other cells of the second source, by those of the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Skips:
-    """What was left out, counted by reason."""
-
-    sources: Counter[str]
-    segmentation: Counter[tuple[str, str]]
-    attempts: Counter[tuple[str, str]]
-    given_up: Counter[str]
 
 
 def make(
@@ -64,20 +51,20 @@ def make(
     Raises:
         ManifestError: the manifest cannot be used, or the folder holds another set.
     """
-    console = Console()
     images, left_out = _open_images(manifest.read(data))
     content_hash = content_hashes(image.path for image in images)
     with _pool(processes) as pool:
         names = families(images, content_hash, amounts.seed, fewest=2 if demonstration else 1)
         parents, unsegmented = _parents(images, names, content_hash, pool)
         tasks = _tasks(parents, amounts, demonstration)
-        made = _render(tasks, out, pool)
-    skips = Skips(left_out, unsegmented, *_failures(tasks, made))
+        made = carry_out(tasks, out, LOOKS, pool)
+    skips = Skips(left_out, unsegmented, *failures(tasks, made))
     rows = _rows(tasks, made, {p.sha256: p for p in parents}, out)
-    assert_disjoint(rows, slides=any(image.slide_id for image in rows))
+    # Slides that the parents' own split shares are for 'hal data check' to judge; pixels must never be shared.
+    assert_disjoint(rows, slides=False)
     manifest.write(out / MANIFEST, rows)
     _write_attribution(out / ATTRIBUTION, rows)
-    _tell(console, rows, skips, out)
+    tell(Console(), rows, skips, out / MANIFEST)
     return rows
 
 
@@ -156,61 +143,6 @@ def _second_families(parents: Sequence[Parent]) -> set[str]:
     return chosen
 
 
-def _render(tasks: Sequence[Task], out: Path, pool: ProcessPoolExecutor) -> dict[str, Made]:
-    """Make what is not made yet; a journal tells what is."""
-    out.mkdir(parents=True, exist_ok=True)
-    journal = out / JOURNAL
-    fingerprint = hashlib.sha256(repr(list(tasks)).encode()).hexdigest()
-    done = _journal(journal, fingerprint)
-    done = {name: made for name, made in done.items() if not made.parent or (out / f"{name}.png").is_file()}
-    waiting = [task for task in tasks if task.name not in done]
-    # Neighbours in the same family share donors, which are segmented once a process.
-    waiting.sort(key=lambda task: (task.parents[0].family, task.name))
-    by_look: dict[str, list[Task]] = {}
-    for task in waiting:
-        by_look.setdefault(task.source, []).append(task)
-    with journal.open("a", encoding="utf-8") as stream, track("making", len(tasks), len(done)) as advance:
-        if not done:
-            stream.truncate(0)
-            stream.write(json.dumps({"plan": fingerprint}) + "\n")
-        for source, group in by_look.items():
-            work = partial(render, folder=out, look=LOOKS.get(source, BARCELONA))
-            for made in pool.map(work, group, chunksize=8):
-                done[made.name] = made
-                stream.write(json.dumps(asdict(made)) + "\n")
-                stream.flush()
-                advance(1)
-    return done
-
-
-def _journal(path: Path, fingerprint: str) -> dict[str, Made]:
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    if not lines or json.loads(lines[0]) != {"plan": fingerprint}:
-        raise ManifestError(
-            f"{path.parent} holds another set",
-            ["it was begun with other images, amounts or seed; choose another folder, or remove this one"],
-        )
-    made = {}
-    for line in lines[1:]:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:  # the last line of a process that was killed
-            continue
-        made[entry["name"]] = Made(entry["name"], entry["parent"], tuple(entry["donors"]), tuple(entry["failures"]))
-    return made
-
-
-def _failures(tasks: Sequence[Task], made: dict[str, Made]) -> tuple[Counter[tuple[str, str]], Counter[str]]:
-    attempts: Counter[tuple[str, str]] = Counter()
-    given_up: Counter[str] = Counter()
-    for task in tasks:
-        attempts.update((task.label, reason) for reason in made[task.name].failures)
-        given_up[task.label] += not made[task.name].parent
-    return attempts, +given_up
-
-
 def _rows(tasks: Iterable[Task], made: dict[str, Made], parents: dict[str, Parent], out: Path) -> list[LabelledImage]:
     rows = []
     for task in tasks:
@@ -219,7 +151,12 @@ def _rows(tasks: Iterable[Task], made: dict[str, Made], parents: dict[str, Paren
             continue
         parent = parents[entry.parent]
         preset = PRESETS[parent.image.source]
-        kept = {k: v for k, v in parent.image.extra.items() if k == "original_label" or task.kind != "composite"}
+        # A composite is another cell: of what is known of its parent only the patient is still true.
+        kept = {
+            name: value
+            for name, value in parent.image.extra.items()
+            if task.kind != "composite" or name == PATIENT_COLUMN
+        }
         evidence = "composite" if task.kind == "composite" else parent.image.extra.get("evidence", "real")
         extra = {
             **kept,
@@ -257,27 +194,3 @@ def _write_attribution(path: Path, rows: Sequence[LabelledImage]) -> None:
 
 
 PRESETS_BY_CITATION: Final = {preset.citation: name for name, preset in PRESETS.items()}
-
-
-def _tell(console: Console, rows: Sequence[LabelledImage], skips: Skips, out: Path) -> None:
-    def say(message: str) -> None:
-        console.print(message, highlight=False, markup=False, soft_wrap=True)
-
-    for source, count in skips.sources.items():
-        say(f"left out {count}: source {source!r} is not known to allow derived images")
-    by_reason: Counter[str] = Counter()
-    for (_, reason), count in skips.segmentation.items():
-        by_reason[reason] += count
-    for reason, count in by_reason.most_common():
-        labels = Counter({label: n for (label, why), n in skips.segmentation.items() if why == reason})
-        say(f"not edited {count}: {reason} ({', '.join(f'{label} {n}' for label, n in labels.most_common())})")
-    for (label, reason), count in skips.attempts.most_common():
-        say(f"attempts skipped {count}: {label}, {reason}")
-    for label, count in skips.given_up.items():
-        say(f"warning: {count} images of {label} could not be made; no candidate was left")
-    console.print(class_table(rows))
-    kinds = Counter((row.extra["kind"], row.split) for row in rows)
-    for kind in ("real", "composite", "sham"):
-        counts = ", ".join(f"{split} {kinds[kind, split]}" for split in manifest.SPLITS if kinds[kind, split])
-        say(f"{kind}: {counts or 'none'}")
-    say(f"{len(rows)} images in {out / MANIFEST}")

@@ -1,0 +1,77 @@
+"""Making the images of a set in several processes, with a journal that lets an interrupted set go on."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from training.composites.looks import BARCELONA, Look
+from training.composites.plan import Task
+from training.composites.render import Made, render
+from training.data.manifest import ManifestError
+from training.progress import track
+
+JOURNAL: Final = "made.jsonl"
+
+
+def carry_out(tasks: Sequence[Task], out: Path, looks: Mapping[str, Look], pool: Executor) -> dict[str, Made]:
+    """Make what is not made yet.
+
+    Args:
+        tasks: all of the set.
+        out: its folder.
+        looks: of made sources, by name; others look like Barcelona.
+        pool: of processes.
+
+    Returns:
+        What became of each task, by name.
+
+    Raises:
+        ManifestError: the folder holds another set.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    journal = out / JOURNAL
+    fingerprint = hashlib.sha256(repr(list(tasks)).encode()).hexdigest()
+    done = _read(journal, fingerprint)
+    done = {name: made for name, made in done.items() if not made.parent or (out / f"{name}.png").is_file()}
+    waiting = [task for task in tasks if task.name not in done]
+    # Neighbours in the same family share donors, which are segmented once a process.
+    waiting.sort(key=lambda task: (task.parents[0].family, task.name))
+    by_look: dict[str, list[Task]] = {}
+    for task in waiting:
+        by_look.setdefault(task.source, []).append(task)
+    with journal.open("a", encoding="utf-8") as stream, track("making", len(tasks), len(done)) as advance:
+        if not done:
+            stream.truncate(0)
+            stream.write(json.dumps({"plan": fingerprint}) + "\n")
+        for source, group in by_look.items():
+            work = partial(render, folder=out, look=looks.get(source, BARCELONA))
+            for made in pool.map(work, group, chunksize=8):
+                done[made.name] = made
+                stream.write(json.dumps(asdict(made)) + "\n")
+                stream.flush()
+                advance(1)
+    return done
+
+
+def _read(path: Path, fingerprint: str) -> dict[str, Made]:
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines or json.loads(lines[0]) != {"plan": fingerprint}:
+        raise ManifestError(
+            f"{path.parent} holds another set",
+            ["it was begun with other images, amounts or seed; choose another folder, or remove this one"],
+        )
+    made = {}
+    for line in lines[1:]:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # the last line of a process that was killed
+            continue
+        made[entry["name"]] = Made(entry["name"], entry["parent"], tuple(entry["donors"]), tuple(entry["failures"]))
+    return made
