@@ -5,6 +5,7 @@ at the rate ``prevalence * sensitivity + (1 - prevalence) * false flags``. The r
 of flags that can occur; nothing is drawn at random but the slides of :func:`simulate`, the oracle of the tests.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
@@ -86,11 +87,12 @@ def simulate(
         total = 1 / setting.spread - 1
         rates = rng.beta(setting.false_flag_rate * total, (1 - setting.false_flag_rate) * total, slides)
     flagged = np.where(hairy, rng.random(hairy.shape) < setting.sensitivity, rng.random(hairy.shape) < rates[:, None])
-    advice = [
-        advise(count_flags(int(hits), cells, setting.stated_rate, ""), rule) for hits in flagged.sum(axis=1).tolist()
-    ]
+    hits, slides_with = np.unique(flagged.sum(axis=1), return_counts=True)
+    advice: Counter[Advice] = Counter()
+    for number, times in zip(hits.tolist(), slides_with.tolist(), strict=True):
+        advice[advise(count_flags(number, cells, setting.stated_rate, ""), rule)] += times
     return Characteristics(
-        *(advice.count(kind) / slides for kind in (Advice.FOLLOW_UP, Advice.NO_INDICATION, Advice.TOO_FEW_CELLS))
+        *(advice[kind] / slides for kind in (Advice.FOLLOW_UP, Advice.NO_INDICATION, Advice.TOO_FEW_CELLS))
     )
 
 

@@ -46,7 +46,7 @@ def test_the_defaults_find_what_the_documents_say() -> None:
     assert fewest_hits(RULE, 200, 0.002) == 3
     assert characteristics(RULE, setting, 200, 0.05).follow_up == pytest.approx(0.99, abs=0.01)
     assert characteristics(RULE, setting, 200, 0.01).follow_up < 0.35
-    assert fewest_cells(RULE, setting, 0.05, 0.95) is not None
+    assert fewest_cells(RULE, setting, 0.05, 0.9, most=300) == 130
 
 
 def test_slides_that_differ_are_followed_up_for_nothing_more_often() -> None:
