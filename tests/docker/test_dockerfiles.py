@@ -56,3 +56,13 @@ def test_both_service_images_copy_the_same_code() -> None:
     stages = {stage.split("\n", 1)[0].split(" AS ")[-1]: stage for stage in text.split("\nFROM ")[1:]}
     cpu, cuda = (re.findall(r"^COPY [^l].*$", stages[name], re.MULTILINE) for name in ("build-cpu", "build-cuda"))
     assert cpu == cuda
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=named)
+def test_what_is_copied_is_not_ignored(path: Path) -> None:
+    """.dockerignore lets in only what it names."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_in = {line.strip("!/") for line in lines if line.startswith("!")}
+    for line in re.findall(r"^COPY (?!--from)(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+        *sources, _ = line.split()
+        assert set(sources) <= let_in
