@@ -15,7 +15,7 @@ from contract.slide import SlideRule
 
 MEBIBYTE: Final = 1024 * 1024
 _RULE: Final = SlideRule()
-_READ_ELSEWHERE: Final = frozenset({"HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})
+_READ_ELSEWHERE: Final = frozenset({"HAL_API_KEY", "HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})
 
 
 class SettingsError(Exception):
