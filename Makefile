@@ -37,12 +37,13 @@ format: $(DEV) ## Rewrite the code in the project's style
 
 install-dev: $(DEV) ## Install everything: service, training, tests and linters
 
+# The development lock holds everything, so the others follow it and 'make test' counts as having installed the service.
 lock: ## Pin all dependencies again in locks/ (needs uv; LOCK_ARGS=--upgrade moves them to their newest releases)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-	$(LOCK) --extra service --extra audit $(LOCK_ARGS) pyproject.toml --output-file locks/service.txt
-	$(LOCK) --extra service-gpu --extra audit $(LOCK_ARGS) pyproject.toml --output-file locks/service-gpu.txt
-	$(LOCK) --extra training $(LOCK_ARGS) pyproject.toml --output-file locks/training.txt
 	$(LOCK) --extra dev $(LOCK_ARGS) pyproject.toml --output-file locks/dev.txt
+	$(LOCK) --extra service --extra audit --constraint locks/dev.txt pyproject.toml --output-file locks/service.txt
+	$(LOCK) --extra service-gpu --extra audit --constraint locks/dev.txt pyproject.toml --output-file locks/service-gpu.txt
+	$(LOCK) --extra training --constraint locks/dev.txt pyproject.toml --output-file locks/training.txt
 
 clean: ## Remove the virtual environment and everything that the tools cached
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
