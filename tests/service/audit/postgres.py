@@ -42,6 +42,9 @@ class Postgres:
         self.start()
 
     def start(self) -> None:
+        """Nothing if it runs: a second server on the same port would end, and be taken for the first one."""
+        if self._server is not None:
+            return
         command = [self._programs / "postgres", "-D", self._data, "-p", str(self.port), "-k", self.folder, "-F"]
         with (self.folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
