@@ -33,11 +33,7 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
         float32 array. Shape: ``(len(paths), 2048)``.
     """
 
-    # Grappler's remapper stumbles over convolution, bias and residual sum in one graph, says so on the screen and
-    # changes nothing (TensorFlow 2.20); without it nothing is lost.
-    tf.config.optimizer.set_experimental_options({"remapping": False})
-
-    @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)], autograph=False)
     def forward(images: Any) -> Any:
         pixels = tf.cast(images, tf.float32)
         if augmentation is not None:

@@ -4,10 +4,10 @@ In inference mode batch normalisation is a fixed scale and shift of each channel
 convolution, in float32 where the network is in bfloat16, and on a CPU these memory-bound passes and their gradients
 take more time than the convolutions. Here the scale multiplies the kernel and the shift becomes a bias: the same
 function of the same variables, so loss and gradients are the same (``gamma``'s and the kernel's flow through their
-product), in half the time. The kernel gradient of a 1x1 convolution is written as the matrix product that it is, which
-oneDNN computes three times as fast in bfloat16 as its convolution gradient.
+product), faster. The kernel gradient of a 1x1 convolution is written as the matrix product that it is, which oneDNN
+computes three times as fast in bfloat16 as its convolution gradient.
 
-``hal bench train`` measures both.
+``hal bench train`` on two cores with AMX, batches of 32: 1.77 times as many images a second in bfloat16, 1.27 in float32.
 """
 
 from typing import Any
@@ -26,6 +26,9 @@ def folded(model: keras.Model, inputs: Any) -> Any:
     Returns:
         The output, in the model's own arithmetic (its layers' dtype policies).
     """
+    # Grappler's remapper stumbles over convolution, bias and residual sum in one graph, says so on the screen and
+    # changes nothing (TensorFlow 2.20); without it nothing is lost.
+    tf.config.optimizer.set_experimental_options({"remapping": False})
     values: dict[int, Any] = {id(model.inputs[0]): inputs}
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     normalisations = {
