@@ -31,8 +31,8 @@ class Stage(_Part):
         head: the head that learns; ``projection`` by the supervised contrastive loss, ``classifier`` by cross-entropy.
         trains_encoder: whether the encoder learns too; frozen, it stays byte-identical.
         frozen_blocks: so many of Xception's 14 blocks, counted from the image, stay as they are while the rest of the
-            encoder learns. The first four work on large maps and take two thirds of an update's time. The thesis
-            trains all; this is a deviation.
+            encoder learns. The first four work on the largest maps. The thesis trains all; this is a
+            deviation.
         live_batch_normalisation: normalise by each batch's own statistics and learn their running mean. The thesis
             leaves batch normalisation in inference mode always; this is a deviation.
         epochs: passes over the training images, at most.
