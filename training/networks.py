@@ -141,6 +141,7 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
         augmentation: of the images, in training only.
         seed: of the augmentation.
         live_batch_normalisation: normalise by the batch's own statistics in training; a deviation from the thesis.
+        image_side: pixels of the side that images are scaled to in training.
     """
 
     def __init__(
@@ -150,8 +151,10 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
         augmentation: Augmentation,
         seed: int,
         live_batch_normalisation: bool = False,
+        image_side: int = IMAGE_SIDE,
     ) -> None:
         super().__init__(name="network")
+        self.image_side = image_side
         self.live_batch_normalisation = live_batch_normalisation
         self.augmentation = augmentation.layer(seed)
         self.encoder = encoder
@@ -166,6 +169,8 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
         pixels = keras.ops.cast(pixels, "float32")
         live = training and self.live_batch_normalisation
         pixels = self.augmentation(pixels, training=training)
+        if training and self.image_side < IMAGE_SIDE:
+            pixels = keras.ops.image.resize(pixels, (self.image_side, self.image_side), antialias=True)
         features = self.encoder(pixels, training=True) if live else folded(self.encoder, pixels)
         return self.head(features, training=training)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from contract.manifest import IMAGE_SIDE
 from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
 from training.errors import TrainingError
 
@@ -33,6 +34,8 @@ class Stage(_Part):
         frozen_blocks: so many of Xception's 14 blocks, counted from the image, stay as they are while the rest of the
             encoder learns. The first four work on the largest maps. The thesis trains all; this is a
             deviation.
+        image_side: pixels of the side that augmented images are scaled to before they are encoded. Smaller images
+            train an encoder faster; a later stage at 256 must follow (progressive resizing). The thesis has 256 always.
         live_batch_normalisation: normalise by each batch's own statistics and learn their running mean. The thesis
             leaves batch normalisation in inference mode always; this is a deviation.
         epochs: passes over the training images, at most.
@@ -54,6 +57,7 @@ class Stage(_Part):
     head: Literal["projection", "classifier"]
     trains_encoder: bool
     frozen_blocks: Annotated[int, Field(ge=0, lt=XCEPTION_BLOCKS)] = 0
+    image_side: Annotated[int, Field(ge=96, le=IMAGE_SIDE)] = IMAGE_SIDE
     live_batch_normalisation: bool = False
     epochs: Annotated[int, Field(gt=0)]
     patience: Annotated[int, Field(gt=0)] | None = None
@@ -82,6 +86,10 @@ class Stage(_Part):
             problems.append("live_batch_normalisation changes the encoder, which this stage must leave as it is")
         if self.frozen_blocks and not self.trains_encoder:
             problems.append("frozen_blocks is for a stage that trains the encoder; this one leaves all of it as it is")
+        if self.image_side < IMAGE_SIDE and not self.trains_encoder:
+            problems.append(
+                "image_side is for a stage that trains the encoder; the heads learn on images of 256 pixels"
+            )
         if self.classes_per_batch and self.batch_size % self.classes_per_batch:
             problems.append(f"classes_per_batch {self.classes_per_batch} does not divide batch_size {self.batch_size}")
         if problems:

@@ -129,7 +129,9 @@ class Trainer:
     def _train_stage(self, stage: Stage) -> None:
         head = self.heads[stage.head]
         networks.set_trainable(self.encoder, stage.trains_encoder, stage.frozen_blocks)
-        network = networks.Network(self.encoder, head, stage.augmentation, self._seed(), stage.live_batch_normalisation)
+        network = networks.Network(
+            self.encoder, head, stage.augmentation, self._seed(), stage.live_batch_normalisation, stage.image_side
+        )
         model = head if stage.feature_views else network
         trained = network.trainable_variables if stage.trains_encoder else head.trainable_variables
         optimizer = self._optimizer(stage, trained)

@@ -1,8 +1,9 @@
 """Augmentation: the tables of the thesis, and what Keras 3 does with them."""
 
 import numpy as np
+import skimage.color
 
-from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
+from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, STAINS, Augmentation, StainJitter
 
 
 def cell(count: int = 1) -> np.ndarray:
@@ -19,6 +20,8 @@ def test_settings_are_those_of_table_4_10() -> None:
         "translation": 0.1,
         "zoom": 0.1,
         "mirror": False,
+        "stain": 0.0,
+        "brightness": 0.0,
         "fill_mode": "reflect",
     }
     assert CLASSIFIER_AUGMENTATION.model_dump() == {
@@ -27,6 +30,8 @@ def test_settings_are_those_of_table_4_10() -> None:
         "translation": 0.05,
         "zoom": 0.05,
         "mirror": False,
+        "stain": 0.0,
+        "brightness": 0.0,
         "fill_mode": "reflect",
     }
 
@@ -73,3 +78,40 @@ def test_half_of_the_images_are_mirrored_where_the_recipe_says_so() -> None:
     assert (as_they_were ^ turned).all()
     assert 16 <= turned.sum() <= 48
     np.testing.assert_allclose(Augmentation(**still).layer(6)(original, training=True), original, atol=1e-3)
+
+
+def test_stains_are_those_of_scikit_image() -> None:
+    np.testing.assert_allclose(STAINS, skimage.color.rgb_from_hed, atol=0.005)
+
+
+def test_stain_jitter_by_nothing_changes_nothing() -> None:
+    np.testing.assert_allclose(np.asarray(StainJitter(0.0, 0.0, seed=1)(cell(), training=True)), cell(), atol=1e-3)
+    np.testing.assert_array_equal(np.asarray(StainJitter(0.3, 0.3, seed=1)(cell(), training=False)), cell())
+
+
+def test_stain_jitter_scales_and_shifts_the_amount_of_each_stain_of_an_image() -> None:
+    s, grey = 0.1, cell(200) * 0.6  # so that nothing is clipped
+    views = np.asarray(StainJitter(s, 0.0, seed=1)(grey, training=True))
+
+    def amounts(colour: np.ndarray) -> np.ndarray:
+        return -np.log((colour + 1) / 256) @ np.linalg.inv(STAINS)
+
+    inside, outside = amounts(views[:, 110, 140]), amounts(views[:, 0, 0])
+    cell_before, plasma_before = amounts(grey[0, 110, 140]), amounts(grey[0, 0, 0])
+    factors = (inside - outside) / (cell_before - plasma_before)
+    shifts = inside - factors * cell_before
+    assert np.abs(factors - 1).max() <= s + 1e-3
+    assert np.abs(factors - 1).max(axis=0).min() > 0.8 * s
+    assert np.abs(shifts).max() <= s + 1e-3
+    assert np.abs(np.corrcoef(factors.T)[np.triu_indices(3, 1)]).max() < 0.3
+
+
+def test_brightness_multiplies_all_pixels_of_an_image_alike() -> None:
+    layer = Augmentation(contrast=0, rotation=0, translation=0, zoom=0, brightness=0.1).layer(7)
+    views = np.asarray(layer(cell(100), training=True))
+    factors = (views + 1) / (cell(100) + 1)
+    dark = factors[:, 110, 140]
+    np.testing.assert_allclose(dark, np.broadcast_to(dark[:, :1], dark.shape), rtol=1e-3)
+    assert 0.9 - 1e-3 <= dark.min() < 0.92
+    assert 1.08 < dark.max() <= 1.1 + 1e-3
+    assert views.max() <= 255
