@@ -192,18 +192,24 @@ class DecisionPolicy(_Part):
         return self
 
 
+AS_PHOTOGRAPHED: Final = "as photographed"
+
+
 class Metric(_Part):
     """A figure with everything that is needed to believe it."""
 
     name: str
     value: float
     interval95: tuple[float, float] | None = None
-    """95 % confidence interval: Wilson for proportions, unless ``method`` says otherwise."""
+    method: Literal["Wilson", "Clopper-Pearson"] = "Wilson"
+    """Of the 95 % confidence interval; Clopper and Pearson's is exact and never too narrow."""
     images: Annotated[int, Field(gt=0)]
     data: str
     split: str
     precision: Precision
     command: str
+    condition: str = AS_PHOTOGRAPHED
+    """How the images were changed before they were shown, to see how robust the network is."""
 
 
 class Provenance(_Part):

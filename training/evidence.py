@@ -40,9 +40,14 @@ def limits(classes: Sequence[ClassEvidence], images: Sequence[LabelledImage]) ->
     few = [f"{e.name} ({e.training_images})" for e in classes if 0 < e.training_images < 50]
     known = [
         "Figures on another hospital's images will be lower.",
-        "Validation images were also used to fit the temperature and the review limits: the figures are not those of a "
-        "test set.",
+        "Validation images were also used to fit the temperature and the review limits: only figures of the split "
+        "'test' are those of a test set.",
     ]
+    if made := [entry.name for entry in classes if entry.evidence is Evidence.COMPOSITE]:
+        known.append(
+            f"Learned from composites (edited photographs of other cells), wholly or mostly: {', '.join(made)}"
+            ". How well such a class is told on real cells is not known: train on your own confirmed cells first."
+        )
     if unknown := sum(not has_slide(image) for image in images):
         known.append(
             f"No slide or patient is known for {unknown} of {len(images)} images: training and validation images may "

@@ -29,7 +29,7 @@ from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs
 from training.evaluation.results import Evaluation
 from training.evidence import attributions, class_evidence, limits
-from training.metrics import COMMAND, bundle_metrics
+from training.metrics import COMMAND, bundle_metrics, of_kind
 from training.policy import decision_policy
 from training.quantize import quantize
 from training.run import Run, RunError
@@ -201,10 +201,12 @@ def _describe(
     shipped = files[0].precision
     outputs = Outputs(validation.logits[shipped], validation.embeddings[shipped])
     split = "+".join(sorted({image.split for image in validation.images}))
-    temperature = fit_temperature(validation.logits[shipped], validation.labels, suppressed, split)
-    before = Evaluation.at(validation.logits[shipped], validation.labels, 1.0, suppressed)
-    after = Evaluation.at(validation.logits[shipped], validation.labels, temperature, suppressed)
+    real = of_kind(validation.images) == "real"
+    temperature = fit_temperature(outputs.logits[real], validation.labels[real], suppressed, split)
+    before = Evaluation.at(outputs.logits[real], validation.labels[real], 1.0, suppressed)
+    after = Evaluation.at(outputs.logits, validation.labels, temperature, suppressed)
     manifest_sha256 = data_manifest.fingerprint(run.images, bundle.sha256_of)
+    policy = decision_policy(after, real, classes, split)
     return Manifest(
         name=name,
         version=version,
@@ -217,14 +219,20 @@ def _describe(
         calibration=Calibration(
             id=f"temperature-{temperature:.4f}",
             temperature=temperature,
-            fitted_on=f"the run's validation images ({shipped}), the same that the metrics are measured on",
-            images=len(validation.labels),
+            fitted_on=f"the run's real validation images ({shipped}), the same that metrics of that split are of",
+            images=int(real.sum()),
             ece_before=before.calibration_error,
-            ece_after=after.calibration_error,
+            ece_after=after.of_images(real).calibration_error,
         ),
-        policy=decision_policy(after, classes, split),
+        policy=policy,
         metrics=bundle_metrics(
-            validation.images, validation.logits, temperature, suppressed, shipped, _evaluate_command(name, version)
+            validation.images,
+            validation.logits,
+            temperature,
+            suppressed,
+            shipped,
+            policy.hairy_threshold,
+            _evaluate_command(name, version),
         ),
         provenance=Provenance(
             run=run.root.name,

@@ -1,18 +1,55 @@
-"""The figures that a bundle carries: each with its images, its data, its interval and the command that gives it."""
+"""The figures that a bundle carries: each with its images, its data, its interval and the command that gives it.
 
-from collections.abc import Mapping, Sequence
+Real cells, composites and shams (column ``kind`` of the manifest, see :mod:`training.composites`) are never mixed in a
+figure: how well a network knows what was drawn for it says little about cells.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.classes import CELL_CLASSES
-from contract.manifest import Metric, Precision
+from contract.classes import CELL_CLASSES, HAIRY_CELL
+from contract.manifest import AS_PHOTOGRAPHED, Metric, Precision
 from training.data.manifest import LabelledImage
 from training.evaluation.results import Evaluation, Proportion
 
 COMMAND = "hal evaluate {bundle} --data {manifest} --split val"
 EXPERT_LABELLED = tuple(cell.name for cell in CELL_CLASSES if cell.index < 9 or cell.slug == "erythroblast")
 """The ten classes with expert labels in the Barcelona images: nine white cells and the erythroblast."""
+KINDS: Final = {"real": "real images", "composite": "composites", "sham": "shams"}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What figures of one evaluation have in common; see :class:`contract.manifest.Metric`."""
+
+    split: str
+    precision: Precision
+    command: str
+    condition: str = AS_PHOTOGRAPHED
+
+    def metric(self, name: str, value: float, images: int, data: str, of: Proportion | None = None) -> Metric:
+        """A figure; the interval is Wilson's."""
+        return Metric(
+            name=name,
+            value=value,
+            interval95=of.interval95 if of else None,
+            images=images,
+            data=data,
+            split=self.split,
+            precision=self.precision,
+            command=self.command,
+            condition=self.condition,
+        )
+
+    def share(self, name: str, hits: NDArray[np.bool_], data: str, *, exact: bool = False) -> Metric:
+        """A share of images, with the exact interval for rare events."""
+        share = Proportion(int(hits.sum()), len(hits))
+        metric = self.metric(name, share.value, share.images, data, share)
+        return metric.model_copy(update={"interval95": share.exact95, "method": "Clopper-Pearson"}) if exact else metric
 
 
 def bundle_metrics(
@@ -21,9 +58,10 @@ def bundle_metrics(
     temperature: float,
     suppressed: NDArray[np.bool_],
     shipped: Precision,
+    threshold: float | None,
     command: str,
 ) -> tuple[Metric, ...]:
-    """Accuracy of every precision, the shipped one first; loss, calibration error and recall of the shipped one.
+    """Accuracy of every precision, the shipped one first; all other figures of the shipped one.
 
     Args:
         images: the validation images.
@@ -31,41 +69,77 @@ def bundle_metrics(
         temperature: of the calibration.
         suppressed: classes without evidence. Shape: ``(20,)``.
         shipped: the bundle's default precision.
+        threshold: of the hairy flag; ``None`` where there is none.
         command: what gives the figures again.
     """
     labels = np.array([image.class_index for image in images], dtype=np.int64)
-    data = "+".join(sorted({image.source for image in images}))
     results = {p: Evaluation.at(values, labels, temperature, suppressed) for p, values in logits.items()}
+    about = About("val", shipped, command)
+    real = of_kind(images) == "real"
+    change = results[shipped].of_images(real).accuracy.value - results["float32"].of_images(real).accuracy.value
+    name = f"accuracy, {shipped} minus float32"
+    return (
+        *accuracies(images, results[shipped], about),
+        *(m for p in results if p != shipped for m in accuracies(images, results[p], replace(about, precision=p))),
+        about.metric(name, change, int(real.sum()), _sources(images, real)),
+        *errors(images, results[shipped], about),
+        *(() if threshold is None else flags(images, results[shipped], threshold, about)),
+        *recalls(images, results[shipped], about),
+    )
 
-    def metric(
-        name: str, value: float, precision: Precision, of: Proportion | None = None, source: str = data
-    ) -> Metric:
-        return Metric(
-            name=name,
-            value=value,
-            interval95=of.interval95 if of else None,
-            images=of.images if of else len(images),
-            data=source,
-            split="val",
-            precision=precision,
-            command=command,
-        )
 
-    figures = []
-    barcelona = np.array([image.source == "pbc" and image.label in EXPERT_LABELLED for image in images])
-    for precision, result in sorted(results.items(), key=lambda item: item[0] != shipped):
-        figures.append(metric("accuracy", result.accuracy.value, precision, result.accuracy))
-        sources = {image.source for image in images}
-        for source in sorted(sources) if len(sources) > 1 else ():
-            accuracy = result.of_images(np.array([image.source == source for image in images])).accuracy
-            figures.append(metric("accuracy", accuracy.value, precision, accuracy, source))
-        if barcelona.any():
-            accuracy = result.of_images(barcelona).accuracy
-            figures.append(metric("accuracy, ten expert-labelled classes", accuracy.value, precision, accuracy, "pbc"))
-    reference, result = results["float32"], results[shipped]
-    change = result.accuracy.value - reference.accuracy.value
-    figures.append(metric(f"accuracy, {shipped} minus float32", change, shipped))
-    figures.append(metric("cross-entropy", result.loss, shipped))
-    figures.append(metric("expected calibration error", result.calibration_error, shipped))
-    figures += [metric(f"recall, {name}", recall.value, shipped, recall) for name, recall in result.recall.items()]
-    return tuple(figures)
+def of_kind(images: Sequence[LabelledImage]) -> NDArray[np.str_]:
+    """``real``, ``composite`` or ``sham``; images of other manifests than those of composites are real."""
+    return np.array([image.extra.get("kind") or "real" for image in images])
+
+
+def accuracies(images: Sequence[LabelledImage], result: Evaluation, about: About) -> Iterable[Metric]:
+    """Accuracy by kind; of the real images also by source, and of the classes that experts labelled."""
+    kinds, hits = of_kind(images), result.predicted == result.labels
+    several = len(set(kinds)) > 1
+    for kind, words in KINDS.items():
+        if (chosen := kinds == kind).any():
+            name = f"accuracy, {words}" if several else "accuracy"
+            yield about.share(name, hits[chosen], _sources(images, chosen))
+    sources = np.array([image.source for image in images])
+    for source in sorted(set(sources[kinds == "real"])) if len(set(sources)) > 1 else ():
+        name = "accuracy, real images" if several else "accuracy"
+        yield about.share(name, hits[(sources == source) & (kinds == "real")], source)
+    expert = np.array([image.source == "pbc" and image.label in EXPERT_LABELLED for image in images])
+    if (expert & (kinds == "real")).any():
+        yield about.share("accuracy, ten expert-labelled classes", hits[expert & (kinds == "real")], "pbc")
+
+
+def errors(images: Sequence[LabelledImage], result: Evaluation, about: About) -> Iterable[Metric]:
+    """Cross-entropy in nats and expected calibration error, of the real images."""
+    real = of_kind(images) == "real"
+    of_real, data = result.of_images(real), _sources(images, real)
+    yield about.metric("cross-entropy", of_real.loss, int(real.sum()), data)
+    yield about.metric("expected calibration error", of_real.calibration_error, int(real.sum()), data)
+
+
+def flags(images: Sequence[LabelledImage], result: Evaluation, threshold: float, about: About) -> Iterable[Metric]:
+    """How many hairy cells the flag finds, and how many others it is raised on, by kind; intervals are exact."""
+    kinds = of_kind(images)
+    raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
+    hairy = result.labels == HAIRY_CELL.index
+    for kind, words in KINDS.items():
+        if (found := hairy & (kinds == kind)).any():
+            yield about.share(f"hairy cells flagged, {words}", raised[found], _sources(images, found), exact=True)
+        if (others := ~hairy & (kinds == kind)).any():
+            yield about.share(f"false hairy flags, {words}", raised[others], _sources(images, others), exact=True)
+
+
+def recalls(images: Sequence[LabelledImage], result: Evaluation, about: About) -> Iterable[Metric]:
+    """Recall by class: of its real images, or of its composites where there is no real one."""
+    kinds = of_kind(images)
+    for cell in CELL_CLASSES:
+        of_class = result.labels == cell.index
+        kind = "real" if (of_class & (kinds == "real")).any() else "composite"
+        if (chosen := of_class & (kinds == kind)).any():
+            data = _sources(images, chosen) + (", composites" if kind == "composite" else "")
+            yield about.share(f"recall, {cell.name}", (result.predicted == cell.index)[chosen], data)
+
+
+def _sources(images: Sequence[LabelledImage], chosen: NDArray[np.bool_]) -> str:
+    return "+".join(sorted({image.source for image, c in zip(images, chosen, strict=True) if c}))

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 
-from contract.manifest import Evidence, Manifest, Metric
+from contract.manifest import AS_PHOTOGRAPHED, Evidence, Manifest, Metric
 
 FILE_NAME = "MODEL_CARD.md"
+RECALL = "recall, "
+ELSEWHERE = "never trained on"
+"""Split of figures of data sets that had no part in the bundle."""
 MEANING = {
     Evidence.REAL: "photographs labelled by experts",
     Evidence.SIZE_DERIVED: "photographs, label from a measured size",
@@ -15,7 +18,15 @@ MEANING = {
 
 def render(manifest: Manifest) -> str:
     """The model card of a bundle, in Markdown; every figure is one of ``bundle.json``."""
-    parts = (_heading(manifest), _figures(manifest), _classes(manifest), _rules(manifest), _origin(manifest))
+    parts = (
+        _heading(manifest),
+        _figures(manifest),
+        _robustness(manifest),
+        _elsewhere(manifest),
+        _classes(manifest),
+        _rules(manifest),
+        _origin(manifest),
+    )
     return "\n".join(line for part in parts for line in part)
 
 
@@ -29,9 +40,16 @@ def _heading(manifest: Manifest) -> Iterable[str]:
 
 
 def _figures(manifest: Manifest) -> Iterable[str]:
-    shown = [metric for metric in manifest.metrics if not metric.name.startswith("recall")]
+    shown = [
+        metric
+        for metric in manifest.metrics
+        if not metric.name.startswith(RECALL) and metric.condition == AS_PHOTOGRAPHED and metric.split != ELSEWHERE
+    ]
     yield "## Figures\n"
-    yield "95 % intervals are Wilson's. Probabilities are calibrated.\n"
+    yield (
+        "95 % intervals are Wilson's, of flags Clopper and Pearson's. Probabilities are calibrated. Validation images "
+        "(val) chose temperature and threshold, test images nothing.\n"
+    )
     yield "| Figure | Precision | Value | Interval | Images | Data |"
     yield "|---|---|---:|---|---:|---|"
     for metric in shown:
@@ -44,22 +62,65 @@ def _figures(manifest: Manifest) -> Iterable[str]:
     for file in manifest.files:
         difference = file.parity.max_abs_logit_difference
         yield f"| {file.path} | {file.precision} | {file.bytes / 1e6:.1f} | {difference:.2g} | {file.parity.images} |"
-    yield "\nAll of these again, from the downloaded image sets (`images.csv` lists the images used):\n"
-    yield "```sh"
+    yield from _again(manifest)
+
+
+def _again(manifest: Manifest) -> Iterable[str]:
+    """The commands that give the figures again."""
+    made = any(entry.evidence is Evidence.COMPOSITE for entry in manifest.classes)
     sources = " ".join(f"--preset {entry.source}=FOLDER" for entry in manifest.attributions)
-    yield f"hal data prepare {sources} --like BUNDLE/images.csv --out datasets/open.csv"
+    where = "docs/composites.md has the command that edits them" if made else "`images.csv` lists the images used"
+    yield f"\nAll of these again, from the downloaded image sets ({where}):\n"
+    yield "```sh"
+    if not made:
+        yield f"hal data prepare {sources} --like BUNDLE/images.csv --out datasets/open.csv"
     yield from dict.fromkeys(metric.command for metric in manifest.metrics)
     yield "```\n"
 
 
+def _robustness(manifest: Manifest) -> Iterable[str]:
+    """A row a condition, a column a figure; the same test images throughout."""
+    measured = [m for m in manifest.metrics if m.split == "test" and not m.name.startswith(RECALL)]
+    changed = {metric.name for metric in measured if metric.condition != AS_PHOTOGRAPHED}
+    conditions = list(dict.fromkeys(metric.condition for metric in measured))
+    if not changed:
+        return
+    columns = [(m.name, m.data) for m in measured if m.condition == AS_PHOTOGRAPHED and m.name in changed]
+    cells = {(m.condition, m.name, m.data): m for m in measured}
+    yield "## Under the conditions of another laboratory\n"
+    yield "The same test images, changed before they are shown.\n"
+    yield f"| Images are | {' | '.join(f'{name} ({data})' for name, data in columns)} |"
+    yield f"|---|{'---:|' * len(columns)}"
+    for condition in conditions:
+        values = (cells.get((condition, name, data)) for name, data in columns)
+        yield f"| {condition} | {' | '.join(f'{m.value:.4f}' if m else '' for m in values)} |"
+    yield ""
+
+
+def _elsewhere(manifest: Manifest) -> Iterable[str]:
+    """Data sets that the bundle was never trained on, by class."""
+    shown = [metric for metric in manifest.metrics if metric.split == ELSEWHERE]
+    if not shown:
+        return
+    yield "## On data sets that were never trained on\n"
+    yield "| Figure | Value | Interval | Images | Data |"
+    yield "|---|---:|---|---:|---|"
+    for metric in shown:
+        yield f"| {metric.name} | {metric.value:.4f} | {_interval(metric)} | {metric.images} | {metric.data} |"
+    yield ""
+
+
 def _classes(manifest: Manifest) -> Iterable[str]:
-    recall = {m.name.removeprefix("recall, "): m for m in manifest.metrics if m.name.startswith("recall, ")}
+    recalls = [metric for metric in manifest.metrics if metric.name.startswith(RECALL) and metric.split != ELSEWHERE]
+    split = "test" if any(metric.split == "test" for metric in recalls) else "val"
+    recall = {metric.name.removeprefix(RECALL): metric for metric in recalls if metric.split == split}
     yield "## Classes\n"
-    yield "| Class | Evidence | Training images | Validation images | Recall | Interval |"
-    yield "|---|---|---:|---:|---:|---|"
+    yield f"Recall is of {split} images, of real ones where the class has any.\n"
+    yield "| Class | Evidence | Training images | Validation images | Recall | Interval | Of |"
+    yield "|---|---|---:|---:|---:|---|---|"
     for entry in manifest.classes:
         metric = recall.get(entry.name)
-        figures = f"{metric.value:.3f} | {_interval(metric)}" if metric else " | "
+        figures = f"{metric.value:.3f} | {_interval(metric)} | {metric.images}, {metric.data}" if metric else " |  | "
         yield (
             f"| {entry.name} | {MEANING[entry.evidence]} | {entry.training_images} | {entry.validation_images} | "
             f"{figures} |"
@@ -90,7 +151,9 @@ def _origin(manifest: Manifest) -> Iterable[str]:
     yield "## Origin\n"
     yield f"- Recipe `{recipe}`, seed {provenance.seed}. Made by:\n"
     yield "```sh"
-    yield f"hal train {recipe} --data datasets/open.csv --run runs/{provenance.run}"
+    made = any(entry.evidence is Evidence.COMPOSITE for entry in manifest.classes)
+    data = "datasets/twenty/manifest.csv" if made else "datasets/open.csv"
+    yield f"hal train {recipe} --data {data} --run runs/{provenance.run}"
     yield f"hal export runs/{provenance.run} --out BUNDLE {' '.join(precisions)}"
     yield "```\n"
     yield f"- Data manifest fingerprint `{provenance.manifest_sha256}`."

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.classes import HAIRY_CELL
 from contract.manifest import ClassEvidence, DecisionPolicy, Evidence, FalseFlags
@@ -19,13 +20,22 @@ UNKNOWN_HAIRY: Final = (
     "and train on your own confirmed hairy cells."
 )
 KNOWN_HAIRY: Final = "A flag suggests, it does not diagnose: confirm by flow cytometry."
+COMPOSITE_HAIRY: Final = (
+    "This bundle learned hairy cells from composites (edited photographs of other cells), never from a real one: "
+    "before any use beyond demonstration train it on your own confirmed hairy cells, for example with those of MLL23 "
+    "(hal train hal-c3003-twenty --data YOUR_CELLS.csv --run RUN), and confirm every flag by flow cytometry."
+)
 
 
-def decision_policy(validation: Evaluation, classes: Sequence[ClassEvidence], split: str) -> DecisionPolicy:
+def decision_policy(
+    validation: Evaluation, real: NDArray[np.bool_], classes: Sequence[ClassEvidence], split: str
+) -> DecisionPolicy:
     """Threshold of the hairy flag and limits below which a technologist is asked to look.
 
     Args:
         validation: calibrated probabilities on the validation images.
+        real: which of them are photographs as they were taken; the limits of review are chosen on these. Shape:
+            ``(n,)``.
         classes: evidence of the 20 classes.
         split: of the images; only ``val`` is accepted.
 
@@ -34,7 +44,9 @@ def decision_policy(validation: Evaluation, classes: Sequence[ClassEvidence], sp
         PolicyError: hairy cells were trained on, but none was held out to choose the threshold by.
     """
     require_validation(split, "the decision policy")
-    known = classes[HAIRY_CELL.index].evidence is not Evidence.NONE
+    evidence = classes[HAIRY_CELL.index].evidence
+    known = evidence is not Evidence.NONE
+    advice = COMPOSITE_HAIRY if evidence is Evidence.COMPOSITE else KNOWN_HAIRY if known else UNKNOWN_HAIRY
     threshold, basis = (
         hairy_threshold(validation, split) if known else (None, "none: no hairy cell among the training images")
     )
@@ -42,9 +54,9 @@ def decision_policy(validation: Evaluation, classes: Sequence[ClassEvidence], sp
         version="1",
         hairy_threshold=threshold,
         hairy_threshold_basis=basis,
-        hairy_advice=KNOWN_HAIRY if known else UNKNOWN_HAIRY,
-        false_flags=None if threshold is None else false_flags(validation, threshold, split),
-        review_below_probability=confident_from(validation),
+        hairy_advice=advice,
+        false_flags=None if threshold is None else false_flags(validation.of_images(real), threshold, split),
+        review_below_probability=confident_from(validation.of_images(real)),
         review_below_margin=REVIEW_MARGIN,
     )
 
@@ -85,7 +97,7 @@ def false_flags(validation: Evaluation, threshold: float, split: str) -> FalseFl
     return FalseFlags(
         flagged=int(flagged.sum()),
         cells=int(others.sum()),
-        data=f"{split} split, which the threshold was chosen on",
+        data=f"real images of split {split}, which the threshold was chosen on",
     )
 
 

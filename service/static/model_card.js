@@ -2,6 +2,10 @@
 
 import { h, percent } from "./elements.js";
 
+const RECALL = "recall, ";
+/** What images are that were not changed to see how robust the model is; the model card in the bundle has the others. */
+const AS_PHOTOGRAPHED = "as photographed";
+
 /** The card as the content of a dialog; `close` is called by its button. */
 export function modelCard(model, close) {
   return h("div", { class: "card-body" },
@@ -27,8 +31,9 @@ export function modelCard(model, close) {
 }
 
 function classes(model) {
-  const recall = new Map(model.metrics.filter((one) => one.name.startsWith("recall, ") && one.precision === model.precision)
-    .map((one) => [one.name.slice("recall, ".length), one]));
+  const recalls = model.metrics.filter((one) => one.name.startsWith(RECALL) && one.precision === model.precision);
+  const split = recalls.some((one) => one.split === "test") ? "test" : "val";
+  const recall = new Map(recalls.filter((one) => one.split === split).map((one) => [one.name.slice(RECALL.length), one]));
   const head = ["Class", "Evidence", "Trained on", "Measured on", "Recall", "95 % interval"];
   return h("table", {},
     h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place > 1 ? "number" : null }, name)))),
@@ -48,7 +53,7 @@ const interval = (metric) =>
   metric?.interval95 ? `${(100 * metric.interval95[0]).toFixed(1)}–${(100 * metric.interval95[1]).toFixed(1)} %` : "";
 
 function metrics(model) {
-  const shown = model.metrics.filter((one) => !one.name.startsWith("recall, ") && one.precision === model.precision);
+  const shown = model.metrics.filter((one) => !one.name.startsWith(RECALL) && one.precision === model.precision && one.condition === AS_PHOTOGRAPHED);
   if (!shown.length) return h("p", { class: "fine" }, "Nothing is stated.");
   return h("table", {},
     h("thead", {}, h("tr", {}, ["Figure", "Value", "95 % interval", "Images", "Data"].map((name, place) =>

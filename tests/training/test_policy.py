@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
-from contract.manifest import ClassEvidence, Evidence
+from contract.manifest import ClassEvidence, DecisionPolicy, Evidence
+from training import policy
 from training.calibrate import FittedOnTestError
 from training.evaluation.results import Evaluation
-from training.policy import PolicyError, confident_from, decision_policy, hairy_threshold
+from training.policy import PolicyError, confident_from, hairy_threshold
+
+
+def decided(validation: Evaluation, classes: list[ClassEvidence], split: str) -> DecisionPolicy:
+    return policy.decision_policy(validation, np.ones(len(validation.labels), bool), classes, split)
 
 
 def evidence(hairy: int) -> list[ClassEvidence]:
@@ -42,22 +47,22 @@ def test_at_most_two_in_a_thousand_other_cells_are_flagged_and_no_threshold_belo
 
 
 def test_the_policy_states_how_many_other_cells_its_threshold_flags() -> None:
-    policy = decision_policy(scored([0.95, 0.99, 0.2], np.linspace(0, 0.9, 1000).tolist()), evidence(10), "val")
-    assert policy.false_flags is not None
-    assert (policy.false_flags.flagged, policy.false_flags.cells) == (2, 1000)
-    assert policy.false_flags.upper95 == pytest.approx(0.00720, abs=1e-5)
+    chosen = decided(scored([0.95, 0.99, 0.2], np.linspace(0, 0.9, 1000).tolist()), evidence(10), "val")
+    assert chosen.false_flags is not None
+    assert (chosen.false_flags.flagged, chosen.false_flags.cells) == (2, 1000)
+    assert chosen.false_flags.upper95 == pytest.approx(0.00720, abs=1e-5)
 
 
 def test_without_hairy_cells_there_is_no_threshold_and_the_advice_says_so() -> None:
-    policy = decision_policy(scored([], [0.1] * 10), evidence(0), "val")
-    assert policy.hairy_threshold is None
-    assert policy.false_flags is None
-    assert "never seen a hairy cell" in policy.hairy_advice
+    chosen = decided(scored([], [0.1] * 10), evidence(0), "val")
+    assert chosen.hairy_threshold is None
+    assert chosen.false_flags is None
+    assert "never seen a hairy cell" in chosen.hairy_advice
 
 
 def test_hairy_cells_to_train_on_but_none_held_out_is_an_error() -> None:
     with pytest.raises(PolicyError, match="0 hairy and 10 other"):
-        decision_policy(scored([], [0.1] * 10), evidence(10), "val")
+        decided(scored([], [0.1] * 10), evidence(10), "val")
 
 
 def test_review_is_asked_for_below_the_probability_from_which_98_percent_are_right() -> None:
@@ -79,4 +84,25 @@ def test_threshold_and_policy_are_never_chosen_on_anything_but_validation_images
     with pytest.raises(FittedOnTestError, match="hairy flag"):
         hairy_threshold(images, split)
     with pytest.raises(FittedOnTestError, match="decision policy"):
-        decision_policy(images, evidence(10), split)
+        decided(images, evidence(10), split)
+
+
+def test_false_flags_and_the_limit_of_review_are_of_real_images_only() -> None:
+    images = scored([0.95], [0.01] * 999 + [0.9] * 2)
+    real = np.array([False] + [True] * 999 + [False] * 2)
+    chosen = policy.decision_policy(images, real, evidence(10), "val")
+    assert chosen.false_flags is not None
+    assert (chosen.false_flags.flagged, chosen.false_flags.cells) == (0, 999)
+    assert "real images of split val" in chosen.false_flags.data
+
+
+def test_a_hairy_class_learned_from_composites_says_so_in_every_answer() -> None:
+    classes = [
+        each.model_copy(update={"evidence": Evidence.COMPOSITE}) if each.name == HAIRY_CELL.name else each
+        for each in evidence(10)
+    ]
+    chosen = decided(scored([0.95, 0.9], [0.1] * 10), classes, "val")
+    assert "composites" in chosen.hairy_advice
+    assert "MLL23" in chosen.hairy_advice
+    assert "hal train" in chosen.hairy_advice
+    assert "composites" not in decided(scored([0.95, 0.9], [0.1] * 10), evidence(10), "val").hairy_advice

@@ -21,6 +21,14 @@ def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[P
         writer.writerows(rows)
 
 
+def splits(path: Path) -> dict[str, str]:
+    """The split of each listed image, by its SHA-256; nothing where there is no list."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        return {row["sha256"]: row["split"] for row in csv.DictReader(stream)}
+
+
 def select(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> list[LabelledImage]:
     """The images that a list names, with the list's splits.
 

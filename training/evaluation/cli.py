@@ -1,4 +1,4 @@
-"""``hal evaluate``, ``hal compare`` and ``hal sanity``."""
+"""``hal evaluate``, ``hal compare``, ``hal sanity`` and ``hal evidence``."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -84,3 +84,31 @@ def sanity(
 
         run(run_ab, run_abc, data, split.value, out)
         typer.echo(f"sanity test: {out / 'sanity.md'}")
+
+
+@app.command("evidence")
+def evidence(
+    folder: Annotated[Path, typer.Argument(help="Folder of a bundle; its bundle.json and MODEL_CARD.md are written.")],
+    data: Annotated[Path, typer.Option("--data", help="Manifest that the bundle was made of, with a test split.")],
+    elsewhere: Annotated[
+        list[Path] | None,
+        typer.Option("--elsewhere", help="Manifest of a data set that was never trained on; may be repeated."),
+    ] = None,
+    hairy: Annotated[Path | None, typer.Option("--hairy", help="Folder of photographs of real hairy cells.")] = None,
+    hairy_scale: Annotated[float, typer.Option(min=1.0, max=100.0, help="Their pixels per micrometre.")] = 10.0,
+) -> None:
+    """Measure a finished bundle on images that had no part in making it, and write the figures into it.
+
+    Real cells, composites and shams apart; turned, darker, brighter, stained otherwise, compressed and out of focus;
+    probes for traces of editing; other data sets; real hairy cells. Run it once, when nothing is chosen any more.
+
+    Example: hal evidence models/hal-c/2 --data datasets/twenty/manifest.csv --elsewhere datasets/raabin.csv
+    """
+    with explained():
+        from training.evaluation.held_out import add_evidence
+
+        manifest = add_evidence(folder, data, elsewhere or [], hairy, hairy_scale)
+        for metric in manifest.metrics:
+            if metric.command.startswith("hal evidence") and not metric.name.startswith("recall"):
+                typer.echo(f"{metric.value:8.4f}  {metric.name} ({metric.images}, {metric.data}, {metric.condition})")
+        typer.echo(f"written: {folder / 'bundle.json'} and {folder / 'MODEL_CARD.md'}")

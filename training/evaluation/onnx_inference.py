@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 from contract.classes import CLASS_COUNT
 from contract.manifest import EMBEDDING_SIZE
 from training.data.images import read_image
+from training.evaluation.conditions import Change
 from training.evaluation.network import Outputs
 from training.progress import track
 
 BATCH: Final = 16
 
 
-def onnx_outputs(model: Path, paths: Sequence[Path], what: str) -> Outputs:
+def onnx_outputs(model: Path, paths: Sequence[Path], what: str, change: Change | None = None) -> Outputs:
     """Logits and embeddings of an exported graph.
 
     Args:
         model: ONNX file with the contract's inputs and outputs.
         paths: image files.
         what: caption of the progress bar.
+        change: done to every image before it is shown.
 
     Raises:
         ImageError: an image cannot be read.
@@ -33,11 +35,18 @@ def onnx_outputs(model: Path, paths: Sequence[Path], what: str) -> Outputs:
     embeddings = np.empty((len(paths), EMBEDDING_SIZE), np.float32)
     with track(what, len(paths)) as advance:
         for start in range(0, len(paths), BATCH):
-            images = np.stack([read_image(path) for path in paths[start : start + BATCH]])
+            read = (read_image(path) for path in paths[start : start + BATCH])
+            images = np.stack([image if change is None else change(image) for image in read])
             batch = slice(start, start + len(images))
             logits[batch], embeddings[batch] = session.run(["logits", "embedding"], {"image": images})
             advance(len(images))
     return Outputs(logits, embeddings)
+
+
+def onnx_pixels(model: Path, images: NDArray[np.uint8]) -> Outputs:
+    """The same of a few images in memory. Shape: ``(n, 256, 256, 3)``."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return Outputs(*session.run(["logits", "embedding"], {"image": images}))
 
 
 def onnx_logits(model: Path, paths: Sequence[Path], what: str) -> NDArray[np.float32]:

@@ -1,0 +1,73 @@
+"""Does an edit leave a trace that a network could take for the class?
+
+Composites are edited and real cells are not, so a network could name a composite class by the edit. Shams are edited in
+the same way and keep their class. Two probes on the embeddings tell: within a class, can shams be told from real cells;
+and does a probe that was fitted to tell composites from real cells take shams for composites?
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from contract.manifest import Metric
+from training.data.manifest import LabelledImage
+from training.evaluation.probe import FOLDS, PENALTY, probe
+from training.metrics import About, of_kind
+
+SEED = 2022
+
+
+def edit_probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage], about: About) -> Iterable[Metric]:
+    """The probes' figures; none where the images hold no shams or no composites.
+
+    Args:
+        embeddings: l2-normalised encoder output. Shape: ``(len(images), 2048)``.
+        images: real cells, composites and shams, none of them trained on.
+        about: what the figures have in common.
+    """
+    kinds = of_kind(images)
+    if not {"real", "composite", "sham"} <= set(kinds):
+        return
+    chosen = [place for place, kind in enumerate(kinds) if kind != "composite"]
+    by_kind = [replace(images[place], source=str(kinds[place])) for place in chosen]
+    within = [
+        found for found in probe(embeddings[chosen], by_kind, SEED).classes if found.balanced_accuracy is not None
+    ]
+    if within:
+        mean = float(np.mean([found.balanced_accuracy for found in within if found.balanced_accuracy is not None]))
+        images_probed = sum(sum(found.sources.values()) for found in within)
+        name = f"probe, sham or real, mean balanced accuracy of {len(within)} classes (chance 0.5)"
+        yield about.metric(name, mean, images_probed, "real images and shams")
+    real, composite, sham = (np.flatnonzero(kinds == kind) for kind in ("real", "composite", "sham"))
+    scores = _edited(embeddings, real, composite, sham)
+    name = "probe, composite or real, area under the ROC curve"
+    yield about.metric(name, _area(scores, composite, real), len(real) + len(composite), "real images and composites")
+    name = "the same probe on shams against real, area under the ROC curve (no trace of the edit: 0.5)"
+    yield about.metric(name, _area(scores, sham, real), len(real) + len(sham), "real images and shams")
+
+
+def _edited(
+    embeddings: NDArray[np.float32], real: NDArray[np.int64], composite: NDArray[np.int64], sham: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Log-odds of being a composite, of probes that had not seen the image; of shams the mean of all probes."""
+    scores = np.zeros(len(embeddings))
+    both = np.concatenate([real, composite])
+    target = np.repeat([0, 1], [len(real), len(composite)])
+    centred = embeddings.astype(np.float64) - embeddings[both].mean(axis=0)
+    scaled = centred / np.sqrt((centred[both] ** 2).sum(axis=1).mean())
+    for fitted, tested in StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(both, target):
+        model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=500)
+        model.fit(scaled[both[fitted]], target[fitted])
+        scores[both[tested]] = model.decision_function(scaled[both[tested]])
+        scores[sham] += model.decision_function(scaled[sham]) / FOLDS
+    return scores
+
+
+def _area(scores: NDArray[np.float64], positive: NDArray[np.int64], negative: NDArray[np.int64]) -> float:
+    target = np.repeat([1, 0], [len(positive), len(negative)])
+    return float(roc_auc_score(target, scores[np.concatenate([positive, negative])]))
