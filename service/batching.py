@@ -4,53 +4,30 @@ The device is either busy or free. Free: what is waiting is taken at once, up to
 queue fills, and the next batch is formed at the moment the device frees, by the rule of :mod:`service.waiting`. So an
 idle service adds no delay and a loaded one fills its batches. On a fast device that moment is a millisecond or two
 early if a full batch waits: it is prepared while the one before it ends (see :class:`service.pace.Pace`). The queue
-belongs to the event loop.
-
-A *seat* is the right of one request to have one image in the queue. There are ``queue_limit`` seats, of which bulk may
-hold ``bulk_limit``. A request takes as many as it has images and as are free, at most two batches' worth, and feeds its
-other images through them: a request of any length is accepted when a single image would be, and refused when a single
-image would be.
+belongs to the event loop. How many images may be in it is for :mod:`service.seats` to say.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from service.counts import Counts
 from service.pace import MemoryCaution, Pace
-from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
-from service.waiting import Image, Lines, Logits, Network, Priority, Seats, Ticket
+from service.refusals import ModelFailedError
+from service.seats import Seats
+from service.waiting import Image, Lines, Logits, Network, Priority, Ticket
 
 logger = logging.getLogger("hal.batching")
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
-
-@dataclass(slots=True)
-class Counts:
-    """What happened so far, in images unless said otherwise."""
-
-    answered: int = 0
-    failed: int = 0
-    withdrawn: int = 0
-    """Left the queue before they were answered: their client went away or a deadline passed."""
-    expired: int = 0
-    """Not answered before their deadline, whether they were in the queue already or still being prepared."""
-    refused: int = 0
-    """Requests that found no free seat."""
-    disconnected: int = 0
-    """Requests whose client went away, while it sent or while it waited."""
-    batches: int = 0
-    """Batches that the device finished."""
-    retried_batches: int = 0
-    """Batches that failed and were tried again in parts."""
-    out_of_memory: int = 0
-    """Batches, of any size, that found no memory."""
+class _Done(NamedTuple):
+    logits: Logits
+    begin: float
+    end: float
 
 
 class Batcher:
@@ -64,9 +41,10 @@ class Batcher:
 
     Attributes:
         network: may be replaced at any time; images that were accepted before keep the one that they were given.
+        seats: through which requests come.
         counts: what happened so far.
         on_batch: called with each batch that the device finished, when it began and when it ended
-            (``time.perf_counter``).
+            (``time.perf_counter``), once its images have their answers; what it raises is logged.
     """
 
     def __init__(self, network: Network, *, queue_limit: int, deadline_s: float, bulk_limit: int | None = None) -> None:
@@ -74,27 +52,23 @@ class Batcher:
         self.counts = Counts()
         self.on_batch: Callable[[Sequence[Ticket], float, float], None] = lambda *_: None
         self._loop = asyncio.get_running_loop()
-        self._deadline_s = deadline_s
         self._lines = Lines()
-        self._seats = Seats(queue_limit, queue_limit if bulk_limit is None else bulk_limit)
         self._arrived = asyncio.Event()
-        self._draining = False
         self._pace = Pace()
+        self.seats = Seats(
+            queue_limit,
+            queue_limit if bulk_limit is None else bulk_limit,
+            deadline_s=deadline_s,
+            batch=lambda: self.network.max_batch,
+            pace=self._pace,
+            counts=self.counts,
+        )
         self._caution = MemoryCaution()
         self._busy_since: float | None = None
         self._in_flight = 0
         self._last_end = 0.0
         self._worker = self._loop.create_task(self._work(), name="hal-batcher")
         self._worker.add_done_callback(self._ended)
-
-    @property
-    def seats_taken(self) -> int:
-        """Images accepted and not yet answered."""
-        return self._seats.taken
-
-    def seats_taken_by(self, priority: Priority) -> int:
-        """Those of one priority."""
-        return self._seats.taken_by(priority)
 
     @property
     def waiting(self) -> int:
@@ -121,82 +95,6 @@ class Batcher:
         """Whether a mistake of ours ended the batcher: no image will be answered any more."""
         return self._worker.done() and not self._worker.cancelled()
 
-    def check_room(self, priority: Priority = Priority.ROUTINE) -> None:
-        """Find out whether a request would be accepted now.
-
-        Raises:
-            DrainingError: :meth:`drain` was called.
-            QueueFullError: no seat is free for this priority.
-        """
-        if self._draining:
-            raise DrainingError
-        if not self._seats.free(priority):
-            self.counts.refused += 1
-            own = self._seats.taken_by(priority)
-            # Only its own share can be full for bulk while seats are free.
-            taken = own if self._seats.free(Priority.ROUTINE) else self._seats.taken
-            raise QueueFullError(taken, priority, self._retry_after_s(priority))
-
-    async def spread(
-        self,
-        items: Sequence[Item],
-        work: Callable[[Item], Awaitable[Result]],
-        *,
-        priority: Priority = Priority.ROUTINE,
-        due: float | None = None,
-    ) -> list[Result]:
-        """``await work(item)`` for each item, each in a seat of its own; ``work`` calls :meth:`infer`.
-
-        Args:
-            items: what to work on.
-            work: what to do with each.
-            priority: whose seats and whose line.
-            due: when, in the event loop's time, the request as a whole must be answered; ``None``: only the deadline of
-                each item counts.
-
-        Returns:
-            The results in the order of the items.
-
-        Raises:
-            DrainingError, QueueFullError: see :meth:`check_room`; nothing was started.
-            DeadlineExceededError: an item took longer than its deadline or ``due`` passed; the others were withdrawn.
-            Exception: whatever ``work`` raises; the others were withdrawn.
-        """
-        self.check_room(priority)
-        if len(items) == 1:
-            self._seats.take(priority)
-            try:
-                return [await self._in_time(work(items[0]), due)]
-            finally:
-                self._seats.leave(priority)
-        most_seats = min(len(items), 2 * self.network.max_batch)
-        pending = iter(enumerate(items))
-        results: dict[int, Result] = {}
-        sitters = 0
-
-        def leave_seat(_: asyncio.Task[None]) -> None:
-            self._seats.leave(priority)
-
-        def take_free_seats(group: asyncio.TaskGroup) -> None:
-            nonlocal sitters
-            while sitters < most_seats and self._seats.free(priority):
-                sitters += 1
-                self._seats.take(priority)
-                # A callback, since a task that is cancelled before its first step never reaches a `finally`.
-                group.create_task(sit(group)).add_done_callback(leave_seat)
-
-        async def sit(group: asyncio.TaskGroup) -> None:
-            for index, item in pending:
-                results[index] = await self._in_time(work(item), due)
-                take_free_seats(group)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                take_free_seats(group)
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return [results[index] for index in range(len(items))]
-
     async def infer(
         self, image: Image, *, network: Network | None = None, priority: Priority = Priority.ROUTINE
     ) -> Logits:
@@ -220,24 +118,11 @@ class Batcher:
 
     async def drain(self) -> None:
         """Accept nothing more, finish what was accepted and stop."""
-        self._draining = True
         try:
-            await self._seats.all_free.wait()
+            await self.seats.drain()
         finally:
             self._worker.cancel()
             await asyncio.wait([self._worker])
-
-    async def _in_time(self, work: Awaitable[Result], due: float | None) -> Result:
-        deadline = self._loop.time() + self._deadline_s
-        try:
-            async with asyncio.timeout_at(deadline if due is None else min(due, deadline)) as limit:
-                return await work
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            self.counts.expired += 1
-            own = due is None or deadline < due
-            raise DeadlineExceededError(f"{self._deadline_s:g} s (HAL_DEADLINE_MS)" if own else None) from None
 
     async def _work(self) -> None:
         under_way: asyncio.Task[None] | None = None
@@ -287,10 +172,17 @@ class Batcher:
 
     async def _answer(self, batch: Sequence[Ticket]) -> None:
         try:
-            rows = await self._compute(batch)
+            done = await self._compute(batch)
         except Exception as error:
             await self._answer_in_parts(batch, self._size_of_parts(batch, error))
             return
+        self._hand_out(batch, done.logits)
+        try:
+            self.on_batch(batch, done.begin, done.end)
+        except Exception:
+            logger.exception("what watches the batches failed on a batch of %d; its answers are given", len(batch))
+
+    def _hand_out(self, batch: Sequence[Ticket], rows: Logits) -> None:
         finite = np.logical_and.reduce(np.isfinite(rows), axis=1).tolist()
         for ticket, row, is_finite in zip(batch, rows, finite, strict=True):
             if ticket.answer.done():
@@ -334,7 +226,7 @@ class Batcher:
             self.counts.failed += 1
             ticket.answer.set_exception(ModelFailedError())
 
-    async def _compute(self, batch: Sequence[Ticket]) -> Logits:
+    async def _compute(self, batch: Sequence[Ticket]) -> _Done:
         self._in_flight += 1
         if self._busy_since is None:
             self._busy_since = self._loop.time()
@@ -350,13 +242,5 @@ class Batcher:
             self._in_flight -= 1
             self._busy_since = self._loop.time() if self._in_flight else None
         self._pace.add(len(batch), end - begin)
-        self.on_batch(batch, begin, end)
         self.counts.batches += 1
-        return logits
-
-    def _retry_after_s(self, priority: Priority) -> int:
-        if priority is Priority.ROUTINE:
-            return self._pace.seconds_for(self._seats.taken / 2)
-        # Half of its own line, and all of the line that goes first.
-        taken = self._seats.taken_by
-        return self._pace.seconds_for(taken(Priority.ROUTINE) + taken(Priority.BULK) / 2)
+        return _Done(logits, begin, end)

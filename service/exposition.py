@@ -11,7 +11,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from service.audit.trail import AuditState
-from service.batching import Batcher, Counts
+from service.batching import Batcher
+from service.counts import Counts
 from service.drift import EmbeddingDrift
 from service.lifecycle import Hal
 from service.logs import lost_lines
@@ -94,7 +95,7 @@ def _queue(limit: int, batcher: Batcher | None) -> Iterator[Metric]:
         "hal_seats_taken",
         "Images accepted and not yet answered.",
         "priority",
-        {priority: float(batcher.seats_taken_by(priority) if batcher else 0) for priority in Priority},
+        {priority: float(batcher.seats.taken_by(priority) if batcher else 0) for priority in Priority},
     )
     yield _gauge("hal_seats", "Images that may be accepted at once (HAL_QUEUE_LIMIT).", limit)
     yield _gauge("hal_batch_limit", "Most images in the next batch.", batcher.batch_limit if batcher else 0)

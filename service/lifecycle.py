@@ -273,7 +273,7 @@ class Hal:
         """Classify encoded images, each on its own: a refused one does not affect the others.
 
         Raises:
-            QueueFullError, DrainingError, DeadlineExceededError: see :meth:`Batcher.spread`.
+            QueueFullError, DrainingError, DeadlineExceededError: see :meth:`service.seats.Seats.spread`.
         """
         model = self._models.current
 
@@ -281,7 +281,7 @@ class Hal:
             return await self._classify_one(batcher, model, priority, *numbered)
 
         with model.in_use():
-            results = await batcher.spread(list(enumerate(images)), one, priority=priority, due=due)
+            results = await batcher.seats.spread(list(enumerate(images)), one, priority=priority, due=due)
         self.observer.answered(model.stamp, results)
         return Classified(model.stamp, tuple(results), model.writer)
 

@@ -1,4 +1,4 @@
-"""Why an image or a request gets no answer, as :mod:`service.batching` tells it."""
+"""Why an image or a request gets no answer, as :mod:`service.seats` and :mod:`service.batching` tell it."""
 
 from service.waiting import Priority
 

@@ -1,4 +1,4 @@
-"""The images that wait for the device: two lines, the seats in them, and the rule that forms a batch.
+"""The images that wait for the device: two lines, and the rule that forms a batch of them.
 
 ``routine`` goes first: every place of a batch that a routine image can take, it takes; ``bulk`` has the places that are
 left. So a routine image waits for the batch that is running and for its own, whatever an archive job sends. Bulk is
@@ -119,37 +119,3 @@ class Lines:
         carries_bulk = any(ticket.priority is Priority.BULK for ticket in batch)
         self._batches_without_bulk = self._batches_without_bulk + 1 if bulk and not carries_bulk else 0
         return batch
-
-
-class Seats:
-    """The rights to have an image in the service, counted: ``limit`` in all, of which bulk may hold ``bulk_limit``."""
-
-    def __init__(self, limit: int, bulk_limit: int) -> None:
-        self._limits = {Priority.ROUTINE: limit, Priority.BULK: bulk_limit}
-        self._taken = dict.fromkeys(Priority, 0)
-        self.all_free = asyncio.Event()
-        self.all_free.set()
-
-    @property
-    def taken(self) -> int:
-        """Seats taken, by either priority."""
-        return sum(self._taken.values())
-
-    def taken_by(self, priority: Priority) -> int:
-        """Seats taken by one priority."""
-        return self._taken[priority]
-
-    def free(self, priority: Priority) -> bool:
-        """Whether an image of this priority finds a seat."""
-        return self.taken < self._limits[Priority.ROUTINE] and self._taken[priority] < self._limits[priority]
-
-    def take(self, priority: Priority) -> None:
-        """Take a seat."""
-        self._taken[priority] += 1
-        self.all_free.clear()
-
-    def leave(self, priority: Priority) -> None:
-        """Give a seat back."""
-        self._taken[priority] -= 1
-        if self.taken == 0:
-            self.all_free.set()

@@ -172,7 +172,7 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
     due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
     hal: Hal = request.app.state.hal
     batcher = hal.batcher
-    batcher.check_room(terms.priority or Priority.ROUTINE)
+    batcher.seats.check_room(terms.priority or Priority.ROUTINE)
     try:
         async with asyncio.timeout_at(due) as limit:
             images = await read_images(request, hal.settings)

@@ -102,7 +102,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     batcher = hal.batcher
     model = hal.model
     _check_name(hal, name, version)
-    batcher.check_room(terms.priority or Priority.ROUTINE)
+    batcher.seats.check_room(terms.priority or Priority.ROUTINE)
     try:
         async with asyncio.timeout_at(due) as limit:
             wanted = await _read(request, hal)
@@ -114,7 +114,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
             return await batcher.infer(image, network=network, priority=priority)
 
         with model.in_use():
-            work = batcher.spread(list(wanted.images), one, priority=priority, due=due)
+            work = batcher.seats.spread(list(wanted.images), one, priority=priority, due=due)
             rows = np.stack(await while_connected(request, work))
     except TimeoutError:
         if not limit.expired():

@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.batching import Batcher
 from service.engine_thread import EngineThread
 from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
-from service.waiting import Priority
+from service.waiting import Priority, Ticket
 from tests.service.slow_device import POISON, SlowDevice, image
 
 Test = Callable[[], Coroutine[Any, Any, None]]
@@ -63,7 +63,7 @@ async def ask(batcher: Batcher, *firsts: int, priority: Priority = Priority.ROUT
     async def classify(first: int) -> int:
         return int((await batcher.infer(image(first), priority=priority)).argmax())
 
-    return await batcher.spread(firsts, classify, priority=priority)
+    return await batcher.seats.spread(firsts, classify, priority=priority)
 
 
 def asking(batcher: Batcher, *firsts: int, priority: Priority = Priority.ROUTINE) -> asyncio.Task[list[int]]:
@@ -164,7 +164,7 @@ async def test_a_cancelled_request_leaves_the_queue_and_its_batch_mates_are_answ
         await settled()
         leaving.cancel()
         await settled()
-        assert (batcher.waiting, batcher.seats_taken) == (1, 2)
+        assert (batcher.waiting, batcher.seats.taken) == (1, 2)
         device.let_go()
         assert await asyncio.gather(first, staying) == [[0], [2]]
     assert device.batches == [[0], [2]]
@@ -200,7 +200,7 @@ async def test_a_deadline_is_answered_when_it_passes_and_not_when_the_device_fre
             with pytest.raises(DeadlineExceededError, match=r"0\.05 s"):
                 await request
         assert batcher.waiting == 0
-        assert batcher.seats_taken == 0
+        assert batcher.seats.taken == 0
         assert batcher.counts.expired == 2
         device.let_go()
         assert await ask(batcher, 2) == [2]
@@ -234,7 +234,7 @@ async def test_retry_after_follows_the_measured_rate() -> None:
         accepted = [asking(batcher, first) for first in range(8)]
         await begun(device)
         with pytest.raises(QueueFullError) as caught:
-            batcher.check_room()
+            batcher.seats.check_room()
         assert caught.value.retry_after_s >= 2, "half of 8 images at less than 2 a second"
         device.let_go()
         await asyncio.gather(*accepted)
@@ -246,7 +246,7 @@ async def test_a_bulk_request_larger_than_the_queue_is_fed_in_slices() -> None:
     async with batching(device, max_batch=4, queue_limit=5) as batcher:
         numbers = [first % 20 for first in range(100)]
         assert await ask(batcher, *numbers) == numbers
-        assert batcher.seats_taken == 0
+        assert batcher.seats.taken == 0
     assert max(len(batch) for batch in device.batches) <= 4
 
 
@@ -257,7 +257,7 @@ async def test_a_bulk_request_leaves_seats_for_others() -> None:
         bulk = asking(batcher, *range(100))
         await begun(device)
         await settled()
-        assert batcher.seats_taken == 4, "two batches' worth"
+        assert batcher.seats.taken == 4, "two batches' worth"
         single = asking(batcher, 9)
         device.let_go()
         assert await single == [9]
@@ -273,7 +273,7 @@ async def test_a_bulk_request_that_found_one_free_seat_takes_more_as_they_come_f
         await settled()
         bulk = asking(batcher, *range(60))
         await settled()
-        assert batcher.seats_taken == 8
+        assert batcher.seats.taken == 8
         device.let_go()
         assert await others == list(range(7))
         assert await bulk == [first % 20 for first in range(60)]
@@ -295,6 +295,30 @@ async def test_a_poisoned_image_fails_alone() -> None:
         await blocking
     assert device.batches == [[0], [1, POISON, 2], [1], [POISON], [2]]
     assert batcher.counts.failed == 1
+
+
+@in_event_loop
+async def test_an_observer_that_fails_costs_no_answer_and_no_second_run() -> None:
+    device = SlowDevice(held=True)
+    async with batching(device) as batcher:
+        told: list[int] = []
+
+        def observe(batch: Sequence[Ticket], _begin: float, _end: float) -> None:
+            assert all(ticket.answer.done() for ticket in batch), "the answers come first"
+            told.append(len(batch))
+            raise RuntimeError("no memory for another metric")
+
+        batcher.on_batch = observe
+        blocking = asking(batcher, 0)
+        await begun(device)
+        answers = [asking(batcher, first) for first in (1, 2, 3)]
+        await settled()
+        device.let_go()
+        assert await asyncio.gather(blocking, *answers) == [[0], [1], [2], [3]]
+        assert told == [1, 3]
+    assert device.batches == [[0], [1, 2, 3]]
+    counts = batcher.counts
+    assert (counts.answered, counts.batches, counts.retried_batches, counts.failed) == (4, 2, 0, 0)
 
 
 @in_event_loop
@@ -372,8 +396,8 @@ async def test_work_that_fails_withdraws_the_rest_of_its_request() -> None:
             await batcher.infer(image(first))
 
         with pytest.raises(LookupError):
-            await batcher.spread([0, 1, 2], classify)
-        assert (batcher.waiting, batcher.seats_taken) == (0, 0)
+            await batcher.seats.spread([0, 1, 2], classify)
+        assert (batcher.waiting, batcher.seats.taken) == (0, 0)
 
 
 @in_event_loop
@@ -384,7 +408,7 @@ async def test_a_timeout_of_the_work_itself_is_not_taken_for_the_deadline() -> N
             raise TimeoutError
 
         with pytest.raises(TimeoutError):
-            await batcher.spread([0], classify)
+            await batcher.seats.spread([0], classify)
         assert batcher.counts.expired == 0
 
 
@@ -453,14 +477,14 @@ async def test_bulk_is_refused_when_its_share_is_taken_and_routine_is_not() -> N
         archive = [asking(batcher, *[1] * 50, priority=Priority.BULK) for _ in range(3)]
         await begun(device)
         await settled()
-        assert (batcher.seats_taken, batcher.seats_taken_by(Priority.BULK)) == (4, 4)
+        assert (batcher.seats.taken, batcher.seats.taken_by(Priority.BULK)) == (4, 4)
         with pytest.raises(QueueFullError, match="4 bulk images are waiting"):
-            batcher.check_room(Priority.BULK)
+            batcher.seats.check_room(Priority.BULK)
         bench = [asking(batcher, 7) for _ in range(4)]
         await settled()
-        assert (batcher.waiting_of(Priority.ROUTINE), batcher.seats_taken) == (4, 8)
+        assert (batcher.waiting_of(Priority.ROUTINE), batcher.seats.taken) == (4, 8)
         with pytest.raises(QueueFullError, match="8 images are waiting"):
-            batcher.check_room(Priority.ROUTINE)
+            batcher.seats.check_room(Priority.ROUTINE)
         device.let_go()
         assert await asyncio.gather(*bench) == [[7]] * 4
         first, *others = await asyncio.gather(*archive, return_exceptions=True)
@@ -484,8 +508,8 @@ async def test_the_time_that_a_request_has_bounds_all_of_its_images() -> None:
 
         due = asyncio.get_running_loop().time() + 0.05
         with pytest.raises(DeadlineExceededError, match="X-Request-Timeout-Ms"):
-            await batcher.spread([1, 2, 3], classify, due=due)
-        assert (batcher.waiting, batcher.seats_taken) == (0, 1)
+            await batcher.seats.spread([1, 2, 3], classify, due=due)
+        assert (batcher.waiting, batcher.seats.taken) == (0, 1)
         assert batcher.counts.expired >= 1
         assert batcher.counts.withdrawn == 2, "as many as had seats"
         device.let_go()
@@ -502,7 +526,7 @@ async def test_a_request_cannot_have_more_time_than_the_service_gives_an_image()
             await batcher.infer(image(first))
 
         with pytest.raises(DeadlineExceededError, match="HAL_DEADLINE_MS"):
-            await batcher.spread([1], classify, due=asyncio.get_running_loop().time() + 3600)
+            await batcher.seats.spread([1], classify, due=asyncio.get_running_loop().time() + 3600)
 
 
 @in_event_loop
@@ -514,11 +538,11 @@ async def test_retry_after_is_when_half_of_the_queue_has_been_worked_off() -> No
         await ask(batcher, *[1] * 40)  # from which the rate is known
         accepted = [asking(batcher, *[1] * 8) for _ in range(32)]
         await settled()
-        assert batcher.seats_taken == 256
+        assert batcher.seats.taken == 256
         with pytest.raises(QueueFullError) as caught:
-            batcher.check_room()
+            batcher.seats.check_room()
         start = loop.time()
-        while batcher.seats_taken > 128:
+        while batcher.seats.taken > 128:
             await asyncio.sleep(0.005)
         measured = loop.time() - start
         assert caught.value.retry_after_s - 1.1 <= measured <= caught.value.retry_after_s + 1
@@ -621,7 +645,7 @@ def test_nothing_is_lost_swapped_or_left_over(
             except ModelFailedError:
                 return None
 
-        return await batcher.spread(firsts, classify, priority=priority)
+        return await batcher.seats.spread(firsts, classify, priority=priority)
 
     async def test() -> None:
         device = SlowDevice()
@@ -641,7 +665,7 @@ def test_nothing_is_lost_swapped_or_left_over(
                     assert leaves
                     continue
                 assert answer == [None if first == POISON else first for first in firsts]
-            assert (batcher.waiting, batcher.seats_taken) == (0, 0)
+            assert (batcher.waiting, batcher.seats.taken) == (0, 0)
         assert all(1 <= len(batch) <= max_batch for batch in device.batches)
 
     asyncio.run(test())

@@ -127,7 +127,7 @@ def test_litserve_165_a_client_that_goes_away_frees_its_place_at_once(bundle: Bu
         device.wait_until_busy()
         with pytest.raises(httpx.ReadTimeout):
             live.http.post("/classify", files=form(*[cell] * 5), timeout=0.3)
-        until(lambda: live.hal.batcher.seats_taken == 1)
+        until(lambda: live.hal.batcher.seats.taken == 1)
         assert live.hal.batcher.counts.disconnected == 1
         device.let_go()
         assert staying.result().status_code == 200

@@ -22,7 +22,7 @@ def test_an_engine_that_hangs_is_given_up_at_the_end(bundle: Bundle, network: Ti
         await asyncio.to_thread(device.wait_until_busy)
         request.cancel()
         await asyncio.wait([request])
-        assert hal.batcher.seats_taken == 0
+        assert hal.batcher.seats.taken == 0
         await hal.close()
         return hal
 

@@ -189,7 +189,7 @@ def test_thousands_of_requests_across_many_reloads_are_all_answered_by_the_model
                 tally += answer.result()
         assert live.hal.reloads == 8
         counts = live.hal.batcher.counts
-        assert (counts.failed, counts.withdrawn, counts.expired, live.hal.batcher.seats_taken) == (0, 0, 0, 0)
+        assert (counts.failed, counts.withdrawn, counts.expired, live.hal.batcher.seats.taken) == (0, 0, 0, 0)
     assert set(tally) == {"1.0.0", "2.0.0"}
     assert tally.total() > 2000
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.waiting import BULK_PART, BULK_TURN, Image, Lines, Logits, Priority, Seats, Ticket
+from service.waiting import BULK_PART, BULK_TURN, Image, Lines, Logits, Priority, Ticket
 from tests.service.slow_device import image
 
 ROUTINE, BULK = Priority.ROUTINE, Priority.BULK
@@ -113,22 +113,3 @@ def test_whatever_arrives_both_guarantees_hold(arrivals: list[tuple[int, int]], 
             without_bulk = 0
         assert without_bulk < BULK_TURN
     assert len(lines) == 0
-
-
-def test_bulk_cannot_take_the_seats_of_routine_but_routine_can_take_all() -> None:
-    seats = Seats(4, 2)
-    seats.take(BULK)
-    seats.take(BULK)
-    assert (seats.free(BULK), seats.free(ROUTINE)) == (False, True)
-    seats.take(ROUTINE)
-    seats.take(ROUTINE)
-    assert (seats.free(BULK), seats.free(ROUTINE)) == (False, False)
-    seats.leave(BULK)
-    assert (seats.free(BULK), seats.free(ROUTINE)) == (True, True)
-    seats.take(ROUTINE)
-    assert (seats.free(BULK), seats.free(ROUTINE)) == (False, False)
-    assert not seats.all_free.is_set()
-    seats.leave(BULK)
-    for _ in range(3):
-        seats.leave(ROUTINE)
-    assert seats.all_free.is_set()
