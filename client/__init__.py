@@ -8,32 +8,40 @@ Copy this folder into a project of your own under any name (that is why its impo
     with HalClient("http://127.0.0.1:8000", api_key="...") as hal:
         for outcome in hal.classify_many(Path("smear").glob("*.jpg")):
             print(outcome.source, outcome.result)
+        slide = hal.classify_slide(Path("smear").glob("*.jpg"))
+        print(slide.summary.advice, slide.summary.reason)
 
 :class:`AsyncHalClient` has the same methods for asyncio.
 """
 
 from .aio import AsyncHalClient
 from .answers import Answer, Classified, HairyCell, Model, Outcome, Refused, Result, Review
-from .errors import AnswerError, HalError, RefusedRequestError, UnavailableError
+from .errors import AnswerError, HalError, OtherModelError, RefusedRequestError, UnavailableError
 from .images import Source
 from .retry import Retries
+from .slides import ClassCount, HairyCount, Slide, Summary
 from .sync import HalClient
 
 __all__ = [
     "Answer",
     "AnswerError",
     "AsyncHalClient",
+    "ClassCount",
     "Classified",
     "HairyCell",
+    "HairyCount",
     "HalClient",
     "HalError",
     "Model",
+    "OtherModelError",
     "Outcome",
     "Refused",
     "RefusedRequestError",
     "Result",
     "Retries",
     "Review",
+    "Slide",
     "Source",
+    "Summary",
     "UnavailableError",
 ]

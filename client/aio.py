@@ -13,6 +13,7 @@ from .answers import Answer, Outcome
 from .errors import RefusedRequestError
 from .images import Numbered, Slice, Source, bytes_of, groups, read
 from .retry import BUSY, Attempts, Retries
+from .slides import Slide, Summary, results_document
 
 
 class AsyncHalClient:
@@ -95,6 +96,38 @@ class AsyncHalClient:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    async def classify_slide(
+        self,
+        images: Iterable[Source],
+        *,
+        images_per_request: int = 32,
+        bytes_per_request: int = 16 * 1024 * 1024,
+        concurrency: int = 4,
+    ) -> Slide:
+        """Classify the images of one slide and summarise them: see :meth:`client.sync.HalClient.classify_slide`."""
+        sources = list(images)
+        part = await asyncio.to_thread(protocol.whole_slide, sources, images_per_request, bytes_per_request)
+        if part:
+            request_id = protocol.new_request_id()
+            data = [image for _, image in part.images]
+            try:
+                return protocol.slide_in(await self._post(data, request_id, protocol.CLASSIFY_SLIDE), request_id, part)
+            except RefusedRequestError as error:
+                if error.status != protocol.TOO_LARGE:
+                    raise
+        bulk = self.classify_many(
+            sources, images_per_request=images_per_request, bytes_per_request=bytes_per_request, concurrency=concurrency
+        )
+        outcomes = tuple([outcome async for outcome in bulk])
+        return Slide(outcomes, await self.summarise_slide(outcomes))
+
+    async def summarise_slide(self, results: Iterable[Answer | Outcome], *, request_id: str | None = None) -> Summary:
+        """Summarise results that are there already: see :meth:`client.sync.HalClient.summarise_slide`."""
+        request_id = request_id or protocol.new_request_id()
+        document = results_document(results, request_id)
+        response = await self._send(lambda: protocol.summary_request(self._http, document, request_id), request_id)
+        return protocol.summary_in(response, request_id)
+
     async def model(self) -> dict[str, Any]:
         """What is served and what is known about it (``GET /model``)."""
         request_id = protocol.new_request_id()
@@ -123,8 +156,10 @@ class AsyncHalClient:
         return protocol.outcomes(part, answer)
 
     async def _classify(self, images: list[bytes], request_id: str) -> Answer:
-        response = await self._send(lambda: protocol.classify_request(self._http, images, request_id), request_id)
-        return protocol.answer_in(response, request_id, len(images))
+        return protocol.answer_in(await self._post(images, request_id), request_id, len(images))
+
+    async def _post(self, images: list[bytes], request_id: str, path: str = protocol.CLASSIFY) -> httpx.Response:
+        return await self._send(lambda: protocol.classify_request(self._http, images, request_id, path), request_id)
 
     async def _send(self, build: Callable[[], httpx.Request], request_id: str) -> httpx.Response:
         attempts = Attempts(self._retries, request_id)

@@ -27,6 +27,13 @@ class RefusedRequestError(HalError):
         super().__init__(f"{status} {code}: {message}", request_id)
 
 
+class OtherModelError(HalError):
+    """Results of one slide were made with another model than the one that is served, or with several.
+
+    It happens when the service's model is replaced meanwhile. Classify the images again.
+    """
+
+
 class UnavailableError(HalError):
     """The service did not take the request within the retries; ``__cause__`` is the last failure of the connection.
 

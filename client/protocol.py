@@ -3,19 +3,26 @@
 import hashlib
 import json
 import secrets
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import httpx
 
 from .answers import Answer, Outcome, answer_of, refused_here
-from .errors import AnswerError, RefusedRequestError
-from .images import UNREADABLE, Slice, form
+from .errors import AnswerError, OtherModelError, RefusedRequestError
+from .images import UNREADABLE, Slice, Source, form, groups, read
+from .slides import Slide, Summary, summary_of
 
 CLASSIFY: Final = "/classify"
+CLASSIFY_SLIDE: Final = "/slides/classify"
+SUMMARISE_SLIDE: Final = "/slides/summary"
 DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
 ANSWERED: Final = frozenset({200, 422})
 """422 has the body of 200: not one of its images could be classified."""
 TOO_LARGE: Final = 413
+OTHER_MODEL: Final = "other_model"
+
+Http = httpx.Client | httpx.AsyncClient
 
 
 def service_url(url: str) -> str:
@@ -58,12 +65,17 @@ def headers(
     return found
 
 
-def classify_request(http: httpx.Client | httpx.AsyncClient, images: list[bytes], request_id: str) -> httpx.Request:
-    """One ``POST /classify``; to be built anew for each attempt."""
-    return http.build_request("POST", CLASSIFY, files=form(images), headers={"X-Request-ID": request_id})
+def classify_request(http: Http, images: list[bytes], request_id: str, path: str = CLASSIFY) -> httpx.Request:
+    """One ``POST`` of images; to be built anew for each attempt."""
+    return http.build_request("POST", path, files=form(images), headers={"X-Request-ID": request_id})
 
 
-def model_request(http: httpx.Client | httpx.AsyncClient, request_id: str) -> httpx.Request:
+def summary_request(http: Http, results: dict[str, Any], request_id: str) -> httpx.Request:
+    """One ``POST /slides/summary``."""
+    return http.build_request("POST", SUMMARISE_SLIDE, json=results, headers={"X-Request-ID": request_id})
+
+
+def model_request(http: Http, request_id: str) -> httpx.Request:
     """One ``GET /model``."""
     return http.build_request("GET", "/model", headers={"X-Request-ID": request_id})
 
@@ -75,11 +87,51 @@ def answer_in(response: httpx.Response, request_id: str, images: int) -> Answer:
         RefusedRequestError: the service refused the request as a whole.
         AnswerError: the body is not an answer to it.
     """
-    document = checked(response, request_id)
+    return _whole(checked(response, request_id), request_id, images)
+
+
+def summary_in(response: httpx.Response, request_id: str) -> Summary:
+    """The summary in an answer of either of ``/slides``.
+
+    Raises:
+        RefusedRequestError, OtherModelError, AnswerError: see :func:`checked`.
+    """
+    return _parsed(summary_of, checked(response, request_id), request_id)
+
+
+def slide_in(response: httpx.Response, request_id: str, part: Slice) -> Slide:
+    """The answer to a slide that was sent in one request.
+
+    Raises:
+        RefusedRequestError, OtherModelError, AnswerError: see :func:`checked`.
+    """
+    answer = _whole(checked(response, request_id), request_id, len(part.images))
+    return Slide(tuple(outcomes(part, answer)), summary_in(response, request_id))
+
+
+def whole_slide(sources: list[Source], most_images: int, most_bytes: int) -> Slice | None:
+    """The images of a slide for one request; ``None`` if there are too many, too large or unreadable ones.
+
+    An unreadable image counts as refused, and only a summary of results can be told of it.
+    """
+    if not 0 < len(sources) <= most_images:
+        return None
+    part, *rest = read(next(groups(sources, most_images)), most_bytes)
+    return None if rest or part.unreadable else part
+
+
+Parsed = TypeVar("Parsed")
+
+
+def _parsed(parse: Callable[[dict[str, Any]], Parsed], document: dict[str, Any], request_id: str) -> Parsed:
     try:
-        answer = answer_of(document)
+        return parse(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AnswerError(f"The answer is not one of HAL's: {type(error).__name__}: {error}", request_id) from error
+
+
+def _whole(document: dict[str, Any], request_id: str, images: int) -> Answer:
+    answer = _parsed(answer_of, document, request_id)
     if len(answer.results) != images:
         raise AnswerError(f"The answer has {len(answer.results)} results for {images} images", request_id)
     return answer
@@ -89,7 +141,9 @@ def checked(response: httpx.Response, request_id: str) -> dict[str, Any]:
     """The JSON object of an answer.
 
     Raises:
-        RefusedRequestError, AnswerError: see :func:`answer_in`.
+        RefusedRequestError: the service refused the request as a whole.
+        OtherModelError: it did because the results were made with another model.
+        AnswerError: the body is not an answer to it.
     """
     document = _document(response)
     if response.status_code in ANSWERED and document is not None and "error" not in document:
@@ -99,7 +153,10 @@ def checked(response: httpx.Response, request_id: str) -> dict[str, Any]:
         if response.is_success:
             raise AnswerError(f"The answer is not a JSON object of HAL's: {response.text[:80]!r}", request_id)
         fault = {"code": "http_error", "message": response.reason_phrase}
-    raise RefusedRequestError(response.status_code, str(fault.get("code")), str(fault.get("message")), request_id)
+    code, message = str(fault.get("code")), str(fault.get("message"))
+    if code == OTHER_MODEL:
+        raise OtherModelError(message, request_id)
+    raise RefusedRequestError(response.status_code, code, message, request_id)
 
 
 def _document(response: httpx.Response) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from .answers import Answer, Outcome
 from .errors import RefusedRequestError
 from .images import Numbered, Slice, Source, bytes_of, groups, read
 from .retry import BUSY, Attempts, Retries
+from .slides import Slide, Summary, results_document
 
 Pause = Callable[[float], bool | None]
 """Waits so many seconds; true if nobody wants the answer any more."""
@@ -108,6 +109,54 @@ class HalClient:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def classify_slide(
+        self,
+        images: Iterable[Source],
+        *,
+        images_per_request: int = 32,
+        bytes_per_request: int = 16 * 1024 * 1024,
+        concurrency: int = 4,
+    ) -> Slide:
+        """Classify the images of one slide and summarise them: its differential and advice.
+
+        A slide that fits into one request is one; a larger one is classified as by :meth:`classify_many` and its
+        results are summarised. A file that cannot be read or is refused has its reason in its outcome and is counted.
+
+        Raises:
+            OtherModelError: the service's model was replaced meanwhile.
+            RefusedRequestError, UnavailableError, AnswerError: a request failed as a whole.
+        """
+        sources = list(images)
+        if part := protocol.whole_slide(sources, images_per_request, bytes_per_request):
+            request_id = protocol.new_request_id()
+            data = [image for _, image in part.images]
+            try:
+                return protocol.slide_in(self._post(data, request_id, protocol.CLASSIFY_SLIDE), request_id, part)
+            except RefusedRequestError as error:
+                if error.status != protocol.TOO_LARGE:
+                    raise
+        outcomes = tuple(
+            self.classify_many(
+                sources,
+                images_per_request=images_per_request,
+                bytes_per_request=bytes_per_request,
+                concurrency=concurrency,
+            )
+        )
+        return Slide(outcomes, self.summarise_slide(outcomes))
+
+    def summarise_slide(self, results: Iterable[Answer | Outcome], *, request_id: str | None = None) -> Summary:
+        """Summarise results that are there already: answers of :meth:`classify` or outcomes, of one slide.
+
+        Raises:
+            OtherModelError: they were made with another model than the one that is served, or with several.
+            RefusedRequestError, UnavailableError, AnswerError: see there.
+        """
+        request_id = request_id or protocol.new_request_id()
+        document = results_document(results, request_id)
+        response = self._send(lambda: protocol.summary_request(self._http, document, request_id), request_id)
+        return protocol.summary_in(response, request_id)
+
     def model(self) -> dict[str, Any]:
         """What is served and what is known about it (``GET /model``)."""
         request_id = protocol.new_request_id()
@@ -137,8 +186,12 @@ class HalClient:
         return protocol.outcomes(part, answer)
 
     def _classify(self, images: list[bytes], request_id: str, pause: Pause = time.sleep) -> Answer:
-        response = self._send(lambda: protocol.classify_request(self._http, images, request_id), request_id, pause)
-        return protocol.answer_in(response, request_id, len(images))
+        return protocol.answer_in(self._post(images, request_id, pause=pause), request_id, len(images))
+
+    def _post(
+        self, images: list[bytes], request_id: str, path: str = protocol.CLASSIFY, pause: Pause = time.sleep
+    ) -> httpx.Response:
+        return self._send(lambda: protocol.classify_request(self._http, images, request_id, path), request_id, pause)
 
     def _send(self, build: Callable[[], httpx.Request], request_id: str, pause: Pause = time.sleep) -> httpx.Response:
         attempts = Attempts(self._retries, request_id)

@@ -2,7 +2,7 @@
 
 A flag on one cell is not yet advice: a network that is wrong on one cell in 500 flags something on most slides. So the
 flags of a slide are counted against its white cells and tested against the rate of false flags. What the rule's
-defaults do, slide by slide, is computed by ``hal slide-rule`` and shown in docs/slides.md.
+defaults do, slide by slide, is computed by ``hal slides characteristics`` and shown in docs/slides.md.
 """
 
 from collections.abc import Iterable, Sequence

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -30,57 +29,12 @@ from client import (
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from tests.client.faulty_road import FaultyRoad
+from tests.client.ways import Ways
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
-from tests.service.tiny_bundle import TinyNetwork, encoded
 
 QUICK = Retries(attempts=50, total_s=20, first_delay_s=0.01, longest_delay_s=0.05)
 FOLDER = Path(client.__file__).parent
-
-
-class Ways:
-    """The two clients through one face, so that every test holds for both."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def classify(self, url: str, *images: Any, request_id: str | None = None, **options: Any) -> client.Answer:
-        if self.kind == "sync":
-            with HalClient(url, **options) as hal:
-                return hal.classify(*images, request_id=request_id)
-
-        async def ask() -> client.Answer:
-            async with AsyncHalClient(url, **options) as hal:
-                return await hal.classify(*images, request_id=request_id)
-
-        return asyncio.run(ask())
-
-    def classify_many(self, url: str, images: Any, options: Any = None, **bulk: Any) -> list[Outcome]:
-        if self.kind == "sync":
-            with HalClient(url, **(options or {})) as hal:
-                return list(hal.classify_many(images, **bulk))
-
-        async def ask() -> list[Outcome]:
-            async with AsyncHalClient(url, **(options or {})) as hal:
-                return [outcome async for outcome in hal.classify_many(images, **bulk)]
-
-        return asyncio.run(ask())
-
-
-@pytest.fixture(params=["sync", "async"])
-def ways(request: pytest.FixtureRequest) -> Ways:
-    return Ways(request.param)
-
-
-@pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:
-    with serving(bundle) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def cells(network: TinyNetwork) -> list[bytes]:
-    return [encoded(network.cell(index)) for index in range(20)]
 
 
 def test_an_answer_is_typed_and_keeps_the_document(ways: Ways, live: LiveServer, cells: list[bytes]) -> None:

@@ -22,7 +22,7 @@ from tests.service.slow_device import SlowDevice
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "integrate.md").read_text(encoding="utf-8")
 CELLS = [str(ROOT / "tests" / "data" / "cells" / name) for name in ("basophil-1.jpg", "monocyte-1.jpg")]
-PROGRAMS = ("with_client.py", "plain.py", "Classify.java", "Classify.cs")
+PROGRAMS = ("with_client.py", "plain.py", "slide.py", "Classify.java", "Classify.cs")
 
 
 def blocks(info: str) -> list[str]:

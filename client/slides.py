@@ -1,0 +1,185 @@
+"""The cells of a slide together: what the service says about them, and the results that it is asked about."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .answers import Answer, Model, Outcome, Refused, Result, model_of
+from .errors import OtherModelError
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    """One class of the differential.
+
+    Attributes:
+        name: the class; ``slug``: its name in lower case with hyphens; ``loinc``: its code, ``None`` if it has none.
+        is_wbc: it is one of the white cells, which are the denominator of the differential.
+        evidence: what the model learned it from; of a class with ``none`` the count says nothing.
+        count: cells that were predicted as this class.
+        per_100_wbc: per 100 white cells; ``None`` where that is not known, which is not 0.
+        interval95: exact 95 % interval of ``per_100_wbc``; of white cells only.
+    """
+
+    name: str
+    slug: str
+    loinc: str | None
+    is_wbc: bool
+    evidence: str
+    count: int
+    per_100_wbc: float | None
+    interval95: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class HairyCount:
+    """The hairy-cell flags of a slide, tested against false flags alone.
+
+    Attributes:
+        flagged, cells: flags and the white cells that they are counted against; ``share`` is their ratio, 0 to 1.
+        interval95: exact 95 % interval of ``share``.
+        false_flag_rate: the rate that a cell that is not hairy is flagged at, 0 to 1; ``false_flag_basis``: its source.
+        p_value: probability of as many flags or more if no cell were hairy.
+    """
+
+    flagged: int
+    cells: int
+    share: float | None
+    interval95: Interval | None
+    false_flag_rate: float
+    false_flag_basis: str
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the cells of a slide say together; advice for a qualified technologist, never a diagnosis.
+
+    Attributes:
+        request_id, model: of the answer that it came with.
+        images: all images, those refused included; ``duplicates`` had occurred before and do not count.
+        white_cells: the denominator of the differential.
+        doubtful: cells with reasons for review.
+        differential: a row for each class.
+        hairy: ``None`` where the model cannot tell, which is not "no".
+        advice: ``no indication``, ``follow up by flow cytometry``, ``too few cells`` or ``not supported by this
+            bundle``; ``reason``: why, in a sentence.
+        cautions: what a reader must know before believing any of it.
+        document: what was received.
+    """
+
+    request_id: str
+    model: Model
+    images: int
+    refused: int
+    duplicates: int
+    white_cells: int
+    doubtful: int
+    differential: tuple[ClassCount, ...] = field(repr=False)
+    hairy: HairyCount | None
+    advice: str
+    reason: str
+    cautions: tuple[str, ...]
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Slide:
+    """The images of one slide, each with its outcome, in their order, and what they say together."""
+
+    outcomes: tuple[Outcome, ...] = field(repr=False)
+    summary: Summary
+
+
+def summary_of(document: Mapping[str, Any]) -> Summary:
+    """The body of ``POST /slides/summary``, or the part of ``POST /slides/classify`` that it has in common.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is something else.
+    """
+    given = document["summary"]
+    hairy = given["hairy"]
+    return Summary(
+        request_id=str(document["request_id"]),
+        model=model_of(document["model"]),
+        images=given["images"],
+        refused=given["refused"],
+        duplicates=given["duplicates"],
+        white_cells=given["white_cells"],
+        doubtful=given["doubtful"],
+        differential=tuple(_class_count(row) for row in given["differential"]),
+        hairy=None if hairy is None else _hairy_count(hairy),
+        advice=given["advice"],
+        reason=given["reason"],
+        cautions=tuple(given["cautions"]),
+        document=given,
+    )
+
+
+def results_document(parts: Iterable[Answer | Outcome], request_id: str) -> dict[str, Any]:
+    """The body of a request to ``POST /slides/summary``: of each result only what a summary needs.
+
+    Raises:
+        OtherModelError: the results come from several models, and one model's evidence says nothing about another's.
+    """
+    results: list[Result] = []
+    models: dict[tuple[str, object], Model] = {}
+    for part in parts:
+        results += part.results if isinstance(part, Answer) else [part.result]
+        if part.model is not None:
+            models[part.model.sha256, part.model.document.get("decision_policy")] = part.model
+    if len(models) > 1:
+        served = ", ".join(f"{model.name} {model.version} ({model.sha256[:12]})" for model in models.values())
+        raise OtherModelError(
+            f"The results of one slide come from {len(models)} models: {served}; classify them again", request_id
+        )
+    document: dict[str, Any] = {"results": [_slim(result) for result in results]}
+    for sha256, policy in models:
+        document["model"] = {"sha256": sha256, "decision_policy": policy}
+    return document
+
+
+def _slim(result: Result) -> dict[str, Any]:
+    image = {"image_sha256": result.image_sha256 or None}
+    if isinstance(result, Refused):
+        return {**image, "error": {"code": result.code}}
+    return {
+        **image,
+        "predicted_class": result.predicted_class,
+        "hairy_cell": {"flag": result.hairy_cell.flag, "threshold": result.hairy_cell.threshold},
+        "review": [{"code": reason.code} for reason in result.review],
+    }
+
+
+def _class_count(row: Mapping[str, Any]) -> ClassCount:
+    return ClassCount(
+        name=row["name"],
+        slug=row["slug"],
+        loinc=row["loinc"],
+        is_wbc=row["is_wbc"],
+        evidence=row["evidence"],
+        count=row["count"],
+        per_100_wbc=row["per_100_wbc"],
+        interval95=_interval(row["interval95"]),
+    )
+
+
+def _hairy_count(given: Mapping[str, Any]) -> HairyCount:
+    return HairyCount(
+        flagged=given["flagged"],
+        cells=given["cells"],
+        share=given["share"],
+        interval95=_interval(given["interval95"]),
+        false_flag_rate=given["false_flag_rate"],
+        false_flag_basis=given["false_flag_basis"],
+        p_value=given["p_value"],
+    )
+
+
+def _interval(given: Any) -> Interval | None:
+    if given is None:
+        return None
+    low, high = given
+    return float(low), float(high)

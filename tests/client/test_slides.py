@@ -1,0 +1,207 @@
+"""The clients on slides, against a service in a process of its own."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from client import AnswerError, Classified, OtherModelError, Refused, RefusedRequestError, Retries, UnavailableError
+from contract.bundle import Bundle
+from contract.classes import BY_SLUG, CLASS_NAMES, HAIRY_CELL
+from tests.client.faulty_road import FaultyRoad
+from tests.client.ways import Ways
+from tests.service.conftest import WriteBundle
+from tests.service.live_server import serving, until
+from tests.service.process import Process, running
+from tests.service.slow_device import SlowDevice
+from tests.service.tiny_bundle import TinyNetwork, encoded
+
+QUICK = Retries(attempts=50, total_s=20, first_delay_s=0.01, longest_delay_s=0.05)
+
+
+@pytest.fixture(scope="module")
+def served(bundle: Bundle) -> Iterator[Process]:
+    with running(bundle.root, HAL_SITE_FPR="0.002", HAL_SLIDE_MIN_CELLS="20") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def images(network: TinyNetwork) -> list[bytes]:
+    """20 lymphocytes, 3 hairy cells, 4 erythroblasts, no two alike."""
+    made = []
+    lymphocyte, erythroblast = BY_SLUG["lymphocyte"].index, BY_SLUG["erythroblast"].index
+    for number, index in enumerate([lymphocyte] * 20 + [HAIRY_CELL.index] * 3 + [erythroblast] * 4):
+        pixels = network.cell(index).copy()
+        pixels[0, 0] = (number, 7, 7)
+        made.append(encoded(pixels))
+    return made
+
+
+def posted(road: FaultyRoad) -> list[str]:
+    """The paths of the requests that were sent, in order."""
+    return [line.split()[1].decode() for line in bytes(road.received).split(b"\r\n") if line.startswith(b"POST /")]
+
+
+def test_a_small_slide_is_one_request(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
+    road.upstream = served.port
+    slide = ways.classify_slide(road.url, images)
+    assert posted(road) == ["/slides/classify"]
+    assert [outcome.index for outcome in slide.outcomes] == list(range(27))
+    assert all(isinstance(outcome.result, Classified) for outcome in slide.outcomes)
+    summary = slide.summary
+    assert {outcome.request_id for outcome in slide.outcomes} == {summary.request_id}
+    assert summary.model.name == "tiny"
+    assert (summary.images, summary.white_cells, summary.refused, summary.duplicates) == (27, 23, 0, 0)
+    assert summary.advice == "follow up by flow cytometry"
+    assert summary.reason.startswith("3 of 23 white cells flagged as hairy")
+    hairy = summary.hairy
+    assert hairy is not None
+    assert (hairy.flagged, hairy.cells, hairy.false_flag_rate) == (3, 23, 0.002)
+    assert hairy.false_flag_basis == "stated by the site (HAL_SITE_FPR)"
+    assert hairy.interval95 is not None
+    assert hairy.share is not None
+    assert hairy.interval95[0] < hairy.share < hairy.interval95[1]
+    assert hairy.p_value < 0.01
+    rows = {row.name: row for row in summary.differential}
+    assert tuple(rows) == CLASS_NAMES
+    assert (rows["Lymphocyte"].count, rows["Lymphocyte"].is_wbc, rows["Lymphocyte"].evidence) == (20, True, "real")
+    assert rows["Lymphocyte"].per_100_wbc == pytest.approx(100 * 20 / 23)
+    assert rows["Erythroblast (NRBC)"].interval95 is None
+    assert summary.document["rule"]["min_cells"] == 20
+
+
+def test_a_large_slide_is_cut_and_says_the_same(
+    ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]
+) -> None:
+    whole = ways.classify_slide(served.url, images)
+    road.upstream = served.port
+    cut = ways.classify_slide(road.url, iter(images), images_per_request=10, concurrency=2)
+    assert posted(road) == ["/classify"] * 3 + ["/slides/summary"]
+    assert cut.summary.document == whole.summary.document
+    assert [outcome.result for outcome in cut.outcomes] == [outcome.result for outcome in whole.outcomes]
+
+
+def test_a_slide_of_too_many_bytes_is_cut(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
+    road.upstream = served.port
+    summary = ways.classify_slide(road.url, images[:4], bytes_per_request=2 * len(images[0]) + 50).summary
+    assert posted(road) == ["/classify"] * 2 + ["/slides/summary"]
+    assert summary.images == 4
+
+
+def test_a_slide_that_the_service_finds_too_large_is_cut(ways: Ways, bundle: Bundle, images: list[bytes]) -> None:
+    with serving(bundle, max_files=5) as live:
+        slide = ways.classify_slide(live.url, images)
+    assert len(slide.outcomes) == slide.summary.images == 27
+    assert slide.summary.refused == 0
+
+
+def test_what_is_no_image_and_what_cannot_be_read_count_as_refused(
+    ways: Ways, served: Process, images: list[bytes], tmp_path: Path
+) -> None:
+    for given in ([*images[:2], b"GIF89a"], [*images[:2], tmp_path / "missing.png"]):
+        slide = ways.classify_slide(served.url, given)
+        assert [type(outcome.result) for outcome in slide.outcomes] == [Classified, Classified, Refused]
+        assert (slide.summary.images, slide.summary.refused, slide.summary.white_cells) == (3, 1, 2)
+
+
+def test_a_slide_without_one_good_image_has_a_summary_too(ways: Ways, served: Process, tmp_path: Path) -> None:
+    for given in ([b"GIF89a"], [tmp_path / "missing.png"]):
+        summary = ways.classify_slide(served.url, given).summary
+        assert (summary.images, summary.refused, summary.advice) == (1, 1, "too few cells")
+
+
+def test_a_slide_without_images_is_refused(ways: Ways, served: Process) -> None:
+    with pytest.raises(RefusedRequestError, match=r"400 invalid_results: .* at least 1 item"):
+        ways.classify_slide(served.url, [])
+
+
+def test_answers_and_outcomes_are_summarised_together(ways: Ways, served: Process, images: list[bytes]) -> None:
+    first = ways.classify(served.url, *images[:20])
+    rest = ways.classify_many(served.url, images[20:])
+    summary = ways.summarise_slide(served.url, [first, *rest, rest[0]])
+    assert (summary.images, summary.duplicates, summary.white_cells) == (28, 1, 23)
+    assert summary.document["hairy"] == ways.classify_slide(served.url, images).summary.document["hairy"]
+
+
+def test_only_what_a_summary_needs_is_sent(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
+    answer = ways.classify(served.url, images[20])
+    road.upstream = served.port
+    ways.summarise_slide(road.url, [answer])
+    body = json.loads(bytes(road.received).partition(b"\r\n\r\n")[2])
+    assert body["model"] == {"sha256": answer.model.sha256, "decision_policy": "p-1"}
+    (result,) = body["results"]
+    assert set(result) == {"image_sha256", "predicted_class", "hairy_cell", "review"}
+
+
+def test_results_of_another_model_are_refused(ways: Ways, served: Process, images: list[bytes]) -> None:
+    answer = ways.classify(served.url, images[0])
+    other = replace(answer, model=replace(answer.model, sha256="0" * 64))
+    with pytest.raises(OtherModelError, match="were made with the model 000000000000"):
+        ways.summarise_slide(served.url, [other])
+
+
+def test_results_of_several_models_are_not_even_sent(
+    ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]
+) -> None:
+    answer = ways.classify(served.url, images[0])
+    other = replace(answer, model=replace(answer.model, sha256="0" * 64))
+    with pytest.raises(OtherModelError, match="come from 2 models"):
+        ways.summarise_slide(road.url, [answer, other])
+    assert road.connections == 0
+
+
+def test_a_model_that_cannot_tell_hairy_cells_says_so(
+    ways: Ways, write_bundle: WriteBundle, images: list[bytes], tmp_path: Path
+) -> None:
+    with serving(write_bundle(tmp_path / "blind", hairy_known=False)) as live:
+        summary = ways.classify_slide(live.url, images[:3]).summary
+    assert summary.hairy is None
+    assert summary.advice == "not supported by this bundle"
+    (row,) = [row for row in summary.differential if row.slug == "hairy-cell"]
+    assert (row.evidence, row.per_100_wbc) == ("none", None)
+
+
+def test_a_broken_road_is_taken_again(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
+    road.upstream = served.port
+    road.cuts = [600]
+    whole = ways.classify_slide(road.url, images[:3], {"retries": QUICK})
+    road.cuts = [40]
+    again = ways.summarise_slide(road.url, whole.outcomes, retries=QUICK)
+    assert again.document == whole.summary.document
+    assert len(road.request_ids) == 4
+    assert len(set(road.request_ids)) == 2
+
+
+def test_a_full_service_is_asked_again(ways: Ways, bundle: Bundle, images: list[bytes]) -> None:
+    device = SlowDevice(held=True)
+    full = serving(bundle, open_engine=lambda *_: device, queue_limit=1, max_batch=1)
+    with full as live, ThreadPoolExecutor(2) as pool:
+        filling = pool.submit(live.http.post, "/classify", files={"file": images[0]})
+        device.wait_until_busy()
+        asking = pool.submit(ways.classify_slide, live.url, images[1:2], {"retries": QUICK})
+        until(lambda: live.hal.batcher.counts.refused >= 1)
+        device.let_go()
+        assert asking.result().summary.images == 1
+        assert filling.result().status_code == 200
+
+
+def test_nobody_there_ends_the_patience(ways: Ways, road: FaultyRoad, images: list[bytes]) -> None:
+    for count in (1, 3):
+        with pytest.raises(UnavailableError) as caught:
+            ways.classify_slide(
+                road.url, images[:count], {"retries": Retries(attempts=2, first_delay_s=0.01)}, images_per_request=2
+            )
+        assert isinstance(caught.value.__cause__, httpx.TransportError)
+
+
+def test_an_answer_without_a_summary_is_told_apart(images: list[bytes], served: Process) -> None:
+    from client.protocol import summary_in
+
+    answer: Any = httpx.post(f"{served.url}/classify", files={"file": images[0]})
+    with pytest.raises(AnswerError, match="not one of HAL's: KeyError: 'summary'"):
+        summary_in(answer, "mine")

@@ -1,0 +1,58 @@
+"""The two clients through one face, so that every test holds for both."""
+
+import asyncio
+from typing import Any
+
+import client
+from client import AsyncHalClient, HalClient, Outcome, Slide, Summary
+
+
+class Ways:
+    """One client after the other: ``kind`` is ``sync`` or ``async``."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def classify(self, url: str, *images: Any, request_id: str | None = None, **options: Any) -> client.Answer:
+        if self.kind == "sync":
+            with HalClient(url, **options) as hal:
+                return hal.classify(*images, request_id=request_id)
+
+        async def ask() -> client.Answer:
+            async with AsyncHalClient(url, **options) as hal:
+                return await hal.classify(*images, request_id=request_id)
+
+        return asyncio.run(ask())
+
+    def classify_many(self, url: str, images: Any, options: Any = None, **bulk: Any) -> list[Outcome]:
+        if self.kind == "sync":
+            with HalClient(url, **(options or {})) as hal:
+                return list(hal.classify_many(images, **bulk))
+
+        async def ask() -> list[Outcome]:
+            async with AsyncHalClient(url, **(options or {})) as hal:
+                return [outcome async for outcome in hal.classify_many(images, **bulk)]
+
+        return asyncio.run(ask())
+
+    def classify_slide(self, url: str, images: Any, options: Any = None, **bulk: Any) -> Slide:
+        if self.kind == "sync":
+            with HalClient(url, **(options or {})) as hal:
+                return hal.classify_slide(images, **bulk)
+
+        async def ask() -> Slide:
+            async with AsyncHalClient(url, **(options or {})) as hal:
+                return await hal.classify_slide(images, **bulk)
+
+        return asyncio.run(ask())
+
+    def summarise_slide(self, url: str, results: Any, **options: Any) -> Summary:
+        if self.kind == "sync":
+            with HalClient(url, **options) as hal:
+                return hal.summarise_slide(results)
+
+        async def ask() -> Summary:
+            async with AsyncHalClient(url, **options) as hal:
+                return await hal.summarise_slide(results)
+
+        return asyncio.run(ask())
