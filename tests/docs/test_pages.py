@@ -56,6 +56,17 @@ def test_recipes_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_tests_exist(page: str) -> None:
+    """Named as ``FILE`` or ``FILE::TEST``, below tests/ or, on the pages of the service, below tests/service/."""
+    missing = []
+    for file, name in set(re.findall(r"`([\w/]*test_\w+\.py)(?:::(test_\w+))?`", text(page))):
+        found = [path for base in ("", "tests", "tests/service") if (path := ROOT / base / file).is_file()]
+        if not any(f"def {name}(" in path.read_text(encoding="utf-8") or not name for path in found):
+            missing.append(f"{file}::{name}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_nothing_of_one_machine_is_in_it(page: str) -> None:
     assert re.findall(r"(?<![\w.$])/(?:root|home|work|Users|tmp)/\w+|\b[\w.+-]+@[\w-]+\.[a-z]{2,}\b", text(page)) == []
 

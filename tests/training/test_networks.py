@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training import networks
-from training.augment import PROJECTION_AUGMENTATION
+from training.augment import PROJECTION_AUGMENTATION, Augmentation
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,19 @@ def test_bytes_and_floats_are_the_same_pixels(small_encoder: keras.Model) -> Non
     network = networks.Network(small_encoder, head, PROJECTION_AUGMENTATION, 1)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
     np.testing.assert_array_equal(np.asarray(network(pixels)), np.asarray(network(pixels.astype(np.float32))))
+
+
+@pytest.mark.parametrize("image_side", [128, 256])
+def test_images_are_scaled_down_in_training_only(image_side: int) -> None:
+    """A chessboard of single pixels keeps its white where nothing scales it, and is grey where something does."""
+    pixels = keras.Input((256, 256, 3))
+    brightest = keras.Model(pixels, keras.layers.GlobalMaxPooling2D()(pixels))
+    still = Augmentation(contrast=0, rotation=0, translation=0, zoom=0)
+    network = networks.Network(brightest, keras.layers.Identity(), still, 1, image_side=image_side)
+    board = np.repeat(255 * (np.indices((256, 256)).sum(axis=0) % 2)[None, ..., None], 3, axis=-1)
+    assert np.asarray(network(board)).max() == 255
+    seen = np.asarray(network(board, training=True)).max()
+    assert seen == pytest.approx(255, abs=1) if image_side == 256 else seen < 200
 
 
 def test_the_features_of_hal_t_are_not_normalised() -> None:

@@ -131,6 +131,7 @@ def test_all_values_that_do_not_fit_are_reported_together() -> None:
         (["encoder.micro_batch=4", "encoder.live_batch_normalisation=true"], "inference mode"),
         (["classifier.live_batch_normalisation=true"], "must leave as it is"),
         (["classifier.frozen_blocks=4"], "leaves all of it as it is"),
+        (["classifier.image_side=192"], "heads learn on images of 256 pixels"),
         (["encoder.classes_per_batch=5"], "does not divide"),
     ],
 )

@@ -195,6 +195,25 @@ def test_frozen_blocks_stay_byte_identical_while_the_rest_of_the_encoder_learns(
     assert changed == {"block1_conv": False, "block1_conv_bn": False, "block2_conv": True, "block3_conv": True}
 
 
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({}, (1.0, 1.0, 1.0, 1.0)),
+        ({"warm_up": 0.1}, (0.0, 0.5, 1.0, 1.0)),
+        ({"decay": "cosine"}, (1.0, 0.9938, 0.9755, 0.0)),
+        ({"warm_up": 0.1, "decay": "cosine"}, (0.0, 0.5, 1.0, 0.0)),
+    ],
+)
+def test_the_learning_rate_rises_and_falls_as_the_recipe_says(
+    choices: dict[str, Any], expected: tuple[float, ...]
+) -> None:
+    """At updates 0, 5, 10 and 100 of 100, at a rate of 1."""
+    stage = small.RECIPE.stages[1].model_copy(update={"learning_rate": 1.0, "decay": "none", **choices})
+    rate = trainer._learning_rate(stage, 100)
+    found = [float(rate(step)) if callable(rate) else rate for step in (0, 5, 10, 100)]
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
 def test_a_stage_ends_when_the_loss_has_not_improved_for_the_recipes_patience(
     tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model
 ) -> None:
