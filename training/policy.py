@@ -15,6 +15,8 @@ from training.evaluation.results import Evaluation, Proportion
 CONFIDENT_ACCURACY: Final = 0.98
 REVIEW_MARGIN: Final = 0.2
 FALSE_FLAG_RATE: Final = 0.002
+EDGE: Final = 1e-6
+"""Probabilities nearer to 0 or 1 count as that near, since their log-odds mean nothing."""
 UNKNOWN_HAIRY: Final = (
     "Not answered: this bundle has never seen a hairy cell and cannot flag one. Have a qualified technologist look, "
     "and train on your own confirmed hairy cells."
@@ -66,11 +68,14 @@ class PolicyError(TrainingError):
 
 
 def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
-    """The lowest threshold that flags at most 0.2 % of the other cells, and a sentence on what it was chosen by.
+    """The threshold that finds most hairy cells while it flags at most 0.2 % of the others, and what it stands on.
+
+    Such thresholds are an interval, from the other cell to the hairy cell that are nearest to each other; its middle,
+    in log-odds, keeps the same distance from both kinds of error on cells not seen yet.
 
     Raises:
         FittedOnTestError: the images are not validation images.
-        PolicyError: no hairy or no other cell among the images.
+        PolicyError: no hairy or no other cell among the images, or no threshold keeps within the limit.
     """
     require_validation(split, "the threshold of the hairy flag")
     hairy = validation.labels == HAIRY_CELL.index
@@ -82,12 +87,27 @@ def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
             "needs both: hold some of each out in the manifest's split column"
         )
     allowed = int(FALSE_FLAG_RATE * len(negatives))
-    threshold = float(np.nextafter(negatives[allowed], 1.0)) if allowed < len(negatives) else 0.0
+    if negatives[allowed] >= 1.0:
+        raise PolicyError(
+            f"{int((negatives >= 1.0).sum())} of {len(negatives)} other validation images have a probability of 1 to "
+            "be hairy, so no threshold leaves them unflagged; see what was learned by 'hal evaluate RUN'"
+        )
+    lowest = float(np.nextafter(negatives[allowed], 1.0))
+    found = positives[positives >= lowest]
+    threshold = _middle(negatives, float(found.min())) if len(found) else lowest
     recall, flagged = int((positives >= threshold).sum()), int((negatives >= threshold).sum())
     return threshold, (
-        f"lowest threshold that flags at most {FALSE_FLAG_RATE:.1%} of other validation cells: "
+        f"finds most hairy validation cells while it flags at most {FALSE_FLAG_RATE:.1%} of the others: "
         f"recall {_exact(recall, len(positives))}, false flags {_exact(flagged, len(negatives))}"
     )
+
+
+def _middle(negatives: NDArray[np.float64], hairy: float) -> float:
+    """Between a hairy cell's score and that of the other cell next below it, in log-odds."""
+    below = negatives[negatives < hairy]
+    ends = np.clip([hairy, below.max() if len(below) else 0.0], EDGE, 1 - EDGE)
+    odds = np.log(ends) - np.log1p(-ends)
+    return min(float(1 / (1 + np.exp(-odds.mean()))), hairy)
 
 
 def false_flags(validation: Evaluation, threshold: float, split: str) -> FalseFlags:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.manifest import ClassEvidence, DecisionPolicy, Evidence
@@ -37,17 +39,49 @@ def scored(hairy: list[float], others: list[float]) -> Evaluation:
     return Evaluation(labels, probabilities)
 
 
-def test_at_most_two_in_a_thousand_other_cells_are_flagged_and_no_threshold_below_does_that() -> None:
+def test_at_most_two_in_a_thousand_other_cells_are_flagged() -> None:
     others = np.linspace(0, 0.9, 1000).tolist()
-    threshold, basis = hairy_threshold(scored([0.95, 0.99, 0.2], others), "val")
+    threshold, basis = hairy_threshold(scored([0.95, 0.8989, 0.2], others), "val")
     assert sum(score >= threshold for score in others) == 2
-    assert sum(score >= threshold - 0.001 for score in others) > 2
+    assert 0.8982 < threshold <= 0.8989, "as many hairy cells as the limit on false flags leaves"
     assert "recall 2 of 3" in basis
     assert "false flags 2 of 1000" in basis
 
 
+def test_between_the_two_kinds_the_threshold_is_in_the_middle() -> None:
+    threshold, basis = hairy_threshold(scored([0.99, 0.999], [0.01] * 998 + [0.02, 0.9]), "val")
+    assert threshold == pytest.approx(0.968, abs=0.001), "between 0.9 and 0.99 in log-odds"
+    assert "recall 2 of 2" in basis
+    assert "false flags 0 of 1000" in basis
+    assert hairy_threshold(scored([0.6], [0.6] * 10), "val")[0] > 0.6, "a hairy cell like all others cannot be found"
+    assert 0 < hairy_threshold(scored([1.0], [0.0] * 10), "val")[0] < 1
+
+
+def test_other_cells_that_are_surely_hairy_leave_no_threshold() -> None:
+    with pytest.raises(PolicyError, match="1 of 10 other validation images have a probability of 1"):
+        hairy_threshold(scored([0.9], [0.1] * 9 + [1.0]), "val")
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=30),
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=30),
+)
+def test_no_other_threshold_finds_more_hairy_cells_within_the_limit(hairy: list[float], others: list[float]) -> None:
+    threshold, _ = hairy_threshold(scored(hairy, others), "val")
+
+    def recall(at: float) -> int:
+        return sum(score >= at for score in hairy)
+
+    def flagged(at: float) -> int:
+        return sum(score >= at for score in others)
+
+    limit = int(0.002 * len(others))
+    assert flagged(threshold) <= limit
+    assert recall(threshold) == max(recall(at) for at in [*hairy, *others, 2.0] if flagged(at) <= limit)
+
+
 def test_the_policy_states_how_many_other_cells_its_threshold_flags() -> None:
-    chosen = decided(scored([0.95, 0.99, 0.2], np.linspace(0, 0.9, 1000).tolist()), evidence(10), "val")
+    chosen = decided(scored([0.95, 0.8989, 0.2], np.linspace(0, 0.9, 1000).tolist()), evidence(10), "val")
     assert chosen.false_flags is not None
     assert (chosen.false_flags.flagged, chosen.false_flags.cells) == (2, 1000)
     assert chosen.false_flags.upper95 == pytest.approx(0.00720, abs=1e-5)
