@@ -25,11 +25,13 @@ run: $(SERVICE) ## Install and start the service on the shipped bundle (PORT=800
 test: $(DEV) ## Install everything and run the tests (ARGS='-k batching -x')
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(DEV) ## Check style, types and import rules
+lint: $(DEV) ## Check style, types, import rules and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if [ -x $(BIN)/hadolint ]; then echo "$(BIN)/hadolint docker/*Dockerfile"; $(BIN)/hadolint docker/*Dockerfile; \
+	else echo "hadolint has no wheel for this machine: the Dockerfiles were not checked"; fi
 
 format: $(DEV) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

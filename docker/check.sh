@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Build and run the image and docker-compose.yml for real, where no Docker engine or image registry is at hand:
-# needs root, mount/network/cgroup namespaces and HAL_SHARED/tools/container-check.sh. Says so loudly where it cannot.
+# Build and run the image and docker-compose.yml for real, where no Docker engine or image registry is at hand: real
+# cells are classified through the published port and the answer is looked at, then Compose reads every profile.
+# Needs root, mount/network/cgroup namespaces and HAL_SHARED/tools/container-check.sh. Says so loudly where it cannot.
 #   HAL_SHARED       folder with tools/ (default ../shared beside the project)
 #   HAL_SKIP_REASON  file that takes the reason when the check was skipped
 #   WORK, KEEP=1     state folder of the check and whether it stays for a quicker next run
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
 check=${HAL_SHARED:-$project/../shared}/tools/container-check.sh
+cells=(segmented-neutrophil-1.jpg eosinophil-1.jpg basophil-1.jpg)
 
 skip() {
   printf '\n!!!!! CONTAINER CHECK SKIPPED: %s\n!!!!! The image and docker-compose.yml were NOT built or run.\n\n' "$1"
@@ -18,9 +20,35 @@ skip() {
 [ "$(id -u)" = 0 ] || skip "it needs root"
 unshare -m -C -n true 2>/dev/null || skip "this machine gives no namespaces (unshare -m -C -n fails)"
 
+state=$(mktemp -d)
+export WORK=${WORK:-/var/tmp/ctr}
+tidy() {
+  rm -rf "$state"
+  [ -n "${keep:-}" ] || rm -rf "$WORK"
+}
+keep=${KEEP:-}
+trap tidy EXIT
+
 # The check copies the whole folder: hand it what git would, without virtual environments, data sets and runs.
-tree=$(mktemp -d)
-trap 'rm -rf "$tree"' EXIT
+mkdir "$state/tree"
 git -C "$project" ls-files -z --cached --others --exclude-standard |
-  tar -C "$project" --null --files-from=- --ignore-failed-read -cf - | tar -C "$tree" -xf -
-"$check" "$tree" hal 8000 /health/ready
+  tar -C "$project" --null --files-from=- --ignore-failed-read -cf - | tar -C "$state/tree" -xf -
+
+# The check asks one address of the service with curl; curl's own settings turn that question into cells.
+{
+  for cell in "${cells[@]}"; do printf 'form = "file=@%s"\n' "$project/tests/data/cells/$cell"; done
+  printf 'output = "%s"\n' "$state/answer.json"
+} >"$state/.curlrc"
+CURL_HOME=$state KEEP=1 "$check" "$state/tree" hal 8000 /classify
+python3 "$project/docker/check_answer.py" "$state/answer.json" "${cells[@]}"
+
+# Compose itself came with the check (Debian 12 has none that knows the present format).
+compose() {
+  "$WORK/cfg/cli-plugins/docker-compose" --project-directory "$project" -f "$project/docker-compose.yml" "$@"
+}
+keys=(-f "$project/docker/compose.keys.yml")
+for profile in $(compose config --profiles); do
+  compose --profile "$profile" config -q
+  HAL_KEYS=/dev/null compose "${keys[@]}" --profile "$profile" config -q
+  printf 'profile %s: taken by docker compose, with and without keys\n' "$profile"
+done

@@ -1,9 +1,15 @@
-"""docker-compose.yml: every profile, with and without API keys."""
+"""docker-compose.yml: every profile, with and without API keys.
+
+Where Compose is not installed its own word on the files is missing here (``docker/check.sh`` brings a Compose of its
+own and asks it); the Compose specification's JSON schema, as check-jsonschema ships it, is asked everywhere.
+"""
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +55,64 @@ def compose_command() -> list[str] | None:
         if shutil.which(command[0]) and subprocess.run([*command, "version"], capture_output=True).returncode == 0:
             return command
     return None
+
+
+def breaches(document: dict[str, Any], folder: Path) -> str:
+    """What the Compose specification does not allow; empty if there is nothing."""
+    instance = folder / "compose.json"
+    instance.write_text(json.dumps(document), encoding="utf-8")
+    command = ["-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(instance)]
+    found = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    return "" if found.returncode == 0 else found.stdout + found.stderr
+
+
+def active(profile: str) -> dict[str, Any]:
+    """The services that a profile starts."""
+    services = written()["services"]
+    return {name: one for name, one in services.items() if profile in one.get("profiles", [profile])}
+
+
+FILES = ("docker-compose.yml", "docker/compose.keys.yml")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_compose_specification_allows_it(name: str, tmp_path: Path) -> None:
+    assert breaches(written(name), tmp_path) == ""
+
+
+def test_the_compose_specification_would_not_allow_a_mistake(tmp_path: Path) -> None:
+    document = written()
+    document["services"]["hal"]["read-only"] = True
+    assert "read-only" in breaches(document, tmp_path)
+
+
+@pytest.mark.parametrize("profile", ["", *PROFILES])
+def test_a_profile_lacks_nothing_that_it_names(profile: str) -> None:
+    document = written()
+    services = active(profile)
+    assert "hal" in services
+    for name, service in services.items():
+        assert "image" in service or "build" in service, name
+        assert set(service.get("depends_on", ())) <= set(services), name
+        sources = [volume.split(":")[0] for volume in service.get("volumes", ())]
+        assert {source for source in sources if not source.startswith(".")} <= set(document["volumes"]), name
+    ports = [port.split(":")[-2] for service in services.values() for port in service.get("ports", ())]
+    assert len(set(ports)) == len(ports)
+
+
+def test_keys_are_asked_for_of_services_that_there_are() -> None:
+    keys = written("docker/compose.keys.yml")
+    for name, service in keys["services"].items():
+        assert name in written()["services"]
+        assert set(service["secrets"]) <= set(keys["secrets"])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_variable_has_a_value_when_nobody_sets_it(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    variables = re.findall(r"\$\{([^}]*)\}", text)
+    assert variables
+    assert [variable for variable in variables if ":-" not in variable] == []
 
 
 def test_without_a_profile_there_is_the_service_alone() -> None:

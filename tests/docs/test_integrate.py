@@ -38,11 +38,14 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """An example as a reader would have written it down, ready to be run."""
     name: str = request.param
     folder = tmp_path_factory.mktemp("program")
-    language, tool = {".py": ("python", "python3"), ".java": ("java", "javac"), ".cs": ("csharp", "dotnet")}[
-        Path(name).suffix
-    ]
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool}, which {name} needs, is not installed")
+    language, tools = {
+        ".py": ("python", ("python3",)),
+        ".java": ("java", ("javac",)),
+        ".cs": ("csharp", ("dotnet", "mcs")),
+    }[Path(name).suffix]
+    tool = next(filter(shutil.which, tools), None)
+    if tool is None:
+        pytest.skip(f"{' or '.join(tools)}, which {name} needs, is not installed")
     (text,) = blocks(f"{language} {name}")
     (folder / name).write_text(text, encoding="utf-8")
     if language == "python":
@@ -58,6 +61,10 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             str(folder),
             "Classify",
         ]
+    elif tool == "mcs":
+        libraries = ("-r:System.Net.Http.dll", "-r:System.Runtime.Serialization.dll")
+        subprocess.run(["mcs", name, *libraries], cwd=folder, check=True)
+        command = ["mono", str(folder / "Classify.exe")]
     else:
         subprocess.run(["dotnet", "new", "console", "--no-restore", "--name", "Example"], cwd=folder, check=True)
         shutil.copy(folder / name, folder / "Example" / "Program.cs")
