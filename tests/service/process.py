@@ -20,6 +20,7 @@ from tests.service.live_server import until
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60
+GREETING_LINES = 4
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -32,13 +33,17 @@ def environment(**variables: str) -> dict[str, str]:
 class Process:
     """A service that runs."""
 
-    process: "subprocess.Popen[bytes]"
-    port: int
+    process: "subprocess.Popen[str]"
+    greeting: str
     log: Path
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return self.greeting.rsplit(" ", 1)[-1].strip().removesuffix("/classify")
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[-1])
 
     def http(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=PATIENCE_S)
@@ -52,6 +57,11 @@ class Process:
     def wait(self) -> int:
         """The exit code."""
         return self.process.wait(PATIENCE_S)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -84,28 +94,49 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    bundle: Path, *, program: Sequence[str] = ("-m", "service"), wait: bool = True, **variables: str
+    bundle: Path, *, program: Sequence[str] = ("-m", "service"), port: int = 0, wait: bool = True, **variables: str
 ) -> Iterator[Process]:
-    """Run the service on a bundle until the block ends, however it ends; ``wait`` until it is ready."""
-    port = free_port()
+    """Run the service on a bundle until the block ends, however it ends; ``wait`` until it is ready.
+
+    ``port`` 0 is any that is free.
+    """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, *program],
                 env=environment(HAL_BUNDLE=str(bundle), PORT=str(port), **variables),
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=stream,
+                text=True,
             )
-        served = Process(process, port, log)
         try:
+            assert process.stdout is not None
+            greeting = "".join(process.stdout.readline() for _ in range(GREETING_LINES))
+            assert greeting.endswith("/classify\n"), log.read_text()
+            served = Process(process, greeting, log)
             if wait:
                 until(lambda: served.answers("/health/ready") == 200 or process.poll() is not None)
                 assert process.poll() is None, log.read_text()
             yield served
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
+
+
+def failing(*options: str, **variables: str) -> str:
+    """What a start that must fail says."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "service", *options],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert finished.returncode == 1, finished
+    assert "Traceback" not in finished.stderr
+    return finished.stderr
 
 
 def seconds(since: float) -> float:

@@ -1,11 +1,6 @@
 """The page with a thousand images, a busy service, one that dies and comes back, and one that asks for a key."""
 
 import contextlib
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +11,8 @@ from playwright.sync_api import Browser, Route, expect
 from contract.bundle import Bundle
 from contract.classes import BY_SLUG, HAIRY_CELL
 from tests.service.browser import Visit, chromium, visiting
-from tests.service.live_server import PATIENCE_S, serving, until
+from tests.service.live_server import serving
+from tests.service.process import Process, free_port, running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
@@ -111,32 +107,9 @@ def test_a_busy_service_is_waited_for_as_long_as_it_asks(browser: Browser, bundl
         expect(visit.page.locator("#banner")).to_be_hidden()
 
 
-@contextlib.contextmanager
-def process(bundle: Bundle, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def process(bundle: Bundle, port: int) -> contextlib.AbstractContextManager[Process]:
     """``hal serve`` in a process of its own, to be killed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HAL_")}
-    serving_it = subprocess.Popen(
-        [sys.executable, "-m", "service", "--bundle", str(bundle.root), "--port", str(port), "--max-batch", "2"],
-        env=environment | {"HAL_SITE_FPR": "0.001"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until(lambda: _listens(port) or serving_it.poll() is not None)
-        yield serving_it
-    finally:
-        serving_it.kill()
-        serving_it.wait(PATIENCE_S)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    return running(bundle.root, port=port, HAL_MAX_BATCH="2", HAL_SITE_FPR="0.001")
 
 
 class Gate:
@@ -176,8 +149,7 @@ def test_a_service_that_is_killed_in_the_middle_is_waited_for_and_no_image_is_lo
         gate = Gate(visit, 5)
         visit.choose(*some(folder, 96))
         expect(visit.page.locator("#progress-text")).to_contain_text("40 of 96 classified")
-        first.send_signal(signal.SIGKILL)
-        first.wait(PATIENCE_S)
+        first.kill()
         gate.open()
         expect(visit.page.locator("#banner")).to_contain_text("The service does not answer. Waiting for it")
         stack.enter_context(process(bundle, port))
@@ -198,7 +170,6 @@ def test_a_service_that_comes_back_with_another_model_is_not_mixed_with_the_firs
         visit.choose(*some(folder, 24))
         expect(visit.page.locator("#progress-text")).to_contain_text("8 of 24 classified")
         first.kill()
-        first.wait(PATIENCE_S)
         gate.open()
         stack.enter_context(process(other, port))
         expect(visit.page.locator("#progress-text")).to_contain_text("24 of 24 classified")

@@ -3,9 +3,7 @@
 # ruff: noqa: S104 - that nothing is bound to all interfaces is the subject
 
 import http.client
-import json
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from service.keys import KeysError, Role, add, revoke
 from service.security import ExposedError, KeyRing, check_exposure, is_loopback
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
-from tests.service.test_serve_command import command, failing
+from tests.service.process import failing, running
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
@@ -127,18 +125,12 @@ def test_a_broken_file_leaves_the_keys_in_force_and_a_lost_one_lets_nobody_in(
 def test_the_log_names_the_key_and_never_holds_it(bundle: Bundle, cell: bytes, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     secret = add(file, "analyser-1", Role.CLASSIFY)
-    with command(bundle, HAL_KEYS_FILE=str(file)) as served:
-        said: list[str] = []
-        assert served.process.stderr is not None
-        reader = threading.Thread(target=lambda: said.extend(served.process.stderr or ()))
-        reader.start()
+    with running(bundle.root, HAL_KEYS_FILE=str(file)) as served:
         headers = {"Content-Type": "image/png"} | bearer(secret)
         assert httpx.post(f"{served.url}/classify", content=cell, headers=headers).status_code == 200
         assert served.stop() == 0
-        reader.join()
-    lines = [json.loads(line) for line in said]
-    assert [line["key"] for line in lines if line["message"] == "request"] == ["analyser-1"]
-    assert secret not in "".join(said)
+        assert [line["key"] for line in served.lines() if line["message"] == "request"] == ["analyser-1"]
+        assert secret not in served.log.read_text()
 
 
 @pytest.mark.parametrize(

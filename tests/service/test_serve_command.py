@@ -1,14 +1,11 @@
-import contextlib
 import http.client
 import json
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
 import httpx
@@ -17,75 +14,14 @@ import pytest
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from tests.service.live_server import until
+from tests.service.process import PATIENCE_S, environment, failing, running, seconds
 from tests.service.tiny_bundle import TinyNetwork, encoded
-
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30
-
-
-def environment(**variables: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HAL_", "PORT"))}
-    return inherited | {"PYTHONPATH": str(ROOT), "HAL_ENGINE_THREADS": "1"} | variables
-
-
-@dataclass(frozen=True)
-class Served:
-    process: "subprocess.Popen[str]"
-    url: str
-    port: int
-    greeting: str
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_S)
-
-
-@contextlib.contextmanager
-def command(bundle: Bundle, **variables: str) -> Iterator[Served]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", "--port", "0"],
-        env=environment(HAL_BUNDLE=str(bundle.root), **variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        greeting = "".join(process.stdout.readline() for _ in range(4))
-        url = greeting.rsplit(" ", 1)[-1].strip().removesuffix("/classify")
-        with httpx.Client(timeout=PATIENCE_S) as http:
-            until(lambda: ready(http, url))
-        yield Served(process, url, int(url.rsplit(":", 1)[-1]), greeting)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def ready(http: httpx.Client, url: str) -> bool:
-    with contextlib.suppress(httpx.ConnectError):
-        return http.get(f"{url}/health/ready").status_code == 200
-    return False
-
-
-def failing(*options: str, **variables: str) -> str:
-    """What a start that must fail says."""
-    finished = subprocess.run(
-        [sys.executable, "-m", "service", *options],
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert finished.returncode == 1, finished
-    assert "Traceback" not in finished.stderr
-    return finished.stderr
 
 
 def test_the_greeting_names_the_model_and_a_command_that_works(
     bundle: Bundle, network: TinyNetwork, tmp_path: Path
 ) -> None:
-    with command(bundle) as served:
+    with running(bundle.root) as served:
         assert "tiny 1.2.3" in served.greeting
         assert bundle.file().sha256 in served.greeting
         line = served.greeting.splitlines()[-1].split()
@@ -102,28 +38,28 @@ def test_the_greeting_names_the_model_and_a_command_that_works(
 
 
 def test_sigterm_while_idle_ends_at_once_with_0(bundle: Bundle) -> None:
-    with command(bundle) as served, httpx.Client() as keeping_alive:
+    with running(bundle.root) as served, httpx.Client() as keeping_alive:
         keeping_alive.get(f"{served.url}/health/live")
         assert served.stop() == 0
 
 
 def test_sigterm_finishes_a_request_that_is_being_uploaded(bundle: Bundle, network: TinyNetwork) -> None:
     image = encoded(network.cell(1), "PNG")
-    with command(bundle) as served:
+    with running(bundle.root) as served:
         with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as client:
             client.sendall(
                 b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nExpect: 100-continue\r\n"
                 b"Content-Length: %d\r\n\r\n" % len(image)
             )
             assert client.recv(1000).startswith(b"HTTP/1.1 100"), "now the service reads it"
-            served.process.send_signal(signal.SIGTERM)
+            served.send(signal.SIGTERM)
             until(lambda: refused(served.port))
             client.sendall(image)
             response = http.client.HTTPResponse(client)
             response.begin()
             assert response.status == 200
             assert json.load(response)["results"][0]["predicted_class"] == "Eosinophil"
-        assert served.process.wait(PATIENCE_S) == 0
+        assert served.wait() == 0
 
 
 def refused(port: int) -> bool:
@@ -136,7 +72,7 @@ def refused(port: int) -> bool:
 
 def test_a_client_that_never_finishes_does_not_hold_up_the_end(bundle: Bundle) -> None:
     with (
-        command(bundle, HAL_DRAIN_S="1") as served,
+        running(bundle.root, HAL_DRAIN_S="1") as served,
         socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as client,
     ):
         client.sendall(
@@ -144,8 +80,9 @@ def test_a_client_that_never_finishes_does_not_hold_up_the_end(bundle: Bundle) -
             b"Content-Length: 9\r\n\r\n"
         )
         assert client.recv(1000).startswith(b"HTTP/1.1 100")
-        served.process.send_signal(signal.SIGTERM)
-        assert served.process.wait(10) == 0
+        start = time.monotonic()
+        assert served.stop() == 0
+        assert seconds(start) < 10
 
 
 def test_a_missing_bundle_is_one_clear_message(tmp_path: Path) -> None:
@@ -188,10 +125,9 @@ def test_cuda_asked_for_and_absent_refuses_to_start(bundle: Bundle) -> None:
 def test_a_misspelt_variable_is_warned_about(bundle: Bundle) -> None:
     said = failing("--device", "gpu", HAL_BUNDLE=str(bundle.root))
     assert "HAL_BATCH" not in said
-    with command(bundle, HAL_BATCH="4") as served:
-        served.stop()
-        assert served.process.stderr is not None
-        assert "did you mean HAL_MAX_BATCH?" in served.process.stderr.readline()
+    with running(bundle.root, HAL_BATCH="4") as served:
+        assert served.logged("did you mean HAL_MAX_BATCH?")
+        assert served.stop() == 0
 
 
 def test_the_command_line_is_light() -> None:

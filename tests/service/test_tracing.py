@@ -16,7 +16,7 @@ from contract.bundle import Bundle
 from service.logs import JsonFormatter, LineHandler, lost_lines
 from service.tracing import TraceParent, Tracer
 from tests.service.live_server import serving
-from tests.service.test_serve_command import command
+from tests.service.process import running
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -101,7 +101,7 @@ def test_spans_of_decoding_queue_and_device_reach_a_collector(bundle: Bundle, ne
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()
         endpoint = f"http://127.0.0.1:{collector.server_port}"
-        with command(bundle, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as served:
+        with running(bundle.root, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as served:
             headers = {"Content-Type": "image/png", "traceparent": HEADER}
             response = httpx.post(f"{served.url}/classify", content=encoded(network.cell(1)), headers=headers)
             assert response.status_code == 200

@@ -24,7 +24,7 @@ from contract.classes import CLASS_NAMES
 from service.folders.records import COLUMNS
 from tests.client.faulty_road import FaultyRoad
 from tests.service.live_server import LiveServer, serving, until
-from tests.service.test_serve_command import environment
+from tests.service.process import environment
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 FORMATS = ["jsonl", "csv", "parquet"]
