@@ -267,14 +267,21 @@ async function askForModel() {
   else if (hairy !== "real") byId("model-name").append(` · hairy class learned from ${hairy} images`);
 }
 
+/** The service speaks to programs here; people are told otherwise. */
+const KEY_REASONS = {
+  key_missing: "This service answers only with a key. Whoever runs it makes one for you.",
+  key_unknown: "This key is not known to the service, or was revoked. Check it, or ask whoever runs the service for another.",
+};
+
 /** Resolves with a key, or rejects if the dialog is left without one. */
-function askForKey(message) {
+function askForKey(message, code) {
   const dialog = byId("key");
   const input = byId("key-input");
-  byId("key-reason").textContent = `${message} It is kept until this page is closed and sent to this service only.`;
+  byId("key-reason").textContent = `${KEY_REASONS[code] ?? message} It is kept until this page is closed and sent to this service only.`;
   input.value = service.key;
   dialog.returnValue = "";
   if (!dialog.open) dialog.showModal();
+  input.select();
   return new Promise((resolve, reject) => {
     const closed = () => {
       if (dialog.returnValue === "use" && input.value.trim()) resolve(input.value.trim());
@@ -284,9 +291,9 @@ function askForKey(message) {
   });
 }
 
-async function keyOrStop(message) {
+async function keyOrStop(message, code) {
   try {
-    return await askForKey(message);
+    return await askForKey(message, code);
   } catch (error) {
     sender.stop();
     redraw();

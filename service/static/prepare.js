@@ -1,6 +1,7 @@
 // What is sent for a cell: the file as it is, or the centre of a larger image. Nothing is ever resampled.
 
 import { plainColour } from "./layout.js";
+import { decodeTiff } from "./tiff.js";
 
 export const SIDE = 256;
 
@@ -17,8 +18,7 @@ export async function prepared(cell) {
   try {
     bitmap = await createImageBitmap(cell.file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
-    // Not an image that this browser knows (TIFF, or damaged): the service says what it is.
-    return cell.file;
+    return preparedTiff(cell, bytes);
   }
   try {
     const { width, height } = bitmap;
@@ -35,4 +35,18 @@ export async function prepared(cell) {
   } finally {
     bitmap.close();
   }
+}
+
+/** The same for TIFF, which browsers do not know. */
+async function preparedTiff(cell, bytes) {
+  const pixels = await decodeTiff(bytes);
+  // Another kind of TIFF, or damaged: the service says what it is.
+  if (!pixels) return cell.file;
+  const { width, height } = pixels;
+  cell.side = [width, height];
+  if (width < SIDE || height < SIDE || (width === SIDE && height === SIDE)) return cell.file;
+  const canvas = new OffscreenCanvas(SIDE, SIDE);
+  canvas.getContext("2d").putImageData(pixels, -Math.floor((width - SIDE) / 2), -Math.floor((height - SIDE) / 2));
+  cell.cropped = true;
+  return canvas.convertToBlob({ type: "image/png" });
 }

@@ -20,7 +20,7 @@ const sleep = (ms, signal) =>
 export class Service {
   /**
    * @param {(state: string|null) => void} tell what the service is waited for, or `null` when it answers again
-   * @param {(message: string) => Promise<string>} askForKey resolves with a key when somebody gives one
+   * @param {(message: string, code: string) => Promise<string>} askForKey resolves with a key when somebody gives one
    */
   constructor(tell, askForKey) {
     this.tell = tell;
@@ -39,6 +39,7 @@ export class Service {
   async ask(path, options = {}, signal = undefined) {
     for (let broken = 0; ; ) {
       await this.#quiet(signal);
+      const key = this.key;
       let response;
       let body;
       try {
@@ -54,7 +55,8 @@ export class Service {
       if (response.status === 429) {
         this.#pause(Number(response.headers.get("Retry-After")) || 1);
       } else if (response.status === 401 || response.status === 403) {
-        await this.#newKey(message);
+        // A request that was on its way with the old key must not ask for the new one again.
+        if (key === this.key) await this.#newKey(message, code);
       } else if ([502, 503].includes(response.status) || (response.status === 504 && !body?.error)) {
         await this.#untilReady("The service is starting or stopping. Waiting for it; it goes on by itself.", signal);
       } else if (body !== null && (response.ok || body.results)) {
@@ -97,8 +99,8 @@ export class Service {
     }
   }
 
-  #newKey(message) {
-    this.asking ??= this.askForKey(message)
+  #newKey(message, code) {
+    this.asking ??= this.askForKey(message, code)
       .then((key) => this.useKey(key))
       .finally(() => (this.asking = null));
     return this.asking;

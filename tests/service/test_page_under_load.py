@@ -1,4 +1,4 @@
-"""The page with a thousand images, a busy service, one that dies and comes back, and one that asks for a key."""
+"""The page with a thousand images, a busy service, and one that dies and comes back."""
 
 import contextlib
 from collections.abc import Iterator
@@ -189,34 +189,3 @@ def test_stop_keeps_what_was_answered_and_goes_on_when_told(browser: Browser, bu
         visit.page.click("#stop")
         visit.wait_until_done()
         expect(visit.page.locator("#progress-text")).to_have_text("40 of 40 classified")
-
-
-def test_a_key_is_asked_for_once_and_sent_with_every_request(browser: Browser, bundle: Bundle, folder: Path) -> None:
-    given: list[str | None] = []
-
-    def guard(route: Route) -> None:
-        key = route.request.headers.get("authorization")
-        given.append(key)
-        if key == "Bearer right":
-            route.continue_()
-        else:
-            fault = {"request_id": "r", "error": {"code": "key_missing", "message": "A key is needed."}}
-            route.fulfill(status=401, json=fault)
-
-    with serving(bundle, site_fpr=0.001) as live, visiting(browser, live.url, strict=False, path="/docs") as visit:
-        for path in ("model", "classify", "slides/summary"):
-            visit.page.route(f"**/{path}", guard)
-        visit.page.goto(live.url)
-        dialog = visit.page.locator("#key")
-        expect(dialog).to_contain_text("A key is needed.")
-        visit.page.fill("#key-input", "wrong")
-        visit.page.keyboard.press("Enter")
-        expect(dialog).to_be_visible()
-        visit.page.fill("#key-input", "right")
-        visit.page.click("#key-form button.primary")
-        expect(visit.page.locator("#model-name")).to_contain_text("tiny 1.2.3")
-        visit.choose(*some(folder, 24))
-        visit.wait_until_done()
-        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
-    assert given[-1] == "Bearer right"
-    assert given.count(None) == 1

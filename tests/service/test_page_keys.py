@@ -1,0 +1,127 @@
+"""The page of a service that was started with a file of API keys: no key, a wrong one, the right one, a revoked one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from contract.bundle import Bundle
+from contract.classes import BY_SLUG
+from service.keys import Role, add, revoke
+from tests.service.browser import Visit, chromium, visiting
+from tests.service.live_server import until
+from tests.service.process import Process, running
+from tests.service.tiny_bundle import TinyNetwork, encoded
+
+GUARDED = ("/model", "/classify", "/slides/summary")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return tmp_path / "keys.json"
+
+
+@pytest.fixture
+def right(keys: Path) -> str:
+    return add(keys, "technologist", Role.CLASSIFY)
+
+
+@pytest.fixture
+def guarded(bundle: Bundle, keys: Path, right: str) -> Iterator[Process]:
+    assert right
+    with running(bundle.root, HAL_KEYS_FILE=str(keys), HAL_SITE_FPR="0.001") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def images(network: TinyNetwork, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("cells")
+    for number in range(24):
+        pixels = network.cell(BY_SLUG["lymphocyte"].index).copy()
+        pixels[0, 0] = (number, 7, 7)
+        (folder / f"{number:02}.png").write_bytes(encoded(pixels))
+    return sorted(folder.iterdir())
+
+
+def give(visit: Visit, key: str) -> None:
+    visit.page.fill("#key-input", key)
+    visit.page.keyboard.press("Enter")
+
+
+def sent_keys(visit: Visit) -> list[str | None]:
+    """Of the requests that need one, in order."""
+    return [
+        request.headers.get("authorization")
+        for request in visit.requests
+        if any(request.url.endswith(path) for path in GUARDED)
+    ]
+
+
+def test_a_wrong_key_is_told_and_the_right_one_opens(
+    browser: Browser, guarded: Process, right: str, images: list[Path]
+) -> None:
+    with visiting(browser, guarded.url, strict=False) as visit:
+        dialog = visit.page.locator("#key")
+        expect(dialog).to_contain_text("This service answers only with a key.")
+        give(visit, "hal_wrong")
+        expect(dialog).to_contain_text("This key is not known to the service, or was revoked.")
+        give(visit, right)
+        expect(dialog).to_be_hidden()
+        expect(visit.page.locator("#model-name")).to_contain_text("tiny 1.2.3")
+        visit.choose(*images)
+        visit.wait_until_done()
+        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
+        keys = sent_keys(visit)
+    assert keys[:3] == [None, "Bearer hal_wrong", f"Bearer {right}"]
+    assert set(keys[3:]) == {f"Bearer {right}"}
+    assert len(keys) >= 3 + 3 + 1, "model, three requests of eight images, a summary"
+
+
+def test_a_key_that_is_revoked_is_asked_for_again_and_no_image_is_lost(
+    browser: Browser, guarded: Process, keys: Path, right: str, images: list[Path]
+) -> None:
+    other = add(keys, "night-shift", Role.CLASSIFY)
+    with visiting(browser, guarded.url, strict=False) as visit:
+        give(visit, right)
+        expect(visit.page.locator("#model-name")).to_contain_text("tiny 1.2.3")
+        visit.choose(*images[:8])
+        visit.wait_until_done()
+        revoke(keys, "technologist")
+        asked = {"Authorization": f"Bearer {right}"}
+        until(lambda: httpx.get(f"{guarded.url}/model", headers=asked).status_code == 401)
+        visit.choose(*images[8:])
+        dialog = visit.page.locator("#key")
+        expect(dialog).to_contain_text("This key is not known to the service, or was revoked.")
+        give(visit, other)
+        visit.wait_until_done()
+        expect(dialog).to_be_hidden()
+        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
+        assert sent_keys(visit)[-1] == f"Bearer {other}"
+
+
+def test_without_a_key_the_page_waits_and_goes_on_when_there_is_one(
+    browser: Browser, guarded: Process, right: str, images: list[Path]
+) -> None:
+    with visiting(browser, guarded.url, strict=False) as visit:
+        dialog = visit.page.locator("#key")
+        expect(dialog).to_be_visible()
+        visit.page.keyboard.press("Escape")
+        expect(visit.page.locator("#model-name")).to_contain_text("no key was given")
+        visit.choose(*images)
+        expect(dialog).to_be_visible()
+        visit.page.click("#key-form button[value=cancel]")
+        expect(visit.page.locator("#progress-text")).to_have_text("0 of 24 classified · stopped")
+        visit.page.click("#open-key")
+        give(visit, right)
+        expect(visit.page.locator("#model-name")).to_contain_text("tiny 1.2.3")
+        visit.page.click("#stop")
+        visit.wait_until_done()
+        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
