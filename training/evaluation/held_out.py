@@ -163,7 +163,7 @@ def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Ite
         result = Evaluation.of(outputs.logits, np.full(len(paths), HAIRY_CELL.index, np.int64), manifest)
         raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
         yield replace(about, split=model_card.ELSEWHERE).share(
-            f"real hairy cells flagged, {name}", raised, folder.name, exact=True
+            f"real hairy cells flagged, {name}", raised, "/".join(folder.resolve().parts[-2:]), exact=True
         )
 
 

@@ -142,7 +142,7 @@ def test_real_hairy_cells_are_shown_at_their_own_scale_and_at_the_analyser_s(mad
     metrics = add_evidence(made.folder, data, hairy=made.root / "hcl", hairy_scale=7.5).metrics
     for name in ("as they are", "scaled to 10 pixels a micrometre"):
         metric = found(metrics, f"real hairy cells flagged, {name}")
-        assert (metric.value, metric.images, metric.data) == (0.75, 4, "hcl")
+        assert (metric.value, metric.images, metric.data) == (0.75, 4, f"{made.root.name}/hcl")
 
 
 def test_images_that_made_the_bundle_are_refused_by_their_content(made: Made, data: Path) -> None:
