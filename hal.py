@@ -3,7 +3,9 @@
 Each half brings its own commands; a half that is not installed is left out. The service's container has no training.
 """
 
+import inspect
 import sys
+from collections.abc import Callable
 from importlib import import_module, metadata
 from typing import Annotated, Final
 
@@ -12,11 +14,15 @@ from typer.models import TyperInfo
 
 DISTRIBUTION: Final = "hal-cells"
 TRAINING, SERVICE, LOADTEST = "training", "service", "loadtest"
+TRAIN, SERVE, MEASURE = "Train: images to a bundle", "Serve: a bundle to answers", "Measure: a service under load"
+_SHARED_GROUPS: Final = {"bench": MEASURE, "slides": SERVE}
+"""Groups that both halves add to, and where they belong."""
 
 app = typer.Typer(
     name="hal",
     help="Pre-classify blood cell images into 20 classes and flag hairy cells.",
-    epilog="For research use; assists a qualified technologist.",
+    epilog="Begin with 'hal serve' and open the address that it prints, or with 'hal classify FOLDER'; every command "
+    "tells more with --help.\n\nFor research use; assists a qualified technologist.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
@@ -45,12 +51,27 @@ def _mount(package: str, panel: str) -> None:
         if error.name in (package, f"{package}.cli"):
             return
         raise
+    _let_flow(commands)
     for command in commands.registered_commands:
         command.rich_help_panel = panel
     app.registered_commands += commands.registered_commands
     for group in commands.registered_groups:
-        group.rich_help_panel = panel
+        group.rich_help_panel = _SHARED_GROUPS.get(group.name or "", panel)
         _add_group(group)
+
+
+def _let_flow(commands: typer.Typer) -> None:
+    """Help from docstrings as paragraphs that fit any terminal; brackets in them are not markup."""
+    for command in commands.registered_commands:
+        command.help = _paragraphs(command.callback)
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _let_flow(group.typer_instance)
+
+
+def _paragraphs(callback: Callable[..., object] | None) -> str:
+    text = inspect.getdoc(callback) or ""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n")).replace("[", "\\[")
 
 
 def _add_group(group: TyperInfo) -> None:
@@ -62,9 +83,9 @@ def _add_group(group: TyperInfo) -> None:
         twin.typer_instance.registered_commands += group.typer_instance.registered_commands
 
 
-_mount(TRAINING, "Train: images to a bundle")
-_mount(SERVICE, "Serve: a bundle to answers")
-_mount(LOADTEST, "Measure: a service under load")
+_mount(TRAINING, TRAIN)
+_mount(SERVICE, SERVE)
+_mount(LOADTEST, MEASURE)
 
 
 def main() -> None:

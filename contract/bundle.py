@@ -148,8 +148,8 @@ def read_manifest(root: Path) -> Manifest:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise BundleNotFoundError(
-            f"no {MANIFEST_NAME} in {root}; point HAL_BUNDLE (or --bundle) at a folder written by 'hal export', "
-            "for example models/hal-c/1"
+            f"no {MANIFEST_NAME} in {root}{_instead(root)}; point HAL_BUNDLE (or --bundle) at a folder written by "
+            "'hal export', for example models/hal-c/1"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleInvalidError(path, [f"cannot be read: {error}"]) from error
@@ -157,6 +157,14 @@ def read_manifest(root: Path) -> Manifest:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         raise BundleInvalidError(path, (_breach(detail) for detail in error.errors())) from error
+
+
+def _instead(root: Path) -> str:
+    """What there is where no bundle is, for people: a relative path often begins in another folder than they think."""
+    if not root.is_dir():
+        return f" (there is no folder {root.resolve()})"
+    within = sorted(str(path.parent) for path in root.glob(f"*/{MANIFEST_NAME}"))
+    return f" (but there is one in {', '.join(within[:3])})" if within else ""
 
 
 def _breach(detail: Any) -> str:

@@ -141,7 +141,7 @@ def read_files(paths: Sequence[Path]) -> GivenSlide:
         try:
             text = path.read_text(encoding="utf-8-sig", errors="replace")
         except OSError as error:
-            raise ResultsError(f"{path}: cannot be read: {error}") from error
+            raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
         for number, document in _documents(path, text):
             answer = isinstance(document, dict) and "results" in document
             given = document["results"] if answer else [document]
@@ -178,7 +178,10 @@ def _documents(path: Path, text: str) -> Iterable[tuple[int, Any]]:
             try:
                 yield number, json.loads(line)
             except ValueError as error:
-                raise ResultsError(f"{path}, line {number}: not JSON: {error}") from error
+                raise ResultsError(
+                    f"{path}, line {number}: not JSON: {error}; expected .csv or .jsonl of 'hal classify --out', an "
+                    "export of the page, or a saved answer"
+                ) from error
 
 
 def _from_row(path: Path, number: int, row: dict[str, str]) -> dict[str, Any]:

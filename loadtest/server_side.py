@@ -87,7 +87,10 @@ async def inspect(target: Target, images: Images) -> Service:
                 model: dict[str, Any] = await answer.json()
             accepted, refused = await _probe(session, target, images)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise LoadTestError(f"no HAL service answers at {target.url}: {type(error).__name__}: {error}") from error
+        raise LoadTestError(
+            f"no HAL service answers at {target.url} ({type(error).__name__}: {error}); start one with 'hal serve' or "
+            "correct --url"
+        ) from error
     if not accepted:
         codes = ", ".join(f"{code} ({count})" for code, count in refused.items())
         raise LoadTestError(f"the service refuses all of the {images.origin}: {codes}; give others with --images")

@@ -35,9 +35,6 @@ def _group() -> None:
     """Serve a bundle over HTTP."""
 
 
-app.command("classify", cls=ClassifyCommand)(classify)
-
-
 class _ServeCommand(TyperCommand):
     """Its help ends with every setting, which are too many to be options."""
 
@@ -48,20 +45,6 @@ class _ServeCommand(TyperCommand):
         settings = "\n\n".join(line.replace("[", "\\[") for line in settings_lines())
         self.epilog = f"Settings, as environment variables:\n\n{settings}"
         super().format_help(ctx, formatter)
-
-
-@app.command()
-def reference(
-    out: Annotated[Path | None, typer.Option(help="Write the page here instead of printing it.")] = None,
-) -> None:
-    """Write the reference of all settings and metrics, from the code."""
-    _require_extra()
-    from service.reference import page
-
-    if out is None:
-        typer.echo(page(), nl=False)
-    else:
-        out.write_text(page(), encoding="utf-8")
 
 
 @app.command(cls=_ServeCommand)
@@ -75,7 +58,12 @@ def serve(
     fit: Annotated[str | None, typer.Option(help="strict, crop or pad (HAL_FIT).")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error (HAL_LOG_LEVEL).")] = None,
 ) -> None:
-    """Classify images sent to POST /classify. Options win over HAL_* variables; service/settings.py lists them all."""
+    """Serve a bundle over HTTP: the page at /, POST /classify for programs, the API reference at /docs.
+
+    Every setting is a HAL_* variable (all of them below); the options win over the variables.
+
+    Example: hal serve --bundle models/mine/1 --port 8080
+    """
     _require_extra()
     from contract.bundle import BundleError, load
     from service import logs
@@ -115,6 +103,23 @@ def serve(
     except (SettingsError, AuditError, BundleError, EngineError, ExposedError, KeysError, _PortError) as error:
         typer.echo(f"hal serve: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+app.command("classify", cls=ClassifyCommand)(classify)
+
+
+@app.command()
+def reference(
+    out: Annotated[Path | None, typer.Option(help="Write the page here instead of printing it.")] = None,
+) -> None:
+    """Write the reference of all settings and metrics, from the code."""
+    _require_extra()
+    from service.reference import page
+
+    if out is None:
+        typer.echo(page(), nl=False)
+    else:
+        out.write_text(page(), encoding="utf-8")
 
 
 class _PortError(Exception):
@@ -205,7 +210,7 @@ def _announce(hal: "Hal", listener: socket.socket) -> None:
     typer.echo(
         f"HAL {manifest.name} {manifest.version} ({file.precision}, SHA-256 {file.sha256})\n"
         f"HAL_DEVICE={hal.settings.device}. {manifest.intended_use}\n"
-        f"Listening on {url}, documentation at {url}/docs. Try:\n"
+        f"Listening on {url}, where a page takes images; {url}/docs has the API. Try:\n"
         f"  curl -F file=@tests/data/cells/segmented-neutrophil-1.jpg {url}/classify"
     )
     sys.stdout.flush()

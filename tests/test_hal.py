@@ -41,6 +41,21 @@ def test_help_names_the_commands_of_both_halves_and_the_use_that_is_intended() -
     assert "For research use; assists a qualified technologist." in shown
 
 
+def test_help_says_where_to_begin_and_what_both_halves_share_is_listed_once_where_it_belongs() -> None:
+    shown = run_hal("--help").stdout
+    assert "Begin with 'hal serve'" in shown
+    serve, measure = shown.index("Serve: a bundle"), shown.index("Measure: a service")
+    assert [shown.count(f"│ {group} ") for group in ("slides", "bench")] == [1, 1]
+    assert serve < shown.index("│ slides ") < measure < shown.index("│ bench ")
+
+
+def test_help_keeps_brackets_and_lets_paragraphs_flow() -> None:
+    assert "Needs the extra hal-cells[bench]." in run_hal("bench", "service", "--help").stdout
+    shown = " ".join(run_hal("classify", "--help").stdout.split())
+    assert "refused images are tried again" in shown
+    assert "Examples: hal classify slide-4711/" in shown
+
+
 def test_no_arguments_show_the_help() -> None:
     assert "Serve: a bundle to answers" in run_hal().stdout
 

@@ -60,6 +60,10 @@ def classify(
 
     Exit code: 0 all images are classified; 1 wrong usage, model or service; 2 some images were refused (listed at the
     end, and in --out with their reasons); 130 stopped.
+
+    Examples: hal classify slide-4711/
+
+    hal classify archive/ --out results.csv --url http://127.0.0.1:8000
     """
     local = {"bundle": bundle, "device": device, "precision": precision, "max_batch": max_batch, "fit": fit}
     given = ", ".join(f"--{name.replace('_', '-')}" for name, value in local.items() if value is not None)

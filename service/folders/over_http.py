@@ -41,7 +41,10 @@ class OverHttp:
         async with AsyncHalClient(self._url, api_key=self._api_key, priority="bulk") as hal:
             # Once the work has begun, a service that restarts is waited for; a wrong address is told at once.
             if not await hal.is_ready():
-                raise FoldersError(f"no service is ready at {self._url}; start it, wait for it or correct --url")
+                raise FoldersError(
+                    f"no service is ready at {self._url}; start one with 'hal serve', wait for it, correct --url, or "
+                    "leave --url out to classify in this process"
+                )
             found = hal.classify_many(
                 (file.path for file in files),
                 images_per_request=self._images_per_request,
