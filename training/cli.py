@@ -29,6 +29,7 @@ class Shippable(StrEnum):
 
     FLOAT32 = "float32"
     INT8 = "int8"
+    FLOAT16 = "float16"
 
 
 class Devices(StrEnum):
@@ -109,17 +110,23 @@ def export(
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "hal-c",
     precision: Annotated[
         list[Shippable] | None,
-        typer.Option(help="Files to ship, repeated; the service takes the first. Default: both."),
+        typer.Option(
+            help="Files to ship, repeated; the service takes the first unless HAL_PRECISION names another. int8 is for "
+            "CPUs, float16 for GPUs. Default: float32 and int8."
+        ),
     ] = None,
 ) -> None:
     """Write the bundle of a finished run: ONNX files, golden sample, calibration, evidence, model card.
 
     Example: hal export runs/first --out models/hal-c/1 --precision int8
+
+    For a GPU beside: --precision int8 --precision float16, and HAL_PRECISION=float16 where it is served.
     """
     with explained():
         from training.export import export as write_bundle
 
-        manifest = write_bundle(run, out, name, version, [p.value for p in precision or Shippable])
+        precisions = precision or [Shippable.FLOAT32, Shippable.INT8]
+        manifest = write_bundle(run, out, name, version, [p.value for p in precisions])
         accuracy = next(metric for metric in manifest.metrics if metric.precision == manifest.files[0].precision)
         typer.echo(f"{out}: {accuracy.name} {accuracy.value:.4f} on {accuracy.images} {accuracy.split} images")
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import importlib.metadata
+import math
 import subprocess
 import tempfile
 from collections import Counter
@@ -29,14 +30,16 @@ from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs
 from training.evaluation.results import Evaluation
 from training.evidence import attributions, class_evidence, limits
+from training.float16 import as_on_a_gpu, to_float16
 from training.metrics import COMMAND, bundle_metrics, of_kind
 from training.policy import decision_policy
 from training.quantize import quantize
 from training.run import Run, RunError
 
 PARITY_BATCHES: Final = (1, 7, 32)
-FLOAT32_PARITY: Final = 1e-3
-GOLDEN_TOLERANCE: Final[dict[str, float]] = {"float32": 1e-3, "int8": 0.02}
+LARGEST_DIFFERENCE: Final[dict[Precision, float]] = {"float32": 1e-3, "float16": 0.05}
+"""Of a logit to Keras' float32, beyond which a file is refused; int8 is judged by its accuracy."""
+GOLDEN_TOLERANCE: Final[dict[Precision, float]] = {"float32": 1e-3, "float16": 0.01, "int8": 0.02}
 CALIBRATION_IMAGES_PER_CLASS: Final = 16
 GOLDEN_IMAGES: Final = 4
 INTENDED_USE: Final = (
@@ -100,9 +103,13 @@ def write_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
         folder = Path(temporary) / out.name
         folder.mkdir()
-        models = _write_models(run, encoder, head, folder)
-        validation = _validate(run, models)
-        files = [_file(models[p], p, encoder, head, validation.images) for p in precisions]
+        models = _write_models(run, encoder, head, folder, precisions)
+        runnable = dict(models)
+        if "float16" in models:
+            runnable["float16"] = Path(temporary) / "float16-as-on-a-gpu.onnx"
+            as_on_a_gpu(models["float16"], runnable["float16"])
+        validation = _validate(run, runnable)
+        files = [_file(models[p], p, runnable[p], encoder, head, validation.images) for p in precisions]
         golden = _golden(folder, validation, precisions)
         manifest = _describe(run, name, version, files, validation, golden, folder)
         for precision in set(models) - set(precisions):
@@ -116,14 +123,21 @@ def write_bundle(
     return bundle.load(out).manifest
 
 
-def _write_models(run: Run, encoder: keras.Model, head: keras.Model, folder: Path) -> dict[Precision, Path]:
+def _write_models(
+    run: Run, encoder: keras.Model, head: keras.Model, folder: Path, wanted: Sequence[Precision]
+) -> dict[Precision, Path]:
+    """float32 and int8, which are always compared, and float16 if it is wanted."""
     run.say("export: converting to ONNX")
-    float32, int8 = folder / "model.float32.onnx", folder / "model.int8.onnx"
+    float32, float16, int8 = (folder / f"model.{precision}.onnx" for precision in ("float32", "float16", "int8"))
     onnx.save(onnx_graph.to_onnx(encoder, head), float32)
     chosen = _per_class([image for image in run.images if image.split == "train"], CALIBRATION_IMAGES_PER_CLASS)
     run.say(f"export: quantising to int8, ranges from {len(chosen)} training images")
     quantize(float32, int8, [read_image(image.path) for image in chosen])
-    return {"float32": float32, "int8": int8}
+    models: dict[Precision, Path] = {"float32": float32, "int8": int8}
+    if "float16" in wanted:
+        to_float16(float32, float16)
+        models["float16"] = float16
+    return models
 
 
 def _per_class(images: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
@@ -150,26 +164,33 @@ def _validate(run: Run, models: dict[Precision, Path]) -> Validation:
 
 
 def _file(
-    path: Path, precision: Precision, encoder: keras.Model, head: keras.Model, images: Sequence[LabelledImage]
+    path: Path,
+    precision: Precision,
+    runnable: Path,
+    encoder: keras.Model,
+    head: keras.Model,
+    images: Sequence[LabelledImage],
 ) -> ModelFile:
+    """Describe the file ``path``; ``runnable`` gives on this machine what ``path`` gives where it will run."""
     pixels = np.stack([read_image(image.path) for image in images[:: max(len(images) // 40, 1)][:40]])
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(runnable, providers=["CPUExecutionProvider"])
     differences, start = [], 0
     for batch in (min(size, len(pixels)) for size in PARITY_BATCHES):
         chosen = np.take(pixels, range(start, start + batch), axis=0, mode="wrap")
         start += batch
         found = session.run(["logits"], {"image": chosen})[0]
         differences.append(float(np.abs(found - onnx_graph.keras_logits(encoder, head, chosen)).max()))
-    if precision == "float32" and max(differences) > FLOAT32_PARITY:
+    largest = float(np.max(differences))
+    if not largest <= (allowed := LARGEST_DIFFERENCE.get(precision, math.inf)):
         raise onnx_graph.ExportError(
-            f"float32 logits differ from Keras by {max(differences):.2g}, allowed is {FLOAT32_PARITY}"
+            f"{precision} logits differ from Keras by {largest:.2g}, allowed is {allowed}; ship another precision"
         )
     return ModelFile(
         path=path.name,
         precision=precision,
         sha256=bundle.sha256_of(path),
         bytes=path.stat().st_size,
-        parity=Parity(batch_sizes=PARITY_BATCHES, images=start, max_abs_logit_difference=max(differences)),
+        parity=Parity(batch_sizes=PARITY_BATCHES, images=start, max_abs_logit_difference=largest),
         golden_tolerance=GOLDEN_TOLERANCE[precision],
     )
 

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from contract import bundle
 from contract.decision import decide
+from service.engine import EngineOptions, OnnxEngine
 from tests.training import small
 from training.data.images import read_image
 from training.export import write_bundle
@@ -23,7 +24,7 @@ def test_from_labelled_images_to_an_answer_over_http(tmp_path: Path) -> None:
     trainer = small.train(run)
     root = tmp_path / "models" / "small" / "1"
     manifest = write_bundle(
-        run, trainer.encoder, trainer.heads["classifier"], root, "small", "1.0.0", ("int8", "float32")
+        run, trainer.encoder, trainer.heads["classifier"], root, "small", "1.0.0", ("int8", "float32", "float16")
     )
     cells = [image.path for image in run.images if image.split == "val"]
     session = ort.InferenceSession(root / "model.int8.onnx", providers=["CPUExecutionProvider"])
@@ -51,5 +52,8 @@ def test_from_labelled_images_to_an_answer_over_http(tmp_path: Path) -> None:
 
     assert [result["predicted_class"] for result in answer["results"]] == expected
     assert answer["model"]["sha256"] == bundle.load(root).file("int8").sha256
+    half = OnnxEngine.open(bundle.load(root), EngineOptions(precision="float16"))
+    pixels = np.stack([read_image(path) for path in cells])
+    assert [decision.predicted_class.name for decision in decide(half.run(pixels), manifest)] == expected
     hairy = [result["hairy_cell"] for result in answer["results"]]
     assert all(each["flag"] is None and "never seen a hairy cell" in each["advice"] for each in hairy)

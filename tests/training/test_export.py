@@ -10,11 +10,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from contract import bundle
-from contract.manifest import Evidence
+from contract.manifest import Evidence, Precision
 from tests.training import small
 from training import networks, onnx_graph, triton
 from training.data.images import read_image
-from training.export import export, write_bundle
+from training.export import LARGEST_DIFFERENCE, export, write_bundle
 from training.model_card import FILE_NAME, render
 from training.run import Run, RunError
 
@@ -63,9 +63,8 @@ def test_a_graph_that_breaks_the_contract_is_refused_with_every_difference() -> 
 def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence(tmp_path: Path, run: Run) -> None:
     trainer = small.train(run)
     out = tmp_path / "models" / "small" / "1"
-    written = write_bundle(
-        run, trainer.encoder, trainer.heads["classifier"], out, "small", "1.0.0", ("int8", "float32")
-    )
+    precisions: tuple[Precision, ...] = ("int8", "float32", "float16")
+    written = write_bundle(run, trainer.encoder, trainer.heads["classifier"], out, "small", "1.0.0", precisions)
     loaded = bundle.load(out)
     manifest = loaded.manifest
     assert manifest == written
@@ -75,6 +74,7 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
             "golden.npz",
             "images.csv",
             FILE_NAME,
+            "model.float16.onnx",
             "model.float32.onnx",
             "model.int8.onnx",
             "reference.npz",
@@ -93,6 +93,9 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
     parity = {file.precision: file.parity for file in manifest.files}
     assert parity["float32"].batch_sizes == (1, 7, 32)
     assert parity["float32"].max_abs_logit_difference <= 1e-3
+    assert 1e-6 < parity["float16"].max_abs_logit_difference <= LARGEST_DIFFERENCE["float16"]
+    assert loaded.file("float16").bytes < 0.6 * loaded.file("float32").bytes
+    assert {metric.precision for metric in manifest.metrics if metric.name == "accuracy"} == set(precisions)
     assert any(metric.name == "accuracy, int8 minus float32" for metric in manifest.metrics)
     assert manifest.provenance.recipe["name"] == "small"
     assert (out / FILE_NAME).read_text() == render(manifest)
@@ -110,9 +113,10 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
     assert reference.spread_within <= reference.spread
 
     golden = loaded.golden()
-    session = ort.InferenceSession(loaded.path(loaded.file("float32")), providers=["CPUExecutionProvider"])
-    logits = session.run(["logits"], {"image": golden["images"]})[0]
-    np.testing.assert_allclose(logits, golden["logits_float32"], atol=1e-4)
+    for precision in ("float32", "float16"):
+        session = ort.InferenceSession(loaded.path(loaded.file(precision)), providers=["CPUExecutionProvider"])
+        logits = session.run(["logits"], {"image": golden["images"]})[0]
+        np.testing.assert_allclose(logits, golden[f"logits_{precision}"], atol=1e-4 if precision == "float32" else 5e-3)
 
 
 def test_int8_quantises_the_convolutions_and_keeps_the_answers(tmp_path: Path, run: Run) -> None:
@@ -131,6 +135,18 @@ def test_int8_quantises_the_convolutions_and_keeps_the_answers(tmp_path: Path, r
         for precision in ("float32", "int8")
     }
     assert np.abs(logits["int8"] - logits["float32"]).max() < 0.15
+
+
+def test_a_float16_file_too_far_from_keras_is_refused_and_nothing_is_left(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = small.train(run)
+    monkeypatch.setitem(LARGEST_DIFFERENCE, "float16", 1e-7)
+    with pytest.raises(onnx_graph.ExportError, match=r"float16 logits differ from Keras by .*, allowed is 1e-07"):
+        write_bundle(
+            run, trainer.encoder, trainer.heads["classifier"], tmp_path / "out" / "1", "small", "1.0.0", ("float16",)
+        )
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_finished_run_is_exported_from_its_last_checkpoint(
