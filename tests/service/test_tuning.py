@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -39,18 +37,38 @@ def test_a_target_that_nothing_keeps_is_told() -> None:
     assert choose(times(n1=30), 500).meets_target
 
 
+class FakeDevice:
+    """Takes ``5 + 2n`` ms of its own clock, and three times as long while other work disturbs it."""
+
+    def __init__(self, disturbed: range = range(0)) -> None:
+        self.now = 0.0
+        self.tried: list[int] = []
+        self._disturbed = disturbed
+
+    def run(self, images: NDArray[np.uint8]) -> None:
+        self.now += (0.005 + 0.002 * len(images)) * (3 if len(self.tried) in self._disturbed else 1)
+        self.tried.append(len(images))
+
+    def clock(self) -> float:
+        return self.now
+
+
 def test_sizes_beyond_the_target_are_not_tried() -> None:
-    tried: list[int] = []
-
-    def run(images: NDArray[np.uint8]) -> None:
-        tried.append(len(images))
-        time.sleep(0.004 * len(images))
-
-    tuning = tune(run, (8, 4, 2, 1, 16), target_ms=20)
-    assert set(tried) == {1, 2, 4}
+    device = FakeDevice()
+    tuning = tune(device.run, (8, 4, 2, 1, 16), target_ms=25, clock=device.clock)
+    assert set(device.tried) == {1, 2, 4}
     assert [measured.images for measured in tuning.measured] == [1, 2, 4]
-    assert tuning.limit in (1, 2)
-    assert 4 <= tuning.measured[0].ms < 20
+    assert [measured.ms for measured in tuning.measured] == pytest.approx([7, 9, 13])
+    assert tuning.limit == 2
+
+
+@pytest.mark.parametrize("begin", range(20))
+def test_other_work_on_the_machine_that_comes_and_goes_does_not_change_the_choice(begin: int) -> None:
+    device = FakeDevice(disturbed=range(begin, begin + 8))
+    tuning = tune(device.run, (1, 2, 4, 8, 16), target_ms=80, clock=device.clock)
+    assert tuning.limit == 16
+    assert [measured.ms for measured in tuning.measured] == pytest.approx([7, 9, 13, 21, 37])
+    assert device.now < 2, "nor does it take long"
 
 
 def test_an_engine_measures_the_sizes_that_it_will_be_given(bundle: Bundle) -> None:
