@@ -56,6 +56,11 @@ class Running:
             return None
         return _cpu_s(self.process.pid)
 
+    def memory_bytes(self) -> int | None:
+        """Memory of all its processes, shared pages once; ``None`` where the system does not tell."""
+        found = [held for held in map(_memory_bytes, _processes(self.process.pid)) if held is not None]
+        return sum(found) if found else None
+
 
 def hal(bundle: Bundle, name: str = "HAL", **settings: str) -> Candidate:
     """This service on ``bundle``; ``settings`` by variable, such as ``HAL_MAX_BATCH="8"``."""
@@ -153,6 +158,11 @@ def free_port() -> int:
 
 
 def _cpu_s(leader: int) -> float:
+    return sum(_processes(leader).values())
+
+
+def _processes(leader: int) -> dict[int, float]:
+    """A process and its descendants with the seconds of processor time of each."""
     children: dict[int, list[int]] = {}
     seconds: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
@@ -166,7 +176,15 @@ def _cpu_s(leader: int) -> float:
     family = [leader]
     for member in family:
         family += children.get(member, ())
-    return sum(seconds.get(member, 0.0) for member in family)
+    return {member: seconds.get(member, 0.0) for member in family}
+
+
+def _memory_bytes(process: int) -> int | None:
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), None)
 
 
 def machine_cpu_s() -> float:

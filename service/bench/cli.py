@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.bench.parts import Part
+from service.bench.parts import USUAL, Part
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, side by side in one run.")
 
@@ -22,7 +22,8 @@ def bench_service(
     ),
     out: Annotated[Path, typer.Option(help="Folder for service.json, service.md and the pictures.")] = Path("bench"),
     part: Annotated[
-        list[Part] | None, typer.Option(help="What to measure, repeated: null, real, device. Default: all.")
+        list[Part] | None,
+        typer.Option(help="What to measure, repeated: null, real, device, soak. Default: the first three."),
     ] = None,
     peers_venv: Annotated[
         Path | None,
@@ -40,6 +41,8 @@ def bench_service(
     machine with what it measures. Needs the extra hal-cells[bench].
 
     Example: hal bench service --out bench --peers-venv /tmp/peers --part null
+
+    Does memory grow in ten minutes at saturation? hal bench service --part soak --seconds 600
     """
     try:
         from contract.bundle import BundleError, load
@@ -48,7 +51,7 @@ def bench_service(
         typer.echo(f"hal bench service: {error.name} is not installed; pip install 'hal-cells[bench]'.", err=True)
         raise typer.Exit(1) from None
     try:
-        measure(load(bundle), out, part or [*Part], peers=peers_venv, seconds=seconds, say=typer.echo)
+        measure(load(bundle), out, part or USUAL, peers=peers_venv, seconds=seconds, say=typer.echo)
     except BundleError as error:
         typer.echo(f"hal bench service: {error}", err=True)
         raise typer.Exit(1) from None

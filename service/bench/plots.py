@@ -47,3 +47,16 @@ def plot_device(rows: Sequence[dict[str, Any]], target: Path) -> None:
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     figure.savefig(target, metadata={"Date": None})
+
+
+def plot_soak(figures: dict[str, Any], target: Path) -> None:
+    """Memory by time, from zero, so that a ripple looks like one."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(*zip(*((at, held / 2**20) for at, held in figures["memory"]), strict=True) if figures["memory"] else ())
+    axes.set(xlabel="seconds at saturation", ylabel="MiB", ylim=(0, None))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(target, metadata={"Date": None})

@@ -7,6 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from contract.bundle import Bundle
+from service.bench.soak import LARGEST_GROWTH
 from service.settings import available_cores
 
 _LIBRARIES: Final = (
@@ -142,3 +144,24 @@ def device_table(rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     ]
     return table(["simulated device", "offered/s", "images/s", "p50 ms", "p99 ms", "batch", "device busy"], cells)
+
+
+def soak_table(figures: dict[str, Any], bundle: Bundle) -> str:
+    """Memory of a bundle's service at saturation, and whether it grew."""
+    held = [held for _, held in figures["memory"]]
+    grown = figures["growth"]
+    answers = ", ".join(f"{status}: {count}" for status, count in sorted(figures["statuses"].items()))
+    verdict = "no reading" if grown is None else "steady" if grown < LARGEST_GROWTH else "grows"
+    manifest = bundle.manifest
+    rows = [
+        [f"{manifest.name} {manifest.version} ({bundle.file().precision}), seconds", f"{figures['seconds']:.0f}"],
+        ["images/s; answers by status", f"{figures['per_second']:.1f}; {answers}"],
+        ["broken connections", str(figures["broken"])],
+        ["memory at first, at last, at most, MiB", _mebibytes(held)],
+        [f"growth, less than {LARGEST_GROWTH:.0%} is steady", "" if grown is None else f"{grown:+.2%}, {verdict}"],
+    ]
+    return table(["soak at saturation", "value"], rows)
+
+
+def _mebibytes(held: Sequence[int]) -> str:
+    return " ".join(f"{value / 2**20:.1f}" for value in (held[0], held[-1], max(held))) if held else "not told"

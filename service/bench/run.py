@@ -17,6 +17,7 @@ from service.bench.null_bundle import write_null_bundle
 from service.bench.null_path import measure_null_path
 from service.bench.parts import Part
 from service.bench.real import measure_real
+from service.bench.soak import soak
 from service.bench.workload import Workload, jpegs
 
 _PEERS: Final = ("litserve", "bentoml", "onnxruntime", "pillow", "numpy", "python-multipart")
@@ -72,6 +73,10 @@ class _Parts:
         if part is Part.REAL:
             real = measure_real(self.bundle, self.workload, self.folder, self.seconds)
             return real, report.real_table(real)
+        if part is Part.SOAK:
+            soaked = soak(self.bundle, self.workload, self.folder, self.seconds)
+            plots.plot_soak(soaked, self.out / "service-soak.svg")
+            return soaked, report.soak_table(soaked, self.bundle)
         null = write_null_bundle(self.folder / "null")
         if part is Part.DEVICE:
             rows = list(measure_device(null, self.workload, self.folder, self.peers, self.seconds))
