@@ -217,10 +217,13 @@ def _check_size(width: int, height: int, fit: Fit) -> None:
     sides = (width, height)
     shortest = min(sides)
     if fit is Fit.STRICT and sides != (side, side):
-        problem, remedy = (
-            f"expected exactly {side}x{side}",
-            "set HAL_FIT=crop (centre of larger images) or HAL_FIT=pad (reflected border around smaller ones)",
-        )
+        problem = f"expected exactly {side}x{side}"
+        if shortest >= side:
+            remedy = "set HAL_FIT=crop for the centre of larger images"
+        elif max(sides) <= side and shortest >= _SMALLEST_PADDED_SIDE:
+            remedy = "set HAL_FIT=pad to reflect the border of smaller ones"
+        else:
+            remedy = "export a larger field around the cell"
     elif fit is Fit.CROP and shortest < side:
         problem, remedy = f"expected at least {side}x{side} to crop from", "export a larger field around the cell"
     elif fit is Fit.PAD and max(sides) > side:

@@ -4,7 +4,7 @@ import { h, probability } from "./elements.js";
 import { picture } from "./picture.js";
 
 const NARROWEST = 168;
-const HEIGHT = 276;
+const HEIGHT = 288;
 const GAP = 12;
 const SPARE_ROWS = 2;
 const SIDE = 128;

@@ -46,7 +46,7 @@ export function chart(summary) {
     const name = `${hairy(row) && known(row) ? "hairy" : ""}${known(row) ? "" : " unknown"}`;
     parts.push(svg("g", { class: name },
       svg("text", { x: 0, y: middle + 4 }, row.name),
-      svg("rect", { class: "track", x: label, y: middle - 6, width: space, height: 12, rx: 2 }),
+      known(row) && svg("rect", { class: "track", x: label, y: middle - 6, width: space, height: 12, rx: 2 }),
       row.per_100_wbc > 0 && svg("rect", { class: "bar", x: label, y: middle - 6, width: x(row.per_100_wbc) - label, height: 12, rx: 2 }),
       row.interval95 && row.count > 0 && svg("line", { class: "interval", x1: x(row.interval95[0]), x2: x(row.interval95[1]), y1: middle, y2: middle }),
       svg("text", { class: "value", x: width, y: middle + 4, "text-anchor": "end" }, known(row) ? per100(row) : "not known")));

@@ -50,14 +50,14 @@ export class Viewer {
       h("button", { type: "button", ...attributes, onclick: () => this.#show(this.grid.neighbour(this.cell, by)) }, text);
     this.dialog.replaceChildren(h("div", { class: "viewer-body" },
       picture(cell, SIDE, `Photograph of the cell ${cell.path}`).frame,
-      h("div", {},
+      h("div", { class: "said" },
         h("div", { class: "viewer-head" },
           h("h2", { id: "viewer-class" }, title(cell)),
           step(-1, {}, "Previous"), step(1, { "data-next": true }, "Next"),
           h("button", { type: "button", "aria-label": "Close", onclick: () => this.dialog.close() }, "Close")),
         notes(cell),
-        cell.result && bars(cell, 20, { shares: true, unknown: this.unknown() }),
-        facts(cell, place))));
+        cell.result && bars(cell, 20, { shares: true, unknown: this.unknown() })),
+      facts(cell, place)));
     if (focused) [...this.dialog.querySelectorAll("button")].find((one) => one.textContent === focused)?.focus();
     announce(`${place}: ${title(cell)}`);
   }

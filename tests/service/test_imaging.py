@@ -328,7 +328,25 @@ def test_strict_refuses_every_other_size_and_says_why() -> None:
     assert error.code is RefusalCode.WRONG_SIZE
     assert "360x363" in str(error)
     assert "256x256" in str(error)
-    assert "HAL_FIT=crop" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "remedy"),
+    [
+        (360, 363, "set HAL_FIT=crop"),
+        (256, 257, "set HAL_FIT=crop"),
+        (250, 250, "set HAL_FIT=pad"),
+        (129, 256, "set HAL_FIT=pad"),
+        (100, 100, "export a larger field"),
+        (250, 360, "export a larger field"),
+    ],
+)
+def test_strict_names_the_fit_that_would_take_the_image_and_no_other(width: int, height: int, remedy: str) -> None:
+    data = encoded(noise(width, height), "PNG")
+    assert remedy in str(refusal(data))
+    if "HAL_FIT" in remedy:
+        assert decoded(data, Fit(remedy.rpartition("=")[2])).shape == (256, 256, 3)
+    assert str(refusal(data)).count("HAL_FIT") == remedy.count("HAL_FIT")
 
 
 def test_crop_takes_the_centre() -> None:
