@@ -121,7 +121,18 @@ def place_of(*words: str) -> int:
 def test_every_step_has_its_commands() -> None:
     first = [" ".join(call.words[: 2 if call.words[0] == "data" else 1]) for call in CALLS]
     assert list(dict.fromkeys(first)) == [
-        *("data prepare", "data split", "data check", "train", "evaluate", "compare", "sanity", "export", "serve")
+        *(
+            "data prepare",
+            "data split",
+            "data check",
+            "train",
+            "evaluate",
+            "compare",
+            "sanity",
+            "export",
+            "evidence",
+            "serve",
+        )
     ]
 
 
