@@ -14,7 +14,9 @@ from service.exposition import Exposition
 from service.front_door import FrontDoor
 from service.lifecycle import Hal
 from service.observer import service_version
+from service.readings import Reading
 from service.routes import admin, classify, health, metrics, model, page, slides, v2
+from service.running import Service
 from service.security import Gate
 
 _DESCRIPTION: Final = (
@@ -25,6 +27,15 @@ _DESCRIPTION: Final = (
 
 def create_app(hal: Hal) -> FastAPI:
     """The application that serves ``hal``; the network is loaded after the server listens, so that it can be asked.
+
+    Raises:
+        KeysError: the file of keys cannot be used.
+    """
+    return create_app_for(hal, Exposition(lambda: Reading.of(hal)))
+
+
+def create_app_for(hal: Service, exposition: Exposition) -> FastAPI:
+    """The application of any service; ``exposition`` is what ``/metrics`` answers.
 
     Raises:
         KeysError: the file of keys cannot be used.
@@ -51,7 +62,7 @@ def create_app(hal: Hal) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.hal = hal
-    app.state.exposition = Exposition(hal)
+    app.state.exposition = exposition
     errors.install(app)
     for routes in (classify, slides, health, model, metrics, v2, admin, page):
         app.include_router(routes.router)

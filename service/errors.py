@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 
 from service.audit import AuditFullError
 from service.inference_protocol import InferenceRequestError, UnknownModelError
-from service.lifecycle import MODEL_FAILED
 from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
+from service.running import MODEL_FAILED
 from service.schemas import ErrorAnswer, Fault
 from service.security import RefusedError
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError
@@ -81,14 +81,13 @@ async def _answer(request: Request, error: Exception) -> Response:
             return respond(400, "invalid_header", str(error))
         case QueueFullError():
             # 429 and not 503, which makes load balancers take a healthy host out.
-            headers = {"Retry-After": str(error.retry_after_s)}
-            return respond(429, "queue_full", str(error), headers)
+            return respond(429, "queue_full", str(error), _retry_after(error.retry_after_s))
         case DeadlineExceededError():
             return respond(504, "deadline_exceeded", str(error))
         case DrainingError():
             return respond(503, "draining", str(error))
         case NotReadyError():
-            return respond(503, error.state, str(error))
+            return respond(503, error.state, str(error), _retry_after(error.retry_after_s))
         case ReloadUnderWayError():
             return respond(409, "reload_under_way", str(error))
         case BundleRefusedError():
@@ -109,6 +108,10 @@ async def _answer(request: Request, error: Exception) -> Response:
             message = f"{request.method} {request.url.path[:100]}: {phrase}; see /docs for what there is."
             return respond(error.status_code, code, message, error.headers)
     return respond(422, "invalid_request", "The request is not valid; see /docs.")
+
+
+def _retry_after(seconds: int | None) -> Mapping[str, str] | None:
+    return None if seconds is None else {"Retry-After": str(seconds)}
 
 
 def refusal(request_id: str, path: str, error: RefusedError) -> JSONResponse:

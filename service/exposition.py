@@ -1,9 +1,8 @@
 """What ``/metrics`` says: the counts of :mod:`service.metrics` and the state of the service at that moment."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -11,47 +10,43 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from service.audit.trail import AuditState
-from service.batching import Batcher
-from service.counts import Counts
-from service.drift import EmbeddingDrift
-from service.lifecycle import Hal
-from service.logs import lost_lines
 from service.metrics import Metrics
 from service.observer import service_version
+from service.readings import MODEL_LABELS, DriftReading, EngineReading, ProcessesReading, Reading
 from service.states import State
-from service.waiting import Priority
-
-_MODEL_LABELS: Final = ("name", "version", "sha256", "precision", "device", "calibration", "decision_policy")
 
 
 @dataclass(frozen=True)
-class _Reading(Collector):
-    hal: Hal
+class _Families(Collector):
+    read: Callable[[], Reading]
 
     def collect(self) -> Iterator[Metric]:
-        hal, observer = self.hal, self.hal.observer
-        yield from observer.metrics.families()
-        yield from _states(hal.state, hal.reloads, hal.reloads_refused)
-        yield from _queue(hal.settings.queue_limit, hal.observed_batcher)
-        yield from _model(_labels(hal))
-        if observer.drift is not None:
-            yield from _drift(observer.drift)
-        if observer.audit is not None:
-            yield from _audit(observer.audit.state())
-        yield from _log()
+        reading = self.read()
+        yield from reading.metrics.families()
+        yield from _states(reading.state, reading.engine)
+        yield from _queue(reading.seats, reading.engine)
+        yield from _model(reading.engine.model)
+        if reading.engine.drift is not None:
+            yield from _drift(reading.engine.drift)
+        if reading.engine.audit is not None:
+            yield from _audit(reading.engine.audit)
+        yield from _log(reading.lost_lines)
+        if reading.processes is not None:
+            yield from _processes(reading.processes)
 
 
 class Exposition:
     """Renders the metrics of one service.
 
     Args:
-        hal: the service.
+        read: asks the service.
+        process: the metrics of its process or processes; not given: those of this one.
     """
 
-    def __init__(self, hal: Hal) -> None:
+    def __init__(self, read: Callable[[], Reading], process: Collector | None = None) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Reading(hal))
-        ProcessCollector(registry=self._registry)
+        self._registry.register(_Families(read))
+        self._registry.register(ProcessCollector(registry=None) if process is None else process)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The text and its content type, in the newest form that ``accept`` names."""
@@ -62,15 +57,16 @@ class Exposition:
 def catalogue() -> Iterator[Metric]:
     """Every family of ours, with a sample of each label where they are known beforehand; for the documentation."""
     yield from Metrics().families()
-    yield from _states(State.STARTING, 0, 0)
-    yield from _queue(0, None)
-    yield from _model(dict.fromkeys(_MODEL_LABELS, ""))
-    yield from _drift(None)
+    yield from _states(State.STARTING, EngineReading())
+    yield from _queue(0, EngineReading())
+    yield from _model(dict.fromkeys(MODEL_LABELS, ""))
+    yield from _drift(DriftReading(math.nan, math.nan, 0))
     yield from _audit(AuditState(None, full=False, waiting=0, spooled_bytes=0, written=0, logged=0))
-    yield from _log()
+    yield from _log(0)
+    yield from _processes(ProcessesReading({"http": 0, "engine": 0}, {"http": 0, "engine": 0}))
 
 
-def _states(current: State, reloads: int, refused: int) -> Iterator[Metric]:
+def _states(current: State, engine: EngineReading) -> Iterator[Metric]:
     yield _gauges(
         "hal_state",
         "1 for what the service is doing, 0 for what it is not.",
@@ -79,26 +75,26 @@ def _states(current: State, reloads: int, refused: int) -> Iterator[Metric]:
     )
     yield _counters(
         "hal_reloads", "Bundles that took over from another one, or were refused.", "outcome",
-        {"done": reloads, "refused": refused},
+        {"done": engine.reloads, "refused": engine.reloads_refused},
     )  # fmt: skip
 
 
-def _queue(limit: int, batcher: Batcher | None) -> Iterator[Metric]:
-    counts = batcher.counts if batcher else Counts()
+def _queue(limit: int, engine: EngineReading) -> Iterator[Metric]:
+    counts = engine.counts
     yield _gauges(
         "hal_queue_images",
         "Images that wait for the device.",
         "priority",
-        {priority: float(batcher.waiting_of(priority) if batcher else 0) for priority in Priority},
+        engine.waiting,
     )
     yield _gauges(
         "hal_seats_taken",
         "Images accepted and not yet answered.",
         "priority",
-        {priority: float(batcher.seats.taken_by(priority) if batcher else 0) for priority in Priority},
+        engine.seats_taken,
     )
     yield _gauge("hal_seats", "Images that may be accepted at once (HAL_QUEUE_LIMIT).", limit)
-    yield _gauge("hal_batch_limit", "Most images in the next batch.", batcher.batch_limit if batcher else 0)
+    yield _gauge("hal_batch_limit", "Most images in the next batch.", engine.batch_limit)
     yield _counters(
         "hal_images_left",
         "Images that left before they were answered: their client went away or they were withdrawn with others, or "
@@ -117,35 +113,21 @@ def _queue(limit: int, batcher: Batcher | None) -> Iterator[Metric]:
     )
 
 
-def _labels(hal: Hal) -> Mapping[str, str]:
-    manifest, file = hal.bundle.manifest, hal.file
-    values = (
-        *(manifest.name, manifest.version, file.sha256, file.precision, hal.device or "none"),
-        *(manifest.calibration.id, manifest.policy.version),
-    )
-    return dict(zip(_MODEL_LABELS, values, strict=True))
-
-
 def _model(labels: Mapping[str, str]) -> Iterator[Metric]:
     yield InfoMetricFamily("hal_model", "The model that answers.", value=dict(labels))
     yield InfoMetricFamily("hal_service", "The service's release.", value={"version": service_version()})
 
 
-def _drift(drift: EmbeddingDrift | None) -> Iterator[Metric]:
+def _drift(drift: DriftReading) -> Iterator[Metric]:
     yield _gauges(
         "hal_embedding_drift",
         "Distance of the recent mean embedding from the bundle's, in spreads of single images: overall, and within "
         "the predicted classes, which a change of stain or microscope moves and another mix of cells does not. Only "
         "where the bundle has a reference (HAL_DRIFT).",
         "scope",
-        {
-            "overall": drift.overall() if drift else math.nan,
-            "within_class": drift.within_class() if drift else math.nan,
-        },
+        {"overall": drift.overall, "within_class": drift.within_class},
     )
-    yield CounterMetricFamily(
-        "hal_embedding_images", "Images whose embedding was compared.", value=drift.images if drift else 0
-    )
+    yield CounterMetricFamily("hal_embedding_images", "Images whose embedding was compared.", value=drift.images)
 
 
 def _audit(state: AuditState) -> Iterator[Metric]:
@@ -158,9 +140,21 @@ def _audit(state: AuditState) -> Iterator[Metric]:
     yield CounterMetricFamily("hal_audit_rows", "Rows of the audit trail in the database.", value=state.written)
 
 
-def _log() -> Iterator[Metric]:
+def _log(lost: int) -> Iterator[Metric]:
     yield CounterMetricFamily(
-        "hal_log_lines_lost", "Log lines that could not be written, as on a full disk.", value=lost_lines()
+        "hal_log_lines_lost", "Log lines that could not be written, as on a full disk.", value=lost
+    )
+
+
+def _processes(processes: ProcessesReading) -> Iterator[Metric]:
+    yield _gauges(
+        "hal_processes", "Processes that run, where there are several (HAL_HTTP_WORKERS).", "process", processes.running
+    )
+    yield _counters(
+        "hal_processes_lost",
+        "Processes that ended by themselves and were started again (HAL_HTTP_WORKERS).",
+        "process",
+        processes.lost,
     )
 
 

@@ -1,34 +1,23 @@
-"""The running service: starting, ready, reloading, draining, stalled or failed; and the way of one image through it."""
+"""The running service: starting, ready, reloading, draining, stalled or failed."""
 
 import asyncio
-import functools
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
-import numpy as np
-
 from contract.bundle import Bundle, BundleError, load
-from contract.decision import decide
-from service.answers import ClassifiedImage, Fault, RefusedImage, Writer
 from service.batching import Batcher
-from service.decoding import Decoders
 from service.engine import EngineError, OnnxEngine
-from service.imaging import ImageRefusedError, decode
 from service.observer import Observer
-from service.refusals import ModelFailedError
+from service.running import Reloaded, Service
 from service.schemas import ModelStamp
 from service.served import Models, OpenEngine, ServedModel
-from service.settings import Device, Settings, available_cores
+from service.settings import Settings, available_cores
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
-from service.tuning import Tuning
-from service.waiting import Priority
 
 logger = logging.getLogger("hal.lifecycle")
 
-MODEL_FAILED: Final = "model_failed"
-_MOST_DECODERS: Final = 8
+MOST_DECODERS: Final = 8
 
 
 def last_wait_s(settings: Settings) -> float:
@@ -36,25 +25,8 @@ def last_wait_s(settings: Settings) -> float:
     return min(1.0, settings.drain_s / 5)
 
 
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """The results of a request, in the order of its images, the one model that made them all, and what writes them."""
-
-    model: ModelStamp
-    results: tuple[ClassifiedImage | RefusedImage, ...]
-    writer: Writer
-
-
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    """What answered before a reload, and what answers now."""
-
-    before: ModelStamp
-    now: ModelStamp
-
-
-class Hal:
-    """A bundle at work.
+class Hal(Service):
+    """A bundle at work, its network in this process.
 
     Args:
         settings: the service's settings.
@@ -62,28 +34,21 @@ class Hal:
         open_engine: gives the network; runs in the engine's thread.
 
     Attributes:
-        bundle: what is served; another one after a reload.
-        file: the file of it that runs.
-        device: what the network runs on, ``None`` until it is opened.
-        tuning: why its batches are as large as they are, ``None`` until it is opened.
         failure: why the network could not be opened, or ``None``.
         on_failure: called once when ``failure`` is set.
         reloads: bundles that took over from another one.
         reloads_refused: bundles that should have and could not.
-        observer: watches what is done.
+        on_model: called with each model that begins to serve, before the one before it is let go.
         abandoned: at the end, whether an engine's thread was left at work.
     """
 
     def __init__(self, settings: Settings, bundle: Bundle, *, open_engine: OpenEngine = OnnxEngine.open) -> None:
-        self.settings = settings
-        self.bundle = bundle
-        self.file = bundle.file(settings.precision)
+        decoders = settings.decode_threads or min(available_cores(), MOST_DECODERS)
+        super().__init__(settings, bundle, Observer(settings), decoders=decoders)
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_model: Callable[[ServedModel], None] = lambda _: None
         self.abandoned = False
-        self.device: Device | None = None
-        self.tuning: Tuning | None = None
-        self.observer = Observer(settings)
         self.reloads = 0
         self.reloads_refused = 0
         self._state = State.STARTING
@@ -93,15 +58,6 @@ class Hal:
         self._reloading: asyncio.Task[None] | None = None
         self._batcher: Batcher | None = None
         self._models = Models(settings, open_engine)
-        decoders = settings.decode_threads or min(available_cores(), _MOST_DECODERS)
-        self._decoders = Decoders(
-            decoders,
-            self.observer.timing(
-                functools.partial(
-                    decode, fit=settings.fit, max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels
-                )
-            ),
-        )
 
     async def open(self) -> None:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""
@@ -194,6 +150,7 @@ class Hal:
         return self._batcher
 
     def _let_serve(self, model: ServedModel) -> None:
+        self.on_model(model)
         self._models.switch(model)
         self.bundle, self.file, self.device, self.tuning = model.bundle, model.file, model.device, model.tuning
         self.observer.serves(model)
@@ -261,40 +218,3 @@ class Hal:
     def observed_batcher(self) -> Batcher | None:
         """The batcher for those who only look at it; ``None`` before there is one."""
         return self._batcher
-
-    async def classify(
-        self,
-        batcher: Batcher,
-        images: Sequence[bytes],
-        *,
-        priority: Priority = Priority.ROUTINE,
-        due: float | None = None,
-    ) -> Classified:
-        """Classify encoded images, each on its own: a refused one does not affect the others.
-
-        Raises:
-            QueueFullError, DrainingError, DeadlineExceededError: see :meth:`service.seats.Seats.spread`.
-        """
-        model = self._models.current
-
-        async def one(numbered: tuple[int, bytes]) -> ClassifiedImage | RefusedImage:
-            return await self._classify_one(batcher, model, priority, *numbered)
-
-        with model.in_use():
-            results = await batcher.seats.spread(list(enumerate(images)), one, priority=priority, due=due)
-        self.observer.answered(model.stamp, results)
-        return Classified(model.stamp, tuple(results), model.writer)
-
-    async def _classify_one(
-        self, batcher: Batcher, model: ServedModel, priority: Priority, index: int, data: bytes
-    ) -> ClassifiedImage | RefusedImage:
-        with self.observer.tracer.span("hal.decode"):
-            sha256, pixels = await self._decoders.decode(data, priority)
-        if isinstance(pixels, ImageRefusedError):
-            return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=pixels.code, message=str(pixels)))
-        try:
-            logits = await batcher.infer(pixels, network=model.network, priority=priority)
-        except ModelFailedError as error:
-            return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=MODEL_FAILED, message=str(error)))
-        (decision,) = decide(logits[np.newaxis], model.bundle.manifest)
-        return ClassifiedImage.of(index, sha256, decision)

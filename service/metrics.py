@@ -34,6 +34,8 @@ _OUTCOMES: Final = {
 }
 _SHORT_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LONG_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+HISTOGRAMS: Final = ("request_s", "decode_s", "queue_s", "device_s", "batch")
+"""Those of :class:`Metrics`, by attribute."""
 _IMAGES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
@@ -61,6 +63,11 @@ class Histogram:
         """Count one value; the caller holds the lock."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def merge(self, other: "Histogram") -> None:
+        """Count what another histogram of the same bounds has counted."""
+        self.counts = [sum(pair) for pair in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative, as Prometheus wants them."""
@@ -127,6 +134,17 @@ class Metrics:
         """Count one image without an answer; ``code`` is one of ours."""
         with self._lock:
             self.images[code] += 1
+
+    def add(self, other: "Metrics") -> None:
+        """Count everything that ``other`` has counted, too."""
+        with self._lock, other._lock:
+            self.requests.update(other.requests)
+            self.images.update(other.images)
+            self.predicted = [sum(pair) for pair in zip(self.predicted, other.predicted, strict=True)]
+            self.flagged += other.flagged
+            self.top_probability += other.top_probability
+            for name in HISTOGRAMS:
+                getattr(self, name).merge(getattr(other, name))
 
     def families(self) -> Iterator[Metric]:
         """The counts as Prometheus's metric families."""

@@ -12,7 +12,7 @@ from contract.classes import CELL_CLASSES
 from service.answers import ClassifiedImage, RefusedImage
 from service.audit import AuditFullError
 from service.audit.rows import Row, SettingsVersion
-from service.audit.trail import AuditTrail
+from service.audit.trail import AuditTrail, Trail
 from service.decoding import Pixels
 from service.drift import EmbeddingDrift
 from service.metrics import Metrics
@@ -38,6 +38,7 @@ class Observer:
 
     Args:
         settings: of the service.
+        audit: where rows of the audit trail go; ``None``: where the settings say, if they do.
 
     Attributes:
         metrics: what was counted.
@@ -49,10 +50,10 @@ class Observer:
         AuditError: the audit trail cannot be kept as asked.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, audit: Trail | None = None) -> None:
         self.metrics = Metrics()
         self.tracer = Tracer.from_environment()
-        self.audit = None if settings.audit is None else AuditTrail(settings)
+        self.audit = AuditTrail(settings) if audit is None and settings.audit is not None else audit
         self._settings = settings
         self.drift: EmbeddingDrift | None = None
         self._versions: dict[ModelStamp, SettingsVersion] = {}

@@ -7,6 +7,8 @@ class QueueFullError(Exception):
     """No seat is free; ``retry_after_s`` is when half of the queue should have been worked off."""
 
     def __init__(self, taken: int, priority: Priority, retry_after_s: int) -> None:
+        self.taken = taken
+        self.priority = priority
         self.retry_after_s = retry_after_s
         kind = "bulk images" if priority is Priority.BULK else "images"
         super().__init__(f"{taken} {kind} are waiting already; send the request again in {retry_after_s} s.")
@@ -24,6 +26,7 @@ class DeadlineExceededError(Exception):
 
     def __init__(self, limit: str | None) -> None:
         """``limit`` names the service's own deadline, ``None`` stands for the request's."""
+        self.limit = limit
         within = f"within {limit}" if limit else "in the time that X-Request-Timeout-Ms allows"
         super().__init__(f"An image was not classified {within}; send it again later.")
 

@@ -77,7 +77,7 @@ class Seats:
             self._counts.refused += 1
             # Only its own share can be full for bulk while seats are free.
             taken = self.taken_by(priority) if self.free(Priority.ROUTINE) else self.taken
-            raise QueueFullError(taken, priority, self._retry_after_s(priority))
+            raise QueueFullError(taken, priority, self.retry_after_s(priority))
 
     async def spread(
         self,
@@ -165,7 +165,8 @@ class Seats:
             own = due is None or deadline < due
             raise DeadlineExceededError(f"{self._deadline_s:g} s (HAL_DEADLINE_MS)" if own else None) from None
 
-    def _retry_after_s(self, priority: Priority) -> int:
+    def retry_after_s(self, priority: Priority) -> int:
+        """Seconds, by the measured rate, after which a request that finds no seat now should come back."""
         if priority is Priority.ROUTINE:
             return self._pace.seconds_for(self.taken / 2)
         # Half of its own line, and all of the line that goes first.

@@ -5,6 +5,9 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from contract.bundle import Bundle
 from service.answers import Writer
 from service.engine import Engine, EngineOptions
@@ -12,6 +15,7 @@ from service.engine_thread import EngineThread
 from service.schemas import ModelStamp
 from service.settings import Device, Settings
 from service.tuning import Tuning
+from service.waiting import Logits, Network
 
 logger = logging.getLogger("hal.served")
 
@@ -22,6 +26,22 @@ class PlacedEngine(Engine, Protocol):
     @property
     def device(self) -> Device:
         """The device in use, never ``auto``."""
+        ...
+
+
+class ServedNetwork(Network, Protocol):
+    """A network that belongs to a model, in this process or reached from it; see :class:`EngineThread`."""
+
+    watch: Callable[[Logits, NDArray[np.float32]], None] | None
+    gives_embeddings: bool
+
+    @property
+    def with_embedding(self) -> Network:
+        """The same network, giving embeddings too."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
         ...
 
 
@@ -42,7 +62,7 @@ class ServedModel:
     """
 
     def __init__(
-        self, bundle: Bundle, settings: Settings, device: Device, network: EngineThread, tuning: Tuning | None = None
+        self, bundle: Bundle, settings: Settings, device: Device, network: ServedNetwork, tuning: Tuning | None = None
     ) -> None:
         self.bundle = bundle
         self.file = bundle.file(settings.precision)

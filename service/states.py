@@ -10,6 +10,7 @@ class State(StrEnum):
     STARTING = "starting"
     READY = "ready"
     STALLED = "stalled"
+    ENGINE_LOST = "engine_lost"
     DRAINING = "draining"
     FAILED = "failed"
 
@@ -17,6 +18,8 @@ class State(StrEnum):
 _EXPLANATIONS: Final = {
     State.STARTING: "The model is being loaded, verified and warmed up; try again in a few seconds.",
     State.STALLED: "The network has made no progress for HAL_STALL_S seconds; the service has to be restarted.",
+    State.ENGINE_LOST: "The process that runs the network has ended and is being started again; what it was working on "
+    "is lost, send it again.",
     State.DRAINING: "The service is stopping; send the request again, to another instance if there is one.",
     State.FAILED: "The model could not be loaded and the service is stopping; see its log.",
 }
@@ -34,8 +37,9 @@ class BundleRefusedError(Exception):
 
 
 class NotReadyError(Exception):
-    """The service cannot classify now; ``state`` says why."""
+    """The service cannot classify now; ``state`` says why, ``retry_after_s`` when it may, where that is known."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, retry_after_s: int | None = None) -> None:
         self.state = state
+        self.retry_after_s = retry_after_s
         super().__init__(_EXPLANATIONS[state])

@@ -115,13 +115,20 @@ class Tracer:
             return None
         from opentelemetry import trace
 
-        context = None
-        if parent is not None:
-            remote = trace.SpanContext(
+        context = None if parent is None else trace.set_span_in_context(self.remote(parent))
+        return self._tracer.start_span(method, context=context, kind=trace.SpanKind.SERVER)
+
+    def remote(self, parent: TraceParent | None) -> Any:
+        """A span of another process, to put spans below; ``None`` if there is none or nothing is traced."""
+        if self._tracer is None or parent is None:
+            return None
+        from opentelemetry import trace
+
+        return trace.NonRecordingSpan(
+            trace.SpanContext(
                 int(parent.trace_id, 16), int(parent.parent_id, 16), True, trace.TraceFlags(int(parent.flags, 16))
             )
-            context = trace.set_span_in_context(trace.NonRecordingSpan(remote))
-        return self._tracer.start_span(method, context=context, kind=trace.SpanKind.SERVER)
+        )
 
     @staticmethod
     def end_request(span: Any, method: str, route: str, status: int, images: int) -> None:
@@ -174,6 +181,14 @@ class Tracer:
         if self._provider is not None:
             self._provider.force_flush(3000)
             self._provider.shutdown()
+
+
+def traceparent_of(span: Any) -> str | None:
+    """What names ``span`` to another process, as in the header; ``None`` without one."""
+    if span is None:
+        return None
+    context = span.get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
 
 def new_span_id() -> str:

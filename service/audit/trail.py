@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from service.audit import AuditError
 from service.audit.rows import Row, SettingsVersion
@@ -47,6 +47,31 @@ class AuditState:
     spooled_bytes: int
     written: int
     logged: int
+
+
+class Trail(Protocol):
+    """Takes the rows of an audit trail; see :class:`AuditTrail`."""
+
+    @property
+    def full(self) -> bool:
+        """Whether no more images should be taken, since their rows would be lost."""
+        ...
+
+    def state(self) -> AuditState:
+        """How the trail is doing now."""
+        ...
+
+    def describe(self, version: SettingsVersion) -> None:
+        """Make a version known that rows will name."""
+        ...
+
+    def record(self, rows: Iterable[Row]) -> None:
+        """Take rows to be written."""
+        ...
+
+    def close(self) -> None:
+        """Bring every row where it belongs."""
+        ...
 
 
 class AuditTrail:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from service.lifecycle import Hal
+from service.running import Service
 from service.schemas import ErrorAnswer, ReloadAnswer
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -45,6 +45,6 @@ async def reload(request: Request) -> ReloadAnswer:
     answer names the one bundle that made it. A bundle that cannot be served is refused with everything that is wrong
     with it. No path can be given: what is served is for the machine's owner to say. SIGHUP does the same.
     """
-    hal: Hal = request.app.state.hal
+    hal: Service = request.app.state.hal
     done = await hal.reload()
     return ReloadAnswer(before=done.before, now=done.now)

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from contract.classes import CLASS_NAMES
 from service.answers import ClassifiedImage, RefusedImage
 from service.errors import request_id_of
-from service.lifecycle import MODEL_FAILED, Classified, Hal
 from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError
+from service.running import MODEL_FAILED, Classified, Service
 from service.schemas import ClassifyAnswer, ErrorAnswer
 from service.settings import Settings
 from service.terms import LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, Terms
@@ -170,7 +170,7 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
     """
     terms = Terms.of(request.headers)
     due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
-    hal: Hal = request.app.state.hal
+    hal: Service = request.app.state.hal
     batcher = hal.batcher
     batcher.seats.check_room(terms.priority or Priority.ROUTINE)
     try:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from service.lifecycle import Hal
+from service.running import Service
 from service.schemas import ErrorAnswer, LiveAnswer, ReadyAnswer, StartupAnswer
 from service.states import NotReadyError, State
 
@@ -60,6 +60,6 @@ async def ready(request: Request) -> ReadyAnswer:
     return ReadyAnswer(audit=hal.observer.audit_goes_to)
 
 
-def _hal(request: Request) -> Hal:
-    hal: Hal = request.app.state.hal
+def _hal(request: Request) -> Service:
+    hal: Service = request.app.state.hal
     return hal

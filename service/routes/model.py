@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from service.lifecycle import Hal
+from service.running import Service
 from service.schemas import ModelAnswer
 
 router = APIRouter(tags=["model"])
@@ -11,5 +11,5 @@ router = APIRouter(tags=["model"])
 @router.get("/model", summary="What is served and what is known about it")
 async def model(request: Request) -> ModelAnswer:
     """Name, version, files, evidence of each class, calibration, policy, metrics, limits and attributions."""
-    hal: Hal = request.app.state.hal
+    hal: Service = request.app.state.hal
     return ModelAnswer.of(hal.bundle, hal.file, hal.device, hal.tuning)

@@ -15,8 +15,8 @@ from contract.slide_results import ResultsError, read_slide
 from service.answers import ClassifiedImage
 from service.errors import request_id_of
 from service.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
-from service.lifecycle import Hal
 from service.routes.classify import REQUEST, RESPONSES, classify_body, status_of
+from service.running import Service
 from service.schemas import ErrorAnswer, ModelStamp
 from service.slide_schemas import SlideAnswer, SummaryAnswer, given_slide_schema
 from service.uploads import UploadError
@@ -70,7 +70,7 @@ async def classify_slide(request: Request) -> Response:
     """
     wants_fhir = _wants_fhir(request)
     done = await classify_body(request)
-    hal: Hal = request.app.state.hal
+    hal: Service = request.app.state.hal
     _require_same_model(done.model.sha256, done.model.decision_policy, hal)
     cells = [
         SlideCell(BY_NAME[result.predicted_class], result.hairy_cell.flag, bool(result.review), result.image_sha256)
@@ -128,7 +128,7 @@ async def summarise_slide(request: Request) -> Response:
     refused; equal `image_sha256` count once.
     """
     wants_fhir = _wants_fhir(request)
-    hal: Hal = request.app.state.hal
+    hal: Service = request.app.state.hal
     _ = hal.batcher
     try:
         given = read_slide(await _json_body(request, hal))
@@ -149,7 +149,7 @@ async def summarise_slide(request: Request) -> Response:
     return Response(answer.model_dump_json(), media_type=_JSON)
 
 
-async def _summarise(cells: list[SlideCell], refused: int, hal: Hal) -> SlideSummary:
+async def _summarise(cells: list[SlideCell], refused: int, hal: Service) -> SlideSummary:
     settings = hal.settings
     work = functools.partial(summarise, cells, hal.bundle.manifest, settings.slide_rule, refused=refused)
     try:
@@ -159,7 +159,7 @@ async def _summarise(cells: list[SlideCell], refused: int, hal: Hal) -> SlideSum
         raise _other_model(f"{error}.") from error
 
 
-def _require_same_model(sha256: str, policy: str | None, hal: Hal) -> None:
+def _require_same_model(sha256: str, policy: str | None, hal: Service) -> None:
     served = ModelStamp.of(hal.bundle, hal.file)
     if sha256 != served.sha256 or policy not in (None, served.decision_policy):
         raise _other_model(
@@ -172,7 +172,7 @@ def _other_model(message: str) -> UploadError:
     return UploadError(409, "other_model", message)
 
 
-async def _json_body(request: Request, hal: Hal) -> bytes:
+async def _json_body(request: Request, hal: Service) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _JSON:
         raise UploadError(

@@ -30,10 +30,10 @@ from service.inference_protocol import (
     read_request,
     write_answer,
 )
-from service.lifecycle import Hal
 from service.observer import service_version
 from service.refusals import DeadlineExceededError
 from service.routes.classify import priority_of, while_connected
+from service.running import Service
 from service.served import ServedModel
 from service.states import NotReadyError, State
 from service.terms import Terms
@@ -46,8 +46,8 @@ _MODEL: Final = "/models/{name}"
 _VERSION: Final = "/models/{name}/versions/{version}"
 
 
-def _hal(request: Request) -> Hal:
-    hal: Hal = request.app.state.hal
+def _hal(request: Request) -> Service:
+    hal: Service = request.app.state.hal
     return hal
 
 
@@ -100,7 +100,6 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     terms = Terms.of(request.headers)
     due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
     batcher = hal.batcher
-    model = hal.model
     _check_name(hal, name, version)
     batcher.seats.check_room(terms.priority or Priority.ROUTINE)
     try:
@@ -108,6 +107,8 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
             wanted = await _read(request, hal)
         request.state.images = len(wanted.images)
         priority = terms.priority or priority_of(len(wanted.images), hal.settings)
+        # Not before the body is there: a model that nobody uses yet is let go by a reload.
+        model = hal.model
         network = model.network.with_embedding if EMBEDDING in wanted.outputs else model.network
 
         async def one(image: NDArray[np.uint8]) -> Logits:
@@ -129,7 +130,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
 
 
-async def _read(request: Request, hal: Hal) -> InferenceRequest:
+async def _read(request: Request, hal: Service) -> InferenceRequest:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise UploadError(415, "unsupported_encoding", f"Content-Encoding is {encoding[:20]!r}, expected none.")
@@ -139,7 +140,7 @@ async def _read(request: Request, hal: Hal) -> InferenceRequest:
 
 
 def _answer(
-    hal: Hal, model: ServedModel, wanted: InferenceRequest, rows: NDArray[np.float32]
+    hal: Service, model: ServedModel, wanted: InferenceRequest, rows: NDArray[np.float32]
 ) -> tuple[bytes, int | None]:
     logits, embedding = rows[:, :CLASS_COUNT], rows[:, CLASS_COUNT:]
     decisions = decide(logits, model.bundle.manifest)
@@ -153,7 +154,7 @@ def _answer(
     return write_answer(model.stamp.name, _versions_of(model.stamp.version)[0], wanted, outputs)
 
 
-def _check_name(hal: Hal, name: str, version: str | None) -> None:
+def _check_name(hal: Service, name: str, version: str | None) -> None:
     versions = _versions(hal)
     if name != hal.bundle.manifest.name or (version is not None and version not in versions):
         asked = name if version is None else f"{name}, version {version}"
@@ -163,7 +164,7 @@ def _check_name(hal: Hal, name: str, version: str | None) -> None:
         )
 
 
-def _versions(hal: Hal) -> Sequence[str]:
+def _versions(hal: Service) -> Sequence[str]:
     return _versions_of(hal.bundle.manifest.version)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from service.imaging import RefusalCode, decode
-from service.lifecycle import MODEL_FAILED
+from service.running import MODEL_FAILED
 from service.settings import Fit
 from tests.fuzz.mutate import mutated
 from tests.fuzz.service import Findings, check_end, resident_bytes, under_fire

@@ -1,0 +1,115 @@
+"""What a service says of itself at one moment, as plain values that can go from process to process."""
+
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from service.audit.trail import AuditState
+from service.counts import Counts
+from service.drift import EmbeddingDrift
+from service.lifecycle import Hal
+from service.logs import lost_lines
+from service.metrics import Metrics
+from service.states import State
+from service.waiting import Priority
+
+MODEL_LABELS: Final = ("name", "version", "sha256", "precision", "device", "calibration", "decision_policy")
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReading:
+    """See :class:`service.drift.EmbeddingDrift`."""
+
+    overall: float
+    within_class: float
+    images: int
+
+    @classmethod
+    def of(cls, drift: EmbeddingDrift) -> Self:
+        """How far it has come."""
+        return cls(drift.overall(), drift.within_class(), drift.images)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReading:
+    """What the process that has the network knows.
+
+    Attributes:
+        reloads: bundles that took over from another one.
+        reloads_refused: bundles that should have and could not.
+        waiting: images that wait for the device, by priority.
+        seats_taken: images accepted and not yet answered, by priority.
+        batch_limit: most images in the next batch.
+        counts: what happened to images so far.
+        model: what serves, by :data:`MODEL_LABELS`.
+        drift: ``None`` where embeddings are not compared.
+        audit: ``None`` where no trail is kept.
+    """
+
+    reloads: int = 0
+    reloads_refused: int = 0
+    waiting: dict[str, int] = field(default_factory=lambda: {str(priority): 0 for priority in Priority})
+    seats_taken: dict[str, int] = field(default_factory=lambda: {str(priority): 0 for priority in Priority})
+    batch_limit: int = 0
+    counts: Counts = field(default_factory=Counts)
+    model: dict[str, str] = field(default_factory=lambda: dict.fromkeys(MODEL_LABELS, ""))
+    drift: DriftReading | None = None
+    audit: AuditState | None = None
+
+    @classmethod
+    def of(cls, hal: Hal) -> Self:
+        """What it knows now."""
+        manifest, file, batcher, observer = hal.bundle.manifest, hal.file, hal.observed_batcher, hal.observer
+        labels = (
+            *(manifest.name, manifest.version, file.sha256, file.precision, hal.device or "none"),
+            *(manifest.calibration.id, manifest.policy.version),
+        )
+        return cls(
+            reloads=hal.reloads,
+            reloads_refused=hal.reloads_refused,
+            waiting={str(priority): batcher.waiting_of(priority) if batcher else 0 for priority in Priority},
+            seats_taken={str(priority): batcher.seats.taken_by(priority) if batcher else 0 for priority in Priority},
+            batch_limit=batcher.batch_limit if batcher else 0,
+            counts=batcher.counts if batcher else Counts(),
+            model=dict(zip(MODEL_LABELS, map(str, labels), strict=True)),
+            drift=None if observer.drift is None else DriftReading.of(observer.drift),
+            audit=None if observer.audit is None else observer.audit.state(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessesReading:
+    """The processes of a service that has several, by what they do: ``http`` and ``engine``.
+
+    Attributes:
+        running: how many there are.
+        lost: how many ended by themselves and were started again.
+    """
+
+    running: dict[str, int]
+    lost: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything that ``/metrics`` tells.
+
+    Attributes:
+        metrics: what was counted.
+        state: what the service is doing.
+        seats: images that may be accepted at once.
+        engine: what the process that has the network knows.
+        lost_lines: log lines that could not be written.
+        processes: ``None`` where there is one.
+    """
+
+    metrics: Metrics
+    state: State
+    seats: int
+    engine: EngineReading
+    lost_lines: int
+    processes: ProcessesReading | None = None
+
+    @classmethod
+    def of(cls, hal: Hal) -> Self:
+        """Of a service in one process."""
+        return cls(hal.observer.metrics, hal.state, hal.settings.queue_limit, EngineReading.of(hal), lost_lines())
