@@ -20,6 +20,7 @@ from service.folders.cli import ClassifyCommand, classify
 from service.slides_cli import app as slides_app
 
 if TYPE_CHECKING:
+    from contract.bundle import Bundle
     from service.lifecycle import Hal
     from service.settings import Settings
 
@@ -73,6 +74,7 @@ def serve(
     from service.lifecycle import Hal
     from service.security import ExposedError, check_exposure
     from service.settings import SettingsError, load_settings, unknown_variables
+    from service.workers.memory import SharedMemoryError
 
     options = {
         "bundle": bundle,
@@ -92,7 +94,11 @@ def serve(
         listener = _listen(settings)
         with listener:
             check_exposure(settings, listener)
-            hal = Hal(settings, load(settings.bundle))
+            bundle = load(settings.bundle)
+            if settings.http_workers > 1:
+                _run_processes(settings, bundle, listener)
+                return
+            hal = Hal(settings, bundle)
             _run(hal, listener)
         if hal.failure is not None:
             raise hal.failure
@@ -100,7 +106,16 @@ def serve(
             # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
             sys.stdout.flush()
             os._exit(0)
-    except (SettingsError, AuditError, BundleError, EngineError, ExposedError, KeysError, _PortError) as error:
+    except (
+        SettingsError,
+        AuditError,
+        BundleError,
+        EngineError,
+        ExposedError,
+        KeysError,
+        _PortError,
+        SharedMemoryError,
+    ) as error:
         typer.echo(f"hal serve: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -195,7 +210,7 @@ def _run(hal: "Hal", listener: socket.socket) -> None:
     hal.on_failure = stop
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: hal.request_reload())
-    _announce(hal, listener)
+    _announce(settings, hal.bundle, listener)
     # What lives as long as the process (modules, routes, models of the documentation) is not looked through again by
     # every full collection, which would stop all requests for milliseconds.
     gc.collect()
@@ -203,14 +218,27 @@ def _run(hal: "Hal", listener: socket.socket) -> None:
     server.run(sockets=[listener])
 
 
-def _announce(hal: "Hal", listener: socket.socket) -> None:
-    manifest, file = hal.bundle.manifest, hal.file
+def _run_processes(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
+    """HAL_HTTP_WORKERS: what is found out early with one process is found out here, before others are started."""
+    from service.security import Gate
+    from service.workers.parent import serve as serve_in_processes
+
+    Gate.of(settings)
+    _announce(settings, bundle, listener)
+    if code := serve_in_processes(settings, bundle, listener):
+        raise typer.Exit(code)
+
+
+def _announce(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
+    manifest, file = bundle.manifest, bundle.file(settings.precision)
     host, port, *_ = _address(listener)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     typer.echo(
         f"HAL {manifest.name} {manifest.version} ({file.precision}, SHA-256 {file.sha256})\n"
-        f"HAL_DEVICE={hal.settings.device}. {manifest.intended_use}\n"
-        f"Listening on {url}, where a page takes images; {url}/docs has the API. Try:\n"
+        f"HAL_DEVICE={settings.device}. {manifest.intended_use}
+"
+        f"Listening on {url}, where a page takes images; {url}/docs has the API. Try:
+"
         f"  curl -F file=@tests/data/cells/segmented-neutrophil-1.jpg {url}/classify"
     )
     sys.stdout.flush()

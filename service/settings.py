@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -74,6 +75,14 @@ class Settings(BaseSettings):
         le=65535,
         validation_alias=AliasChoices("PORT", "HAL_PORT"),
         description="Port to listen on, 0 for any free one. PORT wins over HAL_PORT, since platforms set PORT.",
+    )
+    http_workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that take requests and decode images; above 1 the network has a process of its own "
+        "beside them, images reach it through shared memory, and whichever process dies is started again. Linux only. "
+        "1 does everything in one process, which is faster on few cores (docs/performance.md).",
     )
     device: Device = Field(
         default=Device.AUTO,
@@ -237,6 +246,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"HAL_DRAIN_DELAY_S={self.drain_delay_s:g} is more than half of HAL_DRAIN_S={self.drain_s:g}: too "
                 "little is left for accepted work; lower the first or raise the second"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _workers_are_for_linux(self) -> Self:
+        if self.http_workers > 1 and sys.platform != "linux":
+            raise ValueError(
+                f"HAL_HTTP_WORKERS={self.http_workers} needs Linux, this is {sys.platform}; leave it at 1 here"
             )
         return self
 

@@ -1,0 +1,272 @@
+"""The worker's side of the connection: seats and answers come from the engine process, decoding happens here."""
+
+import asyncio
+import contextvars
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.batching import Counts
+from service.refusals import ModelFailedError, QueueFullError
+from service.settings import Settings
+from service.tracing import current, traceparent_of
+from service.waiting import Image, Logits, Network, Priority
+from service.workers.board import Board, Field
+from service.workers.endings import error_of
+from service.workers.link import Link
+from service.workers.messages import (
+    Answer,
+    Failed,
+    Grant,
+    Open,
+    Refused,
+    Settled,
+    Submit,
+    Taken,
+    ToEngine,
+    ToWorker,
+    Withdraw,
+)
+from service.workers.slots import SLOTS, Slots
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+EngineLink = Link[ToEngine, ToWorker]
+
+
+class RemoteNetwork:
+    """A network in the engine process.
+
+    Attributes:
+        number: of its model.
+        max_batch: most images in a batch.
+        embedding: whether its rows are logits and embedding.
+    """
+
+    gives_embeddings = False
+    """Not here: the engine process compares them with the bundle's."""
+
+    def __init__(self, number: int, max_batch: int, *, embedding: bool = False) -> None:
+        self.number = number
+        self.max_batch = max_batch
+        self.embedding = embedding
+        self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
+
+    @property
+    def with_embedding(self) -> "RemoteNetwork":
+        """The same network, giving embeddings too."""
+        return RemoteNetwork(self.number, self.max_batch, embedding=True)
+
+    async def run(self, images: Sequence[Image]) -> Logits:
+        """Only the engine process runs it: images go there by :meth:`RemoteIntake.infer`."""
+        raise RuntimeError(f"{len(images)} images were to be run in a process without the network")
+
+    def close(self) -> None:
+        """It is closed where it is."""
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One call of :meth:`RemoteIntake.spread`."""
+
+    number: int
+    items: Sequence[Any]
+    work: Callable[[Any], Awaitable[Any]]
+    done: asyncio.Future[list[Any]]
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    results: dict[int, Any] = field(default_factory=dict)
+    answers: dict[int, asyncio.Future[Logits]] = field(default_factory=dict)
+    submitted: set[int] = field(default_factory=set)
+    sitting: set[asyncio.Task[None]] = field(default_factory=set)
+    engine_knows: bool = False
+    """That it has ended."""
+
+    def fail(self, error: Exception) -> None:
+        """End it, unless it has ended."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+_seat: Final[contextvars.ContextVar[tuple[_Request, int]]] = contextvars.ContextVar("hal-seat")
+"""The seat that the present task sits in."""
+
+
+class RemoteIntake:
+    """What :class:`service.batching.Batcher` is to a single process, to a worker.
+
+    Args:
+        settings: of the service.
+        board: tells how many seats are taken.
+        slots: for images on their way.
+        not_ready: why nothing is accepted while there is no engine process.
+
+    Attributes:
+        counts: what happened here.
+        model: the number of the model that requests want from now on.
+    """
+
+    def __init__(self, settings: Settings, board: Board, slots: Slots, not_ready: Callable[[], Exception]) -> None:
+        self.counts = Counts()
+        self.model = 0
+        self._settings = settings
+        self._board = board
+        self._slots = slots
+        self._not_ready = not_ready
+        self._link: EngineLink | None = None
+        self._free: asyncio.Queue[int] = asyncio.Queue()
+        self._requests: dict[int, _Request] = {}
+        self._numbers = itertools.count(1)
+
+    @property
+    def requests(self) -> int:
+        """Requests under way."""
+        return len(self._requests)
+
+    def connected(self, link: EngineLink) -> None:
+        """Use this connection; what an earlier engine process had not read is of no use any more."""
+        self._link = link
+        self._free = asyncio.Queue()
+        for slot in range(SLOTS):
+            self._free.put_nowait(slot)
+
+    def lost(self) -> None:
+        """The engine process is gone: everybody who waits is told so."""
+        self._link = None
+        for request in self._requests.values():
+            request.engine_knows = True
+            request.fail(self._not_ready())
+
+    def received(self, message: ToWorker) -> None:
+        """Take what the engine process says about requests."""
+        match message:
+            case Grant(request=number, index=index):
+                if (request := self._requests.get(number)) is not None:
+                    self._seat_granted(request, index)
+            case Taken():
+                for slot in message.slots:
+                    self._free.put_nowait(slot)
+            case Answer():
+                answer = self._awaited(message.request, message.index)
+                if answer is not None:
+                    answer.set_result(np.frombuffer(message.row, np.float32))
+            case Failed():
+                if (answer := self._awaited(message.request, message.index)) is not None:
+                    answer.set_exception(ModelFailedError())
+            case Refused():
+                if (request := self._requests.get(message.request)) is not None:
+                    request.engine_knows = True
+                    request.fail(error_of(message))
+
+    def check_room(self, priority: Priority = Priority.ROUTINE) -> None:
+        """Find out whether a request would be accepted now, by what the board says.
+
+        Raises:
+            QueueFullError: no seat is free for this priority.
+        """
+        routine, bulk = int(self._board[Field.ROUTINE_TAKEN]), int(self._board[Field.BULK_TAKEN])
+        for_all = routine + bulk < self._settings.queue_limit
+        if for_all and (priority is Priority.ROUTINE or bulk < self._settings.bulk_limit):
+            return
+        self.counts.refused += 1
+        is_bulk = priority is Priority.BULK
+        retry_after_s = self._board[Field.BULK_RETRY_S if is_bulk else Field.ROUTINE_RETRY_S]
+        taken = bulk if is_bulk and for_all else routine + bulk
+        raise QueueFullError(taken, priority, max(1, int(retry_after_s)))
+
+    async def spread(
+        self,
+        items: Sequence[Item],
+        work: Callable[[Item], Awaitable[Result]],
+        *,
+        priority: Priority = Priority.ROUTINE,
+        due: float | None = None,
+    ) -> list[Result]:
+        """``await work(item)`` for each item once it has a seat; see :meth:`service.batching.Batcher.spread`.
+
+        Raises:
+            QueueFullError, DrainingError, DeadlineExceededError: as there.
+            NotReadyError: the engine process ended.
+        """
+        if self._link is None:
+            raise self._not_ready()
+        self.check_room(priority)
+        loop = asyncio.get_running_loop()
+        request = _Request(next(self._numbers), items, work, loop.create_future())
+        self._requests[request.number] = request
+        context = current.get()
+        try:
+            self._send(
+                Open(
+                    request.number,
+                    len(items),
+                    self.model,
+                    priority,
+                    None if due is None else due - loop.time(),
+                    context.request_id,
+                    context.key,
+                    context.trace_id,
+                    traceparent_of(context.span),
+                )
+            )
+            results = await request.done
+            request.engine_knows = True
+            return results
+        finally:
+            del self._requests[request.number]
+            if not request.engine_knows:
+                self._send(Withdraw(request.number))
+            for task in [*request.sitting]:
+                task.cancel()
+
+    async def infer(
+        self, image: Image, *, network: Network | None = None, priority: Priority = Priority.ROUTINE
+    ) -> Logits:
+        """Logits ``[20]`` of one image, in the seat that the present task was given by :meth:`spread`.
+
+        Raises:
+            ModelFailedError: the network failed on this image.
+        """
+        del priority  # It is the request's.
+        request, index = _seat.get()
+        free = self._free
+        slot = await free.get()
+        if free is not self._free:
+            # The engine process changed meanwhile, and the request has been told so.
+            raise asyncio.CancelledError
+        answer: asyncio.Future[Logits] = request.done.get_loop().create_future()
+        request.answers[index] = answer
+        request.submitted.add(index)
+        self._slots.write(slot, image)
+        self._send(Submit(request.number, index, slot, isinstance(network, RemoteNetwork) and network.embedding))
+        return await answer
+
+    def _send(self, message: ToEngine) -> None:
+        if self._link is not None:
+            self._link.send(message)
+
+    def _awaited(self, number: int, index: int) -> asyncio.Future[Logits] | None:
+        request = self._requests.get(number)
+        answer = None if request is None else request.answers.pop(index, None)
+        return None if answer is None or answer.done() else answer
+
+    def _seat_granted(self, request: _Request, index: int) -> None:
+        task = request.done.get_loop().create_task(self._sit(request, index), context=request.context.copy())
+        request.sitting.add(task)
+        task.add_done_callback(request.sitting.discard)
+
+    async def _sit(self, request: _Request, index: int) -> None:
+        _seat.set((request, index))
+        try:
+            request.results[index] = await request.work(request.items[index])
+        except Exception as error:
+            request.fail(error)
+            return
+        if index not in request.submitted:
+            self._send(Settled(request.number, index))
+        if len(request.results) == len(request.items) and not request.done.done():
+            request.done.set_result([request.results[place] for place in range(len(request.items))])

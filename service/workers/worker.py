@@ -1,0 +1,282 @@
+"""The service as an HTTP worker has it: everything but the network, which is in the engine process."""
+
+import asyncio
+import itertools
+import logging
+import math
+import os
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from contract.bundle import Bundle
+from contract.manifest import Manifest
+from service.audit import AuditFullError
+from service.lifecycle import MOST_DECODERS
+from service.logs import lost_lines
+from service.metrics import Metrics
+from service.observer import Observer
+from service.readings import EngineReading, ProcessesReading, Reading
+from service.running import Reloaded, Service
+from service.schemas import ModelStamp
+from service.served import ServedModel
+from service.settings import Device, Settings, available_cores
+from service.states import NotReadyError, State
+from service.workers.accounts import Account, sum_of
+from service.workers.board import HEARTBEAT_S, Board, Field
+from service.workers.endings import reload_error_of
+from service.workers.intake import EngineLink, RemoteIntake, RemoteNetwork
+from service.workers.link import Link
+from service.workers.memory import Memory
+from service.workers.messages import Model, Reload, RowsTaken, Serves, ToWorker, to_worker
+from service.workers.messages import Reloaded as ReloadedMessage
+from service.workers.publisher import STATES
+from service.workers.slots import Slots
+from service.workers.trail import RemoteTrail
+
+logger = logging.getLogger("hal.workers")
+
+_LONGEST_RETRY_S: Final = 60
+_READY: Final = STATES.index(State.READY)
+
+
+class CountingMetrics(Metrics):
+    """Metrics that tell when something was counted, which happens at the end of every request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_request = _nothing
+
+    def request(self, route: str, status: int, seconds: float, images: int) -> None:  # noqa: D102
+        super().request(route, status, seconds, images)
+        self.on_request()
+
+
+def _nothing() -> None:
+    """Nobody listens yet."""
+
+
+class Worker(Service):
+    """A bundle that is at work in the engine process.
+
+    Args:
+        settings: of the service.
+        bundle: what is served until the engine process says otherwise.
+        memory: shared with all processes.
+        place: of this worker, counted from 0.
+    """
+
+    def __init__(self, settings: Settings, bundle: Bundle, memory: Memory, place: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._memory = memory
+        self._place = place
+        self._board: Board = memory.board
+        self._trail = None if settings.audit is None else RemoteTrail(self._board)
+        share = math.ceil(min(available_cores(), MOST_DECODERS) / settings.http_workers)
+        # Embeddings are compared and rows are written by the engine process.
+        own = settings.model_copy(update={"audit": None, "drift": False})
+        observer = Observer(own, self._trail)
+        self._counted = observer.metrics = CountingMetrics()
+        super().__init__(own, bundle, observer, decoders=settings.decode_threads or share)
+        self._before = Account.read(self._board, place)
+        observer.metrics.add(self._before.metrics())
+        self._counted.on_request = self._count_soon
+        self._beat: asyncio.TimerHandle | None = None
+        self._intake = RemoteIntake(own, self._board, Slots(memory.images, place), self.not_ready)
+        self._link: EngineLink | None = None
+        self._model: ServedModel | None = None
+        self._serves = False
+        self._lost_at = 0.0
+        self._calls = itertools.count(1)
+        self._reloads: dict[int, asyncio.Future[Reloaded]] = {}
+        self._write_account()
+
+    async def open(self) -> None:
+        """There is nothing to open: the engine process says when it is ready."""
+
+    async def connect(self, end: socket.socket) -> None:
+        """Use a connection to an engine process, which will say what it serves."""
+        link: EngineLink = Link(to_worker, self._received, lambda: self._lost(link))
+        self._link = link
+        await link.connect(end)
+
+    async def close(self) -> None:
+        """Wait until the engine process has what it must have, and leave it."""
+        if self._trail is not None:
+            await self._trail.until_taken()
+        self._decoders.close()
+        await asyncio.to_thread(self.observer.close)
+        self._write_account()
+        if self._link is not None:
+            self._link.close()
+
+    async def reload(self) -> Reloaded:  # noqa: D102
+        if self._link is None or self.state is not State.READY:
+            raise self.not_ready()
+        call = next(self._calls)
+        answer = self._reloads[call] = self._loop.create_future()
+        self._link.send(Reload(call))
+        try:
+            return await answer
+        finally:
+            del self._reloads[call]
+
+    @property
+    def state(self) -> State:
+        """What the service is doing."""
+        if self.draining:
+            return State.DRAINING
+        if not self._serves or self._board[Field.STATE] != _READY:
+            first = self._board[Field.ENGINES] <= 1 and self._model is None
+            return State.STARTING if first else State.ENGINE_LOST
+        return State.STALLED if self.stalled else State.READY
+
+    @property
+    def draining(self) -> bool:  # noqa: D102
+        return self._board[Field.STOPPING] > 0
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the engine process lives and does nothing."""
+        board = self._board
+        now, patience_s = time.monotonic(), self.settings.stall_s
+        if board[Field.BROKEN] or (board[Field.BUSY_SINCE] and now - board[Field.BUSY_SINCE] > patience_s):
+            return True
+        has_work = board[Field.ROUTINE_TAKEN] + board[Field.BULK_TAKEN] > 0
+        return has_work and now - board[Field.SEEN_AT] > patience_s
+
+    def not_ready(self) -> NotReadyError:
+        """Why nothing is accepted, and when to come back if the engine process is being started again."""
+        state = self.state
+        if state is not State.ENGINE_LOST:
+            return NotReadyError(state)
+        # The next one is ready as fast as the last one was, counted from now if its start has not begun.
+        began_at = max(self._board[Field.ENGINE_STARTED_AT], self._lost_at)
+        wait_s = math.ceil(began_at + self._board[Field.START_S] - time.monotonic())
+        return NotReadyError(state, min(max(1, wait_s), _LONGEST_RETRY_S))
+
+    @property
+    def batcher(self) -> RemoteIntake:  # noqa: D102
+        state = self.state
+        serves_on = state is State.DRAINING and self._serves and self._board[Field.STOPPING] < 2
+        if state is not State.READY and not serves_on:
+            raise self.not_ready()
+        if self._trail is not None and self._trail.full:
+            raise AuditFullError
+        return self._intake
+
+    @property
+    def model(self) -> ServedModel:  # noqa: D102
+        assert self._model is not None  # noqa: S101 - there is one once there is a batcher
+        return self._model
+
+    def read(self) -> Reading:
+        """What all processes have counted; what others have is up to :data:`HEARTBEAT_S` old."""
+        self._write_account()
+        board = self._board
+        accounts = [Account.read(board, place) for place in range(board.processes)]
+        metrics = Metrics()
+        for account in accounts:
+            metrics.add(account.metrics())
+        engine = accounts[self._memory.engine_place].engine or EngineReading()
+        engine = replace(engine, counts=sum_of(*(account.counts for account in accounts)))
+        if self.state is State.ENGINE_LOST:
+            nobody = EngineReading()
+            engine = replace(engine, waiting=nobody.waiting, seats_taken=nobody.seats_taken)
+        return Reading(
+            metrics,
+            self.state,
+            self.settings.queue_limit,
+            engine,
+            sum(account.lost_lines for account in accounts),
+            ProcessesReading(
+                {"http": int(board[Field.WORKERS_RUNNING]), "engine": int(board[Field.ENGINES_RUNNING])},
+                {"http": int(board[Field.WORKERS_LOST]), "engine": int(board[Field.ENGINES_LOST])},
+            ),
+        )
+
+    @property
+    def lost_cpu_s(self) -> float:
+        """Seconds of processor time of processes that have ended."""
+        return self._board[Field.LOST_CPU_S]
+
+    def pids(self) -> list[int]:
+        """All processes of the service, the parent first."""
+        board = self._board
+        return [os.getppid(), *(Account.read(board, place).pid for place in range(board.processes))]
+
+    def _received(self, message: ToWorker) -> None:
+        match message:
+            case Model():
+                self._take_over(message)
+            case RowsTaken() if self._trail is not None:
+                self._trail.taken(message.count)
+            case ReloadedMessage():
+                self._reloaded(message)
+            case _:
+                self._intake.received(message)
+
+    def _take_over(self, message: Model) -> None:
+        bundle = Bundle(Path(message.root), Manifest.model_validate_json(message.manifest))
+        network = RemoteNetwork(message.number, message.max_batch)
+        model = ServedModel(bundle, self.settings, Device(message.device), network, message.tuning)
+        self._model = model
+        self.bundle, self.file, self.device, self.tuning = model.bundle, model.file, model.device, model.tuning
+        self.observer.serves(model)
+        link = self._link
+        assert link is not None  # noqa: S101 - it has just said this
+        if not self._serves:
+            self._serves = True
+            self._intake.connected(link)
+            if self._trail is not None:
+                self._trail.connected(link)
+        self._intake.model = message.number
+        link.send(Serves(message.number))
+
+    def _reloaded(self, message: ReloadedMessage) -> None:
+        answer = self._reloads.get(message.call)
+        if answer is None or answer.done():
+            return
+        if message.kind:
+            answer.set_exception(reload_error_of(message))
+        else:
+            stamps = (ModelStamp.model_validate_json(stamp) for stamp in (message.before, message.now))
+            answer.set_result(Reloaded(*stamps))
+
+    def _lost(self, link: EngineLink) -> None:
+        if link is not self._link:
+            return
+        served, self._serves, self._link = self._serves, False, None
+        self._lost_at = time.monotonic()
+        if self.draining and not self._intake.requests:
+            return
+        if served:
+            logger.error("the engine process is gone; %d requests are told to come back", self._intake.requests)
+        self._intake.lost()
+        if self._trail is not None:
+            self._trail.lost()
+        for answer in self._reloads.values():
+            if not answer.done():
+                answer.set_exception(self.not_ready())
+
+    def _count_soon(self) -> None:
+        if self._beat is None:
+            self._beat = self._loop.call_later(HEARTBEAT_S, self._count)
+
+    def _count(self) -> None:
+        self._beat = None
+        self._write_account()
+
+    def _write_account(self) -> None:
+        account = Account.of(
+            self.observer.metrics,
+            sum_of(self._before.counts, self._intake.counts),
+            pid=os.getpid(),
+            lost_lines=self._before.lost_lines + lost_lines(),
+        )
+        try:
+            account.write(self._board, self._place)
+        except ValueError as error:
+            logger.error("what was counted cannot be told: %s", error)
