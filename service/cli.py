@@ -220,9 +220,11 @@ def _run(hal: "Hal", listener: socket.socket) -> None:
 
 def _run_processes(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
     """HAL_HTTP_WORKERS: what is found out early with one process is found out here, before others are started."""
+    from service import logs
     from service.security import Gate
     from service.workers.parent import serve as serve_in_processes
 
+    logs.configure(settings.log_level, "parent")
     Gate.of(settings)
     _announce(settings, bundle, listener)
     if code := serve_in_processes(settings, bundle, listener):

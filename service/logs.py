@@ -10,7 +10,15 @@ from service.tracing import NOBODY, current
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one JSON object; ``extra={"fields": {...}}`` adds keys."""
+    """A record as one JSON object; ``extra={"fields": {...}}`` adds keys.
+
+    Args:
+        process: which of several processes it comes from.
+    """
+
+    def __init__(self, process: str | None = None) -> None:
+        super().__init__()
+        self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
@@ -20,6 +28,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._process is not None:
+            line["process"] = self._process
         if (context := current.get()) is not NOBODY:
             line |= context.fields()
         line |= getattr(record, "fields", {})
@@ -48,10 +58,10 @@ def lost_lines() -> int:
     return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, LineHandler))
 
 
-def configure(level: str) -> None:
-    """Send every log line of the process to standard error, at ``level`` and above."""
+def configure(level: str, process: str | None = None) -> None:
+    """Send every log line of the process to standard error, at ``level`` and above; ``process`` is said in each."""
     handler = LineHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     for chatty in ("PIL", "uvicorn.access", "python_multipart"):

@@ -43,7 +43,7 @@ def run(settings: Settings, bundle: Bundle, memory: Memory, control: socket.sock
         control: where the parent's commands come from.
     """
     ignore_signals()
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, "engine")
     try:
         hal = Hal(settings, bundle)
         with runner() as loop_runner:

@@ -45,7 +45,7 @@ def run(
         place: of this one, counted from 0.
     """
     ignore_signals()
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, f"http-{place}")
     with runner() as loop_runner:
         loop_runner.run(_live(settings, bundle, memory, control, listener, place))
 

@@ -1,9 +1,10 @@
 """The shared memory of a service with several HTTP processes: images on their way, and the board.
 
-Whoever makes it removes it. Should all processes be killed, multiprocessing's resource tracker does, which they share.
+Whoever makes it removes it; its names are ``hal-PID-...`` by the process that did. Should all processes be killed, multiprocessing's resource tracker does, which they share.
 """
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def shared(workers: int) -> Iterator[Memory]:
 
 def _block(size: int) -> SharedMemory:
     try:
-        block = SharedMemory(create=True, size=size)
+        block = SharedMemory(f"hal-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=size)
     except OSError as error:
         raise SharedMemoryError(_advice(size, error)) from error
     try:
