@@ -18,6 +18,7 @@ from service.bench.null_path import measure_null_path
 from service.bench.parts import Part
 from service.bench.real import measure_real
 from service.bench.soak import soak
+from service.bench.workers import measure_workers
 from service.bench.workload import Workload, jpegs
 
 _PEERS: Final = ("litserve", "bentoml", "onnxruntime", "pillow", "numpy", "python-multipart")
@@ -78,6 +79,9 @@ class _Parts:
             plots.plot_soak(soaked, self.out / "service-soak.svg")
             return soaked, report.soak_table(soaked, self.bundle)
         null = write_null_bundle(self.folder / "null")
+        if part is Part.WORKERS:
+            rows = list(measure_workers(null, self.bundle, self.workload, self.folder, self.seconds))
+            return rows, report.workers_table(rows)
         if part is Part.DEVICE:
             rows = list(measure_device(null, self.workload, self.folder, self.peers, self.seconds))
             plots.plot_device(rows, self.out / "service-device.svg")

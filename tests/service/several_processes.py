@@ -19,17 +19,17 @@ def several(bundle: Path, *, wait: bool = True, **settings: str) -> Iterator[Pro
     """The service with two HTTP workers, both of which answer; nothing of it is left when it has ended."""
     with running(bundle, wait=wait, HAL_HTTP_WORKERS=str(WORKERS), **settings) as served:
         if wait:
-            until(lambda: all(worker_answers(served, place) for place in range(WORKERS)))
+            until(lambda: all(worker_starts(served, place) for place in range(WORKERS)))
         yield served
         pids = all_pids(served)
     until(lambda: not any(alive(pid) for pid in pids))
     assert memory_of(served) == []
 
 
-def worker_answers(served: Process, place: int) -> bool:
-    """Whether a worker has begun to answer, which its log says."""
-    return any(
-        line["process"] == f"http-{place}" and line["message"].startswith("Application startup complete")
+def worker_starts(served: Process, place: int) -> int:
+    """How many workers of a place have begun to answer, one after the other; the log says so."""
+    return sum(
+        line.get("process") == f"http-{place}" and line["message"].startswith("Application startup complete")
         for line in served.lines()
     )
 

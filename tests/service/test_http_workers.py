@@ -231,7 +231,9 @@ def test_a_row_of_the_audit_trail_for_each_image_whichever_worker_answers(
         assert served.stop() == 0
     with sqlalchemy.create_engine(url).connect() as connection:
         rows = connection.execute(
-            sqlalchemy.text("select request_id, image_index, predicted_class, error, settings_version from hal_audit_images")
+            sqlalchemy.text(
+                "select request_id, image_index, predicted_class, error, settings_version from hal_audit_images"
+            )
         ).all()
         versions = connection.execute(sqlalchemy.text("select version from hal_audit_settings")).scalars().all()
     assert len(rows) == 20
