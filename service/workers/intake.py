@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batching import Counts
+from service.counts import Counts
 from service.refusals import ModelFailedError, QueueFullError
 from service.settings import Settings
 from service.tracing import current, traceparent_of
@@ -123,6 +123,11 @@ class RemoteIntake:
         self._numbers = itertools.count(1)
 
     @property
+    def seats(self) -> "RemoteIntake":
+        """Where requests find seats: here, too."""
+        return self
+
+    @property
     def requests(self) -> int:
         """Requests under way."""
         return len(self._requests)
@@ -186,7 +191,7 @@ class RemoteIntake:
         priority: Priority = Priority.ROUTINE,
         due: float | None = None,
     ) -> list[Result]:
-        """``await work(item)`` for each item once it has a seat; see :meth:`service.batching.Batcher.spread`.
+        """``await work(item)`` for each item once it has a seat; see :meth:`service.seats.Seats.spread`.
 
         Raises:
             QueueFullError, DrainingError, DeadlineExceededError: as there.

@@ -1,6 +1,7 @@
 """The shared memory of a service with several HTTP processes: images on their way, and the board.
 
-Whoever makes it removes it; its names are ``hal-PID-...`` by the process that did. Should all processes be killed, multiprocessing's resource tracker does, which they share.
+Whoever makes it removes it; its names are ``hal-PID-...`` by the process that did. Should all processes be killed,
+multiprocessing's resource tracker removes it, which they share.
 """
 
 import os

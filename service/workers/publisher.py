@@ -77,7 +77,7 @@ class Publisher:
     def _restless(self) -> bool:
         """Whether there may be something to tell although no message comes."""
         batcher, audit = self._hal.observed_batcher, self._hal.observer.audit
-        if batcher is not None and (batcher.seats_taken or batcher.busy_s):
+        if batcher is not None and (batcher.seats.taken or batcher.busy_s):
             return True
         state = None if audit is None else audit.state()
         return state is not None and (state.full or state.problem is not None or state.waiting > 0)
@@ -91,10 +91,10 @@ class Publisher:
             busy_s = batcher.busy_s
             board[Field.BUSY_SINCE] = now - busy_s if busy_s else 0.0
             board[Field.BROKEN] = batcher.broken
-            board[Field.ROUTINE_TAKEN] = batcher.seats_taken_by(Priority.ROUTINE)
-            board[Field.BULK_TAKEN] = batcher.seats_taken_by(Priority.BULK)
-            board[Field.ROUTINE_RETRY_S] = batcher.retry_after_s(Priority.ROUTINE)
-            board[Field.BULK_RETRY_S] = batcher.retry_after_s(Priority.BULK)
+            board[Field.ROUTINE_TAKEN] = batcher.seats.taken_by(Priority.ROUTINE)
+            board[Field.BULK_TAKEN] = batcher.seats.taken_by(Priority.BULK)
+            board[Field.ROUTINE_RETRY_S] = batcher.seats.retry_after_s(Priority.ROUTINE)
+            board[Field.BULK_RETRY_S] = batcher.seats.retry_after_s(Priority.BULK)
         if audit is not None:
             board[Field.AUDIT_FULL] = audit.full
             board[Field.AUDIT_AWAY] = audit.state().problem is not None

@@ -197,7 +197,7 @@ class Relay:
                 async def one(index: int) -> None:
                     await self._serve_one(asked, batcher, index, priority)
 
-                await batcher.spread(range(opened.images), one, priority=priority, due=due)
+                await batcher.seats.spread(range(opened.images), one, priority=priority, due=due)
         except Exception as error:
             self.send(refusal(opened.request, error))
 

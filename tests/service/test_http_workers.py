@@ -17,7 +17,7 @@ from contract.classes import CLASS_NAMES
 from contract.manifest import EmbeddingReference
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import until
-from tests.service.process import Process, running
+from tests.service.process import Process, failing, running
 from tests.service.several_processes import (
     WORKERS,
     engine_pid,
@@ -27,7 +27,6 @@ from tests.service.several_processes import (
     several,
     worker_pid,
 )
-from tests.service.test_serve_command import failing
 from tests.service.tiny_bundle import POISON, TinyNetwork, encoded
 
 INFER = "/v2/models/tiny/infer"
