@@ -76,8 +76,9 @@ class Board:
     """
 
     def __init__(self, memory: SharedMemory, processes: int) -> None:
-        self._memory = memory
-        self._numbers = memory.buf[:_HEAD].cast("d")
+        assert memory.buf is not None  # noqa: S101 - it is open
+        self._buffer = memory.buf
+        self._numbers = self._buffer[:_HEAD].cast("d")
         self.processes = processes
 
     def __getitem__(self, field: Field) -> float:
@@ -102,7 +103,7 @@ class Board:
         edition = int(self._place(place)[0]) + 1
         half = edition % 2
         begin = start + 3 * _NUMBER + half * _ACCOUNT
-        self._memory.buf[begin : begin + len(account)] = account
+        self._buffer[begin : begin + len(account)] = account
         self._place(place)[1 + half] = len(account)
         self._place(place)[0] = edition
 
@@ -112,14 +113,14 @@ class Board:
             edition = int(self._place(place)[0])
             half = edition % 2
             begin = _HEAD + place * _PLACE + 3 * _NUMBER + half * _ACCOUNT
-            account = bytes(self._memory.buf[begin : begin + int(self._place(place)[1 + half])])
+            account = bytes(self._buffer[begin : begin + int(self._place(place)[1 + half])])
             # Another edition since then may have been followed by a third, which is written over what was read.
             if int(self._place(place)[0]) == edition:
                 return account
 
-    def _place(self, place: int) -> memoryview:
+    def _place(self, place: int) -> "memoryview[float]":
         start = _HEAD + place * _PLACE
-        return self._memory.buf[start : start + 3 * _NUMBER].cast("d")
+        return self._buffer[start : start + 3 * _NUMBER].cast("d")
 
     def close(self) -> None:
         """Let go of the memory."""

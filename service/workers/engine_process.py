@@ -118,9 +118,9 @@ class _EngineProcess:
         relay = self._relays[place] = Relay(
             self._hal, Slots(self._memory.images, place), reload=self._reload, changed=self._publisher.changed
         )
-        await relay.connect(connection)
         if self._model is not None:
             relay.announce(self._number, self._model)
+        await relay.connect(connection)
 
     def _announce(self, model: ServedModel) -> None:
         self._number += 1

@@ -139,7 +139,7 @@ class _Parent:
             return
         code = self._reap(engine)
         board = self._board
-        was_ready = board[Field.STATE] == STATES.index(State.READY)
+        was_ready = STATES[int(board[Field.STATE])] not in (State.STARTING, State.FAILED)
         board[Field.ENGINES_RUNNING] = 0
         board[Field.STATE] = STATES.index(State.STARTING)
         if self._stop.is_set():

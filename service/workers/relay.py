@@ -16,7 +16,6 @@ from service.batching import Batcher
 from service.lifecycle import Hal
 from service.refusals import ModelFailedError
 from service.served import ServedModel
-from service.states import NotReadyError
 from service.tracing import RequestContext, TraceParent, current
 from service.waiting import Priority
 from service.workers.endings import refusal
@@ -171,9 +170,6 @@ class Relay:
             seat.set_result(submitted)
 
     def _open(self, opened: Open) -> None:
-        if opened.model not in self._models:
-            self.send(refusal(opened.request, NotReadyError(self._hal.state)))
-            return
         asked = _Asked(opened, self._models[opened.model][0])
         # Before anything else is read: the worker's next message may let go of the model.
         asked.lease.enter_context(asked.model.in_use())

@@ -39,7 +39,10 @@ from service.workers.trail import RemoteTrail
 logger = logging.getLogger("hal.workers")
 
 _LONGEST_RETRY_S: Final = 60
-_READY: Final = STATES.index(State.READY)
+_MISTAKE: Final = 70
+"""Exit code, EX_SOFTWARE of sysexits.h."""
+_AT_WORK: Final = (STATES.index(State.READY), STATES.index(State.STALLED))
+_NEW_ENGINE_S: Final = 1.0
 
 
 class CountingMetrics(Metrics):
@@ -98,6 +101,9 @@ class Worker(Service):
 
     async def connect(self, end: socket.socket) -> None:
         """Use a connection to an engine process, which will say what it serves."""
+        if self._link is not None:
+            # The end of the former engine process has not been seen yet.
+            self._lost(self._link)
         link: EngineLink = Link(to_worker, self._received, lambda: self._lost(link))
         self._link = link
         await link.connect(end)
@@ -128,7 +134,7 @@ class Worker(Service):
         """What the service is doing."""
         if self.draining:
             return State.DRAINING
-        if not self._serves or self._board[Field.STATE] != _READY:
+        if not self._serves or self._board[Field.STATE] not in _AT_WORK:
             first = self._board[Field.ENGINES] <= 1 and self._model is None
             return State.STARTING if first else State.ENGINE_LOST
         return State.STALLED if self.stalled else State.READY
@@ -249,6 +255,7 @@ class Worker(Service):
         if link is not self._link:
             return
         served, self._serves, self._link = self._serves, False, None
+        self._loop.call_later(_NEW_ENGINE_S, self._check_loss, self._board[Field.ENGINES])
         self._lost_at = time.monotonic()
         if self.draining and not self._intake.requests:
             return
@@ -260,6 +267,18 @@ class Worker(Service):
         for answer in self._reloads.values():
             if not answer.done():
                 answer.set_exception(self.not_ready())
+
+    def _check_loss(self, engines: float) -> None:
+        """End if the engine process lives and only the connection is lost, by a mistake of ours: the next worker has one."""
+        board = self._board
+        if (
+            self._link is None
+            and not self.draining
+            and board[Field.ENGINES_RUNNING]
+            and board[Field.ENGINES] == engines
+        ):
+            logger.critical("the connection to the engine process is lost; another worker takes over")
+            os._exit(_MISTAKE)
 
     def _count_soon(self) -> None:
         if self._beat is None:
