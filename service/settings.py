@@ -176,8 +176,8 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=256,
-        description="Threads that decode images, of each HTTP worker; 0: one for each core, at most 8, divided among the "
-        "workers.",
+        description="Threads that decode images, of each HTTP worker; 0: one for each core, at most 8, divided among "
+        "the workers.",
     )
     engine_threads: int = Field(
         default=0,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from contract.bundle import Bundle, BundleError
+from contract.bundle import Bundle, BundleError, load
 from service import logs
 from service.audit import AuditError
 from service.engine import EngineError
@@ -33,19 +33,19 @@ REFUSES_TO_START: Final = 3
 """Exit code: what stands in the way was said, and another try would not help."""
 
 
-def run(settings: Settings, bundle: Bundle, memory: Memory, control: socket.socket) -> None:
+def run(settings: Settings, bundle: Bundle | None, memory: Memory, control: socket.socket) -> None:
     """Live until the parent says stop or is gone.
 
     Args:
         settings: of the service.
-        bundle: the verified bundle.
+        bundle: the verified bundle; ``None``: whatever HAL_BUNDLE leads to now.
         memory: shared with all processes.
         control: where the parent's commands come from.
     """
     ignore_signals()
     logs.configure(settings.log_level, "engine")
     try:
-        hal = Hal(settings, bundle)
+        hal = Hal(settings, bundle or load(settings.bundle))
         with runner() as loop_runner:
             loop_runner.run(_EngineProcess(hal, memory, control).live())
         if hal.failure is not None:

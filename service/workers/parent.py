@@ -90,9 +90,11 @@ class _Parent:
 
     # Starting
 
-    def _start(self, target: Callable[..., None], *arguments: Any, ended: Callable[[], None]) -> _Child:
+    def _start(
+        self, target: Callable[..., None], bundle: Bundle | None, *arguments: Any, ended: Callable[[], None]
+    ) -> _Child:
         ours, theirs = control_pair()
-        process = _spawn.Process(target=target, args=(self._settings, self._bundle, self._memory, theirs, *arguments))
+        process = _spawn.Process(target=target, args=(self._settings, bundle, self._memory, theirs, *arguments))
         process.start()
         theirs.close()
         self._loop.add_reader(process.sentinel, ended)
@@ -106,7 +108,9 @@ class _Parent:
         board[Field.STATE] = STATES.index(State.STARTING)
         board[Field.ENGINE_STARTED_AT] = time.monotonic()
         board.add(Field.ENGINES)
-        self._engine = self._start(engine_process.run, ended=self._engine_ended)
+        # Another one may have taken over since the first start.
+        bundle = self._bundle if board[Field.ENGINES] == 1 else None
+        self._engine = self._start(engine_process.run, bundle, ended=self._engine_ended)
         board[Field.ENGINES_RUNNING] = 1
         logger.info("the engine process is %d", self._engine.process.pid)
         for place in self._workers:
@@ -115,7 +119,9 @@ class _Parent:
     def _start_worker(self, place: int) -> None:
         if self._stop.is_set():
             return
-        worker = self._start(http_process.run, self._listener, place, ended=lambda: self._worker_ended(place))
+        worker = self._start(
+            http_process.run, self._bundle, self._listener, place, ended=lambda: self._worker_ended(place)
+        )
         self._workers[place] = worker
         self._board[Field.WORKERS_RUNNING] = len(self._workers)
         logger.info("HTTP worker %d is %d", place, worker.process.pid)

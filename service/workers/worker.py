@@ -269,14 +269,10 @@ class Worker(Service):
                 answer.set_exception(self.not_ready())
 
     def _check_loss(self, engines: float) -> None:
-        """End if the engine process lives and only the connection is lost, by a mistake of ours: the next worker has one."""
+        """End if the engine process lives and only the connection is lost, by a mistake of ours: the next has one."""
         board = self._board
-        if (
-            self._link is None
-            and not self.draining
-            and board[Field.ENGINES_RUNNING]
-            and board[Field.ENGINES] == engines
-        ):
+        same = board[Field.ENGINES_RUNNING] > 0 and board[Field.ENGINES] == engines
+        if self._link is None and same and not self.draining:
             logger.critical("the connection to the engine process is lost; another worker takes over")
             os._exit(_MISTAKE)
 
