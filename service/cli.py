@@ -94,11 +94,11 @@ def serve(
         listener = _listen(settings)
         with listener:
             check_exposure(settings, listener)
-            bundle = load(settings.bundle)
+            verified = load(settings.bundle)
             if settings.http_workers > 1:
-                _run_processes(settings, bundle, listener)
+                _run_processes(settings, verified, listener)
                 return
-            hal = Hal(settings, bundle)
+            hal = Hal(settings, verified)
             _run(hal, listener)
         if hal.failure is not None:
             raise hal.failure

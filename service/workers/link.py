@@ -10,12 +10,12 @@ from typing import Any, Final, Generic, TypeVar
 
 from msgspec import msgpack
 
-from service.workers.messages import ToEngine, ToWorker, encoder
+from service.workers.messages import encoder
 
 _LENGTH: Final = 4
 
-Out = TypeVar("Out", ToEngine, ToWorker)
-In = TypeVar("In", ToEngine, ToWorker)
+Out = TypeVar("Out")
+In = TypeVar("In")
 
 
 class Link(asyncio.Protocol, Generic[Out, In]):

@@ -31,7 +31,8 @@ class Slots:
     """
 
     def __init__(self, memory: SharedMemory, place: int) -> None:
-        self._memory = memory
+        assert memory.buf is not None  # noqa: S101 - it is open
+        self._buffer = memory.buf
         self._start = place * SLOTS * IMAGE_BYTES
 
     def write(self, slot: int, image: NDArray[np.uint8]) -> None:
@@ -47,5 +48,5 @@ class Slots:
         if not 0 <= slot < SLOTS:
             raise ValueError(f"there is no slot {slot}, expected 0 to {SLOTS - 1}")
         offset = self._start + slot * IMAGE_BYTES
-        flat = np.frombuffer(self._memory.buf, np.uint8, IMAGE_BYTES, offset)
+        flat = np.frombuffer(self._buffer, np.uint8, IMAGE_BYTES, offset)
         return flat.reshape(IMAGE_SIDE, IMAGE_SIDE, 3)

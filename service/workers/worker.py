@@ -122,7 +122,8 @@ class Worker(Service):
         if self._link is None or self.state is not State.READY:
             raise self.not_ready()
         call = next(self._calls)
-        answer = self._reloads[call] = self._loop.create_future()
+        answer: asyncio.Future[Reloaded] = self._loop.create_future()
+        self._reloads[call] = answer
         self._link.send(Reload(call))
         try:
             return await answer
