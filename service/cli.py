@@ -237,10 +237,8 @@ def _announce(settings: "Settings", bundle: "Bundle", listener: socket.socket) -
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     typer.echo(
         f"HAL {manifest.name} {manifest.version} ({file.precision}, SHA-256 {file.sha256})\n"
-        f"HAL_DEVICE={settings.device}. {manifest.intended_use}
-"
-        f"Listening on {url}, where a page takes images; {url}/docs has the API. Try:
-"
+        f"HAL_DEVICE={settings.device}. {manifest.intended_use}\n"
+        f"Listening on {url}, where a page takes images; {url}/docs has the API. Try:\n"
         f"  curl -F file=@tests/data/cells/segmented-neutrophil-1.jpg {url}/classify"
     )
     sys.stdout.flush()
