@@ -24,6 +24,7 @@ from service.states import State
 from service.workers import engine_process, http_process
 from service.workers.board import Field
 from service.workers.control import Command, control_pair, tell
+from service.workers.loops import signals_held
 from service.workers.memory import Memory, shared
 from service.workers.publisher import STATES, forget_engine
 
@@ -95,7 +96,8 @@ class _Parent:
     ) -> _Child:
         ours, theirs = control_pair()
         process = _spawn.Process(target=target, args=(self._settings, bundle, self._memory, theirs, *arguments))
-        process.start()
+        with signals_held():
+            process.start()
         theirs.close()
         self._loop.add_reader(process.sentinel, ended)
         return _Child(process, ours, time.monotonic())

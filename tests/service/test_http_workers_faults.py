@@ -135,8 +135,8 @@ def test_kill_9_of_a_worker_costs_its_connections_and_it_is_started_again(slow: 
         os.kill(victim, signal.SIGKILL)
         until(lambda: worker_pid(served, 0) != victim)
         until(lambda: worker_starts(served, 0) == 2)
-        # More than it has slots: those of its former self came back.
-        until(lambda: by_present_worker(served, 0) > 40)
+        # More images than it has slots: those of its former self came back.
+        until(lambda: post(served, *[cell] * 40).status_code == 200 and by_present_worker(served, 0) > 0)
         answers = stop()
         assert set(answers) <= {"200", "cut off"}
         assert answers["cut off"] <= 8, "at most what was under way on its connections"
