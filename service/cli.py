@@ -68,6 +68,7 @@ def serve(
     _require_extra()
     from contract.bundle import BundleError, load
     from service import logs
+    from service.allocator import give_large_blocks_back
     from service.audit import AuditError
     from service.engine import EngineError
     from service.keys import KeysError
@@ -88,6 +89,7 @@ def serve(
     }
     try:
         settings = load_settings(options)
+        give_large_blocks_back()
         logs.configure(settings.log_level)
         for warning in unknown_variables(os.environ):
             logger.warning(warning)

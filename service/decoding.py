@@ -129,7 +129,8 @@ class Decoders:
             try:
                 return answer, Decoded(sha256, self.decode_one(data))
             except ImageRefusedError as refusal:
-                return answer, Decoded(sha256, refusal)
+                # Without its traceback, which would keep the file and what was decoded of it.
+                return answer, Decoded(sha256, refusal.with_traceback(None))
         except BaseException as error:
             return answer, error
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from contract.bundle import Bundle, BundleError, load
 from service import logs
+from service.allocator import give_large_blocks_back
 from service.audit import AuditError
 from service.engine import EngineError
 from service.lifecycle import Hal, last_wait_s
@@ -43,6 +44,7 @@ def run(settings: Settings, bundle: Bundle | None, memory: Memory, control: sock
         control: where the parent's commands come from.
     """
     ignore_signals()
+    give_large_blocks_back()
     logs.configure(settings.log_level, "engine")
     try:
         hal = Hal(settings, bundle or load(settings.bundle))

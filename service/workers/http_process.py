@@ -17,6 +17,7 @@ from prometheus_client.samples import Sample
 
 from contract.bundle import Bundle
 from service import logs
+from service.allocator import give_large_blocks_back
 from service.app import create_app_for
 from service.connections import patient
 from service.exposition import Exposition
@@ -45,6 +46,7 @@ def run(
         place: of this one, counted from 0.
     """
     ignore_signals()
+    give_large_blocks_back()
     logs.configure(settings.log_level, f"http-{place}")
     with runner() as loop_runner:
         loop_runner.run(_live(settings, bundle, memory, control, listener, place))
