@@ -73,7 +73,7 @@ def test_nothing_of_one_machine_is_in_it(page: str) -> None:
 
 @cache
 def known_variables() -> frozenset[str]:
-    """The variables that code, containers or scripts read; HAL_HTTP_WORKERS is announced as a design."""
+    """The variables that code, containers or scripts read."""
     from service.reference import variable
     from service.settings import Settings
 
@@ -86,4 +86,4 @@ def known_variables() -> frozenset[str]:
         if path.is_file() and path.parent != ROOT / "tests/docs"
         for name in re.findall(r"HAL_[A-Z][A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))
     }
-    return frozenset({*settings, *named, "HAL_PORT", "HAL_HTTP_WORKERS"})
+    return frozenset({*settings, *named, "HAL_PORT"})
