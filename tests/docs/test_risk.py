@@ -29,8 +29,9 @@ def test_the_intervals_are_those_that_the_program_prints() -> None:
 
 
 def test_the_worth_of_cells_of_few_slides_is_the_formula_s() -> None:
+    prose = " ".join(PAGE.split())
     said = re.search(
-        r"at r = ([\d.]+) and (\d+) cells a slide,\s+([\d,]+) cells of (\d+) slides are worth ([\d,]+)", PAGE
+        r"at r = ([\d.]+) and (\d+) cells a slide, ([\d,]+) cells of (\d+) slides are worth ([\d,]+)", prose
     )
     assert said is not None
     correlation, of_slide, cells, slides, worth = (float(number.replace(",", "")) for number in said.groups())
