@@ -2,10 +2,8 @@
 
 import datetime as dt
 import importlib.metadata
-import math
 import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +11,11 @@ from typing import Final
 
 import keras
 import numpy as np
-import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from contract import bundle
-from contract.manifest import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Parity, Precision, Provenance
-from training import model_card, onnx_graph, trained, triton
+from contract.manifest import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Precision, Provenance
+from training import model_card, trained, triton
 from training.calibrate import fit_temperature
 from training.data import image_list
 from training.data import manifest as data_manifest
@@ -30,17 +26,11 @@ from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs
 from training.evaluation.results import Evaluation
 from training.evidence import attributions, class_evidence, limits
-from training.float16 import as_on_a_gpu, to_float16
 from training.metrics import COMMAND, bundle_metrics, of_kind
+from training.model_files import WrittenFile, describe_file, write_files
 from training.policy import decision_policy
-from training.quantize import quantize
 from training.run import Run, RunError
 
-PARITY_BATCHES: Final = (1, 7, 32)
-LARGEST_DIFFERENCE: Final[dict[Precision, float]] = {"float32": 1e-3, "float16": 0.05}
-"""Of a logit to Keras' float32, beyond which a file is refused; int8 is judged by its accuracy."""
-GOLDEN_TOLERANCE: Final[dict[Precision, float]] = {"float32": 1e-3, "float16": 0.01, "int8": 0.02}
-CALIBRATION_IMAGES_PER_CLASS: Final = 16
 GOLDEN_IMAGES: Final = 4
 INTENDED_USE: Final = (
     "For research use. Pre-classifies images of single cells of stained peripheral blood smears; "
@@ -103,95 +93,31 @@ def write_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
         folder = Path(temporary) / out.name
         folder.mkdir()
-        models = _write_models(run, encoder, head, folder, precisions)
-        runnable = dict(models)
-        if "float16" in models:
-            runnable["float16"] = Path(temporary) / "float16-as-on-a-gpu.onnx"
-            as_on_a_gpu(models["float16"], runnable["float16"])
-        validation = _validate(run, runnable)
-        files = [_file(models[p], p, runnable[p], encoder, head, validation.images) for p in precisions]
+        written = write_files(run, encoder, head, folder, precisions, scratch=Path(temporary))
+        validation = _validate(run, written)
+        files = [describe_file(written[p], p, encoder, head, validation.images) for p in precisions]
         golden = _golden(folder, validation, precisions)
         manifest = _describe(run, name, version, files, validation, golden, folder)
-        for precision in set(models) - set(precisions):
-            models[precision].unlink()
+        for precision in set(written) - set(precisions):
+            written[precision].path.unlink()
         bundle.write(folder, manifest)
         image_list.write(folder / image_list.FILE_NAME, run.images, bundle.sha256_of)
         (folder / model_card.FILE_NAME).write_text(model_card.render(manifest), encoding="utf-8")
         folder.rename(out)
-    if (written := triton.write(out, manifest)) is not None:
-        run.say(f"export: {written} makes {out.parent.parent} a Triton model repository")
+    if (config := triton.write(out, manifest)) is not None:
+        run.say(f"export: {config} makes {out.parent.parent} a Triton model repository")
     return bundle.load(out).manifest
 
 
-def _write_models(
-    run: Run, encoder: keras.Model, head: keras.Model, folder: Path, wanted: Sequence[Precision]
-) -> dict[Precision, Path]:
-    """float32 and int8, which are always compared, and float16 if it is wanted."""
-    run.say("export: converting to ONNX")
-    float32, float16, int8 = (folder / f"model.{precision}.onnx" for precision in ("float32", "float16", "int8"))
-    onnx.save(onnx_graph.to_onnx(encoder, head), float32)
-    chosen = _per_class([image for image in run.images if image.split == "train"], CALIBRATION_IMAGES_PER_CLASS)
-    run.say(f"export: quantising to int8, ranges from {len(chosen)} training images")
-    quantize(float32, int8, [read_image(image.path) for image in chosen])
-    models: dict[Precision, Path] = {"float32": float32, "int8": int8}
-    if "float16" in wanted:
-        to_float16(float32, float16)
-        models["float16"] = float16
-    return models
-
-
-def _per_class(images: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
-    """The first ``count`` images of each class."""
-    seen: Counter[str] = Counter()
-    chosen = []
-    for image in images:
-        seen[image.label] += 1
-        if seen[image.label] <= count:
-            chosen.append(image)
-    return chosen
-
-
-def _validate(run: Run, models: dict[Precision, Path]) -> Validation:
+def _validate(run: Run, written: dict[Precision, WrittenFile]) -> Validation:
     images = [image for image in run.images if image.split == "val"]
     paths = [image.path for image in images]
-    outputs = {p: onnx_outputs(path, paths, f"validation images, {p}") for p, path in models.items()}
+    outputs = {p: onnx_outputs(file.runnable, paths, f"validation images, {p}") for p, file in written.items()}
     return Validation(
         images,
         np.array([image.class_index for image in images], dtype=np.int64),
         {precision: found.logits for precision, found in outputs.items()},
         {precision: found.embeddings for precision, found in outputs.items()},
-    )
-
-
-def _file(
-    path: Path,
-    precision: Precision,
-    runnable: Path,
-    encoder: keras.Model,
-    head: keras.Model,
-    images: Sequence[LabelledImage],
-) -> ModelFile:
-    """Describe the file ``path``; ``runnable`` gives on this machine what ``path`` gives where it will run."""
-    pixels = np.stack([read_image(image.path) for image in images[:: max(len(images) // 40, 1)][:40]])
-    session = onnxruntime.InferenceSession(runnable, providers=["CPUExecutionProvider"])
-    differences, start = [], 0
-    for batch in (min(size, len(pixels)) for size in PARITY_BATCHES):
-        chosen = np.take(pixels, range(start, start + batch), axis=0, mode="wrap")
-        start += batch
-        found = session.run(["logits"], {"image": chosen})[0]
-        differences.append(float(np.abs(found - onnx_graph.keras_logits(encoder, head, chosen)).max()))
-    largest = float(np.max(differences))
-    if not largest <= (allowed := LARGEST_DIFFERENCE.get(precision, math.inf)):
-        raise onnx_graph.ExportError(
-            f"{precision} logits differ from Keras by {largest:.2g}, allowed is {allowed}; ship another precision"
-        )
-    return ModelFile(
-        path=path.name,
-        precision=precision,
-        sha256=bundle.sha256_of(path),
-        bytes=path.stat().st_size,
-        parity=Parity(batch_sizes=PARITY_BATCHES, images=start, max_abs_logit_difference=largest),
-        golden_tolerance=GOLDEN_TOLERANCE[precision],
     )
 
 

@@ -44,12 +44,29 @@ class Tally:
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     broken: int = 0
+    last_before: float | None = None
+    """When the last answer before ``begin`` came."""
+    last: float | None = None
+    """When the last counted answer came."""
 
     def add(self, status: str, due: float, now: float, *, by_due: bool) -> None:
         """Count an answer if it belongs to the measured time: by when it was due, or by when it came."""
         if self.begin <= (due if by_due else now) < self.end:
             self.statuses[status] += 1
             self.latencies.append(now - due)
+            self.last = now
+        elif now < self.begin:
+            self.last_before = now
+
+    def seconds(self, *, by_due: bool) -> float:
+        """In which the counted answers were made.
+
+        Answers come in batches: what a batch more or less in the measured time would add is left out by counting from
+        the last answer before it to the last one in it.
+        """
+        if by_due or self.last_before is None or self.last is None:
+            return self.end - self.begin
+        return self.last - self.last_before
 
 
 def due_times(rate: float, begin: float, end: float, seed: int) -> Iterator[float]:
@@ -194,8 +211,8 @@ class Load:
     def _figures(self, cpu_s: float) -> dict[str, Any]:
         tally = self._tally
         ordered = sorted(1000 * latency for latency in tally.latencies)
-        seconds = tally.end - tally.begin
-        share = seconds / (tally.end - self._start)
+        seconds = tally.seconds(by_due=self._rate is not None)
+        share = (tally.end - tally.begin) / (tally.end - self._start)
         return {
             "requests": len(ordered),
             "per_second": len(ordered) / seconds,

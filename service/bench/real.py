@@ -12,14 +12,21 @@ from typing import Any, Final
 from contract.bundle import Bundle
 from service.bench import candidates
 from service.bench.candidates import APPS
+from service.bench.ideal import greedy_latencies
+from service.bench.load import due_times
 from service.bench.scrape import Batches
 from service.bench.workload import Workload, offer
 
+WARMUP_S: Final = 3.0
+IDLE_S: Final = 3.0
+"""In which an idle service's processor time is counted."""
 _CONNECTIONS: Final = 32
 _BUSY: Final = 0.8
 """Share of the saturated throughput that is offered when the wait is measured."""
 _IDLE_RATE: Final = 2.0
 """Requests a second that never meet each other."""
+_IDEAL_REQUESTS: Final = 50_000
+"""From which the tail of the ideal batcher is known to a few per cent."""
 
 
 def measure_real(bundle: Bundle, workload: Workload, folder: Path, seconds: float) -> dict[str, Any]:
@@ -30,16 +37,25 @@ def measure_real(bundle: Bundle, workload: Workload, folder: Path, seconds: floa
         requests = workload.write(folder, "form", "/classify")
         figures["idle_busy_cores"] = _idle_cores(target)
         figures["idle"] = offer(target, requests, connections=2, seconds=2 * seconds, rate=_IDLE_RATE)
-        figures["saturated"] = offer(target, requests, connections=_CONNECTIONS, seconds=2 * seconds, warmup_s=3)
+        figures["saturated"] = offer(target, requests, connections=_CONNECTIONS, seconds=2 * seconds, warmup_s=WARMUP_S)
         rate = _BUSY * figures["saturated"]["per_second"]
         before = Batches.of(target.port)
-        figures["busy"] = offer(target, requests, connections=256, seconds=4 * seconds, warmup_s=3, rate=rate)
+        figures["busy"] = offer(target, requests, connections=256, seconds=4 * seconds, warmup_s=WARMUP_S, rate=rate)
         figures["busy"]["batch"] = Batches.of(target.port).since(before).mean_images
     with candidates.running(candidates.plain(bundle), folder / "candidate.log") as target:
         requests = workload.write(folder, "form", "/classify")
-        figures["plain"] = offer(target, requests, connections=_CONNECTIONS, seconds=2 * seconds, warmup_s=3)
+        figures["plain"] = offer(target, requests, connections=_CONNECTIONS, seconds=2 * seconds, warmup_s=WARMUP_S)
     figures["batch_ms"] = _batch_ms(bare, figures["busy"]["batch"])
+    figures["ideal_ms"] = _ideal_p99_ms(bare, rate)
     return figures
+
+
+def _ideal_p99_ms(bare: dict[str, Any], rate: float) -> float:
+    """99 of 100 requests would be answered within this by a batcher that costs nothing, offered the same load."""
+    arrivals = due_times(rate, 0.0, _IDEAL_REQUESTS / rate, seed=1)
+    largest = max(map(int, bare["batch_ms"]))
+    latencies = sorted(greedy_latencies(arrivals, lambda images: _batch_ms(bare, images) / 1000, largest))
+    return 1000 * latencies[int(0.99 * len(latencies))]
 
 
 def _bare(bundle: Bundle, workload: Workload, seconds: float) -> dict[str, Any]:
@@ -53,11 +69,11 @@ def _bare(bundle: Bundle, workload: Workload, seconds: float) -> dict[str, Any]:
     return figures
 
 
-def _idle_cores(target: candidates.Running, seconds: float = 3.0) -> float | None:
+def _idle_cores(target: candidates.Running) -> float | None:
     before = target.cpu_s()
-    time.sleep(seconds)
+    time.sleep(IDLE_S)
     after = target.cpu_s()
-    return None if before is None or after is None else (after - before) / seconds
+    return None if before is None or after is None else (after - before) / IDLE_S
 
 
 def _batch_ms(bare: dict[str, Any], images: float) -> float:

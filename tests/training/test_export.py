@@ -14,8 +14,9 @@ from contract.manifest import Evidence, Precision
 from tests.training import small
 from training import networks, onnx_graph, triton
 from training.data.images import read_image
-from training.export import LARGEST_DIFFERENCE, export, write_bundle
+from training.export import export, write_bundle
 from training.model_card import FILE_NAME, render
+from training.model_files import LARGEST_DIFFERENCE
 from training.run import Run, RunError
 
 

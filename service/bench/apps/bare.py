@@ -19,6 +19,7 @@ from service.imaging import decode
 from service.settings import Fit, Settings
 
 _SIZES = (1, 2, 4, 8, 16)
+_PAUSE_S = 0.5
 
 
 def main() -> None:
@@ -46,6 +47,12 @@ def main() -> None:
             if size == 1:
                 one_ms.append(1000 * (done - begin))
         turn += 1
+    rested_ms = []
+    for place in range(max(int(seconds / _PAUSE_S), 3)):
+        time.sleep(_PAUSE_S)
+        begin = time.perf_counter()
+        engine.run(decode(files[place % len(files)], fit=Fit.STRICT, **limits)[np.newaxis])
+        rested_ms.append(1000 * (time.perf_counter() - begin))
     rates = {size: images / elapsed for size, (elapsed, images) in spent.items()}
     json.dump(
         {
@@ -53,6 +60,7 @@ def main() -> None:
             "by_batch": {str(size): rates[size] for size in _SIZES},
             "batch_ms": {str(size): median(batch_ms[size]) for size in _SIZES},
             "one_image_ms": median(one_ms),
+            "one_image_after_a_pause_ms": median(rested_ms),
         },
         sys.stdout,
     )

@@ -7,7 +7,7 @@ import pytest
 
 from contract.bundle import Bundle
 from contract.bundle import load as load_bundle
-from service.bench import device, workload
+from service.bench import device, real, workload
 from service.bench.null_bundle import write_null_bundle
 from service.bench.parts import Part
 from service.bench.report import null_table
@@ -58,6 +58,21 @@ def test_figures_tables_and_pictures_are_written(
     assert all(table in written for table in said)
     for part in parts:
         assert (tmp_path / "out" / f"service-{part}.svg").stat().st_size > 1000
+
+
+def test_the_real_bundle_is_measured_beside_a_loop_and_an_ideal_batcher(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload, "_TRIES", 1)
+    monkeypatch.setattr(real, "WARMUP_S", 0.5)
+    monkeypatch.setattr(real, "IDLE_S", 0.2)
+    said: list[str] = []
+    figures = bench_service(bundle, tmp_path, [Part.REAL], peers=None, seconds=0.5, say=said.append)["real"]
+    for load in ("idle", "saturated", "busy", "plain"):
+        assert figures[load]["statuses"] == {"200": figures[load]["requests"]}
+    assert figures["bare"]["one_image_after_a_pause_ms"] > 0
+    assert figures["ideal_ms"] > 0
+    assert "one image in a loop without HTTP" in said[0]
 
 
 def test_a_candidate_that_does_not_start_is_told_and_the_others_are_compared() -> None:

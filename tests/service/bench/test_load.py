@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from service.bench.load import due_times
+from service.bench.load import Tally, due_times
 from service.bench.workload import LOAD
 
 
@@ -93,3 +93,13 @@ def test_due_times_have_the_rate_and_are_the_same_each_time() -> None:
     assert times[0] > 5
     assert times[-1] < 7
     assert 1800 < len(times) < 2200
+
+
+def test_a_rate_does_not_depend_on_where_the_measured_time_cuts_the_batches() -> None:
+    for shift in (0.0, 0.1, 0.3, 0.6, 0.9):
+        tally = Tally(begin=2.0 + shift, end=5.0 + shift)
+        for batch in range(1, 9):
+            for _ in range(16):
+                tally.add("200", batch - 1.0, float(batch), by_due=False)
+        assert tally.statuses["200"] / tally.seconds(by_due=False) == 16
+    assert Tally(begin=1.0, end=3.0).seconds(by_due=False) == 2.0
