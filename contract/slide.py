@@ -7,7 +7,7 @@ defaults do, slide by slide, is computed by ``hal slides characteristics`` and s
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,8 @@ from contract.differential import DifferentialRow, Interval, SlideCell, differen
 from contract.manifest import Evidence, FalseFlags, Manifest, Probability
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
+_SMALLEST_P: Final = 0.0001
+"""Below it a sentence says only that; the number itself is in :class:`HairyCount`."""
 
 
 class _Part(BaseModel):
@@ -206,7 +208,8 @@ def _advise(hairy: HairyCount | None, manifest: Manifest, rule: SlideRule) -> tu
     if hairy.share is not None and hairy.interval95 is not None:
         low, high = hairy.interval95
         found += f" ({100 * hairy.share:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
-    test = f"p = {hairy.p_value:.2g} against false flags at {100 * hairy.false_flag_rate:.2g} %"
+    p = f"p = {hairy.p_value:.2g}" if hairy.p_value >= _SMALLEST_P else f"p < {_SMALLEST_P}"
+    test = f"{p} against false flags at {100 * hairy.false_flag_rate:.2g} %"
     if advice is Advice.FOLLOW_UP:
         return advice, f"{found}: more than false flags explain ({test}, limit {rule.significance:g})."
     if advice is Advice.TOO_FEW_CELLS:

@@ -24,12 +24,13 @@ export function svg(tag, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
+/** With a space that does not break, as all numbers with their signs. */
+export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
 
 /** 0.97 as "97 %", and what rounds to 0 or 100 without being it as "< 1 %" or "> 99 %". */
 export function probability(value) {
-  if (value > 0 && value < 0.005) return "< 1 %";
-  if (value < 1 && value >= 0.995) return "> 99 %";
+  if (value > 0 && value < 0.005) return "<\u00a01\u00a0%";
+  if (value < 1 && value >= 0.995) return ">\u00a099\u00a0%";
   return percent(value);
 }
 

@@ -10,6 +10,9 @@ const KINDS = {
 };
 const per100 = (row) => (row.per_100_wbc === null ? "–" : row.per_100_wbc.toFixed(1));
 
+/** Numbers stay on one line with their signs. */
+const unbroken = (text) => text.replaceAll(/ (?=%)|(?<=\bp [=<]) |(?<=\bp) (?=[=<])/g, "\u00a0");
+
 /** The advice with its reason; `provisional` while cells are still waiting. */
 export function advice(summary, provisional) {
   const words = summary.advice[0].toUpperCase() + summary.advice.slice(1);
@@ -17,7 +20,7 @@ export function advice(summary, provisional) {
   return [
     h("div", { class: `advice ${KINDS[summary.advice]}${provisional ? " provisional" : ""}` },
       h("strong", {}, provisional ? `So far: ${summary.advice}` : words),
-      h("p", {}, summary.reason)),
+      h("p", {}, unbroken(summary.reason))),
     h("dl", { class: "figures" },
       figure("White cells", summary.white_cells.toLocaleString("en")),
       figure("Flagged hairy", hairy ? `${hairy.flagged} of ${hairy.cells.toLocaleString("en")}` : "not known"),
@@ -35,7 +38,7 @@ export function chart(summary) {
   const known = (row) => row.evidence !== "none";
   const white = summary.differential.filter((row) => row.is_wbc && (row.count > 0 || hairy(row)));
   const others = summary.differential.filter((row) => !row.is_wbc && row.count > 0);
-  const [width, label, value, height] = [360, 148, 44, 21];
+  const [width, label, value, height] = [360, 164, 44, 21];
   const space = width - label - value;
   const largest = Math.max(10, ...[...white, ...others].map((row) => Math.min(100, row.interval95?.[1] ?? row.per_100_wbc ?? 0)));
   const x = (share) => label + (Math.min(share, largest) / largest) * space;
@@ -83,6 +86,8 @@ export function table(summary) {
   ];
 }
 
+const pValue = (p) => (p < 0.0001 ? "p < 0.0001" : `p = ${Number(p.toPrecision(2))}`);
+
 /** The test and the rule in words. */
 export function rule(summary) {
   const { rule: chosen, hairy } = summary;
@@ -94,7 +99,7 @@ export function rule(summary) {
     facts.unshift(
       `${hairy.flagged} of ${hairy.cells} white cells are flagged` +
         (hairy.interval95 ? `: ${percent(hairy.share, 2)}, exact 95 % interval ${percent(hairy.interval95[0], 2)} to ${percent(hairy.interval95[1], 2)}.` : "."),
-      `One-sided binomial test against ${percent(hairy.false_flag_rate, 2)} false flags: p = ${hairy.p_value.toPrecision(2)}.`,
+      `One-sided binomial test against ${percent(hairy.false_flag_rate, 2)} false flags: ${pValue(hairy.p_value)}.`,
       `That rate: ${hairy.false_flag_basis}.`,
     );
   }
