@@ -69,11 +69,10 @@ def _again(manifest: Manifest) -> Iterable[str]:
     """The commands that give the figures again."""
     made = any(entry.evidence is Evidence.COMPOSITE for entry in manifest.classes)
     sources = " ".join(f"--preset {entry.source}=FOLDER" for entry in manifest.attributions)
-    where = "docs/composites.md has the command that edits them" if made else "`images.csv` lists the images used"
-    yield f"\nAll of these again, from the downloaded image sets ({where}):\n"
+    edits = "; docs/composites.md has the command that edits them" if made else ""
+    yield f"\nAll of these again, from the downloaded image sets (`images.csv` lists the images used{edits}):\n"
     yield "```sh"
-    if not made:
-        yield f"hal data prepare {sources} --like BUNDLE/images.csv --out datasets/open.csv"
+    yield f"hal data prepare {sources} --like BUNDLE/images.csv --out datasets/open.csv"
     yield from dict.fromkeys(metric.command for metric in manifest.metrics)
     yield "```\n"
 

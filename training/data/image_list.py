@@ -1,4 +1,7 @@
-"""The list of a bundle's images: by content, so that the same images and split are found again in a fresh download."""
+"""The list of a bundle's images: by content, so that the same images and split are found again in a fresh download.
+
+Of images that were copied or edited (:mod:`training.composites`) the list names the photograph that each comes from.
+"""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -10,14 +13,23 @@ from training.data.manifest import LabelledImage, ManifestError
 
 FILE_NAME: Final = "images.csv"
 COLUMNS: Final = ("sha256", "name", "label", "slide_id", "source", "split")
+ORIGIN_COLUMNS: Final = ("kind", "parent_sha256")
+"""``real``, ``composite`` or ``sham``, and the photograph it was made of; not in lists of plain photographs."""
 
 
 def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
     """Write a row an image, in the order of their hashes."""
-    rows = sorted((content_hash(i.path), i.path.name, i.label, i.slide_id, i.source, i.split) for i in images)
+    origin = ORIGIN_COLUMNS if any(image.extra.get("kind") for image in images) else ()
+    rows = sorted(
+        (
+            *(content_hash(image.path), image.path.name, image.label, image.slide_id, image.source, image.split),
+            *(image.extra.get(column, "") for column in origin),
+        )
+        for image in images
+    )
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow((*COLUMNS, *origin))
         writer.writerows(rows)
 
 
@@ -30,7 +42,9 @@ def splits(path: Path) -> dict[str, str]:
 
 
 def select(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> list[LabelledImage]:
-    """The images that a list names, with the list's splits.
+    """The images that a list names, with the list's splits; of copies the photographs that they are copies of.
+
+    Composites and shams are in no download and are passed over: ``hal composites make`` makes them again.
 
     Raises:
         ManifestError: the list cannot be read, or listed images are missing or have another label; all are named.
@@ -39,7 +53,8 @@ def select(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[
         with path.open(newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream, restval="")
             missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            listed = {row["sha256"]: row for row in reader if not missing}
+            rows = [row for row in reader if not missing and row.get("kind", "") in ("", "real")]
+            listed = {row.get("parent_sha256") or row["sha256"]: row for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError("the image list cannot be read", [f"{path}: {error}"]) from error
     if missing:

@@ -49,3 +49,19 @@ def test_missing_columns_of_a_list_are_all_named(tmp_path: Path) -> None:
 def test_an_unreadable_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cannot be read"):
         image_list.select(tmp_path / "none.csv", [], sha256_of)
+
+
+def test_of_copies_the_photographs_are_found_and_what_was_made_is_passed_over(tmp_path: Path) -> None:
+    photographs = by_image(download(tmp_path / "photographs", 10), 0.3, 1, sha256_of)
+
+    def made(kind: str, parent: LabelledImage) -> LabelledImage:
+        path = tmp_path / f"{kind}-{parent.path.stem}.png"
+        path.write_text(f"{kind} of {parent.path.name}")
+        return replace(parent, path=path, extra={"kind": kind, "parent_sha256": sha256_of(parent.path)})
+
+    copies = [made("real", image) for image in photographs]
+    edited = [made("sham", photographs[0]), made("composite", photographs[1])]
+    image_list.write(tmp_path / "images.csv", [*copies, *edited], sha256_of)
+    found = image_list.select(tmp_path / "images.csv", download(tmp_path / "second", 12), sha256_of)
+    assert manifest.fingerprint(found, sha256_of) == manifest.fingerprint(photographs, sha256_of)
+    assert image_list.splits(tmp_path / "images.csv")[sha256_of(edited[0].path)] == photographs[0].split
