@@ -1,5 +1,7 @@
 """A short version of ``python -m tests.fuzz``, and the service's own OpenAPI document as a source of requests."""
 
+import re
+
 import httpx
 import pytest
 
@@ -14,6 +16,7 @@ def test_mutated_images_get_a_class_or_a_known_reason() -> None:
     assert findings.sent == 1500
     assert findings.outcomes["classified"] > 50, "some mutations leave an image whole"
     assert len(findings.outcomes) > 6, "many kinds of damage are met"
+    assert re.fullmatch(r"after 1024 images \d+ MiB resident, \d+ MiB in use", findings.memory[0])
 
 
 def test_mutated_requests_are_answered_or_closed() -> None:

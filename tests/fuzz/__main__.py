@@ -26,6 +26,8 @@ def main(
         failed |= bool(findings.problems)
         outcomes = ", ".join(f"{name} {number}" for name, number in sorted(findings.outcomes.items()))
         typer.echo(f"{findings.sent} mutated {what} in {time.monotonic() - start:.0f} s (seed {seed}): {outcomes}")
+        for line in findings.memory[:: max(1, len(findings.memory) // 10)]:
+            typer.echo(f"  {line}")
         for problem in findings.problems:
             typer.echo(f"  PROBLEM {problem}")
     sys.exit(failed)

@@ -14,11 +14,12 @@ from service.imaging import RefusalCode, decode
 from service.running import MODEL_FAILED
 from service.settings import Fit
 from tests.fuzz.mutate import mutated
-from tests.fuzz.service import Findings, check_end, resident_bytes, under_fire
+from tests.fuzz.service import Findings, check_end, under_fire
 from tests.service.tiny_bundle import CENTRE, POISON
 
 CELLS: Final = Path(__file__).parents[1] / "data" / "cells"
 IN_ONE_REQUEST: Final = 64
+MEMORY_EVERY: Final = 1000
 _PATIENCE_S: Final = 60
 _KNOWN: Final = {"classified", "poisonous colour", *map(str, RefusalCode)}
 
@@ -65,7 +66,9 @@ def fuzz_images(count: int, seed: int) -> Findings:
             _send(http, images, findings)
             findings.sent += size
             if not early and findings.sent >= count / 4:
-                early = resident_bytes(served)
+                early = served.resident_bytes()
+            if findings.sent // MEMORY_EVERY > (findings.sent - size) // MEMORY_EVERY:
+                findings.memory.append(f"after {findings.sent} images {served.memory()}")
         check_end(served, early, findings)
     return findings
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.fuzz.images import corpus
 from tests.fuzz.mutate import mutated
-from tests.fuzz.service import Findings, check_end, resident_bytes, under_fire
+from tests.fuzz.service import Findings, check_end, under_fire
 
 AT_ONCE: Final = 8
 _PATIENCE_S: Final = 30
@@ -129,7 +129,7 @@ def fuzz_requests(count: int, seed: int) -> Findings:
     with under_fire(**settings) as served:
         source = mutations(count, seed)
         for part in (count // 4, count - count // 4):
-            early = 0 if not findings.sent else resident_bytes(served)
+            early = 0 if not findings.sent else served.resident_bytes()
             asyncio.run(_send_all(served.port, [next(source) for _ in range(part)], findings))
         check_end(served, early, findings)
     return findings
