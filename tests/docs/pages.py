@@ -3,6 +3,7 @@
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,14 @@ def complaint(words: list[str]) -> str:
     return ""
 
 
+@cache
+def _hal() -> Any:
+    return typer.main.get_command(hal.app)
+
+
 def _descend(words: list[str]) -> tuple[Any, typer.Context, list[str]]:
     """The command that the first words name, and the others."""
-    command: Any = typer.main.get_command(hal.app)
+    command = _hal()
     context = typer.Context(command, info_name="hal")
     rest = list(words)
     while rest and hasattr(command, "resolve_command") and (found := command.get_command(context, rest[0])):
