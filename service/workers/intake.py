@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -83,6 +84,7 @@ class _Request:
     answers: dict[int, asyncio.Future[Logits]] = field(default_factory=dict)
     submitted: set[int] = field(default_factory=set)
     sitting: set[asyncio.Task[None]] = field(default_factory=set)
+    began: float = field(default_factory=time.monotonic)
     engine_knows: bool = False
     """That it has ended."""
 
@@ -131,6 +133,11 @@ class RemoteIntake:
     def requests(self) -> int:
         """Requests under way."""
         return len(self._requests)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When the oldest request under way began, by ``time.monotonic``; ``None`` if there is none."""
+        return next((request.began for request in self._requests.values()), None)
 
     def connected(self, link: EngineLink) -> None:
         """Use this connection; what an earlier engine process had not read is of no use any more."""

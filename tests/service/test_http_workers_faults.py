@@ -235,6 +235,20 @@ def test_what_an_engine_process_held_when_it_was_killed_is_answered_at_once(slow
         assert becomes(post(served, cell)) == "200"
 
 
+def test_an_engine_process_that_stands_still_is_told_and_goes_on_where_it_was(slow: Path, cell: bytes) -> None:
+    with several(slow, HAL_STALL_S="1") as served, load(served, cell) as stop:
+        until_answered(served, 20)
+        os.kill(engine_pid(served), signal.SIGSTOP)
+        until(lambda: {answer.status_code for answer in from_fresh_connections(served, "/health/live", 4)} == {503})
+        ready = from_fresh_connections(served, "/health/ready", 4)
+        assert {(answer.status_code, code_of(answer)) for answer in ready} == {(503, "stalled")}
+        os.kill(engine_pid(served), signal.SIGCONT)
+        until(lambda: served.answers("/health/ready") == 200)
+        until_answered(served, 20)
+        assert set(stop()) == {"200", "stalled"}, "those who waited have their answer"
+        assert served.stop() == 0
+
+
 # Overload and deadlines, which are those of the whole service
 
 
