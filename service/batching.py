@@ -8,6 +8,7 @@ belongs to the event loop. How many images may be in it is for :mod:`service.sea
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,13 @@ from service.seats import Seats
 from service.waiting import Image, Lines, Logits, Network, Priority, Ticket
 
 logger = logging.getLogger("hal.batching")
+
+
+class _UnderWay(NamedTuple):
+    """A batch on the device, and when it has left it; its answers are handed out after that."""
+
+    task: asyncio.Task[None]
+    ended: asyncio.Event
 
 
 class _Done(NamedTuple):
@@ -125,42 +133,51 @@ class Batcher:
             await asyncio.wait([self._worker])
 
     async def _work(self) -> None:
-        under_way: asyncio.Task[None] | None = None
+        under_way: _UnderWay | None = None
         try:
             while True:
                 await self._arrived.wait()
                 if under_way is not None:
-                    await self._until_nearly_free(under_way)
+                    await self._until_nearly_free(under_way.ended)
                 batch = self._lines.next_batch(self.batch_limit)
                 if not self._lines:
                     self._arrived.clear()
-                begun = self._loop.create_task(self._settle(batch)) if batch else None
+                begun = self._begin(batch) if batch else None
                 # Or the last batch would keep its images, and a network that was replaced, until the next one comes.
                 del batch
                 if under_way is not None:
-                    await under_way
+                    await under_way.ended.wait()
                 under_way = begun
         finally:
-            if under_way is not None:
-                under_way.cancel()
+            # Once it has ended only its answers are missing, and they are sure to come.
+            if under_way is not None and not under_way.ended.is_set():
+                under_way.task.cancel()
 
-    async def _until_nearly_free(self, under_way: asyncio.Task[None]) -> None:
+    def _begin(self, batch: Sequence[Ticket]) -> "_UnderWay":
+        ended = asyncio.Event()
+        return _UnderWay(self._loop.create_task(self._settle(batch, ended)), ended)
+
+    async def _until_nearly_free(self, ended: asyncio.Event) -> None:
         """Wait until the device is free, or nearly so and its next batch is certain to be full."""
         remaining = self._pace.remaining_s(self.busy_s)
         if remaining is not None:
             if remaining > 0:
-                await asyncio.wait([under_way], timeout=remaining)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(remaining):
+                        await ended.wait()
             if len(self._lines) >= self.batch_limit:
                 return
-        await asyncio.wait([under_way])
+        await ended.wait()
 
-    async def _settle(self, batch: Sequence[Ticket]) -> None:
+    async def _settle(self, batch: Sequence[Ticket], ended: asyncio.Event) -> None:
         try:
-            await self._answer(batch)
+            await self._answer(batch, ended)
         except Exception:
             logger.exception("a batch could not be answered")
             for ticket in batch:
                 self._fail(ticket)
+        finally:
+            ended.set()
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
         if worker.cancelled():
@@ -170,12 +187,17 @@ class Batcher:
             self._lines.remove(ticket)
             self._fail(ticket)
 
-    async def _answer(self, batch: Sequence[Ticket]) -> None:
+    async def _answer(self, batch: Sequence[Ticket], ended: asyncio.Event | None = None) -> None:
         try:
             done = await self._compute(batch)
         except Exception as error:
             await self._answer_in_parts(batch, self._size_of_parts(batch, error))
             return
+        if ended is not None:
+            # Answers wake as many requests, which keep the loop for milliseconds. The device has its next batch first:
+            # whoever waits for it to be free is woken here and starts it before they are.
+            ended.set()
+            await asyncio.sleep(0)
         self._hand_out(batch, done.logits)
         try:
             self.on_batch(batch, done.begin, done.end)

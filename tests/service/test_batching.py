@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.batching import Batcher
 from service.engine_thread import EngineThread
 from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
-from service.waiting import Priority, Ticket
+from service.waiting import Image, Logits, Priority, Ticket
 from tests.service.slow_device import POISON, SlowDevice, image
 
 Test = Callable[[], Coroutine[Any, Any, None]]
@@ -128,6 +128,35 @@ async def test_a_fast_device_does_not_wait_for_its_next_full_batch() -> None:
     assert idle.count(0) >= 5, "a batch was there when the one before it ended"
     full = [batch for batch in device.batches if len(batch) == 8]
     assert len(full) > 0.9 * len(device.batches), "and none is formed before it is full"
+
+
+class Recorded:
+    """A network in the event loop that writes down when it begins."""
+
+    max_batch = 4
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    async def run(self, images: Sequence[Image]) -> Logits:
+        self.events.append(f"begins {len(images)}")
+        await asyncio.sleep(0.06)
+        return np.zeros((len(images), 20), np.float32)
+
+
+@in_event_loop
+async def test_the_device_has_its_next_batch_before_the_answers_of_the_last_one_keep_the_loop_busy() -> None:
+    network = Recorded()
+    batcher = Batcher(network, queue_limit=64, deadline_s=60)
+
+    async def client() -> None:
+        await batcher.infer(image(0))
+        network.events.append("answer")
+
+    await asyncio.gather(*(client() for _ in range(12)))
+    await batcher.drain()
+    fours = ["begins 4", "begins 4", *["answer"] * 4, "begins 4", *["answer"] * 8]
+    assert network.events == fours
 
 
 @in_event_loop
