@@ -16,7 +16,8 @@ from typer.core import TyperCommand
 
 from service import keys_command
 from service.bench.cli import app as bench_app
-from service.folders.cli import ClassifyCommand, classify
+from service.folders.cli import classify
+from service.folders.endings import ManyImagesCommand
 from service.slides_cli import app as slides_app
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def serve(
         raise typer.Exit(1) from None
 
 
-app.command("classify", cls=ClassifyCommand)(classify)
+app.command("classify", cls=ManyImagesCommand)(classify)
 
 
 @app.command()

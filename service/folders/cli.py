@@ -1,36 +1,21 @@
-"""``hal classify``: its options, its errors and its exit codes."""
+"""``hal classify``: its options."""
 
 import asyncio
 import contextlib
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from typer.core import TyperCommand
+
+from service.folders.endings import ALL_CLASSIFIED, SOME_REFUSED, explained, fail
 
 if TYPE_CHECKING:
     from service.folders.run import Tally
     from service.folders.sources import Source
 
-ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED = 0, 1, 2, 130
 API_KEY: Final = "HAL_API_KEY"
-
-
-class ClassifyCommand(TyperCommand):
-    """A wrong option ends with 1, as every usage error here does: 2 means that some images were refused."""
-
-    def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Parse the arguments."""
-        try:
-            return super().make_context(*arguments, **options)
-        except Exception as error:
-            # click's UsageError, which newer releases of typer have under a private name.
-            if getattr(error, "exit_code", None) == SOME_REFUSED:
-                error.exit_code = NOT_DONE  # type: ignore[attr-defined]
-            raise
+_COMMAND: Final = "hal classify"
 
 
 def classify(
@@ -68,8 +53,8 @@ def classify(
     local = {"bundle": bundle, "device": device, "precision": precision, "max_batch": max_batch, "fit": fit}
     given = ", ".join(f"--{name.replace('_', '-')}" for name, value in local.items() if value is not None)
     if url is not None and given:
-        _fail(f"{given} cannot be used with --url: the service has its own settings")
-    with _explained():
+        fail(_COMMAND, f"{given} cannot be used with --url: the service has its own settings")
+    with explained(_COMMAND, stopped="with --out, run the same command again to go on"):
         from service.folders import console
         from service.folders.files import find
         from service.folders.results import Results
@@ -140,33 +125,3 @@ def _api_key(file: Path | None) -> str | None:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise FoldersError(f"--api-key-file {file} cannot be read: {error}") from error
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Errors that a user can do something about, as one message and exit code 1."""
-    from contract.bundle import BundleError
-    from service.folders.errors import FoldersError
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("hal classify: stopped; with --out, run the same command again to go on", err=True)
-        raise typer.Exit(STOPPED) from None
-    except (FoldersError, BundleError, OSError) as error:
-        _fail(str(error))
-    except Exception as error:
-        if not isinstance(error, _explained_elsewhere()):
-            raise
-        _fail(str(error))
-
-
-def _explained_elsewhere() -> tuple[type[Exception], ...]:
-    """Those of modules that are loaded, and so may have raised: neither half needs the other's libraries."""
-    kinds = [("service.settings", "SettingsError"), ("service.engine", "EngineError"), ("client.errors", "HalError")]
-    return tuple(getattr(sys.modules[module], name) for module, name in kinds if module in sys.modules)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"hal classify: {message}", err=True)
-    raise typer.Exit(NOT_DONE)

@@ -1,4 +1,4 @@
-"""What ``hal classify`` shows: a bar or lines while it works, a table, and what went wrong."""
+"""What ``hal classify`` and ``hal score`` show: a bar or lines while it works, a table, and what went wrong."""
 
 import contextlib
 import time
@@ -20,8 +20,11 @@ _WIDTH_WITHOUT_TERMINAL: Final = 160
 
 
 @contextlib.contextmanager
-def progress(total: int, already: int) -> Iterator[Callable[[], None]]:
-    """Show progress over ``total`` images on standard error; the yielded function is called once an image."""
+def progress(total: int, already: int) -> Iterator[Callable[..., None]]:
+    """Show progress over ``total`` images on standard error; the yielded function is called once an image.
+
+    Or once for several, with their number.
+    """
     console = Console(stderr=True)
     started = last = time.monotonic()
     done = 0
@@ -34,17 +37,17 @@ def progress(total: int, already: int) -> Iterator[Callable[[], None]]:
         with Progress(*columns, TextColumn("{task.fields[rate]}"), console=console) as bar:
             task = bar.add_task("Classifying", total=total, completed=already, rate="")
 
-            def advance() -> None:
+            def advance(images: int = 1) -> None:
                 nonlocal done
-                done += 1
-                bar.update(task, advance=1, rate=rate())
+                done += images
+                bar.update(task, advance=images, rate=rate())
 
             yield advance
         return
 
-    def tell() -> None:
+    def tell(images: int = 1) -> None:
         nonlocal done, last
-        done += 1
+        done += images
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
             console.print(f"{already + done}/{total} images, {rate()}", highlight=False)
@@ -77,6 +80,21 @@ def print_table(records: Sequence[Record]) -> None:
     classes = Counter(record["predicted_class"] for record in records if "error" not in record)
     if classes:
         console.print("\n" + ", ".join(f"{name}: {count}" for name, count in classes.most_common()), highlight=False)
+
+
+def print_counts(classes: Counter[str], hairy: Counter[bool | None], refused: Counter[str]) -> None:
+    """What stands in many results, on standard output: images by class, flagged ones, refused ones by code."""
+    console = Console()
+    table = Table("Class", "Images", "Share", box=None, pad_edge=False)
+    table.columns[1].justify = table.columns[2].justify = "right"
+    total = classes.total()
+    for name, count in classes.most_common():
+        table.add_row(name, f"{count:,}", f"{count / total:.2%}")
+    console.print(table)
+    unknown = f" ({hairy[None]:,} not answered: this bundle cannot tell)" if hairy[None] else ""
+    console.print(f"\nPossible hairy cells: {hairy[True]:,}{unknown}", highlight=False)
+    for code, count in refused.most_common():
+        console.print(f"Refused, {code.replace('_', ' ')}: {count:,}", highlight=False)
 
 
 def print_tally(tally: Tally, where: str) -> None:

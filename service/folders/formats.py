@@ -3,12 +3,23 @@
 import contextlib
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from service.folders.errors import FoldersError
-from service.folders.records import COLUMNS, Entry, Record, entry_of, flat, flat_entry
+from service.folders.records import (
+    COLUMNS,
+    FINDING_COLUMNS,
+    Entry,
+    Finding,
+    Record,
+    entry_of,
+    finding_of,
+    flat,
+    flat_entry,
+    flat_finding,
+)
 
 ROW_GROUP: Final = 8192
 Add = Callable[[Any], None]
@@ -23,6 +34,10 @@ class Format(Protocol):
 
     def row(self, record: Record) -> Any:
         """A record as a row."""
+        ...
+
+    def findings(self, path: Path) -> Iterator[Finding]:
+        """What the rows of a file say; errors as of :meth:`read`."""
         ...
 
     def writing(self, path: Path) -> contextlib.AbstractContextManager[Add]:
@@ -41,6 +56,9 @@ class JsonLines:
 
     def row(self, record: Record) -> Record:  # noqa: D102
         return record
+
+    def findings(self, path: Path) -> Iterator[Finding]:  # noqa: D102
+        return (finding_of(record) for _, record in self.read(path))
 
     @contextlib.contextmanager
     def writing(self, path: Path) -> Iterator[Add]:  # noqa: D102
@@ -64,6 +82,9 @@ class Csv:
         if row["hairy_flag"] is not None:
             row["hairy_flag"] = str(row["hairy_flag"]).lower()
         return row
+
+    def findings(self, path: Path) -> Iterator[Finding]:  # noqa: D102
+        return (flat_finding(row) for _, row in self.read(path))
 
     @contextlib.contextmanager
     def writing(self, path: Path) -> Iterator[Add]:  # noqa: D102
@@ -90,17 +111,23 @@ class Parquet:
         self._schema = pyarrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
 
     def read(self, path: Path) -> Iterator[tuple[Entry, dict[str, Any]]]:  # noqa: D102
+        return ((flat_entry(row), row) for row in self._rows(path, self._schema.names))
+
+    def _rows(self, path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         with self._arrow.parquet.ParquetFile(path) as file:
             if file.schema_arrow.names != self._schema.names:
                 raise ValueError(f"its columns are {', '.join(file.schema_arrow.names)[:200]}")
-            for batch in file.iter_batches(ROW_GROUP):
-                for row in batch.to_pylist():
-                    yield flat_entry(row), row
+            for batch in file.iter_batches(ROW_GROUP, columns=columns):
+                yield from batch.to_pylist()
 
     def row(self, record: Record) -> dict[str, Any]:  # noqa: D102
         row = flat(record)
         row["path"] = row["path"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         return row
+
+    def findings(self, path: Path) -> Iterator[Finding]:  # noqa: D102
+        # Of millions of rows, only what is asked for.
+        return (flat_finding(row) for row in self._rows(path, FINDING_COLUMNS))
 
     @contextlib.contextmanager
     def writing(self, path: Path) -> Iterator[Add]:  # noqa: D102

@@ -26,6 +26,17 @@ class Entry:
     stamp: tuple[str, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a line says, without its numbers; ``predicted_class`` is ``None`` for a refused image."""
+
+    path: str
+    predicted_class: str | None
+    hairy_flag: bool | None
+    error_code: str | None
+    error_message: str | None
+
+
 def record_of(file: ImageFile, result: Mapping[str, Any], model: Mapping[str, Any] | None) -> Record:
     """The line of ``file``; ``model`` is ``None`` if no network saw it."""
     return {
@@ -47,6 +58,13 @@ def entry_of(record: Mapping[str, Any]) -> Entry:
         classified="error" not in record,
         stamp=model and tuple(str(model[name]) for name in STAMP),
     )
+
+
+def finding_of(record: Mapping[str, Any]) -> Finding:
+    """What a record says."""
+    if "error" in record:
+        return Finding(record["path"], None, None, record["error"]["code"], record["error"]["message"])
+    return Finding(record["path"], record["predicted_class"], record["hairy_cell"]["flag"], None, None)
 
 
 PROBABILITIES: Final = {f"p_{cell.slug.replace('-', '_')}": cell.name for cell in CELL_CLASSES}
@@ -103,4 +121,21 @@ def flat_entry(row: Mapping[str, Any]) -> Entry:
         mtime_ns=int(row["file_mtime_ns"]),
         classified=not row["error_code"],
         stamp=tuple(row[f"model_{name}"] for name in STAMP) if row["model_sha256"] else None,
+    )
+
+
+FINDING_COLUMNS: Final = ("path", "predicted_class", "hairy_flag", "error_code", "error_message")
+_FLAGS: Final[Mapping[Any, bool | None]] = {"true": True, "false": False, "": None, None: None} | {
+    flag: flag for flag in (True, False)
+}
+
+
+def flat_finding(row: Mapping[str, Any]) -> Finding:
+    """What a row says, of a table with or without types."""
+    return Finding(
+        path=row["path"],
+        predicted_class=row["predicted_class"] or None,
+        hairy_flag=_FLAGS[row["hairy_flag"]],
+        error_code=row["error_code"] or None,
+        error_message=row["error_message"] or None,
     )

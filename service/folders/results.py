@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from service.folders.atomic import replacing
 from service.folders.errors import FoldersError, MixedModelsError
 from service.folders.files import ImageFile
 from service.folders.formats import format_of
@@ -95,22 +96,15 @@ class Results:
         if not self._journal_path.stat().st_size and self.path.exists():
             self._journal_path.unlink()
             return
-        unfinished = self.path.with_name(self.path.name + ".tmp")
-        try:
-            with self._format.writing(unfinished) as add:
-                journaled = {entry_of(record).path: number for number, record in enumerate(self._journaled())}
-                if self.path.exists():
-                    for entry, row in self._format.read(self.path):
-                        if entry.path not in journaled:
-                            add(row)
-                for number, record in enumerate(self._journaled()):
-                    if journaled[record["path"]] == number:
-                        add(self._format.row(record))
-            with unfinished.open("rb") as stream:
-                os.fsync(stream.fileno())
-            unfinished.replace(self.path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with replacing(self.path) as unfinished, self._format.writing(unfinished) as add:
+            journaled = {entry_of(record).path: number for number, record in enumerate(self._journaled())}
+            if self.path.exists():
+                for entry, row in self._format.read(self.path):
+                    if entry.path not in journaled:
+                        add(row)
+            for number, record in enumerate(self._journaled()):
+                if journaled[record["path"]] == number:
+                    add(self._format.row(record))
         self._journal_path.unlink()
 
     def _note(self, entry: Entry) -> None:
@@ -140,7 +134,7 @@ class Results:
         with contextlib.ExitStack() as on_error:
             on_error.callback(journal.close)
             try:
-                _lock(journal)
+                lock(journal)
             except OSError:
                 raise FoldersError(f"another 'hal classify' is writing {self.path}; wait for it, or stop it") from None
             _cut_incomplete_line(self._journal_path)
@@ -178,8 +172,9 @@ def _cut_incomplete_line(path: Path) -> None:
         stream.truncate(0)
 
 
-def _lock(journal: IO[str]) -> None:
+def lock(stream: IO[str]) -> None:
+    """Hold a file until it is closed or the process ends; OSError if another process holds it."""
     if sys.platform != "win32":
         import fcntl
 
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

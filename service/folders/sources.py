@@ -18,6 +18,11 @@ class Outcome:
     model: Mapping[str, Any] | None
 
 
+def refusal(code: str, message: str) -> dict[str, Any]:
+    """The result of a file that no network saw, in the form that ``POST /classify`` gives it."""
+    return {"image_sha256": "", "error": {"code": code, "message": message}}
+
+
 class Source(Protocol):
     """Classifies files."""
 

@@ -157,7 +157,7 @@ def run_line(line: str, live: LiveServer) -> str:
 
 
 def test_the_classify_paragraph_names_the_exit_codes_that_there_are() -> None:
-    from service.folders.cli import ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED
+    from service.folders.endings import ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED
 
     said = re.search(r"Exit code: (\d) all classified, (\d) wrong.*?(\d)\s+some.*?(\d+) stopped", TEXT, re.DOTALL)
     assert said is not None

@@ -35,12 +35,12 @@ class LiveServer:
         self.server.should_exit = True
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], patience_s: float = PATIENCE_S, every_s: float = 0.002) -> None:
     """Wait for a state of the service that no event announces to another thread."""
-    give_up = time.monotonic() + PATIENCE_S
+    give_up = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < give_up, "it never happened"
-        time.sleep(0.002)
+        time.sleep(every_s)
 
 
 @contextlib.contextmanager
