@@ -18,6 +18,7 @@ from service import keys_command
 from service.bench.cli import app as bench_app
 from service.folders.cli import classify
 from service.folders.endings import ManyImagesCommand
+from service.score.cli import score
 from service.slides_cli import app as slides_app
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def serve(
 
 
 app.command("classify", cls=ManyImagesCommand)(classify)
+app.command("score", cls=ManyImagesCommand)(score)
 
 
 @app.command()

@@ -1,0 +1,245 @@
+"""``hal score``: with real workers, that are held up by pipes in the place of images and killed."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner
+
+import hal
+from contract.bundle import Bundle
+from contract.classes import CLASS_NAMES
+from service.folders.records import COLUMNS
+from tests.service.live_server import until
+from tests.service.process import PATIENCE_S, ROOT, environment
+
+needs_ray = pytest.mark.skipif(
+    sys.platform != "linux" or find_spec("ray") is None, reason="the extra 'score' is not installed, or no /proc"
+)
+
+
+PATIENCE = float(os.environ.get("HAL_SCORE_PATIENCE", 3 * PATIENCE_S))
+"""Ray starts a dozen processes, each of which imports half of Python."""
+
+
+@dataclass
+class HeldUp:
+    """A pipe in the place of an image: whoever reads it waits until it is fed or dies."""
+
+    path: Path
+    image: bytes = field(repr=False)
+    _end: int = -1
+
+    @classmethod
+    def at(cls, path: Path) -> "HeldUp":
+        image = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        return cls(path, image, os.open(path, os.O_RDWR))
+
+    def readers(self) -> set[int]:
+        """The processes that wait."""
+        found = set()
+        for link in Path("/proc").glob("[0-9]*/fd/*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(link) == str(self.path):  # noqa: PTH115 - of a name that may be anything
+                    found.add(int(link.parts[2]))
+        return found - {os.getpid()}
+
+    def feed(self) -> None:
+        """Give it to who waits, and to whoever reads it later."""
+        image = self.path.with_suffix(".whole")
+        image.write_bytes(self.image)
+        image.replace(self.path)
+        os.write(self._end, self.image)
+        self.give_up()
+
+    def give_up(self) -> None:
+        os.close(self._end)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster of two machines."""
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("two_machines.py"))],
+        env=environment(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+
+
+@dataclass
+class Run:
+    """``hal score`` in a process of its own."""
+
+    process: "subprocess.Popen[str]"
+    mark: str
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code, standard output and error."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out, err
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Until it holds; a run that ends before is told."""
+        until(lambda: condition() or self.process.poll() is not None, PATIENCE, every_s=0.1)
+        assert condition(), self.process.communicate()
+
+    def left_over(self) -> list[int]:
+        """Processes that it has left behind."""
+        return [
+            int(path.parts[2]) for path in Path("/proc").glob("[0-9]*/environ") if self.mark.encode() in _read(path)
+        ]
+
+
+def _read(path: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return b""
+
+
+@contextlib.contextmanager
+def scoring(bundle: Bundle, *arguments: object) -> Iterator[Run]:
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hal", "score", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(HAL_BUNDLE=str(bundle.root), HAL_TEST_MARK=mark, COLUMNS="200", RAY_worker_niceness="0"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield Run(process, mark)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pyarrow.parquet.read_table(out / "results").to_pylist()
+    return found
+
+
+def expect_the_whole_archive(out: Path, archive: Path, *, died: str | None = None) -> None:
+    found = rows(out)
+    assert [row["path"] for row in found] == [str(path) for path in sorted(archive.iterdir())]
+    assert list(found[0]) == list(COLUMNS)
+    expected = [*CLASS_NAMES, None]
+    for row, name in zip(found, expected, strict=True):
+        assert row["predicted_class"] == (None if row["path"] == died else name), row
+
+
+@needs_ray
+def test_two_machines_score_an_archive_though_an_image_kills_each_worker_that_reads_it(
+    cluster: str, archive: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    deadly, *others = (HeldUp.at(archive / name) for name in ("02.png", "07.png", "12.png"))
+    out = tmp_path / "scores"
+    with scoring(bundle, archive, "--out", out, "--shard-size", 5, "--address", cluster) as run:
+        # A worker has two pieces at once, so that three are with both.
+        run.wait_for(lambda: all(pipe.readers() for pipe in (deadly, *others)))
+        assert len(set.union(*(pipe.readers() for pipe in (deadly, *others)))) == 2
+
+        def kill() -> None:
+            while run.process.poll() is None:
+                for reader in deadly.readers():
+                    os.kill(reader, signal.SIGKILL)
+                time.sleep(0.05)
+
+        with ThreadPoolExecutor(1) as pool:
+            killed = pool.submit(kill)
+            for pipe in others:
+                pipe.feed()
+            code, stdout, stderr = run.end()
+            killed.result()
+    deadly.give_up()
+    assert code == 2, stderr
+    expect_the_whole_archive(out, archive, died=str(deadly.path))
+    assert rows(out)[2]["error_code"] == "worker_died"
+    assert "19 classified, 2 refused by" in stderr
+    assert re.search(r"\d+ pieces again after a worker died", stderr)
+    assert "20.png: The bytes are not a JPEG" in stderr
+    assert f"{deadly.path}: The process that worked on this image died" in stderr
+    assert "Possible hairy cells: 1" in stdout
+    assert "Refused, unsupported type: 1" in stdout
+    assert "Refused, worker died: 1" in stdout
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["predicted_class"] == {name: 1 for name in CLASS_NAMES if name != CLASS_NAMES[2]}
+
+
+@needs_ray
+def test_stopped_by_ctrl_c_and_run_again_only_missing_shards_are_scored(
+    archive: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    held_up = HeldUp.at(archive / "02.png")
+    out = tmp_path / "scores"
+    arguments = [archive, "--out", out, "--shard-size", 5, "--workers", 2]
+    with scoring(bundle, *arguments) as run:
+        run.wait_for(lambda: len(list(out.glob("results/*.parquet"))) == 4)
+        run.process.send_signal(signal.SIGINT)
+        code, _, stderr = run.end()
+        assert code == 130, stderr
+        assert stderr.endswith("hal score: stopped; run the same command again to go on\n")
+        until(lambda: not run.left_over(), PATIENCE, every_s=0.1)
+    held_up.feed()
+    kept = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
+    with scoring(bundle, *arguments) as run:
+        code, _, stderr = run.end()
+    assert code == 2, stderr
+    assert "5 classified, 15 were there already, 1 refused by 1 workers" in stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    expect_the_whole_archive(out, archive)
+
+
+def test_without_ray_the_command_says_what_to_install_and_the_service_lacks_nothing(
+    archive: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    arguments = [str(archive), "--out", str(tmp_path / "scores")]
+    found = CliRunner().invoke(hal.app, ["score", *arguments], env={"HAL_BUNDLE": str(bundle.root)})
+    assert found.exit_code == 1
+    assert "ray not installed: pip install 'hal-cells[service,score]'" in found.output
+    loaded = "import sys, service.app, service.cli, hal; sys.exit(bool({'ray', 'fsspec', 'pyarrow'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, env=environment(), check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--no-such-option"], "No such option"),
+        (["nowhere", "--out", "OUT"], "there is no nowhere"),
+        (["ARCHIVE", "--out", "OUT", "--format", "xlsx"], "xlsx"),
+        (["ARCHIVE", "--out", "OUT", "--device", "gpu"], "HAL_DEVICE='gpu'"),
+        (["ARCHIVE", "--out", "OUT", "--bundle", "nowhere"], "no bundle.json in nowhere"),
+        (["ARCHIVE"], "--out"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_ends_with_1_and_a_message(
+    archive: Path, tmp_path: Path, bundle: Bundle, arguments: list[str], message: str
+) -> None:
+    pytest.importorskip("ray", reason="the extra 'score' is not installed")
+    given = [{"ARCHIVE": str(archive), "OUT": str(tmp_path / "scores")}.get(text, text) for text in arguments]
+    found = CliRunner().invoke(hal.app, ["score", *given], env={"HAL_BUNDLE": str(bundle.root), "COLUMNS": "200"})
+    assert found.exit_code == 1, found.output
+    assert message in found.output
+    assert "Traceback" not in found.output

@@ -1,0 +1,89 @@
+"""A worker, in this process."""
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("fsspec", reason="the extra 'score' is not installed")
+
+import hal
+from contract.bundle import Bundle
+from service.score.worker import MOST_TRIES, Orders, Worker, files_of
+from service.settings import Settings, load_settings
+
+Hire = Callable[[Orders], Worker]
+
+
+@pytest.fixture
+def hire() -> Iterator[Hire]:
+    with contextlib.ExitStack() as stack:
+        yield lambda orders: stack.enter_context(contextlib.closing(Worker(orders, Tries())))
+
+
+@pytest.fixture
+def settings(bundle: Bundle) -> Settings:
+    return load_settings({"bundle": bundle.root, "engine_threads": 1})
+
+
+class Tries:
+    def __init__(self) -> None:
+        self.begun: Counter[tuple[int, int]] = Counter()
+
+    def __call__(self, piece: tuple[int, int]) -> int:
+        self.begun[piece] += 1
+        return self.begun[piece]
+
+
+def ask(worker: Worker, paths: list[Path]) -> dict[str, Any]:
+    row = {"shard": 7, "start": 70, "stop": 70 + len(paths), "paths": [os.fsencode(path) for path in paths]}
+    table = worker(pyarrow.Table.from_pylist([row]))
+    answer: dict[str, Any] = json.loads(table["answers"][0].as_py())
+    return answer
+
+
+def test_the_records_are_those_of_hal_classify(
+    hire: Hire, archive: Path, bundle: Bundle, settings: Settings, tmp_path: Path
+) -> None:
+    paths = [*sorted(archive.iterdir()), archive / "nowhere.png", archive]
+    answer = ask(hire(Orders(settings, bundle.root, None)), paths)
+    assert answer["piece"] == [7, 70, 93]
+    assert answer["fault"] is None
+    found = CliRunner().invoke(
+        hal.app,
+        ["classify", str(archive), "--out", str(tmp_path / "r.jsonl")],
+        env={"HAL_BUNDLE": str(bundle.root), "HAL_ENGINE_THREADS": "1"},
+    )
+    assert found.exit_code == 2, found.output
+    classified = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert answer["records"][:-2] == classified
+    assert [record["error"]["code"] for record in answer["records"][-2:]] == ["unreadable_file"] * 2
+
+
+def test_a_bundle_that_was_sent_serves_as_one_on_disk(
+    hire: Hire, archive: Path, bundle: Bundle, settings: Settings
+) -> None:
+    paths = sorted(archive.iterdir())
+    here = ask(hire(Orders(settings, bundle.root, None)), paths)
+    sent = ask(hire(Orders(settings, files_of(bundle), None)), paths)
+    assert sent == here
+
+
+def test_what_was_begun_too_often_is_left_undone(hire: Hire, archive: Path, bundle: Bundle, settings: Settings) -> None:
+    worker, paths = hire(Orders(settings, bundle.root, None)), [archive / "00.png"]
+    answers = [ask(worker, paths) for _ in range(MOST_TRIES + 1)]
+    assert [answer["records"] is None for answer in answers] == [False] * MOST_TRIES + [True]
+    assert [answer["tries"] for answer in answers] == list(range(1, MOST_TRIES + 2))
+
+
+def test_a_worker_that_cannot_work_says_why(hire: Hire, archive: Path, settings: Settings, tmp_path: Path) -> None:
+    answer = ask(hire(Orders(settings, tmp_path / "nowhere", None)), [archive / "00.png"])
+    assert answer["records"] is None
+    assert "no bundle.json in" in answer["fault"]
