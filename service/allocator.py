@@ -1,9 +1,9 @@
 """glibc's allocator told to give large blocks back.
 
 By itself it raises the size from which blocks come straight from the system, and go back there when they are freed, to
-that of the largest block that was ever freed, up to 32 MiB. After the first large photographs those of all sizes then
-come from its heaps, which small blocks that live on keep from shrinking: with 50 MiB in use a service under fuzzing
-held 140 MiB of such gaps. ``docs/reliability.md`` has the measurement.
+that of the largest block that was ever freed, up to 32 MiB, and what it keeps at the end of a heap to twice that. After
+the first large photographs those of all sizes then come from its heaps, which small blocks that live on keep from
+shrinking: with 50 MiB in use a service under fuzzing held 140 MiB of gaps. ``docs/reliability.md`` has the measurement.
 """
 
 import ctypes

@@ -264,7 +264,7 @@ def test_a_full_queue_answers_429_before_reading_and_says_when_to_come_back(bund
 
 def test_504_at_the_deadline(bundle: Bundle, cell: bytes) -> None:
     device = SlowDevice(held=True)
-    with slow_service(bundle, device, deadline_ms=50) as live:
+    with slow_service(bundle, device, deadline_ms=400) as live:
         response = live.http.post("/classify", files=form(cell, cell))
         assert error_of(response, 504)["code"] == "deadline_exceeded"
         assert live.hal.batcher.seats.taken == 0
