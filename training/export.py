@@ -179,7 +179,7 @@ def _describe(
             suppressed,
             shipped,
             policy.hairy_threshold,
-            _evaluate_command(name, version),
+            _evaluate_command(name, version, made=not real.all()),
         ),
         provenance=Provenance(
             run=run.root.name,
@@ -195,9 +195,9 @@ def _describe(
     )
 
 
-def _evaluate_command(name: str, version: str) -> str:
+def _evaluate_command(name: str, version: str, *, made: bool) -> str:
     folder = f"models/{name}/{version.partition('.')[0]}"
-    return COMMAND.format(bundle=folder, manifest="datasets/open.csv")
+    return COMMAND.format(bundle=folder, manifest="datasets/twenty/manifest.csv" if made else "datasets/open.csv")
 
 
 def _revision() -> str:

@@ -69,8 +69,8 @@ def add_evidence(
     """
     loaded = bundle.load(folder)
     images = _held_out(loaded, data)
-    command = f"{COMMAND} models/{loaded.manifest.name}/{loaded.manifest.version.partition('.')[0]} --data {data.name}"
-    about = About(SPLIT, loaded.file().precision, command)
+    folder_name = f"models/{loaded.manifest.name}/{loaded.manifest.version.partition('.')[0]}"
+    about = About(SPLIT, loaded.file().precision, f"{COMMAND} {folder_name} --data {_shown(data)}")
     figures: list[Metric] = []
     flagged: FalseFlags | None = None
     for condition, change in CONDITIONS.items():
@@ -84,10 +84,17 @@ def add_evidence(
             figures += edit_probe(outputs.embeddings, images, about)
             flagged = _false_flags(loaded, images, result)
     for path in elsewhere:
-        figures += _elsewhere(loaded, manifests.read(path), about)
+        there = replace(about, split=model_card.ELSEWHERE, command=f"{about.command} --elsewhere {_shown(path)}")
+        figures += _elsewhere(loaded, manifests.read(path), there)
     if hairy is not None:
-        figures += _real_hairy(loaded, hairy, hairy_scale, about)
+        command = f"{about.command} --hairy {_shown(hairy)} --hairy-scale {hairy_scale:g}"
+        figures += _real_hairy(loaded, hairy, hairy_scale, replace(about, split=model_card.ELSEWHERE, command=command))
     return _write(loaded, figures, flagged)
+
+
+def _shown(path: Path) -> str:
+    """A path for a command that others will run: without the folders of this machine."""
+    return path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
 
 
 def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
@@ -140,7 +147,7 @@ def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) ->
     if shared := {image.source for image in images} & {entry.source for entry in loaded.manifest.attributions}:
         raise EvidenceError(f"the bundle was trained on {', '.join(sorted(shared))}, which is not elsewhere")
     outputs = onnx_outputs(loaded.path(loaded.file()), [image.path for image in images], f"images of {names}")
-    result, about = _evaluation(loaded, outputs, images), replace(about, split=model_card.ELSEWHERE)
+    result = _evaluation(loaded, outputs, images)
     yield about.share("accuracy, real images", result.predicted == result.labels, names)
     if (threshold := loaded.manifest.policy.hairy_threshold) is not None:
         yield from metrics.flags(images, result, threshold, about)
@@ -162,9 +169,8 @@ def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Ite
         manifest = loaded.manifest
         result = Evaluation.of(outputs.logits, np.full(len(paths), HAIRY_CELL.index, np.int64), manifest)
         raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
-        yield replace(about, split=model_card.ELSEWHERE).share(
-            f"real hairy cells flagged, {name}", raised, "/".join(folder.resolve().parts[-2:]), exact=True
-        )
+        data = "/".join(folder.resolve().parts[-2:])
+        yield about.share(f"real hairy cells flagged, {name}", raised, data, exact=True)
 
 
 def _scaled(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
