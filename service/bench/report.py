@@ -156,7 +156,7 @@ def workers_table(rows: Sequence[dict[str, Any]]) -> str:
             f"{row['bundle']}, {KINDS[row['kind']]}",
             str(row["workers"]),
             f"{row['images_per_second']:.{0 if row['images_per_second'] > 200 else 1}f}",
-            f"{row['images_per_second'] / alone[row['bundle'], row['kind']]:.2f}",
+            f"{row['images_per_second'] / one:.2f}" if (one := alone.get((row["bundle"], row["kind"]))) else "",
             _ms(row["latency_ms"]["p50"], 1),
             _ms(row["latency_ms"]["p99"], 1),
             f"{row['server_busy_cores']:.2f}" if "server_busy_cores" in row else "",
