@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from service.counts import Counts
+from service.outcomes import fail, hand_out
 from service.pace import MemoryCaution, Pace
 from service.refusals import ModelFailedError
 from service.seats import Seats
@@ -174,8 +173,7 @@ class Batcher:
             await self._answer(batch, ended)
         except Exception:
             logger.exception("a batch could not be answered")
-            for ticket in batch:
-                self._fail(ticket)
+            fail(batch, self.counts)
         finally:
             ended.set()
 
@@ -185,7 +183,7 @@ class Batcher:
         logger.critical("the batcher broke; nothing is answered any more", exc_info=worker.exception())
         for ticket in [*self._lines]:
             self._lines.remove(ticket)
-            self._fail(ticket)
+            fail([ticket], self.counts)
 
     async def _answer(self, batch: Sequence[Ticket], ended: asyncio.Event | None = None) -> None:
         try:
@@ -198,23 +196,11 @@ class Batcher:
             # whoever waits for it to be free is woken here and starts it before they are.
             ended.set()
             await asyncio.sleep(0)
-        self._hand_out(batch, done.logits)
+        hand_out(batch, done.logits, self.counts)
         try:
             self.on_batch(batch, done.begin, done.end)
         except Exception:
             logger.exception("what watches the batches failed on a batch of %d; its answers are given", len(batch))
-
-    def _hand_out(self, batch: Sequence[Ticket], rows: Logits) -> None:
-        finite = np.logical_and.reduce(np.isfinite(rows), axis=1).tolist()
-        for ticket, row, is_finite in zip(batch, rows, finite, strict=True):
-            if ticket.answer.done():
-                continue
-            if is_finite:
-                self.counts.answered += 1
-                ticket.answer.set_result(row)
-            else:
-                logger.error("the engine gave logits that are not finite")
-                self._fail(ticket)
 
     def _size_of_parts(self, batch: Sequence[Ticket], error: Exception) -> int:
         """In what parts to try a failed batch again; 0: not at all."""
@@ -233,7 +219,7 @@ class Batcher:
 
     async def _answer_in_parts(self, batch: Sequence[Ticket], size: int) -> None:
         if size == 0:
-            self._fail(batch[0])
+            fail(batch, self.counts)
             return
         self.counts.retried_batches += 1
         rest = list(batch)
@@ -242,11 +228,6 @@ class Batcher:
             size = min(size, self.batch_limit)
             await self._answer(rest[:size])
             rest = rest[size:]
-
-    def _fail(self, ticket: Ticket) -> None:
-        if not ticket.answer.done():
-            self.counts.failed += 1
-            ticket.answer.set_exception(ModelFailedError())
 
     async def _compute(self, batch: Sequence[Ticket]) -> _Done:
         self._in_flight += 1

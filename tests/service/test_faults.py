@@ -4,6 +4,7 @@ import asyncio
 import collections
 import contextlib
 import http.client
+import logging
 import os
 import re
 import signal
@@ -32,6 +33,8 @@ LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 ROUNDS = 18_000
 """About 10 ms an image."""
 CELL = 3
+
+logger = logging.getLogger(__name__)
 
 Answers = collections.Counter[str]
 
@@ -303,6 +306,13 @@ def test_ten_times_too_much_is_answered_with_200_or_429_and_nothing_else(
         assert statuses[200] > 0.5 * capacity * OVERLOAD_S, "it goes on working at its pace"
         assert all(1 <= retry <= 60 for status, _, retry in answers if status == 429)
         waits = sorted(wait for status, wait, _ in answers if status == 200)
+        refusals = sorted(wait for status, wait, _ in answers if status == 429)
+        logger.info(
+            "%d requests in %g s, ten times the capacity of %.1f/s: 200 to %d (median %.2f s, p99 %.2f s), 429 to %d "
+            "(median %.4f s, p99 %.4f s)",
+            *(len(answers), OVERLOAD_S, capacity, statuses[200], waits[len(waits) // 2], waits[len(waits) * 99 // 100]),
+            *(statuses[429], refusals[len(refusals) // 2], refusals[len(refusals) * 99 // 100]),
+        )
         # A full queue before it, the batch that runs, and this machine's load generator.
         assert waits[len(waits) // 2] < 20 / capacity + 1
         assert set(probes.result()) == {(200, 200)}, "a full queue is no reason to restart it or to route around it"
