@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     )
 
     bundle: Path = Field(
-        default=Path("models/hal-c/1"),
+        default=Path("models/hal-c/2"),
         description="Folder of the bundle to serve, relative to the working directory.",
     )
     host: str = Field(

@@ -41,7 +41,7 @@ def test_the_configuration_is_the_one_that_the_export_writes_for_the_newest_vers
 
 
 def test_folders_of_another_layout_get_no_configuration(tmp_path: Path) -> None:
-    manifest = load(MODELS / "hal-c" / "1").manifest
+    manifest = load(MODELS / "hal-c" / "2").manifest
     (tmp_path / "out").mkdir()
     assert triton.write(tmp_path / "out", manifest) is None
     assert triton.write(tmp_path / "other" / "1", manifest) is None

@@ -105,7 +105,7 @@ def train(
 @app.command("export")
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Option("--out", help="The bundle's folder, for example models/hal-c/1.")],
+    out: Annotated[Path, typer.Option("--out", help="The bundle's folder, for example models/hal-c/2.")],
     version: Annotated[str, typer.Option(help="Semantic version of the bundle.")] = "1.0.0",
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "hal-c",
     precision: Annotated[
@@ -118,7 +118,7 @@ def export(
 ) -> None:
     """Write the bundle of a finished run: ONNX files, golden sample, calibration, evidence, model card.
 
-    Example: hal export runs/first --out models/hal-c/1 --precision int8
+    Example: hal export runs/first --out models/hal-c/2 --precision int8
 
     For a GPU beside: --precision int8 --precision float16, and HAL_PRECISION=float16 where it is served.
     """
@@ -139,7 +139,7 @@ def drift_reference(
 ) -> None:
     """Measure the embeddings that a service compares its own with, for a bundle that was exported without them.
 
-    Example: hal drift-reference models/hal-c/1 --data datasets/open.csv
+    Example: hal drift-reference models/hal-c/2 --data datasets/open.csv
     """
     with explained():
         from training.embedding_reference import add_reference

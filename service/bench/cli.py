@@ -18,7 +18,7 @@ def _group() -> None:
 @app.command("service")
 def bench_service(
     bundle: Annotated[Path, typer.Option(help="The real bundle, whose golden sample is sent.")] = Path(
-        "models/hal-c/1"
+        "models/hal-c/2"
     ),
     out: Annotated[Path, typer.Option(help="Folder for service.json, service.md and the pictures.")] = Path("bench"),
     part: Annotated[

@@ -98,7 +98,7 @@ def test_classes_without_evidence_are_the_suppressed_ones() -> None:
 @pytest.mark.parametrize("place", ["", "nowhere", "a file"])
 def test_a_missing_bundle_says_where_to_point(tmp_path: Path, place: str) -> None:
     (tmp_path / "a file").touch()
-    with pytest.raises(BundleNotFoundError, match=r"no bundle\.json in .*HAL_BUNDLE.*models/hal-c/1"):
+    with pytest.raises(BundleNotFoundError, match=r"no bundle\.json in .*HAL_BUNDLE.*models/hal-c/2"):
         load(tmp_path / place)
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from contract import bundle
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from contract.manifest import Evidence, Metric
+from contract.manifest import AS_PHOTOGRAPHED, Evidence, Metric
 from service.imaging import decode
-from service.settings import Fit
+from service.settings import Fit, Settings
 from tests.service.live_server import LiveServer, serving
 from training.data.images import fit, read_image
 
@@ -28,7 +28,7 @@ SHARED = os.environ.get("HAL_SHARED")
 
 @pytest.fixture(scope="module")
 def shipped() -> Bundle:
-    return bundle.load(ROOT / "models" / "hal-c" / "1")
+    return bundle.load(ROOT / Settings.model_fields["bundle"].default)
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,15 @@ def samples() -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def accuracy_of(shipped: Bundle) -> Metric:
-    """The accuracy that the bundle states for the file that it serves."""
-    precision = shipped.file().precision
-    return next(m for m in shipped.manifest.metrics if m.name == "accuracy" and m.precision == precision)
+def stated(shipped: Bundle, name: str, split: str = "test", data: str = "matek-marrow+pbc") -> Metric:
+    """A figure that the bundle states for the file that it serves, of images as they are."""
+    (found,) = [
+        m
+        for m in shipped.manifest.metrics
+        if (m.name, m.split, m.data, m.precision) == (name, split, data, shipped.file().precision)
+        and m.condition == AS_PHOTOGRAPHED
+    ]
+    return found
 
 
 def test_most_of_the_blindly_chosen_sample_cells_are_classified_as_experts_did(live: LiveServer) -> None:
@@ -76,30 +81,40 @@ def test_the_readme_s_curl_line_answers_with_a_segmented_neutrophil(live: LiveSe
     assert '"predicted_class":"Segmented neutrophil"' in answer
 
 
-def test_classes_without_evidence_are_suppressed_and_the_hairy_question_stays_open(
+def test_a_lymphocyte_raises_no_flag_and_the_answer_says_that_hairy_cells_were_composites(
     live: LiveServer, shipped: Bundle
 ) -> None:
     data = (CELLS / "lymphocyte-1.jpg").read_bytes()
     answer = live.http.post("/classify", content=data, headers={"Content-Type": "image/jpeg"}).json()
     (result,) = answer["results"]
-    unseen = [entry.name for entry in shipped.manifest.classes if entry.evidence is Evidence.NONE]
-    assert "Hairy cell" in unseen
-    assert all(result["probabilities"][name] == 0 for name in unseen)
-    assert sum(result["probabilities"].values()) == pytest.approx(1)
     assert list(result["probabilities"]) == list(CLASS_NAMES)
-    assert result["hairy_cell"]["flag"] is None
-    assert result["hairy_cell"]["probability"] is None
+    assert sum(result["probabilities"].values()) == pytest.approx(1)
+    assert result["hairy_cell"]["flag"] is False
+    assert result["hairy_cell"]["threshold"] == pytest.approx(shipped.manifest.policy.hairy_threshold)
+    assert "composites" in result["hairy_cell"]["advice"]
+    assert "MLL23" in result["hairy_cell"]["advice"]
+    model = live.http.get("/model").json()
+    assert {entry["name"] for entry in model["classes"] if entry["evidence"] == "composite"} >= {"Hairy cell"}
+    assert any("composites" in limit and "Hairy cell" in limit for limit in model["limits"])
 
 
-def test_the_bundle_says_what_it_was_trained_on_and_is_good_enough(shipped: Bundle) -> None:
-    manifest = shipped.manifest
-    accuracy = accuracy_of(shipped)
-    assert accuracy.value >= 0.87, "the target is 0.90, see README; below this something is broken"
-    assert accuracy.interval95 is not None
-    assert {entry.licence for entry in manifest.attributions} == {"CC BY 4.0"}
-    evidence = {entry.name: entry.evidence for entry in manifest.classes}
+def test_every_class_has_images_and_says_which(shipped: Bundle) -> None:
+    evidence = {entry.name: entry.evidence for entry in shipped.manifest.classes}
+    assert Evidence.NONE not in evidence.values()
     assert evidence["Large thrombocyte"] is Evidence.SIZE_DERIVED
     assert evidence["Segmented neutrophil"] is Evidence.REAL
+    assert evidence["Hairy cell"] is Evidence.COMPOSITE
+    assert {entry.licence for entry in shipped.manifest.attributions} == {"CC BY 4.0"}
+
+
+def test_the_figures_that_a_user_relies_on_are_stated_and_good_enough(shipped: Bundle) -> None:
+    """Limits a little below what was measured, so that a later bundle cannot be much worse unnoticed."""
+    assert stated(shipped, "accuracy, ten expert-labelled classes", data="pbc").value >= 0.88
+    assert stated(shipped, "expected calibration error").value <= 0.05
+    false_flags = stated(shipped, "false hairy flags, real images")
+    assert false_flags.value <= 0.005
+    assert false_flags.images > 500
+    assert false_flags.method == "Clopper-Pearson"
     assert shipped.path(shipped.file()).stat().st_size < 25_000_000
 
 
@@ -119,9 +134,10 @@ def test_training_and_service_crop_and_pad_at_the_same_place(height: int, width:
     np.testing.assert_array_equal(served, fit(pixels))
 
 
-@pytest.mark.skipif(not SHARED, reason="HAL_SHARED is not set: the validation images are not at hand")
+@pytest.mark.skipif(not SHARED, reason="HAL_SHARED is not set: the test images are not at hand")
 @pytest.mark.slow
-def test_the_accuracy_in_the_bundle_is_found_again_on_the_validation_images(shipped: Bundle, tmp_path: Path) -> None:
+def test_the_stated_accuracy_is_found_again_on_the_downloaded_test_images(shipped: Bundle, tmp_path: Path) -> None:
+    """The bundle's own test images went through JPEG once more, as its composites did; these are as downloaded."""
     from training.data import manifest
     from training.data.prepare import prepare
     from training.evaluation.onnx_inference import onnx_logits
@@ -129,12 +145,11 @@ def test_the_accuracy_in_the_bundle_is_found_again_on_the_validation_images(ship
 
     images_root = Path(SHARED or "") / "data" / "real" / "images"
     sources = [f"pbc={images_root / 'pbc_barcelona'}", f"matek-marrow={images_root / 'bm_cytomorphology_mll'}"]
-    prepare(sources, tmp_path / "open.csv", 0.2, 2022, like=shipped.root / "images.csv")
-    known = {entry.name for entry in shipped.manifest.classes if entry.evidence is not Evidence.NONE}
-    images = [i for i in manifest.read(tmp_path / "open.csv") if i.split == "val" and i.label in known]
+    prepare(sources, tmp_path / "open.csv", 0.2, 2022, test_share=0.15)
+    images = [image for image in manifest.read(tmp_path / "open.csv") if image.split == "test"]
     labels = np.array([image.class_index for image in images])
-    logits = onnx_logits(shipped.path(shipped.file()), [image.path for image in images], "validation images")
+    logits = onnx_logits(shipped.path(shipped.file()), [image.path for image in images], "test images")
     found = Evaluation.of(logits, labels, shipped.manifest).accuracy
-    stated = accuracy_of(shipped)
-    assert found.images == stated.images
-    assert found.value == pytest.approx(stated.value, abs=0.003)
+    expected = stated(shipped, "accuracy, real images")
+    assert abs(found.images - expected.images) <= 3
+    assert found.value == pytest.approx(expected.value, abs=0.012)

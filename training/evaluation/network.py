@@ -114,5 +114,5 @@ def open_network(folder: Path, precision: Precision | None = None) -> Network:
         return BundleNetwork.open(folder, precision)
     raise BundleNotFoundError(
         f"no {MANIFEST_NAME} and no {RUN_FILE} in {folder}; give the folder of a bundle ('hal export'), for example "
-        "models/hal-c/1, or of a run ('hal train')"
+        "models/hal-c/2, or of a run ('hal train')"
     )

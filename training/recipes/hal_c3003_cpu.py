@@ -1,11 +1,11 @@
-"""HAL-C3003 for some 3,000 images and two CPU cores; the recipe of the shipped bundle models/hal-c/1.
+"""HAL-C3003 for some 3,000 images and two CPU cores; the recipe of bundle hal-c 1.0.0.
 
 What differs from HAL-C3003, and why: the frozen steps encode a few augmented views once instead of in every epoch
 (step 1 would otherwise take longer than step 2); step 2 has few epochs, so its learning rate is ten times larger,
 with warm-up and cosine decay; its batches are balanced (8 classes, 2 images of each), since with few images random
 batches of 16 leave many anchors with no positive but their own second view; the encoder computes in bfloat16.
 
-Measured on 769 validation images of 13 classes: accuracy 0.887 in float32 (models/hal-c/1/MODEL_CARD.md); with three
+Measured on 769 validation images of 13 classes: accuracy 0.887 in float32 (docs/comparison.md); with three
 epochs of step 2 it was 0.870. The loss of step 2 was 1.92, 1.64, 1.51, 1.44, 1.39 and 1.36 after its epochs. Two hours
 on two cores with AVX512-BF16.
 

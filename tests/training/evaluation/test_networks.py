@@ -22,7 +22,7 @@ from training.evaluation.run_network import RunNetwork
 from training.run import Progress, Run, RunError
 
 ROOT = Path(__file__).parents[3]
-BUNDLE = ROOT / "models" / "hal-c" / "1"
+BUNDLE = ROOT / "models" / "hal-c" / "2"
 CELLS = ROOT / "tests" / "data" / "cells"
 
 
