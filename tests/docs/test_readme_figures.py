@@ -26,7 +26,7 @@ ROWS = {
         ELSEWHERE,
         "commons_hcl/hairy_cell",
     ),
-    "Accuracy on Raabin-WBC, never trained on (smartphones on microscopes)": (
+    "Accuracy on Raabin-WBC, never trained on (smartphones; a larger scale, so cells are cut)": (
         "accuracy, real images",
         ELSEWHERE,
         "raabin",
