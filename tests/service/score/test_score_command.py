@@ -111,6 +111,11 @@ class Run:
         ]
 
 
+def _heed_ctrl_c() -> None:
+    """A shell lets what it starts in the background ignore it, and so would all that the tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _read(path: Path) -> bytes:
     with contextlib.suppress(OSError):
         return path.read_bytes()
@@ -127,6 +132,7 @@ def scoring(bundle: Bundle, *arguments: object) -> Iterator[Run]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heed_ctrl_c,
     )
     try:
         yield Run(process, mark)
