@@ -105,9 +105,11 @@ def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
 def _middle(negatives: NDArray[np.float64], hairy: float) -> float:
     """Between a hairy cell's score and that of the other cell next below it, in log-odds."""
     below = negatives[negatives < hairy]
-    ends = np.clip([hairy, below.max() if len(below) else 0.0], EDGE, 1 - EDGE)
+    lower = float(below.max()) if len(below) else 0.0
+    ends = np.clip([hairy, lower], EDGE, 1 - EDGE)
     odds = np.log(ends) - np.log1p(-ends)
-    return min(float(1 / (1 + np.exp(-odds.mean()))), hairy)
+    # The odds are clipped, so the middle of two scores near an edge may lie outside of both.
+    return float(np.clip(1 / (1 + np.exp(-odds.mean())), np.nextafter(lower, 1.0), hairy))
 
 
 def false_flags(validation: Evaluation, threshold: float, split: str) -> FalseFlags:

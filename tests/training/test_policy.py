@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
@@ -66,6 +66,8 @@ def test_other_cells_that_are_surely_hairy_leave_no_threshold() -> None:
     st.lists(st.floats(0, 1), min_size=1, max_size=30),
     st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=30),
 )
+@example([1.0], [0.9999995])
+@example([1e-9], [1e-12])
 def test_no_other_threshold_finds_more_hairy_cells_within_the_limit(hairy: list[float], others: list[float]) -> None:
     threshold, _ = hairy_threshold(scored(hairy, others), "val")
 
