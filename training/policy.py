@@ -57,7 +57,11 @@ def decision_policy(
         hairy_threshold=threshold,
         hairy_threshold_basis=basis,
         hairy_advice=advice,
-        false_flags=None if threshold is None else false_flags(validation.of_images(real), threshold, split),
+        false_flags=None
+        if threshold is None
+        else false_flags(
+            validation.of_images(real), threshold, f"real images of split {split}, which the threshold was chosen on"
+        ),
         review_below_probability=confident_from(validation.of_images(real)),
         review_below_margin=REVIEW_MARGIN,
     )
@@ -112,15 +116,16 @@ def _middle(negatives: NDArray[np.float64], hairy: float) -> float:
     return float(np.clip(1 / (1 + np.exp(-odds.mean())), np.nextafter(lower, 1.0), hairy))
 
 
-def false_flags(validation: Evaluation, threshold: float, split: str) -> FalseFlags:
-    """How many of the validation images that are not hairy cells ``threshold`` flags."""
-    others = validation.labels != HAIRY_CELL.index
-    flagged = others & (validation.probabilities[:, HAIRY_CELL.index] >= threshold)
-    return FalseFlags(
-        flagged=int(flagged.sum()),
-        cells=int(others.sum()),
-        data=f"real images of split {split}, which the threshold was chosen on",
-    )
+def false_flags(evaluation: Evaluation, threshold: float, data: str) -> FalseFlags | None:
+    """How many of the images that are not hairy cells ``threshold`` flags; ``None`` where all are hairy.
+
+    ``data`` says which images they are.
+    """
+    others = evaluation.labels != HAIRY_CELL.index
+    if not others.any():
+        return None
+    flagged = others & (evaluation.probabilities[:, HAIRY_CELL.index] >= threshold)
+    return FalseFlags(flagged=int(flagged.sum()), cells=int(others.sum()), data=data)
 
 
 def confident_from(validation: Evaluation) -> float:

@@ -35,7 +35,8 @@ class Stage(_Part):
             encoder learns. The first four work on the largest maps. The thesis trains all; this is a
             deviation.
         image_side: pixels of the side that augmented images are scaled to before they are encoded. Smaller images
-            train an encoder faster; a later stage at 256 must follow (progressive resizing). The thesis has 256 always.
+            train an encoder faster; a later stage at 256 should follow (progressive resizing). The thesis always has
+            256.
         live_batch_normalisation: normalise by each batch's own statistics and learn their running mean. The thesis
             leaves batch normalisation in inference mode always; this is a deviation.
         epochs: passes over the training images, at most.

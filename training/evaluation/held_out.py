@@ -31,6 +31,7 @@ from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs, onnx_pixels
 from training.evaluation.results import Evaluation
 from training.metrics import About, of_kind
+from training.policy import false_flags
 
 COMMAND: Final = "hal evidence"
 SPLIT: Final = "test"
@@ -51,8 +52,9 @@ def add_evidence(
 ) -> Manifest:
     """Measure a bundle on held-out images and write the figures into ``bundle.json`` and the model card.
 
-    Figures of an earlier call are replaced. The false flags that the advice on slides is tested against are from now on
-    those of the real test images.
+    A figure that is measured again takes the place of the earlier one; others stay, so that each of the commands that
+    the card names gives its own figures again and takes none away. The false flags that the advice on slides is tested
+    against are from now on those of the real test images.
 
     Args:
         folder: of the bundle.
@@ -82,7 +84,9 @@ def add_evidence(
             figures += metrics.errors(images, result, about)
             figures += metrics.recalls(images, result, about)
             figures += edit_probe(outputs.embeddings, images, about)
-            flagged = _false_flags(loaded, images, result)
+            if (threshold := loaded.manifest.policy.hairy_threshold) is not None:
+                real = result.of_images(of_kind(images) == "real")
+                flagged = false_flags(real, threshold, f"real images of split {SPLIT}")
     for path in elsewhere:
         there = replace(about, split=model_card.ELSEWHERE, command=f"{about.command} --elsewhere {_shown(path)}")
         figures += _elsewhere(loaded, manifests.read(path), there)
@@ -98,8 +102,7 @@ def _shown(path: Path) -> str:
 
 
 def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
-    known = {entry.name for entry in loaded.manifest.classes if entry.training_images}
-    images = [image for image in manifests.read(data) if image.split == SPLIT and image.label in known]
+    images = [image for image in _known(loaded, manifests.read(data)) if image.split == SPLIT]
     if not (of_kind(images) == "real").any():
         raise EvidenceError(
             f"{data} has no real image of split {SPLIT!r} in a class of the bundle; hold some out by "
@@ -115,6 +118,12 @@ def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
     return images
 
 
+def _known(loaded: Bundle, images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Those of classes that the bundle was trained on."""
+    known = {entry.name for entry in loaded.manifest.classes if entry.training_images}
+    return [image for image in images if image.label in known]
+
+
 def _evaluation(loaded: Bundle, outputs: Outputs, images: Sequence[LabelledImage]) -> Evaluation:
     labels = np.array([image.class_index for image in images], dtype=np.int64)
     return Evaluation.of(outputs.logits, labels, loaded.manifest)
@@ -128,19 +137,9 @@ def _of_condition(
         yield from metrics.flags(images, result, threshold, about)
 
 
-def _false_flags(loaded: Bundle, images: Sequence[LabelledImage], result: Evaluation) -> FalseFlags | None:
-    threshold = loaded.manifest.policy.hairy_threshold
-    others = (of_kind(images) == "real") & (result.labels != HAIRY_CELL.index)
-    if threshold is None or not others.any():
-        return None
-    raised = result.probabilities[others, HAIRY_CELL.index] >= threshold
-    return FalseFlags(flagged=int(raised.sum()), cells=len(raised), data=f"real images of split {SPLIT}")
-
-
 def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) -> Iterable[Metric]:
     """Accuracy, recall by class and false flags on data sets that the bundle was not trained on."""
-    known = {entry.name for entry in loaded.manifest.classes if entry.training_images}
-    images = [image for image in images if image.label in known]
+    images = _known(loaded, images)
     names = "+".join(sorted({image.source for image in images}))
     if not images:
         raise EvidenceError("a manifest of --elsewhere has no image of a class that the bundle knows")
@@ -180,7 +179,8 @@ def _scaled(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None) -> Manifest:
     before = loaded.manifest
-    kept = tuple(metric for metric in before.metrics if not metric.command.startswith(COMMAND))
+    again = {_question(metric) for metric in figures}
+    kept = tuple(metric for metric in before.metrics if _question(metric) not in again)
     changes: dict[str, object] = {"metrics": (*kept, *figures)}
     if flagged is not None:
         changes["policy"] = before.policy.model_copy(update={"false_flags": flagged})
@@ -189,3 +189,8 @@ def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None
     triton.write(loaded.root, manifest)
     (loaded.root / model_card.FILE_NAME).write_text(model_card.render(manifest), encoding="utf-8")
     return manifest
+
+
+def _question(metric: Metric) -> tuple[str, ...]:
+    """What a figure answers: two figures of one question are not both to be believed."""
+    return metric.name, metric.split, metric.data, metric.precision, metric.condition

@@ -130,6 +130,8 @@ def test_other_data_sets_are_measured_by_class_and_kept_out_of_the_other_tables(
         "false hairy flags, real images": 0.25,
         "recall, Lymphocyte": 0.75,
     }
+    again = add_evidence(made.folder, data)
+    assert [metric for metric in again.metrics if metric.split == "never trained on"] == there, "and none is taken away"
     card = (made.folder / "MODEL_CARD.md").read_text()
     assert "| recall, Lymphocyte | 0.7500 |" in card
     assert "| 0.800 | 0.490 to 0.943 | 10, pbc |" in card, "the table of classes shows the test images"
