@@ -92,13 +92,31 @@ def split(
     cap: Cap = None,
     exclude: Exclude = None,
     afresh: Annotated[bool, typer.Option("--afresh", help="Forget the splits that the manifest has.")] = False,
+    release: Annotated[
+        float | None,
+        typer.Option(
+            "--release-validation",
+            min=0.01,
+            max=0.99,
+            help="Instead, move this share of the validation images to training, to train a network further "
+            "(hal train --start-from); the test images stay.",
+        ),
+    ] = None,
 ) -> None:
     """Split the images of a manifest that have no split yet; slides, patients and equal images stay together.
 
-    Example: hal data split datasets/mine.csv --by slide --test-share 0.15 --out datasets/mine-split.csv
+    Examples: hal data split datasets/mine.csv --by slide --test-share 0.15 --out datasets/mine-split.csv
+
+    hal data split datasets/mine-split.csv --release-validation 0.5 --out datasets/mine-further.csv
     """
+    if release is not None and (cap or exclude or by or test_share or afresh):
+        raise typer.BadParameter("--release-validation only moves validation images; leave out --cap and the others")
     with explained():
-        from training.data.prepare import Choices, split_manifest
+        from training.data.prepare import Choices, release_validation, split_manifest
+
+        if release is not None:
+            release_validation(manifest, out, release, seed)
+            return
 
         choices = Choices(
             validation_share=validation_share, test_share=test_share, seed=seed, by=by, cap=cap, exclude=exclude or ()

@@ -108,6 +108,23 @@ def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False
     _write(out, done, content_hash, console)
 
 
+def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
+    """Write a manifest with a share of another's validation images moved to training.
+
+    Args:
+        path: the manifest to read.
+        out: the manifest to write.
+        share: of the validation images of each class and source.
+        seed: of the choice.
+
+    Raises:
+        ManifestError: the manifest cannot be used, or the share moves nothing or everything.
+    """
+    images = manifest.read(path)
+    content_hash = content_hashes(image.path for image in images)
+    _write(out, splits.release_validation(images, share, seed, content_hash), content_hash, Console())
+
+
 def _choose_and_split(
     images: Sequence[LabelledImage],
     choices: Choices,

@@ -166,6 +166,47 @@ def _held_out(keys: NDArray[np.int64], strata: NDArray[np.int64], share: float, 
     return chosen
 
 
+def release_validation(
+    images: Sequence[LabelledImage], share: float, seed: int, content_hash: Callable[[Path], str]
+) -> list[LabelledImage]:
+    """Move a share of the validation images of each class and source to training; test images stay what they are.
+
+    For a network that is trained further (``hal train --start-from``): what remains for validation was never trained
+    on, neither then nor now. What hangs together (:func:`training.data.overlap.groups`) moves together.
+
+    Args:
+        images: rows with splits.
+        share: of the validation images, between 0 and 1.
+        seed: of the choice.
+        content_hash: path to SHA-256.
+
+    Raises:
+        SplitError: the share leaves no validation image or moves none, or splits overlap.
+    """
+    held_out: dict[int, list[int]] = {}
+    for row, key in enumerate(groups(images, content_hash).tolist()):
+        if images[row].split == "val":
+            held_out.setdefault(key, []).append(row)
+    strata: dict[tuple[str, str], list[list[int]]] = {}
+    for rows in held_out.values():
+        strata.setdefault(min((images[row].label, images[row].source) for row in rows), []).append(rows)
+    released: set[int] = set()
+    for position, key in enumerate(sorted(strata)):
+        members = sorted(strata[key], key=lambda rows: min(content_hash(images[row].path) for row in rows))
+        order = np.random.default_rng([seed, position]).permutation(len(members))
+        for index in order[: round(len(members) * share)].tolist():
+            released.update(members[index])
+    validation = sum(len(rows) for rows in held_out.values())
+    if not 0 < len(released) < validation:
+        raise SplitError(
+            f"a share of {share} of {validation} validation images cannot be moved to training",
+            [f"it would move {len(released)}; expected some to move and some to stay: choose another share"],
+        )
+    done = [replace(image, split="train") if row in released else image for row, image in enumerate(images)]
+    assert_disjoint(done, content_hash, slides=False)
+    return done
+
+
 def recommended(images: Sequence[LabelledImage]) -> By:
     """By slide where an image still to be split has a slide or patient, else by image."""
     return By.SLIDE if any(has_slide(image) for image in images if not image.split) else By.IMAGE
