@@ -212,6 +212,16 @@ class Metric(_Part):
     """How the images were changed before they were shown, to see how robust the network is."""
 
 
+class StartedFrom(_Part):
+    """The run whose encoder another run began with instead of ImageNet's."""
+
+    run: str
+    recipe: dict[str, Any]
+    manifest_sha256: Sha256
+    initial_weights_sha256: Sha256
+    started_from: "StartedFrom | None" = None
+
+
 class Provenance(_Part):
     """Where the weights come from."""
 
@@ -219,6 +229,8 @@ class Provenance(_Part):
     recipe: dict[str, Any]
     manifest_sha256: Sha256
     initial_weights_sha256: Sha256 | None
+    """Of the encoder before the first stage, whatever it came from."""
+    started_from: StartedFrom | None = None
     seed: int
     libraries: dict[str, str]
     source_revision: str

@@ -72,6 +72,14 @@ def train(
         Path | None,
         typer.Option(metavar="RUN", help="Take the encoder of a finished run of the same choices and images."),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Begin with the encoder of another run instead of ImageNet's and train it further; none of its "
+            "training images may validate or test here.",
+        ),
+    ] = None,
     devices: Annotated[
         Devices,
         typer.Option(help="auto: all GPUs of this machine; one; mirrored; workers: the machines in TF_CONFIG."),
@@ -93,13 +101,23 @@ def train(
         from training import train as training
 
         if resume is not None:
-            if recipe or run or data or choices or encoder_from:
+            if recipe or run or data or choices or encoder_from or start_from:
                 raise TrainingError("--resume RUN goes on as the run began: give no recipe, data or choices with it")
             training.resume(resume, weights, devices.value)
         elif recipe is None or data is None or run is None:
             raise TrainingError("a new run needs a recipe, --data MANIFEST and --run FOLDER; see 'hal train --help'")
         else:
-            training.start(recipe, data, run, weights, choices or (), encoder_from, devices.value, shared_slides)
+            training.start(
+                recipe,
+                data,
+                run,
+                weights,
+                choices or (),
+                encoder_from=encoder_from,
+                start_from=start_from,
+                devices=devices.value,
+                shared_slides=shared_slides,
+            )
 
 
 @app.command("export")

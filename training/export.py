@@ -186,6 +186,7 @@ def _describe(
             recipe=run.recipe.model_dump(mode="json"),
             manifest_sha256=manifest_sha256,
             initial_weights_sha256=(run.root / "initial_weights.sha256").read_text(encoding="utf-8").strip(),
+            started_from=run.started_from,
             seed=run.recipe.seed,
             libraries={library: importlib.metadata.version(library) for library in LIBRARIES},
             source_revision=_revision(),

@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
+from contract.manifest import StartedFrom
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
@@ -57,8 +59,9 @@ class Run:
     """The folder of one training run.
 
     ``recipe.json``, ``manifest.csv``, ``log.txt`` (for people), ``history.csv`` (a row an epoch), ``recall.csv`` (a row
-    an epoch, a column a class) and ``checkpoint.npz``, which at the end holds the trained weights. A ``silent`` run
-    reads its folder and writes nothing: that of every worker but the first.
+    an epoch, a column a class) and ``checkpoint.npz``, which at the end holds the trained weights; where it began with
+    another run's encoder, ``started_from.json``. A ``silent`` run reads its folder and writes nothing: that of every
+    worker but the first.
     """
 
     def __init__(self, root: Path, recipe: Recipe, images: list[LabelledImage], silent: bool = False) -> None:
@@ -109,6 +112,26 @@ class Run:
     def has_checkpoint(self) -> bool:
         """Whether it was trained at all."""
         return (self.root / "checkpoint.npz").exists()
+
+    def note_origin(self, origin: "Run") -> None:
+        """Keep in ``started_from.json`` which run's encoder this one began with, and what that one began with."""
+        if self.silent:
+            return
+        told = StartedFrom(
+            run=origin.root.resolve().name,
+            recipe=origin.recipe.model_dump(mode="json"),
+            manifest_sha256=manifest.fingerprint(origin.images, sha256_of),
+            initial_weights_sha256=(origin.root / "initial_weights.sha256").read_text(encoding="utf-8").strip(),
+            started_from=origin.started_from,
+        )
+        (self.root / "started_from.json").write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        self.say(f"begins with the encoder of {origin.root} ({origin.recipe.name})")
+
+    @property
+    def started_from(self) -> StartedFrom | None:
+        """The run whose encoder this one began with; ``None`` where it began with ImageNet's weights or at random."""
+        path = self.root / "started_from.json"
+        return StartedFrom.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def say(self, message: str) -> None:
         """Write a line to the terminal and to ``log.txt``."""

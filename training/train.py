@@ -29,6 +29,7 @@ def start(
     weights: Path | None,
     choices: Sequence[str] = (),
     encoder_from: Path | None = None,
+    start_from: Path | None = None,
     devices: Devices = "auto",
     shared_slides: bool = False,
 ) -> None:
@@ -42,6 +43,8 @@ def start(
         choices: see :func:`training.recipe.override`.
         encoder_from: folder of a finished run whose encoder was made by the same choices of the same images; the
             stages that would make it again are skipped.
+        start_from: folder of a run whose encoder is finished, by any choices; it is trained further, by all stages.
+            None of its training images may validate or test here.
         devices: see :func:`strategy`.
         shared_slides: allow a slide in several splits, as in the thesis's split by image.
 
@@ -54,12 +57,17 @@ def start(
     found = check(data, shared_slides=shared_slides)
     found.require()
     images = trainable(found.images, chosen)
+    if encoder_from is not None and start_from is not None:
+        raise RunError("--encoder-from keeps an encoder as it is, --start-from trains it further: give one of the two")
     donor = None if encoder_from is None else _donor(encoder_from, chosen, images)
+    origin = None if start_from is None else _origin(start_from, images, found.images)
     with _ready(chosen, spread):
-        encoder = _initial_encoder(chosen, weights)
+        encoder = _initial_encoder(chosen, weights) if origin is None else _encoder_of(origin)
         run = Run.start(root, chosen, images, silent=not _writes(spread))
         if donor is not None:
             _adopt(run, donor)
+        if origin is not None:
+            run.note_origin(origin)
         for warning in found.warnings:
             run.say(f"  warning, {warning.kind}: {warning.message}")
         _train(run, encoder)
@@ -164,6 +172,43 @@ def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
     if problems:
         raise RunError(f"the encoder of {root} cannot be taken for {chosen.name}: {'; '.join(problems)}")
     return donor
+
+
+def _origin(root: Path, images: Sequence[LabelledImage], all_images: Sequence[LabelledImage]) -> Run:
+    """The run to begin from.
+
+    Raises:
+        RunError: its encoder is not finished, or it was trained on what is to validate or test here, in these bytes
+            or as a part of a composite.
+    """
+    origin = Run.open(root)
+    progress, _ = origin.restore()
+    if progress.stage < len(origin.recipe.encoder_stages):
+        raise RunError(
+            f"{root} cannot be begun from: its encoder is not finished; go on with: hal train --resume {root}"
+        )
+    seen = {digest for image in origin.images if image.split in origin.recipe.train_splits for digest in _pixels(image)}
+    held_out = [image for image in (*images, *all_images) if image.split in ("val", "test")]
+    if leaked := sorted({str(image.path) for image in held_out if seen & _pixels(image)}):
+        shown = ", ".join(leaked[:10]) + (" ..." if len(leaked) > 10 else "")
+        raise RunError(
+            f"{root} cannot be begun from: {len(leaked)} images that validate or test here, or were made of its "
+            f"training images, were trained on there, so figures on them would be too good: {shown}; take its split "
+            "('hal data split MANIFEST --release-validation 0.5' moves only validation images to training)"
+        )
+    return origin
+
+
+def _pixels(image: LabelledImage) -> set[str]:
+    """SHA-256 of an image and of all photographs that it was made of."""
+    made_of = (image.extra.get(column, "") for column in ("parent_sha256", "donors_sha256"))
+    return {sha256_of(image.path), *(digest for value in made_of for digest in value.split("|") if digest)}
+
+
+def _encoder_of(origin: Run) -> keras.Model:
+    encoder = networks.build_encoder(None)
+    encoder.set_weights(origin.restore()[1]["encoder"])
+    return encoder
 
 
 def _adopt(run: Run, donor: Run) -> None:

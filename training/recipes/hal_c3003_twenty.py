@@ -16,9 +16,9 @@ Measured on test images (models/hal-c/2/MODEL_CARD.md, int8): accuracy 0.896 on 
 from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
 from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, projection_stage
 
-_VIEWS = PROJECTION_AUGMENTATION.model_copy(update={"mirror": True, "stain": 0.08, "brightness": 0.1})
-_CLASSIFIER_VIEWS = CLASSIFIER_AUGMENTATION.model_copy(update={"mirror": True, "stain": 0.05, "brightness": 0.05})
-_BATCH = {"batch_size": 40, "classes_per_batch": 20, "augmentation": _VIEWS}
+VIEWS = PROJECTION_AUGMENTATION.model_copy(update={"mirror": True, "stain": 0.08, "brightness": 0.1})
+CLASSIFIER_VIEWS = CLASSIFIER_AUGMENTATION.model_copy(update={"mirror": True, "stain": 0.05, "brightness": 0.05})
+_BATCH = {"batch_size": 40, "classes_per_batch": 20, "augmentation": VIEWS}
 
 RECIPE = Recipe(
     name="hal-c3003-twenty",
@@ -35,7 +35,7 @@ RECIPE = Recipe(
             classes_per_batch=20,
             feature_views=2,
             decay="cosine",
-            augmentation=_VIEWS,
+            augmentation=VIEWS,
         ),
         projection_stage(
             "encoder_small",
@@ -66,7 +66,7 @@ RECIPE = Recipe(
             classes_per_batch=20,
             feature_views=3,
             decay="cosine",
-            augmentation=_CLASSIFIER_VIEWS,
+            augmentation=CLASSIFIER_VIEWS,
         ),
     ),
     precision="mixed_bfloat16",
