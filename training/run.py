@@ -72,8 +72,10 @@ class Run:
         self.console = Console()
 
     @classmethod
-    def start(cls, root: Path, recipe: Recipe, images: list[LabelledImage], silent: bool = False) -> "Run":
-        """Make the folder of a new run.
+    def start(
+        cls, root: Path, recipe: Recipe, images: list[LabelledImage], silent: bool = False, origin: "Run | None" = None
+    ) -> "Run":
+        """Make the folder of a new run, which says what ``origin`` it begins with.
 
         Raises:
             RunError: the folder holds a run already.
@@ -84,6 +86,9 @@ class Run:
             raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
         root.mkdir(parents=True, exist_ok=True)
         manifest.write(root / "manifest.csv", images)
+        if origin is not None:
+            told = origin.as_origin().model_dump_json(indent=2)
+            (root / "started_from.json").write_text(told + "\n", encoding="utf-8")
         stored = {"format": RUN_FORMAT, "recipe": recipe.model_dump(mode="json")}
         (root / "recipe.json").write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
         return cls(root, recipe, images)
@@ -113,19 +118,15 @@ class Run:
         """Whether it was trained at all."""
         return (self.root / "checkpoint.npz").exists()
 
-    def note_origin(self, origin: "Run") -> None:
-        """Keep in ``started_from.json`` which run's encoder this one began with, and what that one began with."""
-        if self.silent:
-            return
-        told = StartedFrom(
-            run=origin.root.resolve().name,
-            recipe=origin.recipe.model_dump(mode="json"),
-            manifest_sha256=manifest.fingerprint(origin.images, sha256_of),
-            initial_weights_sha256=(origin.root / "initial_weights.sha256").read_text(encoding="utf-8").strip(),
-            started_from=origin.started_from,
+    def as_origin(self) -> StartedFrom:
+        """What is told of this run in one that begins with its encoder."""
+        return StartedFrom(
+            run=self.root.resolve().name,
+            recipe=self.recipe.model_dump(mode="json"),
+            manifest_sha256=manifest.fingerprint(self.images, sha256_of),
+            initial_weights_sha256=(self.root / "initial_weights.sha256").read_text(encoding="utf-8").strip(),
+            started_from=self.started_from,
         )
-        (self.root / "started_from.json").write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        self.say(f"begins with the encoder of {origin.root} ({origin.recipe.name})")
 
     @property
     def started_from(self) -> StartedFrom | None:

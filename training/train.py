@@ -63,11 +63,11 @@ def start(
     origin = None if start_from is None else _origin(start_from, images, found.images)
     with _ready(chosen, spread):
         encoder = _initial_encoder(chosen, weights) if origin is None else _encoder_of(origin)
-        run = Run.start(root, chosen, images, silent=not _writes(spread))
+        run = Run.start(root, chosen, images, silent=not _writes(spread), origin=origin)
         if donor is not None:
             _adopt(run, donor)
         if origin is not None:
-            run.note_origin(origin)
+            run.say(f"begins with the encoder of {origin.root} ({origin.recipe.name})")
         for warning in found.warnings:
             run.say(f"  warning, {warning.kind}: {warning.message}")
         _train(run, encoder)
@@ -86,6 +86,11 @@ def resume(root: Path, weights: Path | None, devices: Devices = "auto") -> None:
     """
     spread = strategy(devices)
     run = Run.open(root, silent=not _writes(spread))
+    if run.started_from is not None and not run.has_checkpoint:
+        raise RunError(
+            f"{root} was killed before it had taken over the encoder of {run.started_from.run}: delete it and begin "
+            "again with --start-from"
+        )
     with _ready(run.recipe, spread):
         _train(run, networks.build_encoder(None) if run.has_checkpoint else _initial_encoder(run.recipe, weights))
 

@@ -1,6 +1,7 @@
 """``hal train``: what is refused before anything is written, shared encoders, the final retraining, resuming."""
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
 from tests.training import small
 from training import networks, recipe, train
@@ -115,6 +117,70 @@ def test_an_encoder_that_does_not_fit_is_refused_with_every_reason(
     with pytest.raises(RunError, match="other choices; its encoder is not finished; its images are others"):
         train.start("small", data, tmp_path / "run", None, ["encoder.epochs=5"], tmp_path / "unfinished")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_it_began_with(
+    tmp_path: Path, data: Path
+) -> None:
+    train.start("small", data, tmp_path / "first", None)
+    train.start("transfer", data, tmp_path / "second", None, start_from=tmp_path / "first")
+    train.start("small", data, tmp_path / "third", None, ["seed=5"], start_from=tmp_path / "second")
+    first, second, third = (Run.open(tmp_path / name) for name in ("first", "second", "third"))
+    for origin, further in ((first, second), (second, third)):
+        encoder = small.encoder()
+        encoder.set_weights(origin.restore()[1]["encoder"])
+        began_with = (further.root / "initial_weights.sha256").read_text().strip()
+        assert began_with == networks.fingerprint(encoder)
+        assert further.started_from == origin.as_origin()
+        assert any(np.any(a != b) for a, b in zip(encoder.get_weights(), further.restore()[1]["encoder"], strict=True))
+    assert first.started_from is None
+    told = third.started_from
+    assert told is not None
+    assert told.run == "second"
+    assert told.started_from is not None
+    assert told.started_from.run == "first"
+    assert {row["stage"] for row in _history(third.root)} == {stage.name for stage in small.RECIPE.stages}
+
+
+@pytest.mark.parametrize("through", ["bytes", "parent", "donor", "of a test image"])
+def test_an_encoder_that_saw_what_validates_or_tests_now_is_refused_by_name(
+    tmp_path: Path, data: Path, cells: list[LabelledImage], through: str
+) -> None:
+    train.start("small", data, tmp_path / "first", None)
+    seen = next(cell for cell in cells if cell.split == "train")
+    held_out = next(cell for cell in cells if cell.split == "val")
+    digest = sha256_of(seen.path)
+    leaked = {
+        "bytes": replace(seen, split="val"),
+        "parent": replace(held_out, extra={"parent_sha256": digest}),
+        "donor": replace(held_out, extra={"donors_sha256": f"{'0' * 64}|{digest}"}),
+        "of a test image": replace(seen, split="test"),
+    }[through]
+    manifest.write(data, [leaked, *(cell for cell in cells if cell.path != leaked.path)])
+    with pytest.raises(RunError, match=rf"1 images that validate or test here.*{re.escape(leaked.path.name)}.*split"):
+        train.start("small", data, tmp_path / "run", None, start_from=tmp_path / "first")
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_a_finished_encoder_is_begun_with_and_only_in_one_way(
+    tmp_path: Path, data: Path, cells: list[LabelledImage]
+) -> None:
+    begun = Run.start(tmp_path / "unfinished", small.RECIPE, cells)
+    with pytest.raises(RunError, match="its encoder is not finished; go on with: hal train --resume"):
+        train.start("small", data, tmp_path / "run", None, start_from=begun.root)
+    with pytest.raises(RunError, match="give one of the two"):
+        train.start("small", data, tmp_path / "run", None, encoder_from=begun.root, start_from=begun.root)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_killed_before_it_had_its_origins_encoder_does_not_go_on_with_another(
+    tmp_path: Path, cells: list[LabelledImage]
+) -> None:
+    origin = Run.start(tmp_path / "origin", small.RECIPE, cells)
+    (origin.root / "initial_weights.sha256").write_text("0" * 64 + "\n")
+    Run.start(tmp_path / "killed", small.RECIPE, cells, origin=origin)
+    with pytest.raises(RunError, match="before it had taken over the encoder of origin: delete it and begin again"):
+        train.resume(tmp_path / "killed", None)
 
 
 def test_the_final_retraining_learns_from_validation_images_and_cannot_be_calibrated(

@@ -97,6 +97,19 @@ def test_a_split_by_image_is_made_when_asked_for_and_the_check_says_what_it_tore
     assert run("check", tmp_path / "again.csv").exit_code == 0
 
 
+def test_validation_images_are_released_for_training_further_and_test_images_stay(slides: Path, tmp_path: Path) -> None:
+    assert (
+        run("split", slides, "--out", tmp_path / "out.csv", "--test-share", 0.2, "--validation-share", 0.3).exit_code
+        == 0
+    )
+    further = run("split", tmp_path / "out.csv", "--release-validation", 0.5, "--out", tmp_path / "further.csv")
+    assert further.exit_code == 0, further.output
+    before, after = ({i.path: i.split for i in manifest.read(tmp_path / f"{name}.csv")} for name in ("out", "further"))
+    assert {(before[path], split) for path, split in after.items() if before[path] != split} == {("val", "train")}
+    assert "val" in after.values()
+    assert run("check", tmp_path / "further.csv").exit_code == 0
+
+
 def test_a_cap_and_an_exclusion_list_are_obeyed(slides: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_text("0.png\nnobody.png\n")
     arguments = ["--cap", 8, "--exclude", tmp_path / "bad.txt"]
@@ -128,6 +141,7 @@ def test_test_images_of_one_expert_are_left_out_once_the_split_is_known(slides: 
         (["prepare", "--preset", "pbc=nowhere", "--out", "x.csv"], 1, "does not exist"),
         (["prepare", "--preset", "pbc=.", "--out", "x.csv", "--mapping", "m"], 2, "--mapping"),
         (["prepare", "--preset", "pbc=.", "--out", "x.csv", "--like", "m", "--cap", "9"], 2, "--like"),
+        (["split", "m.csv", "--out", "x.csv", "--release-validation", "0.5", "--afresh"], 2, "--release-validation"),
         (["check", "none.csv"], 1, "cannot be read"),
         (["check", "none.csv", "--exclude", "none.txt"], 1, "none.txt"),
         (["split", "none.csv", "--out", "x.csv"], 1, "cannot be read"),

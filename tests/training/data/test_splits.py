@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from contract.classes import CLASS_NAMES
 from training.data.manifest import LabelledImage
 from training.data.overlap import SplitError, assert_disjoint, crossings, groups
-from training.data.splits import By, by_image, by_slide, recommended, split
+from training.data.splits import By, by_image, by_slide, recommended, release_validation, split
 
 
 def content(path: Path) -> str:
@@ -226,6 +226,47 @@ def test_impossible_shares_are_refused(by: By, validation: float, test: float) -
 def test_more_than_half_cannot_be_held_out_by_slide() -> None:
     with pytest.raises(SplitError, match="at most one half"):
         by_slide([image(f"{n}", slide=f"{n}") for n in range(9)], 0.8, 1, content)
+
+
+@given(TANGLED, st.sampled_from(list(By)), st.integers(0, 3), st.floats(0.1, 0.9), st.randoms())
+@settings(max_examples=100, deadline=None)
+def test_released_validation_images_train_and_nothing_else_moves_or_is_torn(
+    images: list[LabelledImage], by: By, seed: int, share: float, random: Random
+) -> None:
+    try:
+        before = split(images, by, 0.4, seed, content, 0.2)
+        after = release_validation(before, share, seed, content)
+    except SplitError:
+        return
+    assert_disjoint(after, content, slides=by is By.SLIDE)
+    moved = {(i.split, j.split) for i, j in zip(before, after, strict=True) if i != j}
+    assert moved == {("val", "train")}
+    assert [i.path for i in after] == [i.path for i in before]
+    shuffled = random.sample(before, len(before))
+    again = release_validation(shuffled, share, seed, content)
+    assert {i.path: i.split for i in again} == {i.path: i.split for i in after}
+
+
+def test_the_share_is_released_of_each_class_and_source_and_by_the_seed() -> None:
+    images = [
+        image(f"{label}-{source}-{number}", label, source=source, split="val")
+        for label, source, count in [("Lymphocyte", "a", 10), ("Lymphocyte", "b", 4), ("Monocyte", "a", 7)]
+        for number in range(count)
+    ]
+    first, second = (release_validation(images, 0.5, seed, content) for seed in (1, 2))
+    assert Counter((i.label, i.source) for i in first if i.split == "train") == {
+        ("Lymphocyte", "a"): 5,
+        ("Lymphocyte", "b"): 2,
+        ("Monocyte", "a"): 4,
+    }
+    assert first != second
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.1, 4), (0.9, 4), (0.5, 0)])
+def test_a_share_that_moves_nothing_or_everything_is_refused(share: float, count: int) -> None:
+    images = [image(str(number), split="val") for number in range(count)]
+    with pytest.raises(SplitError, match=f"of {count} validation images cannot be moved"):
+        release_validation(images, share, 0, content)
 
 
 def test_by_slide_is_recommended_where_a_slide_or_patient_is_known() -> None:
