@@ -179,7 +179,7 @@ def _describe(
             suppressed,
             shipped,
             policy.hairy_threshold,
-            _evaluate_command(name, version, made=not real.all()),
+            _evaluate_command(name, version, model_card.manifest_path(run.root.name, made=not real.all())),
         ),
         provenance=Provenance(
             run=run.root.name,
@@ -196,9 +196,8 @@ def _describe(
     )
 
 
-def _evaluate_command(name: str, version: str, *, made: bool) -> str:
-    folder = f"models/{name}/{version.partition('.')[0]}"
-    return COMMAND.format(bundle=folder, manifest="datasets/twenty/manifest.csv" if made else "datasets/open.csv")
+def _evaluate_command(name: str, version: str, data: str) -> str:
+    return COMMAND.format(bundle=f"models/{name}/{version.partition('.')[0]}", manifest=data)
 
 
 def _revision() -> str:

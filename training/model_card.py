@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from contract.manifest import AS_PHOTOGRAPHED, Evidence, Manifest, Metric
+from contract.manifest import AS_PHOTOGRAPHED, Evidence, Manifest, Metric, StartedFrom
 
 FILE_NAME = "MODEL_CARD.md"
 RECALL = "recall, "
@@ -151,17 +151,40 @@ def _origin(manifest: Manifest) -> Iterable[str]:
     yield f"- Recipe `{recipe}`, seed {provenance.seed}. Made by:\n"
     yield "```sh"
     made = any(entry.evidence is Evidence.COMPOSITE for entry in manifest.classes)
-    data = "datasets/twenty/manifest.csv" if made else "datasets/open.csv"
-    yield f"hal train {recipe} --data {data} --run runs/{provenance.run}"
+    yield from _training(recipe, provenance.run, provenance.started_from, made=made)
     yield f"hal export runs/{provenance.run} --out BUNDLE {' '.join(precisions)}"
     yield "```\n"
     yield f"- Data manifest fingerprint `{provenance.manifest_sha256}`."
-    yield f"- Initial encoder weights (ImageNet), SHA-256 of the variables `{provenance.initial_weights_sha256}`."
+    initial = provenance.initial_weights_sha256
+    for origin in _chain(provenance.started_from):
+        initial = origin.initial_weights_sha256
+        yield f"- Began with the encoder of run `{origin.run}`; fingerprint of its data `{origin.manifest_sha256}`."
+    yield f"- Initial encoder weights (ImageNet), SHA-256 of the variables `{initial}`."
     yield f"- Source revision `{provenance.source_revision}`, {provenance.created:%Y-%m-%d}, with {libraries}."
     yield "\n## Attribution of the training images\n"
     for entry in manifest.attributions:
         yield f"- **{entry.title}** ({entry.licence}). {entry.citation} Changes: {entry.changes}."
     yield ""
+
+
+def _training(recipe: str, run: str, origin: StartedFrom | None, *, made: bool) -> Iterable[str]:
+    """The commands that train a run, those of what it began with first."""
+    if origin is not None:
+        yield from _training(origin.recipe["name"], origin.run, origin.started_from, made=made)
+    start = "" if origin is None else f" --start-from runs/{origin.run}"
+    yield f"hal train {recipe}{start} --data {manifest_path(run, made=made)} --run runs/{run}"
+
+
+def manifest_path(run: str, *, made: bool) -> str:
+    """Where the documents' commands keep the images of a run: a set with edited images is named like its run."""
+    return f"datasets/{run}/manifest.csv" if made else "datasets/open.csv"
+
+
+def _chain(origin: StartedFrom | None) -> Iterable[StartedFrom]:
+    """What a run began with, then what that began with."""
+    while origin is not None:
+        yield origin
+        origin = origin.started_from
 
 
 def _interval(metric: Metric) -> str:

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from contract import bundle
-from contract.manifest import Evidence, Precision
+from contract.manifest import Evidence, Precision, StartedFrom
 from tests.training import small
 from training import networks, onnx_graph, triton
 from training.data.images import read_image
@@ -18,6 +18,8 @@ from training.export import export, write_bundle
 from training.model_card import FILE_NAME, render
 from training.model_files import LARGEST_DIFFERENCE
 from training.run import Run, RunError
+
+SHIPPED = Path(__file__).parents[2] / "models" / "hal-c" / "2"
 
 
 @pytest.fixture
@@ -100,6 +102,8 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
     assert any(metric.name == "accuracy, int8 minus float32" for metric in manifest.metrics)
     assert manifest.provenance.recipe["name"] == "small"
     assert (out / FILE_NAME).read_text() == render(manifest)
+    assert f"hal train small --data datasets/open.csv --run runs/{run.root.name}\n" in render(manifest)
+    assert f"(ImageNet), SHA-256 of the variables `{manifest.provenance.initial_weights_sha256}`" in render(manifest)
 
     validation = np.stack([read_image(image.path) for image in run.images if image.split == "val"])
     session = ort.InferenceSession(loaded.path(loaded.file()), providers=["CPUExecutionProvider"])
@@ -172,3 +176,22 @@ def test_a_bundle_is_never_overwritten(tmp_path: Path, run: Run, small_encoder: 
 def test_an_unfinished_run_is_not_exported(tmp_path: Path, run: Run) -> None:
     with pytest.raises(RunError, match="--resume"):
         export(run.root, tmp_path / "out", "small", "1.0.0", ("float32",))
+
+
+def test_the_card_gives_the_commands_of_every_run_that_the_weights_went_through() -> None:
+    shipped = bundle.load(SHIPPED).manifest
+    provenance = shipped.provenance
+    first, second = (
+        StartedFrom(run=name, recipe={"name": recipe}, manifest_sha256=c * 64, initial_weights_sha256=c * 64)
+        for name, recipe, c in [("first", "large", "a"), ("second", "larger", "b")]
+    )
+    chain = second.model_copy(update={"started_from": first})
+    card = render(shipped.model_copy(update={"provenance": provenance.model_copy(update={"started_from": chain})}))
+    run, recipe = provenance.run, provenance.recipe["name"]
+    assert (
+        "hal train large --data datasets/first/manifest.csv --run runs/first\n"
+        "hal train larger --start-from runs/first --data datasets/second/manifest.csv --run runs/second\n"
+        f"hal train {recipe} --start-from runs/second --data datasets/{run}/manifest.csv --run runs/{run}\n"
+    ) in card
+    assert f"- Began with the encoder of run `second`; fingerprint of its data `{'b' * 64}`.\n" in card
+    assert f"(ImageNet), SHA-256 of the variables `{'a' * 64}`" in card
