@@ -201,8 +201,8 @@ class Metric(_Part):
     name: str
     value: float
     interval95: tuple[float, float] | None = None
-    method: Literal["Wilson", "Clopper-Pearson"] = "Wilson"
-    """Of the 95 % confidence interval; Clopper and Pearson's is exact and never too narrow."""
+    method: Literal["Wilson", "Clopper-Pearson", "simulation"] = "Wilson"
+    """Of the 95 % interval; Clopper and Pearson's is exact and never too narrow."""
     images: Annotated[int, Field(gt=0)]
     data: str
     split: str

@@ -74,6 +74,30 @@ def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArr
     return float(sum(gaps))
 
 
+def calibration_error_by_chance(
+    confidence: NDArray[np.float64], draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """The calibration error that so many images show of a network whose probabilities are true.
+
+    With few images a bin's accuracy is not its confidence even then, so the error is never 0; what is above this is
+    miscalibration (consistency resampling: Broecker and Smith 2007, "Increasing the reliability of reliability
+    diagrams").
+
+    Args:
+        confidence: the largest probability of each image. Shape: ``(n,)``.
+        draws: how often right and wrong are drawn anew.
+        seed: of the draws.
+
+    Returns:
+        Mean, and the limits that 95 % of the draws lie between.
+    """
+    bins = np.eye(BINS)[confidence_bin(confidence)]
+    right = np.random.default_rng(seed).random((draws, len(confidence))) < confidence
+    found = np.abs(right @ bins - confidence @ bins).sum(axis=1) / len(confidence)
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(found.mean()), float(low), float(high)
+
+
 def confidence_bin(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
     """Which of the 15 bins of equal width each confidence falls into, 0 to 14. Shape: ``(n,)``."""
     return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL
 from contract.manifest import AS_PHOTOGRAPHED, Metric, Precision
+from training.calibrate import calibration_error_by_chance
 from training.data.manifest import LabelledImage
 from training.evaluation.results import Evaluation, Proportion
 
@@ -111,11 +112,14 @@ def accuracies(images: Sequence[LabelledImage], result: Evaluation, about: About
 
 
 def errors(images: Sequence[LabelledImage], result: Evaluation, about: About) -> Iterable[Metric]:
-    """Cross-entropy in nats and expected calibration error, of the real images."""
+    """Cross-entropy in nats, expected calibration error and how much of it chance would make, of the real images."""
     real = of_kind(images) == "real"
     of_real, data = result.of_images(real), _sources(images, real)
     yield about.metric("cross-entropy", of_real.loss, int(real.sum()), data)
     yield about.metric("expected calibration error", of_real.calibration_error, int(real.sum()), data)
+    mean, low, high = calibration_error_by_chance(of_real.probabilities.max(axis=1))
+    chance = about.metric("expected calibration error, were all probabilities true", mean, int(real.sum()), data)
+    yield chance.model_copy(update={"interval95": (low, high), "method": "simulation"})
 
 
 def flags(images: Sequence[LabelledImage], result: Evaluation, threshold: float, about: About) -> Iterable[Metric]:

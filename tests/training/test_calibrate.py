@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from training.calibrate import FittedOnTestError, expected_calibration_error, fit_temperature, negative_log_likelihood
+from training.calibrate import (
+    FittedOnTestError,
+    calibration_error_by_chance,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+)
 
 NOTHING = np.zeros(20, bool)
 
@@ -28,6 +34,23 @@ def test_a_perfectly_calibrated_model_has_almost_no_error_and_an_overconfident_o
     logits, labels = draw(1.0)
     assert expected_calibration_error(calibrated_probabilities(logits, 1.0, NOTHING), labels) < 0.01
     assert expected_calibration_error(calibrated_probabilities(logits, 0.2, NOTHING), labels) > 0.15
+
+
+@pytest.mark.parametrize("count", [60, 600])
+def test_the_error_by_chance_is_what_calibrated_networks_of_so_many_images_show(count: int) -> None:
+    from contract.decision import calibrated_probabilities
+
+    logits, labels = draw(1.0, 300 * count)
+    probabilities = calibrated_probabilities(logits, 1.0, NOTHING)
+    errors = [
+        expected_calibration_error(probabilities[part], labels[part])
+        for part in np.arange(300 * count).reshape(300, count)
+    ]
+    mean, low, high = calibration_error_by_chance(probabilities[:count].max(axis=1))
+    assert mean == pytest.approx(np.mean(errors), rel=0.15)
+    assert np.mean([low <= error <= high for error in errors]) > 0.85
+    overconfident = expected_calibration_error(calibrated_probabilities(logits[:count], 0.3, NOTHING), labels[:count])
+    assert overconfident > high
 
 
 def test_calibration_error_by_hand() -> None:
