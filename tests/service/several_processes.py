@@ -1,7 +1,9 @@
 """A service of several processes: which they are, and what all of its workers say."""
 
 import contextlib
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +53,28 @@ def all_pids(served: Process) -> list[int]:
 
 def _pids(served: Process, pattern: str) -> list[int]:
     return [int(found[1]) for line in served.lines() if (found := re.fullmatch(pattern, line["message"]))]
+
+
+@contextlib.contextmanager
+def only_worker(served: Process, place: int) -> Iterator[None]:
+    """New connections find the worker of one place as long as the block lasts: the others stand still."""
+    others = [worker_pid(served, other) for other in range(WORKERS) if other != place]
+    for pid in others:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in others:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def connected_to(served: Process, place: int) -> Iterator[httpx.Client]:
+    """A client that has a connection to the worker of one place; the service keeps it for 5 s between requests."""
+    with served.http() as http:
+        with only_worker(served, place):
+            assert http.get("/health/live").status_code == 200
+        yield http
 
 
 def alive(pid: int) -> bool:

@@ -22,6 +22,7 @@ from tests.service.several_processes import (
     WORKERS,
     alive,
     all_pids,
+    connected_to,
     engine_pid,
     from_fresh_connections,
     memory_of,
@@ -236,16 +237,27 @@ def test_what_an_engine_process_held_when_it_was_killed_is_answered_at_once(slow
 
 
 def test_an_engine_process_that_stands_still_is_told_and_goes_on_where_it_was(slow: Path, cell: bytes) -> None:
-    with several(slow, HAL_STALL_S="1") as served, load(served, cell) as stop:
+    with several(slow, HAL_STALL_S="1", HAL_DEADLINE_MS="600000") as served, load(served, cell) as stop:
         until_answered(served, 20)
-        os.kill(engine_pid(served), signal.SIGSTOP)
-        until(lambda: {answer.status_code for answer in from_fresh_connections(served, "/health/live", 4)} == {503})
-        ready = from_fresh_connections(served, "/health/ready", 4)
-        assert {(answer.status_code, code_of(answer)) for answer in ready} == {(503, "stalled")}
-        os.kill(engine_pid(served), signal.SIGCONT)
+        with (
+            connected_to(served, 0) as one,
+            connected_to(served, 1) as other,
+            ThreadPoolExecutor(WORKERS) as clients,
+        ):
+            os.kill(engine_pid(served), signal.SIGSTOP)
+            # So that each worker has somebody who waits: without that it has no reason to complain.
+            waiting = [clients.submit(client.post, "/classify", files=form(cell)) for client in (one, other)]
+            until(lambda: {answer.status_code for answer in from_fresh_connections(served, "/health/live", 4)} == {503})
+            ready = from_fresh_connections(served, "/health/ready", 4)
+            assert {(answer.status_code, code_of(answer)) for answer in ready} == {(503, "stalled")}
+            assert {becomes(answer) for answer in from_posts(served, cell, 4)} == {"stalled"}
+            os.kill(engine_pid(served), signal.SIGCONT)
+            # On a machine that is busy with other things even these may come when it is known already.
+            assert {becomes(answer.result()) for answer in waiting} <= {"200", "stalled"}
         until(lambda: served.answers("/health/ready") == 200)
         until_answered(served, 20)
-        assert set(stop()) == {"200", "stalled"}, "those who waited have their answer"
+        # Who asks before the engine has said its first word may be told that it stands still; nobody else is.
+        assert {"200"} <= set(stop()) <= {"200", "stalled"}, "those who waited have their answer"
         assert served.stop() == 0
 
 
