@@ -1,16 +1,14 @@
 """``hal score``: its options."""
 
 import contextlib
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from service.folders.endings import ALL_CLASSIFIED, SOME_REFUSED, explained
+from service.termination import stopped_by_sigterm
 
 if TYPE_CHECKING:
     from contract.bundle import Bundle
@@ -95,7 +93,7 @@ def score(
                 left = sum(len(store.images(shard)) for shard in todo)
                 with (
                     _crew(settings, opened, plan.working_directory, paths, address, workers, threads) as crew,
-                    _stopped_by_sigterm(),
+                    stopped_by_sigterm(),
                     console.progress(len(paths), len(paths) - left) as advance,
                 ):
                     score_shards(
@@ -143,23 +141,6 @@ def _crew(
                 folder=folder,
             )
             yield Crew(orders, has, paths).score
-
-
-@contextlib.contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """A batch system's way of stopping is the same as Ctrl-C; to be called after Ray has set a way of its own."""
-
-    def stop(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _check_installed() -> None:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ from contract.classes import CLASS_NAMES, HAIRY_CELL
 from training.composites.journal import carry_out
 from training.composites.looks import BARCELONA, SECOND_LABORATORY, Look
 from training.composites.plan import OPEN_SOURCES, Amounts, Parent, Task, families, plan
+from training.composites.processes import pool as pool_of
 from training.composites.render import Made, segmentable
 from training.composites.summary import Skips, failures, tell
 from training.data import manifest
@@ -53,7 +53,7 @@ def make(
     """
     images, left_out = _open_images(manifest.read(data))
     content_hash = content_hashes(image.path for image in images)
-    with _pool(processes) as pool:
+    with pool_of(processes) as pool:
         names = families(images, content_hash, amounts.seed, fewest=2 if demonstration else 1)
         parents, unsegmented = _parents(images, names, content_hash, pool)
         tasks = _tasks(parents, amounts, demonstration)
@@ -81,13 +81,6 @@ def _open_images(images: Sequence[LabelledImage]) -> tuple[list[LabelledImage], 
             [f"expected images of {', '.join(sorted(OPEN_SOURCES))}, whose licence allows it; see 'hal data prepare'"],
         )
     return kept, Counter(image.source for image in images if image.source not in OPEN_SOURCES)
-
-
-def _pool(processes: int | None) -> ProcessPoolExecutor:
-    # Numeric libraries would start a thread a core in every process; the variable is read when they are loaded.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    return ProcessPoolExecutor(processes or os.cpu_count() or 1, mp_context=get_context("spawn"))
 
 
 def _parents(

@@ -1,6 +1,9 @@
 """``hal bench service`` as a whole, on a tiny bundle and for a moment."""
 
 import json
+import subprocess
+import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ from service.bench.run import bench_service
 from service.bench.workload import Workload, form
 from service.engine import EngineOptions, OnnxEngine
 from service.forms import files_of
+from tests.processes import comes_true, marked
+from tests.service.process import PATIENCE_S, ROOT, environment
 
 
 def test_the_null_bundle_is_verified_and_served_like_any_other(tmp_path: Path) -> None:
@@ -87,3 +92,24 @@ def test_a_candidate_that_does_not_start_is_told_and_the_others_are_compared() -
     table = null_table([row, {"candidate": "BentoML", "kind": "form", "note": "did not start: ..."}])
     assert "| HAL, form, 1 image | 200 | 1.00 | 1.0 | 2.0 |  |  | 3 |" in table
     assert "| BentoML, form, 1 image | did not start |" in table
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_stopped_by_sigterm_it_stops_what_it_measures(bundle: Bundle, tmp_path: Path) -> None:
+    mark = f"TEST_MARK={uuid.uuid4().hex}"
+    arguments = ["bench", "service", "--bundle", bundle.root, "--part", "null", "--seconds", "60", "--out", tmp_path]
+    with subprocess.Popen(
+        [sys.executable, "-m", "hal", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(TEST_MARK=mark.partition("=")[2]),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        # The command, the service and the load generator.
+        assert comes_true(lambda: len(marked(mark)) >= 3 or process.poll() is not None)
+        process.terminate()
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, said
+    assert said == f"hal bench service: stopped; parts that were done are in {tmp_path}\n"
+    assert marked(mark) == [], "by then all have ended"

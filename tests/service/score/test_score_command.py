@@ -24,6 +24,7 @@ import hal
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service.folders.records import COLUMNS
+from tests.processes import marked
 from tests.service.live_server import until
 from tests.service.process import PATIENCE_S, ROOT, environment
 
@@ -106,20 +107,12 @@ class Run:
 
     def left_over(self) -> list[int]:
         """Processes that it has left behind."""
-        return [
-            int(path.parts[2]) for path in Path("/proc").glob("[0-9]*/environ") if self.mark.encode() in _read(path)
-        ]
+        return marked(self.mark)
 
 
 def _heed_ctrl_c() -> None:
     """A shell lets what it starts in the background ignore it, and so would all that the tests start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _read(path: Path) -> bytes:
-    with contextlib.suppress(OSError):
-        return path.read_bytes()
-    return b""
 
 
 @contextlib.contextmanager
