@@ -76,6 +76,7 @@ def serve(
     from service.keys import KeysError
     from service.lifecycle import Hal
     from service.security import ExposedError, check_exposure
+    from service.sessions import check_device
     from service.settings import SettingsError, load_settings, unknown_variables
     from service.workers.memory import SharedMemoryError
 
@@ -98,6 +99,7 @@ def serve(
         listener = _listen(settings)
         with listener:
             check_exposure(settings, listener)
+            check_device(settings.device)
             verified = load(settings.bundle)
             if settings.http_workers > 1:
                 _run_processes(settings, verified, listener)

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import onnxruntime as ort
 
 from contract.manifest import IMAGE_SIDE, Manifest, ModelFile, Precision
+from service import cuda_driver
 from service.settings import Device, Settings, available_cores
 
 logger = logging.getLogger("hal.sessions")
@@ -118,13 +119,30 @@ def open_session(graph: bytes, file: ModelFile, options: EngineOptions) -> tuple
     return _session_on(Device.CPU, graph, file, options), Device.CPU
 
 
-def _session_on(device: Device, graph: bytes, file: ModelFile, options: EngineOptions) -> Any:
+def check_device(device: Device) -> None:
+    """Refuse a device that cannot be there, before a bundle is read and an address is promised.
+
+    Raises:
+        DeviceUnavailableError: this ONNX Runtime does not know the device, or the driver sees no GPU.
+    """
+    if device is not Device.AUTO:
+        _provider(device)
+        if device is not Device.CPU and (fault := cuda_driver.fault()):
+            raise _device_failed(device, fault)
+
+
+def _provider(device: Device) -> str:
     provider, available = _PROVIDERS[device], ort.get_available_providers()
     if provider not in available:
         raise DeviceUnavailableError(
             f"HAL_DEVICE={device} was asked for, but this ONNX Runtime has only {', '.join(available)}. Install the "
             "extra service-gpu instead of service (never both), or set HAL_DEVICE=cpu."
         )
+    return provider
+
+
+def _session_on(device: Device, graph: bytes, file: ModelFile, options: EngineOptions) -> Any:
+    provider = _provider(device)
     if device is not Device.CPU and hasattr(ort, "preload_dlls"):
         ort.preload_dlls(directory="")
     try:

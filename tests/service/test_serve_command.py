@@ -117,9 +117,19 @@ def test_wrong_settings_are_one_clear_message(bundle: Bundle) -> None:
     assert "HAL_MAX_BATCH='many'" in said
 
 
-def test_cuda_asked_for_and_absent_refuses_to_start(bundle: Bundle) -> None:
-    said = failing("--port", "0", "--device", "cuda", HAL_BUNDLE=str(bundle.root), CUDA_VISIBLE_DEVICES="")
-    assert "HAL_DEVICE=cuda was asked for" in said
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_cuda_asked_for_and_absent_is_refused_before_an_address_is_promised(bundle: Bundle, workers: str) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "service", "--port", "0", "--device", "cuda"],
+        env=environment(HAL_BUNDLE=str(bundle.root), CUDA_VISIBLE_DEVICES="", HAL_HTTP_WORKERS=workers),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("hal serve: HAL_DEVICE=cuda was asked for")
+    assert finished.stdout == ""
 
 
 def test_a_misspelt_variable_is_warned_about(bundle: Bundle) -> None:

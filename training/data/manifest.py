@@ -119,6 +119,16 @@ def examine(path: Path) -> Reading:
 
 
 def _rows(path: Path) -> tuple[list[str], list[dict[str | None, str]]]:
+    if not path.exists():
+        raise ManifestError(
+            f"there is no manifest {path}",
+            ["write one from folders of images with 'hal data prepare', or name another"],
+        )
+    if path.is_dir():
+        raise ManifestError(
+            f"{path} is a folder, not a manifest",
+            [f"write one with 'hal data prepare --preset folder={path} --out manifest.csv' (see its --help)"],
+        )
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader: csv.DictReader[str] = csv.DictReader(stream, restval="")

@@ -116,8 +116,10 @@ def test_a_column_that_occurs_twice_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_missing_and_empty_manifests_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="cannot be read"):
+    with pytest.raises(ManifestError, match=r"there is no manifest .*none\.csv:\n.*hal data prepare"):
         manifest.read(tmp_path / "none.csv")
+    with pytest.raises(ManifestError, match=r"is a folder, not a manifest:\n.*hal data prepare --preset folder="):
+        manifest.read(tmp_path)
     (tmp_path / "empty.csv").write_text("path,label,slide_id,source,split\n")
     with pytest.raises(ManifestError, match="no rows"):
         manifest.read(tmp_path / "empty.csv")
