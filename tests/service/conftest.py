@@ -8,7 +8,8 @@ import pytest
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
-from tests.service.tiny_bundle import TinyNetwork, manifest_for
+from tests.service.load_clients import CELL, ROUNDS
+from tests.service.tiny_bundle import TinyNetwork, encoded, manifest_for
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,3 +51,15 @@ def write_bundle(network: TinyNetwork) -> WriteBundle:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, write_bundle: WriteBundle) -> Bundle:
     return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def slow(tmp_path_factory: pytest.TempPathFactory, write_bundle: WriteBundle, network: TinyNetwork) -> Path:
+    """A bundle that takes its time, and hangs when it sees a certain image."""
+    root = tmp_path_factory.mktemp("slow")
+    return write_bundle(root, graph=network.graph(rounds=ROUNDS, hangs=True)).root
+
+
+@pytest.fixture(scope="session")
+def cell(network: TinyNetwork) -> bytes:
+    return encoded(network.cell(CELL))

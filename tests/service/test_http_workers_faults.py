@@ -1,22 +1,27 @@
 """Faults done to a service of several processes; docs/reliability.md is the table of them."""
 
-import collections
 import contextlib
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import numpy as np
-import pytest
 
-from contract.classes import CLASS_NAMES
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import until
+from tests.service.load_clients import (
+    HANGING,
+    ROUNDS,
+    answered,
+    becomes,
+    code_of,
+    form,
+    load,
+    post,
+    until_answered,
+)
 from tests.service.process import PATIENCE_S, Process, seconds
 from tests.service.several_processes import (
     WORKERS,
@@ -26,110 +31,23 @@ from tests.service.several_processes import (
     engine_pid,
     from_fresh_connections,
     memory_of,
+    only_worker,
     readings,
     several,
     worker_pid,
     worker_starts,
 )
-from tests.service.tiny_bundle import HANG, TinyNetwork, encoded
+from tests.service.tiny_bundle import TinyNetwork
 
-ROUNDS = 9_000
-"""About 5 ms an image."""
-CELL = 3
-
-Answers = collections.Counter[str]
-
-
-@pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory, write_bundle: WriteBundle, network: TinyNetwork) -> Path:
-    """A bundle that takes its time, and hangs when it sees a certain image."""
-    root = tmp_path_factory.mktemp("slow")
-    return write_bundle(root, graph=network.graph(rounds=ROUNDS, hangs=True)).root
-
-
-@pytest.fixture(scope="module")
-def cell(network: TinyNetwork) -> bytes:
-    return encoded(network.cell(CELL))
-
-
-HANGING = encoded(np.full((256, 256, 3), HANG, np.uint8))
-
-
-def form(*images: bytes) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("file", ("x", image)) for image in images]
-
-
-def code_of(response: httpx.Response) -> str:
-    return str(response.json()["error"]["code"])
-
-
-def post(served: Process, *images: bytes, **headers: str) -> httpx.Response:
-    with served.http() as client:
-        return client.post("/classify", files=form(*images), headers=headers)
-
-
-def becomes(response: httpx.Response) -> str:
-    """What became of a request for a cell; a wrong answer is none."""
-    if response.status_code == 200:
-        assert {result["predicted_class"] for result in response.json()["results"]} == {CLASS_NAMES[CELL]}
-        return "200"
-    if code_of(response) == "engine_lost":
-        assert int(response.headers["Retry-After"]) >= 1
-    return code_of(response)
-
-
-def keep_asking(served: Process, cell: bytes, enough: threading.Event, *, until_refused: bool) -> Answers:
-    """One client's requests, one after the other on a connection that is kept as long as it lives."""
-    answers: Answers = collections.Counter()
-    with served.http() as client:
-        while not enough.is_set():
-            try:
-                answers[becomes(client.post("/classify", files=form(cell)))] += 1
-            except httpx.ConnectError:
-                answers["refused"] += 1
-                if until_refused:
-                    break
-            except httpx.TransportError:
-                answers["cut off"] += 1
-    return answers
-
-
-@contextlib.contextmanager
-def load(
-    served: Process, cell: bytes, clients: int = 8, *, until_refused: bool = False
-) -> Iterator[Callable[[], Answers]]:
-    """Clients that ask all the time; call the result to let them stop and to learn what became of their requests."""
-    enough = threading.Event()
-    with ThreadPoolExecutor(clients) as pool:
-        asking = [pool.submit(keep_asking, served, cell, enough, until_refused=until_refused) for _ in range(clients)]
-
-        def stop() -> Answers:
-            enough.set()
-            return sum((client.result() for client in asking), collections.Counter())
-
-        try:
-            yield stop
-        finally:
-            enough.set()
-
-
-def answered(served: Process, status: int = 200) -> int:
-    """Requests to /classify that the service says it answered so."""
-    lines = [line for line in served.lines() if line.get("path") == "/classify"]
-    return sum(line["status"] == status for line in lines)
-
-
-def until_answered(served: Process, more: int) -> None:
-    """Wait until so many more requests were answered with 200."""
-    before = answered(served)
-    until(lambda: answered(served) >= before + more)
+PATIENT = {"HAL_DEADLINE_MS": "600000"}
+"""For tests in which something stands still: however slow the machine is, nothing ends by its deadline."""
 
 
 # A worker
 
 
 def test_kill_9_of_a_worker_costs_its_connections_and_it_is_started_again(slow: Path, cell: bytes) -> None:
-    with several(slow) as served, load(served, cell) as stop:
+    with several(slow) as served, load(served, cell) as clients:
         until_answered(served, 40)
         engine, victim, other = engine_pid(served), worker_pid(served, 0), worker_pid(served, 1)
         before = readings(served)
@@ -138,7 +56,7 @@ def test_kill_9_of_a_worker_costs_its_connections_and_it_is_started_again(slow: 
         until(lambda: worker_starts(served, 0) == 2)
         # More images than it has slots: those of its former self came back.
         until(lambda: post(served, *[cell] * 40).status_code == 200 and by_present_worker(served, 0) > 0)
-        answers = stop()
+        answers = clients.stop()
         assert set(answers) <= {"200", "cut off"}
         assert answers["cut off"] <= 8, "at most what was under way on its connections"
         assert (engine_pid(served), worker_pid(served, 1)) == (engine, other), "the others live on"
@@ -163,30 +81,29 @@ def by_present_worker(served: Process, place: int) -> int:
 
 
 def test_images_of_a_killed_worker_leave_the_queue_and_those_of_the_other_stay(slow: Path, cell: bytes) -> None:
-    with several(slow, HAL_MAX_BATCH="1", HAL_DRAIN_S="2") as served, ThreadPoolExecutor(9) as clients:
-        hanging = hang(served, clients)
-        waiting = [clients.submit(post, served, cell) for _ in range(8)]
-        until(lambda: readings(served)["hal_seats_taken", "routine"] == 9)
+    with several(slow, HAL_MAX_BATCH="1", HAL_DRAIN_S="2", **PATIENT) as served, ThreadPoolExecutor(9) as clients:
+        with only_worker(served, 0):
+            staying = [hang(served, clients), *(clients.submit(post, served, cell) for _ in range(4))]
+            until(lambda: readings(served)["hal_seats_taken", "routine"] == 5)
+        with only_worker(served, 1):
+            leaving = [clients.submit(post, served, cell) for _ in range(4)]
+            until(lambda: readings(served)["hal_seats_taken", "routine"] == 9)
         os.kill(worker_pid(served, 1), signal.SIGKILL)
         until(lambda: served.logged("HTTP worker 1 ended"))
-        # The one that hangs is one of nine, and may have come by either worker.
-        until(lambda: readings(served)["hal_seats_taken", "routine"] == 9 - len(broken([*waiting, hanging])))
-        assert readings(served)["hal_images_left_total", "withdrawn"] == len(broken([*waiting, hanging]))
+        assert all(isinstance(request.exception(), httpx.TransportError) for request in leaving)
+        until(lambda: readings(served)["hal_seats_taken", "routine"] == 5)
+        assert readings(served)["hal_images_left_total", "withdrawn"] == 4
         assert served.stop() == 0
-        for request in waiting:
-            if request.exception() is None:
-                assert (request.result().status_code, code_of(request.result())) == (503, "draining")
-
-
-def broken(requests: "list[Future[httpx.Response]]") -> list[BaseException]:
-    """The ends of those whose connection broke."""
-    return [error for request in requests if request.done() and (error := request.exception()) is not None]
+        for request in staying:
+            assert (request.result().status_code, code_of(request.result())) == (503, "draining")
 
 
 def hang(served: Process, clients: ThreadPoolExecutor) -> "Future[httpx.Response]":
-    """Let the device hang."""
+    """Let the device hang that has done nothing yet."""
     request = clients.submit(post, served, HANGING)
     until(lambda: readings(served)["hal_seats_taken", "routine"] == 1)
+    # Only the worker that has decoded it knows that at once; the metrics of either are asked for in turn.
+    until(lambda: readings(served)["hal_decode_seconds_count",] == 1)
     until(lambda: readings(served)["hal_queue_images", "routine"] == 0)
     return request
 
@@ -195,12 +112,15 @@ def hang(served: Process, clients: ThreadPoolExecutor) -> "Future[httpx.Response
 
 
 def test_kill_9_of_the_engine_process_is_told_to_everybody_and_it_is_started_again(slow: Path, cell: bytes) -> None:
-    with several(slow) as served, load(served, cell) as stop:
+    with several(slow) as served, load(served, cell) as clients:
         until_answered(served, 40)
         before = readings(served)
         workers, victim = [worker_pid(served, place) for place in range(WORKERS)], engine_pid(served)
         os.kill(victim, signal.SIGKILL)
         until(lambda: served.logged("the engine process ended (killed by SIGKILL)"))
+        # The next one is held up until everybody was asked.
+        until(lambda: engine_pid(served) != victim)
+        os.kill(engine_pid(served), signal.SIGSTOP)
         ready = from_fresh_connections(served, "/health/ready", 4)
         assert {(answer.status_code, code_of(answer)) for answer in ready} == {(503, "engine_lost")}
         assert {answer.status_code for answer in from_fresh_connections(served, "/health/live", 4)} == {200}
@@ -208,9 +128,10 @@ def test_kill_9_of_the_engine_process_is_told_to_everybody_and_it_is_started_aga
         lost = readings(served)
         assert (lost["hal_state", "engine_lost"], lost["hal_state", "ready"]) == (1, 0)
         assert lost["hal_seats_taken", "routine"] == 0
+        os.kill(engine_pid(served), signal.SIGCONT)
         until(lambda: served.answers("/health/ready") == 200)
         until_answered(served, 100)
-        answers = stop()
+        answers = clients.stop()
         assert set(answers) == {"200", "engine_lost"}, "nobody was left without an answer, or had a wrong one"
         assert engine_pid(served) != victim
         assert [worker_pid(served, place) for place in range(WORKERS)] == workers, "the workers live on"
@@ -222,7 +143,7 @@ def test_kill_9_of_the_engine_process_is_told_to_everybody_and_it_is_started_aga
 
 
 def test_what_an_engine_process_held_when_it_was_killed_is_answered_at_once(slow: Path, cell: bytes) -> None:
-    with several(slow, HAL_MAX_BATCH="1") as served, ThreadPoolExecutor(9) as clients:
+    with several(slow, HAL_MAX_BATCH="1", **PATIENT) as served, ThreadPoolExecutor(9) as clients:
         waiting = [hang(served, clients)]
         waiting += [clients.submit(post, served, *[cell] * count) for count in (1, 1, 1, 40)]
         until(lambda: readings(served)["hal_seats_taken", "routine"] >= 4)
@@ -231,22 +152,18 @@ def test_what_an_engine_process_held_when_it_was_killed_is_answered_at_once(slow
         assert {(request.result().status_code, code_of(request.result())) for request in waiting} == {
             (503, "engine_lost")
         }
-        assert seconds(start) < 5, "and not at their deadlines"
+        assert seconds(start) < 30, "and not at their deadlines"
         until(lambda: served.answers("/health/ready") == 200)
         assert becomes(post(served, cell)) == "200"
 
 
 def test_an_engine_process_that_stands_still_is_told_and_goes_on_where_it_was(slow: Path, cell: bytes) -> None:
-    with several(slow, HAL_STALL_S="1", HAL_DEADLINE_MS="600000") as served, load(served, cell) as stop:
+    with several(slow, HAL_STALL_S="1", **PATIENT) as served, load(served, cell) as clients:
         until_answered(served, 20)
-        with (
-            connected_to(served, 0) as one,
-            connected_to(served, 1) as other,
-            ThreadPoolExecutor(WORKERS) as clients,
-        ):
+        with connected_to(served, 0) as one, connected_to(served, 1) as other, ThreadPoolExecutor(WORKERS) as pool:
             os.kill(engine_pid(served), signal.SIGSTOP)
             # So that each worker has somebody who waits: without that it has no reason to complain.
-            waiting = [clients.submit(client.post, "/classify", files=form(cell)) for client in (one, other)]
+            waiting = [pool.submit(client.post, "/classify", files=form(cell)) for client in (one, other)]
             until(lambda: {answer.status_code for answer in from_fresh_connections(served, "/health/live", 4)} == {503})
             ready = from_fresh_connections(served, "/health/ready", 4)
             assert {(answer.status_code, code_of(answer)) for answer in ready} == {(503, "stalled")}
@@ -257,7 +174,7 @@ def test_an_engine_process_that_stands_still_is_told_and_goes_on_where_it_was(sl
         until(lambda: served.answers("/health/ready") == 200)
         until_answered(served, 20)
         # Who asks before the engine has said its first word may be told that it stands still; nobody else is.
-        assert {"200"} <= set(stop()) <= {"200", "stalled"}, "those who waited have their answer"
+        assert {"200"} <= set(clients.stop()) <= {"200", "stalled"}, "those who waited have their answer"
         assert served.stop() == 0
 
 
@@ -265,8 +182,8 @@ def test_an_engine_process_that_stands_still_is_told_and_goes_on_where_it_was(sl
 
 
 def test_seats_deadlines_and_priorities_hold_for_all_workers_together(slow: Path, cell: bytes) -> None:
-    limits = {"HAL_MAX_BATCH": "1", "HAL_QUEUE_LIMIT": "4", "HAL_DEADLINE_MS": "60000", "HAL_STALL_S": "1000"}
-    with several(slow, HAL_DRAIN_S="2", **limits) as served, ThreadPoolExecutor(9) as clients:
+    limits = {"HAL_MAX_BATCH": "1", "HAL_QUEUE_LIMIT": "4", "HAL_STALL_S": "1000"}
+    with several(slow, HAL_DRAIN_S="2", **limits, **PATIENT) as served, ThreadPoolExecutor(9) as clients:
         waiting = [hang(served, clients)]
         waiting += [clients.submit(post, served, cell, **{"X-Priority": "bulk"}) for _ in range(2)]
         until(lambda: readings(served)["hal_seats_taken", "bulk"] == 2)
@@ -297,15 +214,14 @@ def from_posts(served: Process, cell: bytes, times: int) -> list[httpx.Response]
 
 
 def test_a_hung_device_is_told_by_every_worker(slow: Path, cell: bytes) -> None:
-    settings = {"HAL_STALL_S": "0.5", "HAL_DEADLINE_MS": "1500", "HAL_DRAIN_S": "2"}
-    with several(slow, **settings) as served, ThreadPoolExecutor(1) as clients:
-        hanging = hang(served, clients)
-        until(lambda: served.answers("/health/live") == 503)
+    with several(slow, HAL_STALL_S="0.5", HAL_DEADLINE_MS="1500", HAL_DRAIN_S="2") as served:
+        assert becomes(post(served, HANGING)) == "deadline_exceeded"
+        # On a machine that is busy with other things it may have passed before the device had the image.
+        until(lambda: served.answers("/health/live") == 503 or becomes(post(served, HANGING)) == "stalled")
         for path in ("/health/live", "/health/ready"):
             answers = from_fresh_connections(served, path, 4)
             assert {(answer.status_code, code_of(answer)) for answer in answers} == {(503, "stalled")}
         assert {code_of(answer) for answer in from_posts(served, cell, 4)} == {"stalled"}
-        assert (hanging.result().status_code, code_of(hanging.result())) == (504, "deadline_exceeded")
         assert served.stop() == 0
 
 
@@ -328,7 +244,7 @@ def test_a_reload_loses_nothing_and_is_seen_by_all_workers(
         return {answer.json()["version"] for answer in from_fresh_connections(served, "/model", 8)}
 
     put("1.0.0")
-    with several(link) as served, load(served, cell) as stop:
+    with several(link) as served, load(served, cell) as clients:
         until_answered(served, 20)
         put("2.0.0")
         with served.http() as http:
@@ -347,7 +263,7 @@ def test_a_reload_loses_nothing_and_is_seen_by_all_workers(
         served.send(signal.SIGHUP)
         until(lambda: versions(served) == {"3.0.0"})
         until_answered(served, 20)
-        assert set(stop()) == {"200"}
+        assert set(clients.stop()) == {"200"}
         os.kill(engine_pid(served), signal.SIGKILL)
         until(lambda: served.logged("the engine process ended"))
         until(lambda: served.answers("/health/ready") == 200)
@@ -359,12 +275,12 @@ def test_a_reload_loses_nothing_and_is_seen_by_all_workers(
 
 
 def test_sigterm_under_load_answers_all_that_was_accepted(slow: Path, cell: bytes) -> None:
-    with several(slow, HAL_DRAIN_S="10") as served, load(served, cell, until_refused=True) as stop:
+    with several(slow, HAL_DRAIN_S="50") as served, load(served, cell, until_refused=True) as clients:
         until_answered(served, 40)
         start = time.monotonic()
-        code = served.stop()
-        assert (code, seconds(start) < 10) == (0, True)
-        answers = stop()
+        assert served.stop() == 0
+        assert seconds(start) < 45, "as soon as they have their answers"
+        answers = clients.stop()
         assert answers["200"] == answered(served), "each answer that was made has arrived"
         assert set(answers) <= {"200", "draining", "refused", "cut off"}
         assert not served.logged("cancelled")
@@ -372,7 +288,7 @@ def test_sigterm_under_load_answers_all_that_was_accepted(slow: Path, cell: byte
 
 
 def test_before_the_load_balancer_knows_the_service_says_not_ready_and_serves(slow: Path, cell: bytes) -> None:
-    with several(slow, HAL_DRAIN_S="20", HAL_DRAIN_DELAY_S="10") as served:
+    with several(slow, HAL_DRAIN_S="120", HAL_DRAIN_DELAY_S="60") as served:
         served.send(signal.SIGTERM)
         until(lambda: served.answers("/health/ready") == 503)
         assert {becomes(answer) for answer in from_posts(served, cell, 4)} == {"200"}
@@ -381,13 +297,13 @@ def test_before_the_load_balancer_knows_the_service_says_not_ready_and_serves(sl
 
 
 def test_nothing_outlives_a_parent_that_was_killed(slow: Path, cell: bytes) -> None:
-    with several(slow, HAL_DRAIN_S="5") as served, load(served, cell, clients=2, until_refused=True) as stop:
+    with several(slow, HAL_DRAIN_S="5") as served, load(served, cell, clients=2, until_refused=True) as clients:
         until_answered(served, 10)
         pids = all_pids(served)
         served.send(signal.SIGKILL)
         until(lambda: not any(alive(pid) for pid in pids))
         until(lambda: memory_of(served) == [])
-        assert set(stop()) <= {"200", "draining", "refused", "cut off"}
+        assert set(clients.stop()) <= {"200", "draining", "refused", "cut off"}
 
 
 def test_an_engine_process_that_never_becomes_ready_ends_the_service(slow: Path) -> None:

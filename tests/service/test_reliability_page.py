@@ -13,10 +13,10 @@ def test_every_test_that_the_page_names_exists(reference: str) -> None:
     assert f"def {name}(" in (ROOT / "tests/service" / file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("file", ["test_faults.py", "test_http_workers_faults.py"])
+@pytest.mark.parametrize("file", ["test_faults.py", "test_overload.py", "test_http_workers_faults.py"])
 def test_every_fault_that_is_tested_is_in_the_table(file: str) -> None:
     tested = re.findall(r"^def (test_\w+)\(", (ROOT / "tests/service" / file).read_text("utf-8"), re.MULTILINE)
-    assert len(tested) >= 10
+    assert tested
     assert [name for name in tested if f"{file}::{name}`" not in PAGE] == []
 
 
