@@ -161,7 +161,7 @@ def test_a_slow_service_is_left_and_asked_again(
     device = SlowDevice(held=True)
     with serving(bundle, open_engine=lambda *_: device) as live, ThreadPoolExecutor(1) as pool:
         road.upstream = live.port
-        asking = pool.submit(ways.classify, road.url, cells[0], retries=QUICK, timeout=0.2)
+        asking = pool.submit(ways.classify, road.url, cells[0], retries=QUICK, timeout=1)
         until(lambda: road.connections >= 2)
         device.let_go()
         assert len(asking.result().results) == 1
@@ -171,7 +171,7 @@ def test_a_service_that_stays_slow_ends_the_patience(ways: Ways, bundle: Bundle,
     device = SlowDevice(held=True)
     with serving(bundle, open_engine=lambda *_: device) as live:
         with pytest.raises(UnavailableError, match="ReadTimeout"):
-            ways.classify(live.url, cells[0], retries=Retries(attempts=2, first_delay_s=0.01), timeout=0.1)
+            ways.classify(live.url, cells[0], retries=Retries(attempts=2, first_delay_s=0.01), timeout=0.5)
         device.let_go()
 
 

@@ -161,14 +161,17 @@ async def test_the_device_has_its_next_batch_before_the_answers_of_the_last_one_
 
 @in_event_loop
 async def test_a_slow_device_takes_what_is_waiting_when_it_is_free_and_not_before() -> None:
-    device = Metered()
-    device.BATCH_S = 0.1
+    device = SlowDevice(held=True)
     async with batching(device, max_batch=2, queue_limit=64, bulk_limit=32) as batcher:
         archive = asking(batcher, *[1] * 12, priority=Priority.BULK)
         await begun(device)
+        await asyncio.sleep(0.1)  # from which the device is known to be slow
+        device.release()
         await begun(device)
-        await asyncio.sleep(0.08)  # most of the second batch's time
+        await asyncio.sleep(0.1)  # the second batch is about to end, for all that is known
         routine = asking(batcher, 7)
+        await settled()
+        device.let_go()
         assert await routine == [7]
         await archive
     assert 7 in device.batches[2], "the third batch was not formed before the second one ended"
@@ -221,12 +224,12 @@ async def test_a_request_that_is_cancelled_inside_a_running_batch_does_not_hurt_
 @in_event_loop
 async def test_a_deadline_is_answered_when_it_passes_and_not_when_the_device_frees() -> None:
     device = SlowDevice(held=True)
-    async with batching(device, deadline_s=0.05) as batcher:
+    async with batching(device, deadline_s=0.5) as batcher:
         running = asking(batcher, 0)
         await begun(device)
         waiting = asking(batcher, 1)
         for request in (running, waiting):
-            with pytest.raises(DeadlineExceededError, match=r"0\.05 s"):
+            with pytest.raises(DeadlineExceededError, match=r"0\.5 s"):
                 await request
         assert batcher.waiting == 0
         assert batcher.seats.taken == 0
@@ -459,20 +462,16 @@ class Metered(SlowDevice):
 async def test_an_endless_archive_job_costs_the_bench_at_most_two_batches() -> None:
     device = Metered()
     async with batching(device, max_batch=4, queue_limit=32, bulk_limit=16) as batcher:
-        loop = asyncio.get_running_loop()
         archive = [asking(batcher, *[1] * 10_000, priority=Priority.BULK) for _ in range(8)]
         await begun(device)
-        waits = []
         for _ in range(25):
-            batches, start = len(device.batches), loop.time()
+            batches = len(device.batches)
             assert await ask(batcher, 7) == [7]
-            waits.append(loop.time() - start)
             own = next(place for place, batch in enumerate(device.batches) if place >= batches - 1 and 7 in batch)
             assert own <= batches + 1, "at most one, just prepared, between the one that was running and its own"
         for job in archive:
             job.cancel()
         await asyncio.wait(archive)
-    assert sorted(waits)[len(waits) // 2] < 4 * Metered.BATCH_S
     full = [batch for batch in device.batches if len(batch) == 4]
     assert len(full) > 0.9 * len(device.batches), "the archive fills what the bench leaves"
 
@@ -563,17 +562,19 @@ async def test_retry_after_is_when_half_of_the_queue_has_been_worked_off() -> No
     device = Metered()
     device.BATCH_S = 0.05
     async with batching(device, max_batch=4, queue_limit=256) as batcher:
-        loop = asyncio.get_running_loop()
+        worked: list[float] = []
+        batcher.on_batch = lambda _, begin, end: worked.append(end - begin)
         await ask(batcher, *[1] * 40)  # from which the rate is known
         accepted = [asking(batcher, *[1] * 8) for _ in range(32)]
         await settled()
         assert batcher.seats.taken == 256
         with pytest.raises(QueueFullError) as caught:
             batcher.seats.check_room()
-        start = loop.time()
+        worked.clear()
         while batcher.seats.taken > 128:
             await asyncio.sleep(0.005)
-        measured = loop.time() - start
+        # By the device's own time: what else the machine does meanwhile is nothing that can be told before.
+        measured = sum(worked)
         assert caught.value.retry_after_s - 1.1 <= measured <= caught.value.retry_after_s + 1
         for request in accepted:
             request.cancel()

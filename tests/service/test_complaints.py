@@ -4,8 +4,8 @@ import contextlib
 import random
 import re
 import signal
+import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +21,7 @@ from contract.bundle import Bundle
 from service.engine import Buckets, EngineOptions, OnnxEngine
 from service.settings import Device
 from tests.service.live_server import PATIENCE_S, LiveServer, serving, until
-from tests.service.process import running, seconds
+from tests.service.process import running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
@@ -116,6 +116,17 @@ def test_ort_24376_memory_does_not_grow_with_varying_batch_sizes(bundle: Bundle)
     assert run(400) - before < 4 * 1024, "KiB; one more block of 16 images in the arena would be 3 MiB"
 
 
+@contextlib.contextmanager
+def going_away(live: LiveServer, cell: bytes, images: int) -> Iterator[None]:
+    """A client that has asked, and is gone when the block ends."""
+    request = httpx.Request("POST", f"{live.url}/classify", files=form(*[cell] * images))
+    body = request.read()
+    lines = [f"{name}: {value}\r\n" for name, value in request.headers.items()]
+    with socket.create_connection(("127.0.0.1", live.port), timeout=PATIENCE_S) as client:
+        client.sendall(f"POST /classify HTTP/1.1\r\n{''.join(lines)}\r\n".encode() + body)
+        yield
+
+
 def test_litserve_165_a_client_that_goes_away_frees_its_place_at_once(bundle: Bundle, cell: bytes) -> None:
     """The work of clients that had gone away was still done."""
     device = SlowDevice(held=True)
@@ -125,10 +136,10 @@ def test_litserve_165_a_client_that_goes_away_frees_its_place_at_once(bundle: Bu
     ):
         staying = clients.submit(live.http.post, "/classify", files=form(cell))
         device.wait_until_busy()
-        with pytest.raises(httpx.ReadTimeout):
-            live.http.post("/classify", files=form(*[cell] * 5), timeout=0.3)
+        with going_away(live, cell, 5):
+            until(lambda: live.hal.batcher.seats.taken == 3)
         until(lambda: live.hal.batcher.seats.taken == 1)
-        assert live.hal.batcher.counts.disconnected == 1
+        until(lambda: live.hal.batcher.counts.disconnected == 1)
         device.let_go()
         assert staying.result().status_code == 200
     assert len(device.batches) == 1
@@ -163,8 +174,9 @@ def test_ray_41057_a_request_that_is_cancelled_inside_a_batch_does_not_kill_the_
         device.wait_until_busy()
         mates = [clients.submit(live.http.post, "/classify", files=form(cell)) for _ in range(2)]
         until(lambda: live.hal.batcher.waiting == 2)
-        with pytest.raises(httpx.ReadTimeout):
-            live.http.post("/classify", files=form(*[cell] * 2), timeout=0.3)
+        with going_away(live, cell, 2):
+            until(lambda: live.hal.batcher.waiting == 4)
+        until(lambda: live.hal.batcher.counts.disconnected == 1)
         device.let_go()
         assert [answer.result().status_code for answer in (blocking, *mates)] == [200] * 3
         assert live.http.post("/classify", files=form(cell)).status_code == 200
@@ -172,16 +184,15 @@ def test_ray_41057_a_request_that_is_cancelled_inside_a_batch_does_not_kill_the_
 
 def test_triton_6230_a_service_that_stops_serves_until_the_load_balancer_has_heard(bundle: Bundle, cell: bytes) -> None:
     """Models were unloaded before Kubernetes stopped routing to them."""
-    with running(bundle.root, HAL_DRAIN_S="6", HAL_DRAIN_DELAY_S="1") as served, served.http() as client:
+    with running(bundle.root, HAL_DRAIN_S="120", HAL_DRAIN_DELAY_S="60") as served, served.http() as client:
         served.send(signal.SIGTERM)
         until(lambda: client.get("/health/ready").status_code == 503)
-        start, statuses = time.monotonic(), []
-        while seconds(start) < 0.5:
+        for _ in range(5):
             with served.http() as fresh:
-                statuses.append(fresh.post("/classify", files=form(cell)).status_code)
+                assert fresh.post("/classify", files=form(cell)).status_code == 200
             assert client.get("/health/live").status_code == 200
-        assert set(statuses) == {200}
-        assert served.wait() == 0
+        served.send(signal.SIGTERM)
+        assert served.wait() == 0, "once it is told again it waits no longer"
 
 
 class Gate:

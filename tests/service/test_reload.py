@@ -218,7 +218,7 @@ def test_a_request_is_finished_by_the_model_that_it_began_with_and_then_its_memo
         remembered = weakref.ref(old)
         del old
         until(lambda: gc.collect() >= 0 and remembered() is None)
-        assert [thread.name for thread in threading.enumerate()].count("hal-engine") == 1
+        until(lambda: [thread.name for thread in threading.enumerate()].count("hal-engine") == 1)
 
 
 def test_a_reload_does_not_keep_requests_waiting(shelf: Shelf, network: TinyNetwork) -> None:
@@ -322,4 +322,4 @@ def test_an_opening_that_never_ends_does_not_hold_up_the_end(shelf: Shelf) -> No
     finally:
         carry_on.set()
     assert hal.abandoned
-    assert seconds < 1
+    assert seconds < PATIENCE_S / 4, "the opening would have taken all of it"
