@@ -40,7 +40,7 @@ def compose(*arguments: str, **variables: str) -> dict[str, Any]:
     """What docker compose makes of the files."""
     command = compose_command()
     if command is None:
-        pytest.skip("docker compose is not installed")
+        pytest.skip("docker compose 2 or newer is not installed")
     found = subprocess.run(
         [*command, *arguments, "config", "--format", "json"],
         cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
@@ -51,9 +51,12 @@ def compose(*arguments: str, **variables: str) -> dict[str, Any]:
 
 
 def compose_command() -> list[str] | None:
+    """Compose 2 or newer: Debian's 1.29 knows neither ``!override``, a limit of processes, nor JSON."""
     for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]) and subprocess.run([*command, "version"], capture_output=True).returncode == 0:
-            return command
+        if shutil.which(command[0]):
+            found = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False)
+            if found.returncode == 0 and not found.stdout.startswith("1."):
+                return command
     return None
 
 
