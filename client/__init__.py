@@ -10,6 +10,7 @@ Copy this folder into a project of your own under any name (that is why its impo
             print(outcome.source, outcome.result)
         slide = hal.classify_slide(Path("smear").glob("*.jpg"))
         print(slide.summary.advice, slide.summary.reason)
+        print(hal.slide_as_fhir(slide.outcomes).document)
 
 :class:`AsyncHalClient` has the same methods for asyncio.
 """
@@ -17,6 +18,7 @@ Copy this folder into a project of your own under any name (that is why its impo
 from .aio import AsyncHalClient
 from .answers import Answer, Classified, HairyCell, Model, Outcome, Refused, Result, Review
 from .errors import AnswerError, HalError, OtherModelError, RefusedRequestError, UnavailableError
+from .fhir import FhirReport
 from .images import Source
 from .retry import Retries
 from .slides import ClassCount, HairyCount, Slide, Summary
@@ -28,6 +30,7 @@ __all__ = [
     "AsyncHalClient",
     "ClassCount",
     "Classified",
+    "FhirReport",
     "HairyCell",
     "HairyCount",
     "HalClient",

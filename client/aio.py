@@ -11,6 +11,7 @@ import httpx
 from . import protocol
 from .answers import Answer, Outcome
 from .errors import RefusedRequestError
+from .fhir import FhirReport
 from .images import Numbered, Slice, Source, bytes_of, groups, read
 from .retry import BUSY, Attempts, Retries
 from .slides import Slide, Summary, results_document
@@ -127,6 +128,13 @@ class AsyncHalClient:
         document = results_document(results, request_id)
         response = await self._send(lambda: protocol.summary_request(self._http, document, request_id), request_id)
         return protocol.summary_in(response, request_id)
+
+    async def slide_as_fhir(self, results: Iterable[Answer | Outcome], *, request_id: str | None = None) -> FhirReport:
+        """The summary as a FHIR R4 report: see :meth:`client.sync.HalClient.slide_as_fhir`."""
+        request_id = request_id or protocol.new_request_id()
+        document = results_document(results, request_id)
+        response = await self._send(lambda: protocol.fhir_request(self._http, document, request_id), request_id)
+        return protocol.fhir_in(response, request_id)
 
     async def model(self) -> dict[str, Any]:
         """What is served and what is known about it (``GET /model``)."""

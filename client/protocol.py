@@ -10,6 +10,7 @@ import httpx
 
 from .answers import Answer, Outcome, answer_of, refused_here
 from .errors import AnswerError, OtherModelError, RefusedRequestError
+from .fhir import FhirReport, report_of
 from .images import UNREADABLE, Slice, Source, form, groups, read
 from .slides import Slide, Summary, summary_of
 
@@ -20,6 +21,7 @@ DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
 ANSWERED: Final = frozenset({200, 422})
 """422 has the body of 200: not one of its images could be classified."""
 TOO_LARGE: Final = 413
+FHIR: Final = "application/fhir+json"
 OTHER_MODEL: Final = "other_model"
 
 Http = httpx.Client | httpx.AsyncClient
@@ -75,6 +77,12 @@ def summary_request(http: Http, results: dict[str, Any], request_id: str) -> htt
     return http.build_request("POST", SUMMARISE_SLIDE, json=results, headers={"X-Request-ID": request_id})
 
 
+def fhir_request(http: Http, results: dict[str, Any], request_id: str) -> httpx.Request:
+    """One ``POST /slides/summary`` that wants FHIR."""
+    wanted = {"X-Request-ID": request_id, "Accept": FHIR}
+    return http.build_request("POST", SUMMARISE_SLIDE, params={"format": "fhir"}, json=results, headers=wanted)
+
+
 def model_request(http: Http, request_id: str) -> httpx.Request:
     """One ``GET /model``."""
     return http.build_request("GET", "/model", headers={"X-Request-ID": request_id})
@@ -97,6 +105,15 @@ def summary_in(response: httpx.Response, request_id: str) -> Summary:
         RefusedRequestError, OtherModelError, AnswerError: see :func:`checked`.
     """
     return _parsed(summary_of, checked(response, request_id), request_id)
+
+
+def fhir_in(response: httpx.Response, request_id: str) -> FhirReport:
+    """The report in an answer that wanted FHIR.
+
+    Raises:
+        RefusedRequestError, OtherModelError, AnswerError: see :func:`checked`.
+    """
+    return _parsed(lambda document: report_of(document, request_id), checked(response, request_id), request_id)
 
 
 def slide_in(response: httpx.Response, request_id: str, part: Slice) -> Slide:

@@ -13,6 +13,7 @@ import httpx
 from . import protocol
 from .answers import Answer, Outcome
 from .errors import RefusedRequestError
+from .fhir import FhirReport
 from .images import Numbered, Slice, Source, bytes_of, groups, read
 from .retry import BUSY, Attempts, Retries
 from .slides import Slide, Summary, results_document
@@ -156,6 +157,20 @@ class HalClient:
         document = results_document(results, request_id)
         response = self._send(lambda: protocol.summary_request(self._http, document, request_id), request_id)
         return protocol.summary_in(response, request_id)
+
+    def slide_as_fhir(self, results: Iterable[Answer | Outcome], *, request_id: str | None = None) -> FhirReport:
+        """What :meth:`summarise_slide` says, as a FHIR R4 report for a laboratory information system.
+
+        Of a slide that :meth:`classify_slide` gave: ``slide_as_fhir(slide.outcomes)``.
+
+        Raises:
+            RefusedRequestError: also with the code ``fhir_not_installed``, where the service lacks the extra ``fhir``.
+            OtherModelError, UnavailableError, AnswerError: see there.
+        """
+        request_id = request_id or protocol.new_request_id()
+        document = results_document(results, request_id)
+        response = self._send(lambda: protocol.fhir_request(self._http, document, request_id), request_id)
+        return protocol.fhir_in(response, request_id)
 
     def model(self) -> dict[str, Any]:
         """What is served and what is known about it (``GET /model``)."""

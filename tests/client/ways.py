@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import client
-from client import AsyncHalClient, HalClient, Outcome, Slide, Summary
+from client import AsyncHalClient, FhirReport, HalClient, Outcome, Slide, Summary
 
 
 class Ways:
@@ -54,5 +54,16 @@ class Ways:
         async def ask() -> Summary:
             async with AsyncHalClient(url, **options) as hal:
                 return await hal.summarise_slide(results)
+
+        return asyncio.run(ask())
+
+    def slide_as_fhir(self, url: str, results: Any, **options: Any) -> FhirReport:
+        if self.kind == "sync":
+            with HalClient(url, **options) as hal:
+                return hal.slide_as_fhir(results)
+
+        async def ask() -> FhirReport:
+            async with AsyncHalClient(url, **options) as hal:
+                return await hal.slide_as_fhir(results)
 
         return asyncio.run(ask())
