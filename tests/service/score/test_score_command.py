@@ -55,10 +55,13 @@ class HeldUp:
     def readers(self) -> set[int]:
         """The processes that wait."""
         found = set()
-        for link in Path("/proc").glob("[0-9]*/fd/*"):
+        for process in Path("/proc").glob("[0-9]*"):
+            # It, or the file that it has open, may have gone meanwhile.
             with contextlib.suppress(OSError):
-                if os.readlink(link) == str(self.path):  # noqa: PTH115 - of a name that may be anything
-                    found.add(int(link.parts[2]))
+                for link in (process / "fd").iterdir():
+                    with contextlib.suppress(OSError):
+                        if os.readlink(link) == str(self.path):  # noqa: PTH115 - of a name that may be anything
+                            found.add(int(process.name))
         return found - {os.getpid()}
 
     def feed(self) -> None:
@@ -73,9 +76,23 @@ class HeldUp:
         os.close(self._end)
 
 
+@dataclass(frozen=True)
+class TwoMachines:
+    """A cluster of two machines of one core each; the second can be lost and replaced."""
+
+    address: str
+    process: "subprocess.Popen[str]"
+
+    def tell(self, word: str) -> None:
+        """``lose`` or ``join``; returns when it is done."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(word, file=self.process.stdin, flush=True)
+        assert self.process.stdout.readline().strip() == word
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a cluster of two machines."""
+def cluster() -> Iterator[TwoMachines]:
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("two_machines.py"))],
         env=environment(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0"),
@@ -85,7 +102,9 @@ def cluster() -> Iterator[str]:
         text=True,
     ) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        address = process.stdout.readline().strip()
+        assert address, "the cluster did not start"
+        yield TwoMachines(address, process)
 
 
 @dataclass
@@ -150,11 +169,11 @@ def expect_the_whole_archive(out: Path, archive: Path, *, died: str | None = Non
 
 @needs_ray
 def test_two_machines_score_an_archive_though_an_image_kills_each_worker_that_reads_it(
-    cluster: str, archive: Path, tmp_path: Path, bundle: Bundle
+    cluster: TwoMachines, archive: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
     deadly, *others = (HeldUp.at(archive / name) for name in ("02.png", "07.png", "12.png"))
     out = tmp_path / "scores"
-    with scoring(bundle, archive, "--out", out, "--shard-size", 5, "--address", cluster) as run:
+    with scoring(bundle, archive, "--out", out, "--shard-size", 5, "--address", cluster.address) as run:
         # A worker has two pieces at once, so that three are with both.
         run.wait_for(lambda: all(pipe.readers() for pipe in (deadly, *others)))
         assert len(set.union(*(pipe.readers() for pipe in (deadly, *others)))) == 2
@@ -184,6 +203,52 @@ def test_two_machines_score_an_archive_though_an_image_kills_each_worker_that_re
     assert "Refused, worker died: 1" in stdout
     summary = json.loads((out / "summary.json").read_text())
     assert summary["predicted_class"] == {name: 1 for name in CLASS_NAMES if name != CLASS_NAMES[2]}
+
+
+@needs_ray
+def test_a_machine_that_is_lost_takes_its_work_along_and_a_rerun_on_the_rest_does_it(
+    cluster: TwoMachines, archive: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    here = tmp_path / "here.parquet"
+    classified = CliRunner().invoke(
+        hal.app,
+        ["classify", str(archive), "--out", str(here)],
+        env={"HAL_BUNDLE": str(bundle.root), "HAL_ENGINE_THREADS": "1"},
+    )
+    assert classified.exit_code == 2, classified.output
+    # A worker has two pieces at once, so that all four are with the two workers.
+    pipes = [HeldUp.at(archive / name) for name in ("02.png", "07.png", "12.png", "17.png")]
+    out = tmp_path / "scores"
+    arguments = [archive, "--out", out, "--shard-size", 5, "--address", cluster.address]
+
+    def readers() -> set[int]:
+        return set.union(*(pipe.readers() for pipe in pipes))
+
+    with scoring(bundle, *arguments) as run:
+        run.wait_for(lambda: all(pipe.readers() for pipe in pipes) and len(readers()) == 2)
+        cluster.tell("lose")
+        run.wait_for(lambda: len(readers()) == 1)
+        for pipe in pipes:
+            pipe.feed()
+        run.wait_for(lambda: len(list(out.glob("results/*.parquet"))) == 3)
+        run.process.send_signal(signal.SIGTERM)
+        code, _, stderr = run.end()
+        assert code == 130, stderr
+    kept = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
+    with scoring(bundle, *arguments) as run:
+        code, _, stderr = run.end()
+    assert code == 2, stderr
+    assert "were there already, 1 refused by 1 workers" in stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    expect_the_whole_archive(out, archive)
+    assert [comparable(row) for row in rows(out)] == [
+        comparable(row) for row in pyarrow.parquet.read_table(here).to_pylist()
+    ]
+
+
+def comparable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what the file system says of the file: pipes took the place of some."""
+    return {name: value for name, value in row.items() if name not in ("file_bytes", "file_mtime_ns")}
 
 
 @needs_ray

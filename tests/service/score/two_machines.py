@@ -1,12 +1,39 @@
-"""A Ray cluster of two machines with a core each, both on this one, until standard input ends."""
+"""A Ray cluster of two machines with a core each, both on this one, until standard input ends.
+
+Each machine has its own processes and only Ray's protocol between them. ``lose`` on standard input kills those of the
+second (SIGKILL: nobody is told), ``join`` starts another one in its place; each is answered when it is done.
+"""
 
 import sys
 
+import ray
 from ray.cluster_utils import Cluster
 
+STARTS = 3
+"""A busy machine may be too slow for the 30 s that Ray allows itself."""
+
+
+def start() -> tuple[Cluster, object]:
+    for left in reversed(range(STARTS)):
+        cluster = Cluster()
+        try:
+            cluster.add_node(num_cpus=1, include_dashboard=False)
+            return cluster, cluster.add_node(num_cpus=1)
+        except Exception:
+            if not left:
+                raise
+            cluster.shutdown()
+            ray.shutdown()
+    raise AssertionError
+
+
 if __name__ == "__main__":
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
+    cluster, second = start()
     print(cluster.address, flush=True)  # noqa: T201
-    sys.stdin.read()
+    for line in sys.stdin:
+        if line == "lose\n":
+            cluster.remove_node(second, allow_graceful=False)
+        elif line == "join\n":
+            second = cluster.add_node(num_cpus=1)
+        print(line.strip(), flush=True)  # noqa: T201
     cluster.shutdown()
