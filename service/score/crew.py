@@ -1,5 +1,6 @@
 """The workers, on Ray Data. This module and :mod:`service.score.ray_cluster` are the only ones that know Ray."""
 
+import itertools
 import json
 import os
 from collections import Counter
@@ -18,12 +19,12 @@ from service.score.worker import PIECES_AT_ONCE, Orders, Worker
 
 
 class _Tries:
-    """Counts how often each piece was begun, by whichever worker."""
+    """Counts how often each piece was begun in each round, by whichever worker."""
 
     def __init__(self) -> None:
-        self._begun: Counter[tuple[int, int]] = Counter()
+        self._begun: Counter[tuple[int, int, int]] = Counter()
 
-    def begin(self, piece: tuple[int, int]) -> int:
+    def begin(self, piece: tuple[int, int, int]) -> int:
         self._begun[piece] += 1
         return self._begun[piece]
 
@@ -34,7 +35,7 @@ class _Begin:
 
     tries: Any
 
-    def __call__(self, piece: tuple[int, int]) -> int:
+    def __call__(self, piece: tuple[int, int, int]) -> int:
         return int(ray.get(self.tries.begin.remote(piece)))
 
 
@@ -53,6 +54,7 @@ class Crew:
         self._paths = paths
         counting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Tries)
         self._begin = _Begin(counting.remote())
+        self._rounds = itertools.count(1)
 
     def score(self, pieces: Sequence[Piece], *, alone: bool = False) -> Iterator[Answer]:
         """An answer to each piece, in any order. What a worker left undone when it died is given to another.
@@ -65,7 +67,9 @@ class Crew:
             ScoreError: a worker cannot work, or Ray failed.
         """
         at_once = 1 if alone else PIECES_AT_ONCE
-        answers = ray.data.from_arrow([self._table(piece) for piece in pieces]).map_batches(
+        # A piece of one image comes again as it was; that its worker died of another one must not count against it.
+        number = next(self._rounds)
+        answers = ray.data.from_arrow([self._table(number, piece) for piece in pieces]).map_batches(
             Worker,
             fn_constructor_args=(self._orders, self._begin),
             batch_size=None,
@@ -87,10 +91,11 @@ class Crew:
         except RayError as error:
             raise ScoreError(f"Ray failed; what is done stays, run again to go on: {error}") from error
 
-    def _table(self, piece: Piece) -> pyarrow.Table:
+    def _table(self, number: int, piece: Piece) -> pyarrow.Table:
         paths = [os.fsencode(path) for path in self._paths[piece.start : piece.stop]]
         return pyarrow.table(
             {
+                "round": [number],
                 "shard": [piece.shard],
                 "start": [piece.start],
                 "stop": [piece.stop],

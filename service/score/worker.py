@@ -30,7 +30,8 @@ PIECES_AT_ONCE: Final = 2
 MOST_TRIES: Final = 2
 """Of one piece, if its worker dies."""
 
-Begin: TypeAlias = Callable[[tuple[int, int]], int]
+Begin: TypeAlias = Callable[[tuple[int, int, int]], int]
+"""Of round, start and stop of a piece."""
 Result = TypeVar("Result")
 
 
@@ -66,7 +67,7 @@ class Worker:
 
     Args:
         orders: what to do.
-        begin: told when a piece is begun; gives how often it was begun so far, by any worker.
+        begin: told when a piece is begun; gives how often it was begun in this round, by any worker.
     """
 
     def __init__(self, orders: Orders, begin: Begin) -> None:
@@ -89,7 +90,7 @@ class Worker:
         """The answers to pieces.
 
         Args:
-            pieces: ``shard``, ``start``, ``stop`` and ``paths`` (bytes) of each.
+            pieces: ``round``, ``shard``, ``start``, ``stop`` and ``paths`` (bytes) of each.
 
         Returns:
             ``answers``: each as JSON with ``piece``, ``records`` (null if its worker died each time), ``worker``,
@@ -105,7 +106,7 @@ class Worker:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _answer(self, piece: dict[str, Any]) -> dict[str, Any]:
-        records, tries = None, self._begin((piece["start"], piece["stop"]))
+        records, tries = None, self._begin((piece["round"], piece["start"], piece["stop"]))
         if self._fault is None and tries <= MOST_TRIES:
             try:
                 records = self._wait(self._records([os.fsdecode(path) for path in piece["paths"]]))

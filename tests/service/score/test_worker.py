@@ -35,15 +35,21 @@ def settings(bundle: Bundle) -> Settings:
 
 class Tries:
     def __init__(self) -> None:
-        self.begun: Counter[tuple[int, int]] = Counter()
+        self.begun: Counter[tuple[int, int, int]] = Counter()
 
-    def __call__(self, piece: tuple[int, int]) -> int:
+    def __call__(self, piece: tuple[int, int, int]) -> int:
         self.begun[piece] += 1
         return self.begun[piece]
 
 
-def ask(worker: Worker, paths: list[Path]) -> dict[str, Any]:
-    row = {"shard": 7, "start": 70, "stop": 70 + len(paths), "paths": [os.fsencode(path) for path in paths]}
+def ask(worker: Worker, paths: list[Path], turn: int = 1) -> dict[str, Any]:
+    row = {
+        "round": turn,
+        "shard": 7,
+        "start": 70,
+        "stop": 70 + len(paths),
+        "paths": [os.fsencode(path) for path in paths],
+    }
     table = worker(pyarrow.Table.from_pylist([row]))
     answer: dict[str, Any] = json.loads(table["answers"][0].as_py())
     return answer
@@ -81,6 +87,8 @@ def test_what_was_begun_too_often_is_left_undone(hire: Hire, archive: Path, bund
     answers = [ask(worker, paths) for _ in range(MOST_TRIES + 1)]
     assert [answer["records"] is None for answer in answers] == [False] * MOST_TRIES + [True]
     assert [answer["tries"] for answer in answers] == list(range(1, MOST_TRIES + 2))
+    again = ask(worker, paths, turn=2)
+    assert (again["records"], again["tries"]) == (answers[0]["records"], 1), "alone, it may not be the one that kills"
 
 
 def test_a_worker_that_cannot_work_says_why(hire: Hire, archive: Path, settings: Settings, tmp_path: Path) -> None:
