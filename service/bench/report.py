@@ -72,17 +72,16 @@ def null_table(rows: Sequence[dict[str, Any]]) -> str:
         if "note" in row:
             cells.append([name, "did not start", "", "", "", "", "", ""])
             continue
+        busy, images = row.get("server_busy_cores"), row["images_per_second"]
         wrong = row["broken"] + sum(count for status, count in row["statuses"].items() if status != "200")
         cells.append(
             [
                 name,
-                f"{row['images_per_second']:.0f}",
-                f"{ours[row['kind']] / row['images_per_second']:.2f}" if row["kind"] in ours else "",
+                f"{images:.0f}",
+                _ratio(ours[row["kind"]], images) if row["kind"] in ours else "",
                 _ms(row["latency_ms"]["p50"], 1),
                 _ms(row["latency_ms"]["p99"], 1),
-                f"{1e6 * row['server_busy_cores'] / row['images_per_second']:.0f}"
-                if "server_busy_cores" in row
-                else "",
+                "" if busy is None else _ratio(1e6 * busy, images, 0),
                 f"{row['other_busy_cores']:.2f}" if "other_busy_cores" in row else "",
                 str(wrong),
             ]

@@ -113,3 +113,28 @@ def test_stopped_by_sigterm_it_stops_what_it_measures(bundle: Bundle, tmp_path: 
     assert process.returncode == 130, said
     assert said == f"hal bench service: stopped; parts that were done are in {tmp_path}\n"
     assert marked(mark) == [], "by then all have ended"
+
+
+@pytest.mark.parametrize("name", ["HAL", "BentoML"])
+def test_a_candidate_that_answers_nothing_is_told_and_the_others_are_compared(name: str) -> None:
+    answered = {
+        "candidate": "HAL",
+        "kind": "form",
+        "images_per_second": 200.0,
+        "latency_ms": {"p50": 1.0, "p99": 2.0},
+        "statuses": {"200": 9},
+        "broken": 0,
+    }
+    nothing = answered | {
+        "candidate": name,
+        "images_per_second": 0.0,
+        "latency_ms": {"p50": None, "p99": None},
+        "statuses": {},
+        "broken": 7,
+        "server_busy_cores": 0.5,
+        "other_busy_cores": 0.25,
+    }
+    others = [] if name == "HAL" else [answered]
+    *_, row = null_table([*others, nothing]).splitlines()
+    none = "none answered"
+    assert row == f"| {name}, form, 1 image | 0 | {none} | {none} | {none} | {none} | 0.25 | 7 |"
