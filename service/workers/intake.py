@@ -175,19 +175,20 @@ class RemoteIntake:
                     request.fail(error_of(message))
 
     def check_room(self, priority: Priority = Priority.ROUTINE) -> None:
-        """Find out whether a request would be accepted now, by what the board says.
+        """Find out whether a request would be accepted now, by what the board says and by what waits here.
 
         Raises:
             QueueFullError: no seat is free for this priority.
         """
         routine, bulk = int(self._board[Field.ROUTINE_TAKEN]), int(self._board[Field.BULK_TAKEN])
-        for_all = routine + bulk < self._settings.queue_limit
+        # Each that is accepted has a seat at least. While the engine process stands still the board does not show them.
+        for_all = max(routine + bulk, len(self._requests)) < self._settings.queue_limit
         if for_all and (priority is Priority.ROUTINE or bulk < self._settings.bulk_limit):
             return
         self.counts.refused += 1
         is_bulk = priority is Priority.BULK
         retry_after_s = self._board[Field.BULK_RETRY_S if is_bulk else Field.ROUTINE_RETRY_S]
-        taken = bulk if is_bulk and for_all else routine + bulk
+        taken = bulk if is_bulk and for_all else max(routine + bulk, len(self._requests))
         raise QueueFullError(taken, priority, max(1, int(retry_after_s)))
 
     async def spread(

@@ -39,6 +39,9 @@ _FUTILE_STARTS: Final = 5
 _MERCY_S: Final = 5.0
 """What a process is given beyond its time before it is killed: the audit trail may have 3 s."""
 
+_ENGINE: Final = -1
+"""The engine process among the places of the workers."""
+
 _spawn: Final = multiprocessing.get_context("spawn")
 
 
@@ -81,7 +84,6 @@ class _Parent:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._told_to_stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._told_to_reload)
-        self._listener.listen(2048)
         self._start_engine()
         for place in range(self._settings.http_workers):
             self._start_worker(place)
@@ -93,12 +95,23 @@ class _Parent:
 
     def _start(
         self, target: Callable[..., None], bundle: Bundle | None, *arguments: Any, ended: Callable[[], None]
-    ) -> _Child:
-        ours, theirs = control_pair()
+    ) -> _Child | None:
+        """A process, or ``None`` if the system gives none; the log says why."""
+        try:
+            ours, theirs = control_pair()
+        except OSError as error:
+            logger.error("no process can be started: %s", error)
+            return None
         process = _spawn.Process(target=target, args=(self._settings, bundle, self._memory, theirs, *arguments))
-        with signals_held():
-            process.start()
-        theirs.close()
+        try:
+            with signals_held():
+                process.start()
+        except OSError as error:
+            logger.error("no process can be started: %s", error)
+            ours.close()
+            return None
+        finally:
+            theirs.close()
         self._loop.add_reader(process.sentinel, ended)
         return _Child(process, ours, time.monotonic())
 
@@ -113,6 +126,9 @@ class _Parent:
         # Another one may have taken over since the first start.
         bundle = self._bundle if board[Field.ENGINES] == 1 else None
         self._engine = self._start(engine_process.run, bundle, ended=self._engine_ended)
+        if self._engine is None:
+            self._later(_ENGINE, self._start_engine)
+            return
         board[Field.ENGINES_RUNNING] = 1
         logger.info("the engine process is %d", self._engine.process.pid)
         for place in self._workers:
@@ -124,6 +140,9 @@ class _Parent:
         worker = self._start(
             http_process.run, self._bundle, self._listener, place, ended=lambda: self._worker_ended(place)
         )
+        if worker is None:
+            self._later(place, lambda: self._start_worker(place))
+            return
         self._workers[place] = worker
         self._board[Field.WORKERS_RUNNING] = len(self._workers)
         logger.info("HTTP worker %d is %d", place, worker.process.pid)
@@ -164,7 +183,7 @@ class _Parent:
             logger.critical("%d engine processes ended before they were ready; the service ends", self._futile)
             self._give_up()
             return
-        self._again(engine, -1, self._start_engine)
+        self._again(engine, _ENGINE, self._start_engine)
 
     def _worker_ended(self, place: int) -> None:
         worker = self._workers.pop(place, None)
@@ -182,6 +201,10 @@ class _Parent:
         """Start again at once what had lived, and after a pause that grows what had not."""
         if time.monotonic() - ended.started_at >= _STABLE_S:
             self._pauses.pop(place, None)
+        self._later(place, start)
+
+    def _later(self, place: int, start: Callable[[], None]) -> None:
+        """Start in a place after its pause, which is twice as long the next time."""
         pause_s = self._pauses.get(place, 0.0)
         self._pauses[place] = min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
         self._loop.call_later(pause_s, start)
@@ -259,5 +282,7 @@ class _Parent:
 
 def _cause(code: int) -> str:
     if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
+        # Real-time signals have no names.
+        names = {number.value: number.name for number in signal.Signals}
+        return f"killed by {names.get(-code, f'signal {-code}')}"
     return f"exit code {code}"

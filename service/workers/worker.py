@@ -42,7 +42,8 @@ _LONGEST_RETRY_S: Final = 60
 _MISTAKE: Final = 70
 """Exit code, EX_SOFTWARE of sysexits.h."""
 _AT_WORK: Final = (STATES.index(State.READY), STATES.index(State.STALLED))
-_NEW_ENGINE_S: Final = 1.0
+_NEW_ENGINE_S: Final = 5.0
+"""In which the parent, on however busy a machine, has noticed that the engine process ended."""
 
 
 class CountingMetrics(Metrics):
@@ -104,7 +105,13 @@ class Worker(Service):
         if self._link is not None:
             # The end of the former engine process has not been seen yet.
             self._lost(self._link)
-        link: EngineLink = Link(to_worker, self._received, lambda: self._lost(link))
+
+        def received(message: ToWorker) -> None:
+            # What a former engine process has still sent is about slots that the present one has given again.
+            if link is self._link:
+                self._received(message)
+
+        link: EngineLink = Link(to_worker, received, lambda: self._lost(link))
         self._link = link
         await link.connect(end)
 

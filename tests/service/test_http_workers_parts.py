@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import multiprocessing.context
 import os
+import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +30,8 @@ from service.workers.accounts import Account, sum_of
 from service.workers.board import Board, Field
 from service.workers.endings import error_of, refusal, reload_error_of, reload_refusal
 from service.workers.memory import SharedMemoryError, shared
-from service.workers.messages import encoder, to_worker
+from service.workers.messages import Model, Taken, encoder, to_worker
+from service.workers.parent import _cause, serve
 from service.workers.publisher import Publisher
 from service.workers.relay import Relay
 from service.workers.slots import SLOTS, Slots
@@ -45,11 +49,14 @@ class Pair:
     worker: Worker
     hal: Hal
     publisher: Publisher
+    relay: Relay
     connect: Callable[[], "asyncio.Task[Relay]"]
 
 
 @contextlib.asynccontextmanager
-async def pair(bundle: Bundle, device: SlowDevice, **settings: object) -> AsyncIterator[Pair]:
+async def pair(
+    bundle: Bundle, device: SlowDevice, *, until_it_serves: bool = True, **settings: object
+) -> AsyncIterator[Pair]:
     """Both at work, connected once."""
     given = Settings(bundle=bundle.root, http_workers=2, **settings)  # type: ignore[arg-type]
     with shared(1) as memory:
@@ -64,14 +71,17 @@ async def pair(bundle: Bundle, device: SlowDevice, **settings: object) -> AsyncI
             relay.announce(1, hal.model)
             await relay.connect(one)
             await worker.connect(other)
-            await relay.until_it_serves()
+            if until_it_serves:
+                await relay.until_it_serves()
+            else:
+                await until(lambda: worker.state is State.READY)
             return relay
 
         await hal.open()
         publisher.write()
         relay = await connect()
         try:
-            yield Pair(worker, hal, publisher, lambda: asyncio.ensure_future(connect()))
+            yield Pair(worker, hal, publisher, relay, lambda: asyncio.ensure_future(connect()))
         finally:
             device.let_go()
             relay.close()
@@ -133,6 +143,49 @@ def test_a_new_engine_process_may_be_there_before_the_end_of_the_former_one_is_s
     assert asyncio.run(replace()) == CLASS_NAMES[0]
 
 
+def test_what_a_former_engine_process_still_says_is_not_heard(bundle: Bundle) -> None:
+    """It would give slots back that the present one has not read, and two images would be written into one."""
+
+    async def replace() -> tuple[int, str]:
+        device = SlowDevice(held=True)
+        async with pair(bundle, device, max_batch=2, queue_limit=8) as both:
+            former = both.relay
+            relay = await both.connect()
+            former.send(Taken((0, 1, 2)))
+            former.send(Model(1, "nowhere", "{}", "cpu", 1, None))
+            former.close()
+            await former.gone.wait()
+            free = both.worker._intake._free.qsize()
+            device.let_go()
+            (result,) = (await both.worker.classify(both.worker.batcher, cells(1))).results
+            relay.close()
+            assert isinstance(result, ClassifiedImage)
+            return free, result.predicted_class
+
+    assert asyncio.run(replace()) == (SLOTS, CLASS_NAMES[0])
+
+
+def test_a_worker_does_not_collect_requests_for_an_engine_process_that_stands_still(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Relay, "_received", lambda *_: None)
+
+    async def ask() -> list[int]:
+        async with pair(bundle, SlowDevice(), until_it_serves=False, max_batch=1, queue_limit=4) as both:
+            worker = both.worker
+            requests = [asyncio.ensure_future(worker.classify(worker.batcher, cells(2))) for _ in range(4)]
+            await until(lambda: worker.batcher.requests == 4)
+            with pytest.raises(QueueFullError) as refused:
+                await worker.classify(worker.batcher, cells(1))
+            for request in requests:
+                request.cancel()
+            await asyncio.wait(requests)
+            worker.batcher.seats.check_room()
+            return [refused.value.taken, worker.batcher.counts.refused]
+
+    assert asyncio.run(ask()) == [4, 1]
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until something is so."""
     async with asyncio.timeout(20):
@@ -185,6 +238,36 @@ def test_too_little_shared_memory_is_one_clear_message_and_leaves_nothing() -> N
     with pytest.raises(SharedMemoryError, match=r"MiB of shared memory .* lower HAL_HTTP_WORKERS"), shared(10**9):
         pass
     assert [*Path("/dev/shm").glob(f"hal-{os.getpid()}-*")] == []  # noqa: S108
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(-9, "killed by SIGKILL"), (-40, "killed by signal 40"), (70, "exit code 70")],
+)
+def test_the_log_says_how_a_process_ended(code: int, said: str) -> None:
+    assert _cause(code) == said
+
+
+def test_where_no_process_can_be_started_it_is_tried_again(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[float] = []
+
+    def start(_: object) -> None:
+        tries.append(time.monotonic())
+        if len(tries) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start)
+    with shared(1):
+        pass  # What multiprocessing opens once is open.
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert serve(Settings(bundle=bundle.root, http_workers=2), bundle, listener) == 0
+    assert len(tries) == 6, "engine and both workers, and all of them again"
+    assert caplog.messages.count("no process can be started: Resource temporarily unavailable") == 6
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
 @pytest.mark.parametrize(
