@@ -9,7 +9,7 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 from typer.core import TyperCommand
@@ -31,6 +31,9 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(slides_app, name="slides")
 logger = logging.getLogger("hal.cli")
+
+_BACKLOG: Final = 2048
+"""Connections that wait for the server."""
 
 
 @app.callback()
@@ -239,6 +242,8 @@ def _run_processes(settings: "Settings", bundle: "Bundle", listener: socket.sock
 
 
 def _announce(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
+    """Say where the service is, and let clients wait from then on who would be refused until the server runs."""
+    listener.listen(_BACKLOG)
     manifest, file = bundle.manifest, bundle.file(settings.precision)
     host, port, *_ = _address(listener)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

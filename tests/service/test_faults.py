@@ -223,7 +223,7 @@ def test_a_corrupt_bundle_is_refused_by_sighup_and_by_request_while_clients_are_
 
 def test_a_signal_to_reload_before_the_model_is_open_does_not_end_the_process(bundle: Bundle) -> None:
     with running(bundle.root, wait=False) as served:
-        until(lambda: served.answers("/health/live") == 200)
+        assert served.answers("/health/live") == 200, "it says that it listens when it does"
         served.send(signal.SIGHUP)
         until(lambda: served.answers("/health/ready") == 200)
         assert served.stop() == 0
