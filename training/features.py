@@ -9,13 +9,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from contract.atomic import replacing
 from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.data.pipeline import image_batches
 from training.folding import folded
 from training.networks import fingerprint
 from training.progress import track
-from training.run import Run, atomic_write
+from training.run import Run
 
 BATCH = 32
 
@@ -80,7 +81,7 @@ def cached_views(
             layer = None if augmentation is None else augmentation.layer(seed + 10 * view)
             features = encode(encoder, paths, layer, f"{name}, view {view + 1} of {views}")
             if not run.silent:
-                with atomic_write(path) as partial, partial.open("wb") as stream:
+                with replacing(path) as partial, partial.open("wb") as stream:
                     np.save(stream, features)
         else:
             features = np.load(path)

@@ -1,13 +1,11 @@
 """A run's folder: its recipe, its data, its log, and a checkpoint from which a killed run goes on."""
 
-import contextlib
 import csv
 import hashlib
 import json
-import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from contract.atomic import replacing
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
 from contract.manifest import StartedFrom
@@ -157,7 +156,7 @@ class Run:
             each for each in self._rows(name) if (each["stage"], each["epoch"]) != (row["stage"], str(row["epoch"]))
         ]
         kept.append({column: _cell(row.get(column, "")) for column in columns})
-        with atomic_write(self.root / name) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(self.root / name) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
@@ -181,7 +180,7 @@ class Run:
         arrays["progress"] = np.array([progress.stage, progress.epoch, progress.batch])
         path = self.root / "checkpoint.npz"
         try:
-            with atomic_write(path) as partial, partial.open("wb") as stream:
+            with replacing(path) as partial, partial.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, digest=np.array(_digest(arrays)), **arrays)
         except OSError as error:
             size = sum(array.nbytes for array in arrays.values()) / 1e6
@@ -227,16 +226,3 @@ def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 def _cell(value: float | int | str) -> str:
     return f"{value:.5f}" if isinstance(value, float) else str(value)
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its name once it is whole and on disk."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        yield partial
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
-from service.folders.atomic import replacing
+from contract.atomic import replacing
 from service.folders.errors import FoldersError, MixedModelsError
 from service.folders.files import ImageFile
 from service.folders.formats import format_of

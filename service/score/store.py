@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
-from service.folders.atomic import UNFINISHED, replacing
+from contract.atomic import UNFINISHED, replacing
 from service.folders.errors import FoldersError
 from service.folders.formats import format_of
 from service.folders.records import Finding, Record
