@@ -44,7 +44,8 @@ logger = logging.getLogger("hal.workers")
 
 _TAKEN_AT_ONCE: Final = SLOTS // 4
 """Slots are given back with the next message, or when there are so many."""
-_UNTIL_ALL_SERVE_S: Final = 2.0
+_UNTIL_ALL_SERVE_S: Final = 10.0
+"""A worker that has time answers in milliseconds."""
 
 _Submitted = tuple[NDArray[np.uint8], bool]
 
