@@ -7,6 +7,7 @@ service's key, HAL_BULK the images in a request; without HAL_IMAGES the sample c
 import os
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from locust import FastHttpUser, constant, task
 
@@ -26,8 +27,9 @@ class Analyser(FastHttpUser):
     def classify(self) -> None:
         """One request; an answer without a classified image is a failure."""
         form = next(_FORMS)
+        body: Any = form.body  # bytes, which Locust sends as they are and has no type for
         headers = {"Content-Type": form.content_type} | ({"Authorization": f"Bearer {_KEY}"} if _KEY else {})
-        with self.client.post("/classify", data=form.body, headers=headers, catch_response=True) as answer:
+        with self.client.post("/classify", data=body, headers=headers, catch_response=True) as answer:
             if answer.status_code == 200:
                 answer.success()
             else:
