@@ -21,7 +21,7 @@ from tests.service.browser import chromium
 from tests.service.process import ROOT, environment, running
 
 BEGIN, END = "<!-- report -->\n", "<!-- end of report -->\n"
-WIDTH, HEIGHT = 1000, 1000
+WIDTH, HEIGHT = 1160, 1340
 SHARES = tuple(f"{100 * share:.0f}" for share in SWEEP)
 """Of saturation, in per cent."""
 
@@ -58,7 +58,7 @@ def picture(report: Path, out: Path) -> None:
         page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
         taken = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     out.parent.mkdir(parents=True, exist_ok=True)
-    taken.quantize(64, dither=Image.Dither.NONE).save(out, optimize=True)
+    taken.quantize(128, dither=Image.Dither.NONE).save(out, optimize=True)
 
 
 def sentence(figures: dict[str, Any]) -> str:
