@@ -33,43 +33,52 @@ def blocks(info: str) -> list[str]:
 Program = Callable[..., "subprocess.Popen[str]"]
 
 
+TOOLS = {".py": ("python3",), ".java": ("javac",), ".cs": ("dotnet", "mcs")}
+LANGUAGES = {".py": "python", ".java": "java", ".cs": "csharp"}
+
+
+def tool_for(name: str, path: str | None = None) -> str | None:
+    """The first of the tools that can make a program, ``None`` if there is none; ``path`` for PATH."""
+    return next((tool for tool in TOOLS[Path(name).suffix] if shutil.which(tool, path=path)), None)
+
+
+def written_down(name: str, folder: Path) -> None:
+    (text,) = blocks(f"{LANGUAGES[Path(name).suffix]} {name}")
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def made(name: str, tool: str, folder: Path) -> list[str]:
+    """Make the program in ``folder``; the command that runs it."""
+
+    def call(*command: str, inside: Path = folder) -> None:
+        found = subprocess.run(command, cwd=inside, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found
+
+    if tool == "python3":
+        return [sys.executable, str(folder / name)]
+    if tool == "javac":
+        call("javac", name)
+        quick = ("-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+        return ["java", *quick, "-cp", str(folder), "Classify"]
+    if tool == "mcs":
+        call("mcs", name, "-r:System.Net.Http.dll", "-r:System.Runtime.Serialization.dll")
+        return ["mono", str(folder / "Classify.exe")]
+    call("dotnet", "new", "console", "--no-restore", "--name", "Example")
+    shutil.copy(folder / name, folder / "Example" / "Program.cs")
+    call("dotnet", "build", "--output", str(folder / "built"), inside=folder / "Example")
+    return ["dotnet", str(folder / "built" / "Example.dll")]
+
+
 @pytest.fixture(scope="module", params=PROGRAMS)
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Program:
     """An example as a reader would have written it down, ready to be run."""
     name: str = request.param
     folder = tmp_path_factory.mktemp("program")
-    language, tools = {
-        ".py": ("python", ("python3",)),
-        ".java": ("java", ("javac",)),
-        ".cs": ("csharp", ("dotnet", "mcs")),
-    }[Path(name).suffix]
-    tool = next(filter(shutil.which, tools), None)
+    tool = tool_for(name)
     if tool is None:
-        pytest.skip(f"{' or '.join(tools)}, which {name} needs, is not installed")
-    (text,) = blocks(f"{language} {name}")
-    (folder / name).write_text(text, encoding="utf-8")
-    if language == "python":
-        command = [sys.executable, str(folder / name)]
-    elif language == "java":
-        subprocess.run(["javac", name], cwd=folder, check=True)
-        command = [
-            "java",
-            "-Xshare:auto",
-            "-XX:TieredStopAtLevel=1",
-            "-XX:+UseSerialGC",
-            "-cp",
-            str(folder),
-            "Classify",
-        ]
-    elif tool == "mcs":
-        libraries = ("-r:System.Net.Http.dll", "-r:System.Runtime.Serialization.dll")
-        subprocess.run(["mcs", name, *libraries], cwd=folder, check=True)
-        command = ["mono", str(folder / "Classify.exe")]
-    else:
-        subprocess.run(["dotnet", "new", "console", "--no-restore", "--name", "Example"], cwd=folder, check=True)
-        shutil.copy(folder / name, folder / "Example" / "Program.cs")
-        subprocess.run(["dotnet", "build", "--output", str(folder / "built")], cwd=folder / "Example", check=True)
-        command = ["dotnet", str(folder / "built" / "Example.dll")]
+        pytest.skip(f"{' or '.join(TOOLS[Path(name).suffix])}, which {name} needs, is not installed")
+    written_down(name, folder)
+    command = made(name, tool, folder)
 
     def run(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -154,6 +163,39 @@ def run_line(line: str, live: LiveServer) -> str:
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found
     return found.stdout
+
+
+def stand_in(folder: Path, name: str, script: str = "") -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\nset -e\n{script}\n", encoding="utf-8")
+    (folder / name).chmod(0o755)
+
+
+def test_dotnet_is_taken_before_mono_and_either_alone(tmp_path: Path) -> None:
+    for names, expected in ((["mcs"], "mcs"), (["dotnet"], "dotnet"), (["dotnet", "mcs"], "dotnet"), ([], None)):
+        folder = tmp_path / "-".join(["bin", *names])
+        folder.mkdir()
+        for name in names:
+            stand_in(folder, name)
+        assert tool_for("Classify.cs", path=str(folder)) == expected
+
+
+def test_dotnet_is_asked_for_a_project_with_the_program_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in that makes and builds as little as dotnet would: it is not in Debian."""
+    stand_in(
+        tmp_path / "bin",
+        "dotnet",
+        """case "$1" in
+new) test "$2 $3 $4 $5" = "console --no-restore --name Example"; mkdir Example
+  touch Example/Program.cs Example/Example.csproj ;;
+build) test "$2" = --output; test -f Example.csproj; mkdir "$3"; cp Program.cs "$3/Example.dll" ;;
+*) cat "$1" ;;
+esac""",
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    written_down("Classify.cs", tmp_path)
+    command = made("Classify.cs", "dotnet", tmp_path)
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout in blocks("csharp Classify.cs")
 
 
 def test_the_classify_paragraph_names_the_exit_codes_that_there_are() -> None:

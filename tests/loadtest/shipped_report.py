@@ -21,7 +21,7 @@ from tests.service.browser import chromium
 from tests.service.process import ROOT, environment, running
 
 BEGIN, END = "<!-- report -->\n", "<!-- end of report -->\n"
-WIDTH, HEIGHT = 1160, 1340
+WIDTH, HEIGHT = 1160, 1225
 SHARES = tuple(f"{100 * share:.0f}" for share in SWEEP)
 """Of saturation, in per cent."""
 
