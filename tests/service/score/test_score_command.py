@@ -252,15 +252,16 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @needs_ray
-def test_stopped_by_ctrl_c_and_run_again_only_missing_shards_are_scored(
-    archive: Path, tmp_path: Path, bundle: Bundle
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_run_again_only_missing_shards_are_scored(
+    sent: signal.Signals, archive: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
     held_up = HeldUp.at(archive / "02.png")
     out = tmp_path / "scores"
     arguments = [archive, "--out", out, "--shard-size", 5, "--workers", 2]
     with scoring(bundle, *arguments) as run:
         run.wait_for(lambda: len(list(out.glob("results/*.parquet"))) == 4)
-        run.process.send_signal(signal.SIGINT)
+        run.process.send_signal(sent)
         code, _, stderr = run.end()
         assert code == 130, stderr
         assert stderr.endswith("hal score: stopped; run the same command again to go on\n")
