@@ -32,7 +32,7 @@ def calibrated_probabilities(
     values = np.asarray(logits, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != CLASS_COUNT or suppressed.shape != (CLASS_COUNT,):
         raise ValueError(f"logits {values.shape} and suppressed {suppressed.shape}, expected (n, 20) and (20,)")
-    if not np.isfinite(values).all():
+    if not np.logical_and.reduce(np.isfinite(values), axis=None):
         raise ValueError("a logit is NaN or infinite: the model or its file is broken")
     if suppressed.all():
         raise ValueError("every class is suppressed: the bundle has no class with evidence")
@@ -40,8 +40,9 @@ def calibrated_probabilities(
         raise ValueError(f"temperature {temperature}, expected a number above 0")
     kept = np.where(suppressed, -np.inf, values)
     # The maximum goes first: after the division it could be infinite, and infinity minus itself is not a number.
-    exponentials = np.exp((kept - kept.max(axis=1, keepdims=True)) / temperature)
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+    # For one cell, the methods of arrays would take twice the time of the ufuncs that they call.
+    exponentials = np.exp((kept - np.maximum.reduce(kept, axis=1, keepdims=True)) / temperature)
+    return np.asarray(exponentials / np.add.reduce(exponentials, axis=1, keepdims=True))
 
 
 class ReviewCode(StrEnum):

@@ -1,36 +1,46 @@
-"""A short way to ``POST /classify``, past FastAPI's router.
+"""A short way to ``POST /classify``, past FastAPI.
 
-FastAPI's way to a handler (routing through included routers, two exit stacks, dependencies, handlers of exceptions)
-costs as much as parsing the request, answering it and writing the answer together. It is left to all other paths. The
-route stays registered there too, which is where the documentation comes from; every middleware of the application
-comes before the short way, so nothing that guards or watches requests is passed by.
+FastAPI's way to a handler (its own middlewares, routing through included routers, two exit stacks, dependencies,
+handlers of exceptions) costs as much as parsing the request, answering it and writing the answer together. It is left
+to all other paths. The route stays registered there too, which is where the documentation comes from; the front door,
+which guards and watches requests, stands before both ways.
 """
 
 from typing import Final
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+
+from service.front_door import FrontDoor
+from service.observer import Observer
+from service.security import Gate
 
 _METHOD: Final = "POST"
 
 
 class ShortWay:
-    """Middleware, to be the innermost: calls the endpoint of one route itself.
+    """Calls the endpoint of one route itself, behind a front door.
 
     Args:
-        app: everything else.
         route: of method POST, without parameters; its endpoint takes the request and gives the response.
+        gate: of the door.
+        observer: of the door.
     """
 
-    def __init__(self, app: ASGIApp, route: APIRoute) -> None:
-        self._app = app
+    def __init__(self, route: APIRoute, gate: Gate, observer: Observer) -> None:
         self._route = route
+        self._path = route.path
+        self._door = FrontDoor(self._answer, gate, observer)
+
+    def leads_to(self, scope: Scope) -> bool:
+        """Whether a request is for the route."""
+        return scope["type"] == "http" and scope["path"] == self._path and scope["method"] == _METHOD
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
-        if scope["type"] != "http" or scope["path"] != self._route.path or scope["method"] != _METHOD:
-            await self._app(scope, receive, send)
-            return
+        await self._door(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = self._route
         request = Request(scope, receive)
         try:

@@ -1,6 +1,5 @@
 """An engine in a thread of its own."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
 from service.engine import EmbeddingEngine, Engine
+from service.stacks import Stacks
 from service.threads import WorkThread
 from service.waiting import Image, Logits
 
@@ -30,6 +30,7 @@ class EngineThread:
         self.max_batch = max_batch
         self._thread = WorkThread("hal-engine")
         self._stacking = WorkThread("hal-stack")
+        self._stacks = Stacks(max_batch)
         self._engine: Engine | None = None
         self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
         self.with_embedding = WithEmbedding(self)
@@ -74,10 +75,18 @@ class EngineThread:
     async def _after_stacking(
         self, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Sequence[Image]
     ) -> NDArray[np.float32]:
-        ahead = await self._stacking.call(functools.partial(np.stack, images)) if self._at_work else None
+        ahead = await self._stacking.call(lambda: self._stacks.take(images)) if self._at_work else None
+
+        def stack_and_run() -> NDArray[np.float32]:
+            stack = self._stacks.take(images) if ahead is None else ahead
+            try:
+                return run(stack)
+            finally:
+                self._stacks.give_back(stack)
+
         self._at_work += 1
         try:
-            return await self._thread.call(lambda: run(np.stack(images) if ahead is None else ahead))
+            return await self._thread.call(stack_and_run)
         finally:
             self._at_work -= 1
 

@@ -7,7 +7,6 @@ import secrets
 import time
 from typing import Any, Final
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors
@@ -18,7 +17,7 @@ from service.tracing import RequestContext, TraceParent, current, span_id_of
 
 logger = logging.getLogger("hal.requests")
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 _QUIET: Final = ("/health/", "/v2/health/", "/metrics")
 
 
@@ -37,13 +36,17 @@ class FrontDoor:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        given = traceparent = b""
+        for name, value in reversed(scope["headers"]):  # The first of a name is the one that counts.
+            if name == b"x-request-id":
+                given = value
+            elif name == b"traceparent":
+                traceparent = value
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         method, path = scope["method"], scope["path"]
-        trace = TraceParent.read(headers.get("traceparent"))
+        trace = TraceParent.read(traceparent.decode("latin-1")) if traceparent else None
         span = self._observer.tracer.begin_request(method, trace) if self._observer.tracer.on else None
         added = [(b"x-request-id", request_id.encode()), *headers_for(path)]
         if trace is not None:

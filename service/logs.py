@@ -1,12 +1,17 @@
 """Log lines as JSON, one a line; never a file name, never an image."""
 
+import asyncio
+import contextlib
 import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Final, TextIO
 
 from service.tracing import NOBODY, current
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
+"""As ``json.dumps`` does, which makes an encoder for each line."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -35,11 +40,14 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return _encode(line)
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
     """Writes lines; one that cannot be written, for example because the disk is full, is counted and gone.
+
+    The lines of one turn of an event loop are written together at its end: a batch answers many requests in a turn,
+    and a system call for each would let go of the interpreter's lock as often. Warnings and worse are written at once.
 
     Attributes:
         lost: lines that could not be written.
@@ -48,6 +56,32 @@ class LineHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self.lost = 0
+        self._kept: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record's line, now or at the end of the event loop's turn."""
+        try:
+            self._kept.append(self.format(record) + self.terminator)
+        except Exception:
+            self.handleError(record)
+            return
+        loop = asyncio._get_running_loop() if record.levelno < logging.WARNING else None
+        if loop is None:
+            self.flush()
+        elif len(self._kept) == 1:
+            loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what was kept."""
+        with self.lock or contextlib.nullcontext():
+            kept, self._kept = self._kept, []
+            if not kept:
+                return
+            try:
+                self.stream.write("".join(kept))
+                self.stream.flush()
+            except (OSError, ValueError):
+                self.lost += len(kept)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: D102, N802, ARG002 - logging's own name
         self.lost += 1
@@ -64,5 +98,8 @@ def configure(level: str, process: str | None = None) -> None:
     handler.setFormatter(JsonFormatter(process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    # What no line says is not found out for each (https://docs.python.org/3/howto/logging.html#optimization).
+    logging._srcfile = None  # type: ignore[attr-defined]
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
     for chatty in ("PIL", "uvicorn.access", "python_multipart"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,14 +1,17 @@
 """On what terms a request wants to be served: ``X-Priority`` and ``X-Request-Timeout-Ms``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
+
+from starlette.requests import HTTPConnection
 
 from service.waiting import Priority
 
 PRIORITY: Final = "X-Priority"
 TIMEOUT: Final = "X-Request-Timeout-Ms"
 LONGEST_TIMEOUT_MS: Final = 3_600_000
+_NAMES: Final = frozenset(name.lower().encode() for name in (PRIORITY, TIMEOUT))
 
 
 class TermsError(Exception):
@@ -28,6 +31,16 @@ class Terms:
 
     priority: Priority | None = None
     timeout_s: float | None = None
+
+    @classmethod
+    def of_request(cls, request: HTTPConnection) -> Self:
+        """Read the headers of a request, most of which have none of these.
+
+        Raises:
+            TermsError: one or both of them are not understood.
+        """
+        named: Iterable[tuple[bytes, bytes]] = request.scope["headers"]
+        return cls.of(request.headers) if any(name in _NAMES for name, _ in named) else cls()
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Self:

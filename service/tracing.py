@@ -78,6 +78,9 @@ def current_span() -> Any:
     return current.get().span
 
 
+_NO_SPAN: Final = contextlib.nullcontext()
+
+
 class Tracer:
     """Makes spans, or nothing. :meth:`from_environment` decides which."""
 
@@ -163,13 +166,13 @@ class Tracer:
         )
         span.end(epoch_ns + int(end * 1e9))
 
-    @contextlib.contextmanager
-    def span(self, name: str) -> Iterator[None]:
+    def span(self, name: str) -> contextlib.AbstractContextManager[None]:
         """A span of the block, below that of the present request."""
         parent = current_span()
-        if parent is None:
-            yield
-            return
+        return _NO_SPAN if parent is None else self._span(name, parent)
+
+    @contextlib.contextmanager
+    def _span(self, name: str, parent: Any) -> Iterator[None]:
         begin = time.perf_counter()
         try:
             yield

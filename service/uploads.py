@@ -9,6 +9,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
 from service.forms import FIELD, HINT, FormError, files_of
+from service.refusals import DeadlineExceededError
 from service.settings import Settings
 
 __all__ = ["FIELD", "IMAGE_TYPES", "UploadError", "read_images"]
@@ -22,10 +23,16 @@ UploadError = FormError
 """A request's body cannot be used as a whole: ``status``, ``code`` and message of the answer."""
 
 
-async def read_images(request: Request, settings: Settings) -> list[bytes]:
+async def read_images(request: Request, settings: Settings, due: float | None = None) -> list[bytes]:
     """The encoded images of a request, in its order; at least one.
 
+    Args:
+        request: as it arrived.
+        settings: of the service.
+        due: when, in the event loop's time, its answer is of no use any more; ``None``: never.
+
     Raises:
+        DeadlineExceededError: the body was not there when it was due.
         UploadError: 400 for a broken form, 408 for a body that does not arrive, 413 for too much, 415 for a type that
             is not accepted.
         ClientDisconnect: the client went away.
@@ -37,23 +44,29 @@ async def read_images(request: Request, settings: Settings) -> list[bytes]:
         elif name == b"content-length":
             declared_length = value
     media_type, boundary = _type_of(declared_type)
-    body = await read_body(request, settings, declared_length)
+    body = await read_body(request, settings, declared_length, due)
     return files_of(body, boundary, settings.max_files) if media_type == _FORM else [body]
 
 
-async def read_body(request: Request, settings: Settings, declared_length: bytes | str = b"0") -> bytes:
-    """The whole body of a request, of any type.
+async def read_body(
+    request: Request, settings: Settings, declared_length: bytes | str = b"0", due: float | None = None
+) -> bytes:
+    """The whole body of a request, of any type; ``due`` as in :func:`read_images`.
 
     Raises:
+        DeadlineExceededError: it was not there when it was due.
         UploadError: 408 for a body that does not arrive, 413 for too much.
         ClientDisconnect: the client went away.
     """
     if int(declared_length) > settings.max_upload_bytes:
         raise _too_large(f"{int(declared_length)} bytes", settings.max_upload_bytes)
+    give_up = asyncio.get_running_loop().time() + settings.upload_timeout_s
     try:
-        async with asyncio.timeout(settings.upload_timeout_s):
+        async with asyncio.timeout_at(give_up if due is None else min(due, give_up)):
             return await _body(request, settings.max_upload_bytes)
     except TimeoutError:
+        if due is not None and due < give_up:
+            raise DeadlineExceededError(None) from None
         raise UploadError(
             408,
             "upload_timeout",

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from contract.classes import CLASS_NAMES
 from service.answers import ClassifiedImage, RefusedImage
 from service.errors import request_id_of
-from service.refusals import DeadlineExceededError, DrainingError, ModelFailedError
+from service.refusals import DrainingError, ModelFailedError
 from service.running import MODEL_FAILED, Classified, Service
 from service.schemas import ClassifyAnswer, ErrorAnswer
 from service.settings import Settings
@@ -168,21 +168,16 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
         ModelFailedError: the network failed on every image that could be decoded.
         ClientDisconnect: the client went away.
     """
-    terms = Terms.of(request.headers)
+    terms = Terms.of_request(request)
     due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
     hal: Service = request.app.state.hal
     batcher = hal.batcher
     batcher.seats.check_room(terms.priority or Priority.ROUTINE)
     try:
-        async with asyncio.timeout_at(due) as limit:
-            images = await read_images(request, hal.settings)
+        images = await read_images(request, hal.settings, due)
         request.state.images = len(images)
         priority = terms.priority or usual or priority_of(len(images), hal.settings)
         done = await while_connected(request, hal.classify(batcher, images, priority=priority, due=due))
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise DeadlineExceededError(None) from None
     except ClientDisconnect:
         batcher.counts.disconnected += 1
         raise

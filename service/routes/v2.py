@@ -97,7 +97,7 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Logits, calibrated probabilities and, if asked for, embeddings of any number of images."""
     hal = _hal(request)
-    terms = Terms.of(request.headers)
+    terms = Terms.of_request(request)
     due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
     batcher = hal.batcher
     _check_name(hal, name, version)
