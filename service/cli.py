@@ -114,6 +114,7 @@ def serve(
         if hal.abandoned:
             # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
             sys.stdout.flush()
+            logging.shutdown()
             os._exit(0)
     except (
         SettingsError,

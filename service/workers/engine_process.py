@@ -55,8 +55,10 @@ def run(settings: Settings, bundle: Bundle | None, memory: Memory, control: sock
     except (AuditError, BundleError, EngineError) as error:
         sys.stderr.write(f"hal serve: {error}\n")
         sys.stderr.flush()
+        logging.shutdown()
         os._exit(REFUSES_TO_START)
     if hal.abandoned:
+        logging.shutdown()
         os._exit(0)
 
 
