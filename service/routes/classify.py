@@ -24,7 +24,7 @@ router = APIRouter(tags=["classify"])
 
 Result = TypeVar("Result")
 
-_UNWATCHED_S: Final = 0.02
+_UNWATCHED_S: Final = 0.05
 _WAITING, _GONE, _ENDED = range(3)
 
 _MODEL_EXAMPLE: Final = {
