@@ -46,16 +46,20 @@ def measure_real(bundle: Bundle, workload: Workload, folder: Path, seconds: floa
         requests = workload.write(folder, "form", "/classify")
         figures["plain"] = offer(target, requests, connections=_CONNECTIONS, seconds=2 * seconds, warmup_s=WARMUP_S)
     figures["batch_ms"] = _batch_ms(bare, figures["busy"]["batch"])
-    figures["ideal_ms"] = _ideal_p99_ms(bare, rate)
+    figures["ideal_ms"] = _ideal_p99_ms(bare, rate, _IDEAL_REQUESTS / rate)
+    figures["ideal_same_ms"] = _ideal_p99_ms(bare, rate, WARMUP_S + 4 * seconds, WARMUP_S)
     return figures
 
 
-def _ideal_p99_ms(bare: dict[str, Any], rate: float) -> float:
-    """99 of 100 requests would be answered within this by a batcher that costs nothing, offered the same load."""
-    arrivals = due_times(rate, 0.0, _IDEAL_REQUESTS / rate, seed=1)
+def _ideal_p99_ms(bare: dict[str, Any], rate: float, until_s: float, from_s: float = 0.0) -> float:
+    """99 of 100 requests would be answered within this by a batcher that costs nothing, offered the load generator's
+    arrivals, of which those from ``from_s`` to ``until_s`` count.
+    """
+    arrivals = list(due_times(rate, 0.0, until_s, seed=1))
     largest = max(map(int, bare["batch_ms"]))
-    latencies = sorted(greedy_latencies(arrivals, lambda images: _batch_ms(bare, images) / 1000, largest))
-    return 1000 * latencies[int(0.99 * len(latencies))]
+    latencies = greedy_latencies(arrivals, lambda images: _batch_ms(bare, images) / 1000, largest)
+    counted = sorted(took for due, took in zip(arrivals, latencies, strict=True) if due >= from_s)
+    return 1000 * counted[int(0.99 * len(counted))] if counted else 0.0
 
 
 def _bare(bundle: Bundle, workload: Workload, seconds: float) -> dict[str, Any]:

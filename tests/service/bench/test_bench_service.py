@@ -77,6 +77,7 @@ def test_the_real_bundle_is_measured_beside_a_loop_and_an_ideal_batcher(
         assert figures[load]["statuses"] == {"200": figures[load]["requests"]}
     assert figures["bare"]["one_image_after_a_pause_ms"] > 0
     assert figures["ideal_ms"] > 0
+    assert figures["ideal_same_ms"] > 0
     assert "one image in a loop without HTTP" in said[0]
 
 
