@@ -35,7 +35,7 @@ class ShortWay:
 
     def leads_to(self, scope: Scope) -> bool:
         """Whether a request is for the route."""
-        return scope["type"] == "http" and scope["path"] == self._path and scope["method"] == _METHOD
+        return bool(scope["type"] == "http" and scope["path"] == self._path and scope["method"] == _METHOD)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
         await self._door(scope, receive, send)

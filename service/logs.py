@@ -99,7 +99,7 @@ def configure(level: str, process: str | None = None) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     # What no line says is not found out for each (https://docs.python.org/3/howto/logging.html#optimization).
-    logging._srcfile = None  # type: ignore[attr-defined]
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for chatty in ("PIL", "uvicorn.access", "python_multipart"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

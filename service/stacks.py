@@ -30,9 +30,9 @@ class Stacks:
         if len(block) < len(images) or block.shape[1:] != shape:
             block = np.empty((len(images), *shape), np.uint8)
         # np.stack lets go of the interpreter's lock for each image, and gets it back after longer than a copy takes.
-        target, size = memoryview(block).cast("B"), images[0].nbytes
+        target, size = block.data.cast("B"), images[0].nbytes
         for begin, image in zip(range(0, len(target), size), images, strict=False):
-            target[begin : begin + size] = memoryview(np.ascontiguousarray(image)).cast("B")
+            target[begin : begin + size] = np.ascontiguousarray(image).data.cast("B")
         return block[: len(images)]
 
     def give_back(self, stack: NDArray[np.uint8]) -> None:
