@@ -57,6 +57,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self.lost = 0
         self._kept: list[str] = []
+        self._flushes: asyncio.AbstractEventLoop | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record's line, now or at the end of the event loop's turn."""
@@ -68,13 +69,14 @@ class LineHandler(logging.StreamHandler[TextIO]):
         loop = asyncio._get_running_loop() if record.levelno < logging.WARNING else None
         if loop is None:
             self.flush()
-        elif len(self._kept) == 1:
+        elif self._flushes is not loop:
+            self._flushes = loop
             loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what was kept."""
         with self.lock or contextlib.nullcontext():
-            kept, self._kept = self._kept, []
+            kept, self._kept, self._flushes = self._kept, [], None
             if not kept:
                 return
             try:

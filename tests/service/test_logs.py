@@ -86,6 +86,27 @@ def test_outside_of_a_loop_no_line_waits_and_what_its_end_left_is_written_by_a_f
     assert stream.written == [["a"], ["b"]]
 
 
+def test_what_a_loop_left_at_its_end_goes_out_with_the_first_turn_of_the_next(
+    logger: logging.Logger, stream: Stream
+) -> None:
+    loop = asyncio.new_event_loop()
+
+    def last() -> None:
+        logger.info("a")
+        loop.stop()
+
+    loop.call_soon(last)
+    loop.run_forever()
+    loop.close()
+
+    async def turn() -> None:
+        logger.info("b")
+        await asyncio.sleep(0)
+        assert stream.written == [["a", "b"]]
+
+    asyncio.run(turn())
+
+
 class Full(io.StringIO):
     """A disk without room."""
 
