@@ -31,7 +31,7 @@ LEDGER = {
     ("docs/train.md", r"hal|HAL_BUNDLE"): "tests/docs/test_train.py",
     ("docs/integrate.md", r"curl"): "tests/docs/test_integrate.py",
     (r"README.md|docs/\w+.md", r"hal composites"): "tests/training/composites/test_make.py",
-    (r"README.md|docs/\w+.md", r"hal (data|evaluate|export|evidence|compare)"): "tests/docs/test_train.py",
+    (r"README.md|docs/\w+.md", r"hal (data|evaluate|export|evidence|compare|sanity)"): "tests/docs/test_train.py",
     (r"README.md|docs/\w+.md", r"hal train"): "tests/training/test_cli.py",
     ("docs/load-test.md", r"hal load-test"): "tests/loadtest/test_load_test_command.py",
     ("docs/performance.md", r"hal bench service"): "tests/service/bench/test_bench_service.py",

@@ -142,9 +142,9 @@ def test_test_images_of_one_expert_are_left_out_once_the_split_is_known(slides: 
         (["prepare", "--preset", "pbc=.", "--out", "x.csv", "--mapping", "m"], 2, "--mapping"),
         (["prepare", "--preset", "pbc=.", "--out", "x.csv", "--like", "m", "--cap", "9"], 2, "--like"),
         (["split", "m.csv", "--out", "x.csv", "--release-validation", "0.5", "--afresh"], 2, "--release-validation"),
-        (["check", "none.csv"], 1, "cannot be read"),
+        (["check", "none.csv"], 1, "there is no manifest none.csv"),
         (["check", "none.csv", "--exclude", "none.txt"], 1, "none.txt"),
-        (["split", "none.csv", "--out", "x.csv"], 1, "cannot be read"),
+        (["split", "none.csv", "--out", "x.csv"], 1, "there is no manifest none.csv"),
         (["split", "none.csv", "--out", "x.csv", "--by", "cell"], 2, "image"),
     ],
 )
