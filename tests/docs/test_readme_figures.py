@@ -13,6 +13,11 @@ ROWS = {
     "Accuracy, real cells of 13 classes, Barcelona and Matek marrow": ("accuracy, real images", TEST, BOTH),
     "Accuracy, the ten expert-labelled classes of Barcelona": ("accuracy, ten expert-labelled classes", TEST, "pbc"),
     "Expected calibration error, real cells": ("expected calibration error", TEST, BOTH),
+    "What that error would be by chance, were all probabilities true": (
+        "expected calibration error, were all probabilities true",
+        TEST,
+        BOTH,
+    ),
     "**False hairy flags**, real cells": ("false hairy flags, real images", TEST, BOTH),
     "False hairy flags, shams (real cells, edited, with their own label)": ("false hairy flags, shams", TEST, BOTH),
     "Hairy cells flagged, *composites*": ("hairy cells flagged, composites", TEST, "pbc"),
