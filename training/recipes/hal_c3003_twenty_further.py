@@ -11,7 +11,7 @@ errors are common (docs/composites.md). So models/hal-c/2 is of the run that thi
     hal data split datasets/open.csv --release-validation 0.5 --out datasets/further.csv
     hal composites make --data datasets/further.csv --out datasets/further --per-class 100 --val-per-class 60 \\
         --test-per-class 58 --sham-share 0.12 --seed 2023
-    hal train hal-c3003-twenty-further --start-from runs/twenty --data datasets/further/manifest.csv --run runs/further
+    hal train hal-c3003-twenty-further --data datasets/further/manifest.csv --start-from runs/twenty --run runs/further
 """
 
 from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, projection_stage
