@@ -9,6 +9,7 @@ which nothing else may be at work.
 import argparse
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,9 @@ def main() -> None:
 def measure(bundle: Path, results: Path, duration: float) -> None:
     """Serve with the service's own choice of threads, and put the loads on it."""
     with running(ROOT / bundle, HAL_ENGINE_THREADS="0") as served:
-        arguments = ["--url", served.url, "--sweep", "--duration", f"{duration:g}", "--out", str(results)]
+        # Relative, since the report says how to make it again, and no machine's folders belong into the repository.
+        out = os.path.relpath(results, ROOT)
+        arguments = ["--url", served.url, "--sweep", "--duration", f"{duration:g}", "--out", out]
         subprocess.run([sys.executable, "-m", "hal", "load-test", *arguments], cwd=ROOT, env=environment(), check=True)
 
 
