@@ -20,7 +20,9 @@ from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
 from contract.manifest import StartedFrom
 from training.data import manifest
+from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage
+from training.data.overlap import traces
 from training.errors import TrainingError
 from training.recipe import Recipe
 
@@ -59,8 +61,8 @@ class Run:
 
     ``recipe.json``, ``manifest.csv``, ``log.txt`` (for people), ``history.csv`` (a row an epoch), ``recall.csv`` (a row
     an epoch, a column a class) and ``checkpoint.npz``, which at the end holds the trained weights; where it began with
-    another run's encoder, ``started_from.json``. A ``silent`` run reads its folder and writes nothing: that of every
-    worker but the first.
+    another run's encoder, ``started_from.json`` and ``seen_before.txt``, what that one was trained on. A ``silent`` run
+    reads its folder and writes nothing: that of every worker but the first.
     """
 
     def __init__(self, root: Path, recipe: Recipe, images: list[LabelledImage], silent: bool = False) -> None:
@@ -88,6 +90,7 @@ class Run:
         if origin is not None:
             told = origin.as_origin().model_dump_json(indent=2)
             (root / "started_from.json").write_text(told + "\n", encoding="utf-8")
+            (root / "seen_before.txt").write_text("\n".join(sorted(origin.seen())) + "\n", encoding="utf-8")
         stored = {"format": RUN_FORMAT, "recipe": recipe.model_dump(mode="json")}
         (root / "recipe.json").write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
         return cls(root, recipe, images)
@@ -126,6 +129,17 @@ class Run:
             initial_weights_sha256=(self.root / "initial_weights.sha256").read_text(encoding="utf-8").strip(),
             started_from=self.started_from,
         )
+
+    def seen(self) -> set[str]:
+        """Traces of all images that its weights were trained on, in the runs that it began with too.
+
+        See :func:`training.data.overlap.traces`.
+        """
+        path = self.root / "seen_before.txt"
+        before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        trained = [image for image in self.images if image.split in self.recipe.train_splits]
+        content_hash = content_hashes(image.path for image in trained)
+        return {*before, *(trace for image in trained for trace in traces(image, content_hash))}
 
     @property
     def started_from(self) -> StartedFrom | None:

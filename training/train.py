@@ -13,7 +13,9 @@ from contract.bundle import sha256_of
 from training import networks, recipe
 from training.data import manifest
 from training.data.check import check
+from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage, ManifestError
+from training.data.overlap import traces
 from training.data.sets import set_of
 from training.recipe import Recipe
 from training.run import Progress, Run, RunError
@@ -60,7 +62,7 @@ def start(
     if encoder_from is not None and start_from is not None:
         raise RunError("--encoder-from keeps an encoder as it is, --start-from trains it further: give one of the two")
     donor = None if encoder_from is None else _donor(encoder_from, chosen, images)
-    origin = None if start_from is None else _origin(start_from, images, found.images)
+    origin = None if start_from is None else _origin(start_from, found.images, slides=not shared_slides)
     with _ready(chosen, spread):
         encoder = _initial_encoder(chosen, weights) if origin is None else _encoder_of(origin)
         run = Run.start(root, chosen, images, silent=not _writes(spread), origin=origin)
@@ -179,12 +181,12 @@ def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
     return donor
 
 
-def _origin(root: Path, images: Sequence[LabelledImage], all_images: Sequence[LabelledImage]) -> Run:
+def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run:
     """The run to begin from.
 
     Raises:
-        RunError: its encoder is not finished, or it was trained on what is to validate or test here, in these bytes
-            or as a part of a composite.
+        RunError: its encoder is not finished, or it was trained on what is to validate or test here: on these bytes,
+            on a photograph that a composite is made of, or, with ``slides``, on cells of the same slide or patient.
     """
     origin = Run.open(root)
     progress, _ = origin.restore()
@@ -192,22 +194,17 @@ def _origin(root: Path, images: Sequence[LabelledImage], all_images: Sequence[La
         raise RunError(
             f"{root} cannot be begun from: its encoder is not finished; go on with: hal train --resume {root}"
         )
-    seen = {digest for image in origin.images if image.split in origin.recipe.train_splits for digest in _pixels(image)}
-    held_out = [image for image in (*images, *all_images) if image.split in ("val", "test")]
-    if leaked := sorted({str(image.path) for image in held_out if seen & _pixels(image)}):
+    held_out = [image for image in images if image.split in ("val", "test")]
+    content_hash, seen = content_hashes(image.path for image in held_out), origin.seen()
+    if leaked := sorted(str(image.path) for image in held_out if seen & traces(image, content_hash, slides)):
         shown = ", ".join(leaked[:10]) + (" ..." if len(leaked) > 10 else "")
         raise RunError(
-            f"{root} cannot be begun from: {len(leaked)} images that validate or test here, or were made of its "
-            f"training images, were trained on there, so figures on them would be too good: {shown}; take its split "
-            "('hal data split MANIFEST --release-validation 0.5' moves only validation images to training)"
+            f"{root} cannot be begun from: {len(leaked)} images that validate or test here were trained on there (as "
+            f"they are, as a part of composites, or by cells of their slide), so figures on them would be too good: "
+            f"{shown}; take its split ('hal data split MANIFEST --release-validation 0.5' moves only validation images "
+            "to training)"
         )
     return origin
-
-
-def _pixels(image: LabelledImage) -> set[str]:
-    """SHA-256 of an image and of all photographs that it was made of."""
-    made_of = (image.extra.get(column, "") for column in ("parent_sha256", "donors_sha256"))
-    return {sha256_of(image.path), *(digest for value in made_of for digest in value.split("|") if digest)}
 
 
 def _encoder_of(origin: Run) -> keras.Model:

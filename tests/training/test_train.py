@@ -142,24 +142,51 @@ def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_i
     assert {row["stage"] for row in _history(third.root)} == {stage.name for stage in small.RECIPE.stages}
 
 
-@pytest.mark.parametrize("through", ["bytes", "parent", "donor", "of a test image"])
+@pytest.mark.parametrize("through", ["bytes", "parent", "donor", "of a test image", "slide", "patient"])
 def test_an_encoder_that_saw_what_validates_or_tests_now_is_refused_by_name(
     tmp_path: Path, data: Path, cells: list[LabelledImage], through: str
 ) -> None:
-    train.start("small", data, tmp_path / "first", None)
     seen = next(cell for cell in cells if cell.split == "train")
     held_out = next(cell for cell in cells if cell.split == "val")
+    on_slide = replace(seen, slide_id="7", extra={"patient_id": "p"})
+    manifest.write(data, [on_slide, *(cell for cell in cells if cell is not seen)])
+    train.start("small", data, tmp_path / "first", None)
     digest = sha256_of(seen.path)
     leaked = {
         "bytes": replace(seen, split="val"),
         "parent": replace(held_out, extra={"parent_sha256": digest}),
         "donor": replace(held_out, extra={"donors_sha256": f"{'0' * 64}|{digest}"}),
         "of a test image": replace(seen, split="test"),
+        "slide": replace(held_out, source=seen.source, slide_id="7"),
+        "patient": replace(held_out, source=seen.source, extra={"patient_id": "p"}),
     }[through]
-    manifest.write(data, [leaked, *(cell for cell in cells if cell.path != leaked.path)])
-    with pytest.raises(RunError, match=rf"1 images that validate or test here.*{re.escape(leaked.path.name)}.*split"):
+    manifest.write(data, [leaked, *(cell for cell in cells if cell.path not in (leaked.path, seen.path))])
+    with pytest.raises(RunError, match=rf": 1 images that validate or test here.*{re.escape(leaked.path.name)}.*split"):
         train.start("small", data, tmp_path / "run", None, start_from=tmp_path / "first")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_the_first_of_a_chain_of_runs_saw_is_not_forgotten(
+    tmp_path: Path, data: Path, cells: list[LabelledImage]
+) -> None:
+    train.start("small", data, tmp_path / "first", None)
+    seen = next(cell for cell in cells if cell.split == "train")
+    others = [cell for cell in cells if cell is not seen]
+    manifest.write(data, others)
+    train.start("small", data, tmp_path / "second", None, start_from=tmp_path / "first")
+    manifest.write(data, [replace(seen, split="val"), *others])
+    with pytest.raises(RunError, match=rf"second cannot be begun from: 1 images.*{re.escape(seen.path.name)}"):
+        train.start("small", data, tmp_path / "third", None, start_from=tmp_path / "second")
+
+
+def test_slides_may_be_shared_with_an_earlier_run_only_where_that_is_allowed(
+    tmp_path: Path, data: Path, cells: list[LabelledImage]
+) -> None:
+    shared = [replace(cell, slide_id="7") for cell in cells]
+    manifest.write(data, shared)
+    train.start("small", data, tmp_path / "first", None, shared_slides=True)
+    train.start("small", data, tmp_path / "second", None, start_from=tmp_path / "first", shared_slides=True)
+    assert Run.open(tmp_path / "second").started_from is not None
 
 
 def test_only_a_finished_encoder_is_begun_with_and_only_in_one_way(

@@ -18,6 +18,7 @@ from training.data.manifest import LabelledImage, ManifestError
 
 PATIENT_COLUMN: Final = "patient_id"
 FAMILY_COLUMN: Final = "family"
+MADE_OF_COLUMNS: Final = ("parent_sha256", "donors_sha256")
 Bond = Literal["slide", "patient", "content", "family"]
 OF_PIXELS: Final[tuple[Bond, ...]] = ("content", "family")
 """Bonds that no split may tear, whatever it keeps together."""
@@ -59,6 +60,25 @@ def _bonds(image: LabelledImage, content_hash: Callable[[Path], str]) -> Iterato
         yield "slide", image.source, image.slide_id
     if patient := image.extra.get(PATIENT_COLUMN):
         yield "patient", image.source, patient
+
+
+def traces(image: LabelledImage, content_hash: Callable[[Path], str], slides: bool = True) -> set[str]:
+    """What a network that was trained on an image has seen, to be looked for in another manifest.
+
+    Families have no names outside of their manifest, so a composite is known by the photographs that it was made of.
+
+    Args:
+        image: of a manifest.
+        content_hash: path to SHA-256.
+        slides: whether its slide and patient count.
+
+    Returns:
+        SHA-256 of its bytes and of those photographs; slide and patient with their source.
+    """
+    made_of = (image.extra.get(column, "") for column in MADE_OF_COLUMNS)
+    pixels = {content_hash(image.path), *(digest for value in made_of for digest in value.split("|") if digest)}
+    bonds = _bonds(image, content_hash) if slides else ()
+    return pixels | {f"{bond} {name!r} of {source}" for bond, source, name in bonds if bond not in OF_PIXELS}
 
 
 @dataclass(frozen=True, slots=True)
