@@ -234,16 +234,21 @@ def test_a_machine_that_is_lost_takes_its_work_along_and_a_rerun_on_the_rest_doe
         run.process.send_signal(signal.SIGTERM)
         code, _, stderr = run.end()
         assert code == 130, stderr
+    score_what_is_missing(bundle, arguments, out, archive, "were there already, 1 refused by 1 workers")
+    assert [comparable(row) for row in rows(out)] == [
+        comparable(row) for row in pyarrow.parquet.read_table(here).to_pylist()
+    ]
+
+
+def score_what_is_missing(bundle: Bundle, arguments: list[Any], out: Path, archive: Path, said: str) -> None:
+    """Run a stopped command again: it says so, leaves shards alone that were there, and completes the archive."""
     kept = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
     with scoring(bundle, *arguments) as run:
         code, _, stderr = run.end()
     assert code == 2, stderr
-    assert "were there already, 1 refused by 1 workers" in stderr
+    assert said in stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     expect_the_whole_archive(out, archive)
-    assert [comparable(row) for row in rows(out)] == [
-        comparable(row) for row in pyarrow.parquet.read_table(here).to_pylist()
-    ]
 
 
 def comparable(row: dict[str, Any]) -> dict[str, Any]:
@@ -267,13 +272,8 @@ def test_stopped_and_run_again_only_missing_shards_are_scored(
         assert stderr.endswith("hal score: stopped; run the same command again to go on\n")
         until(lambda: not run.left_over(), PATIENCE, every_s=0.1)
     held_up.feed()
-    kept = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
-    with scoring(bundle, *arguments) as run:
-        code, _, stderr = run.end()
-    assert code == 2, stderr
-    assert "5 classified, 15 were there already, 1 refused by 1 workers" in stderr
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    expect_the_whole_archive(out, archive)
+    said = "5 classified, 15 were there already, 1 refused by 1 workers"
+    score_what_is_missing(bundle, arguments, out, archive, said)
 
 
 def test_without_ray_the_command_says_what_to_install_and_the_service_lacks_nothing(
