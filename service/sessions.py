@@ -173,7 +173,10 @@ def _session_options(device: Device, options: EngineOptions) -> Any:
     session = ort.SessionOptions()
     session.intra_op_num_threads = 1 if device is not Device.CPU else options.threads or available_cores()
     session.inter_op_num_threads = 1
-    session.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Between two operators threads wait by spinning, which spares each of them a wake-up, and sleep as soon as a run is
+    # over: an idle service costs nothing, and a busy one leaves the cores to decoding and HTTP between batches.
+    session.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    session.add_session_config_entry("session.force_spinning_stop", "1")
     session.log_severity_level = 3
     return session
 
