@@ -12,6 +12,8 @@ Behaviour fixed here, once:
 - A truncated or damaged image is refused, never filled with grey. What libjpeg only warns of counts as damage where
   simplejpeg is installed. Pillow alone leaves two gaps: bytes missing just before an intact end marker go unseen within
   a JPEG's last block (bottom right corner), and anywhere in a progressive JPEG.
+- An image that shows nothing (a dark frame, a white field, one colour) is refused: a network has no class for it and
+  would name one all the same.
 - A JPEG of 256x256 pixels in colour goes to simplejpeg first (:mod:`service.jpeg`, half of the time). All else, and
   whatever simplejpeg refuses, goes to Pillow, which finds out why.
 """
@@ -26,6 +28,7 @@ from PIL import Image, UnidentifiedImageError
 
 from contract.manifest import IMAGE_SIDE
 from service import jpeg
+from service.contrast import LEAST_CONTRAST, contrast
 from service.settings import Fit
 
 _SIGNATURES: Final = (
@@ -61,6 +64,7 @@ class RefusalCode(StrEnum):
     TRANSPARENT = "transparent"
     COLOUR_SPACE = "colour_space"
     WRONG_SIZE = "wrong_size"
+    BLANK = "blank_image"
 
 
 class ImageRefusedError(Exception):
@@ -90,13 +94,13 @@ def decode(data: bytes, *, fit: Fit, max_bytes: int, max_pixels: int) -> NDArray
     damage = None
     if kind == "JPEG" and jpeg.is_plain(data):
         try:
-            return jpeg.decode(data)
+            return _showing_something(jpeg.decode(data))
         except ValueError as error:
             damage = error
     pixels = _decode_by_pillow(data, kind, fit, max_pixels)
     if damage is not None and jpeg.is_only_warned_of(data):
         raise _undecodable(kind, damage) from damage
-    return pixels
+    return _showing_something(pixels)
 
 
 def _decode_by_pillow(data: bytes, kind: str, fit: Fit, max_pixels: int) -> NDArray[np.uint8]:
@@ -252,6 +256,16 @@ def _fitted(pixels: NDArray[np.uint8], fit: Fit) -> NDArray[np.uint8]:
     above, before = (IMAGE_SIDE - height) // 2, (IMAGE_SIDE - width) // 2
     below, after = IMAGE_SIDE - height - above, IMAGE_SIDE - width - before
     return np.pad(pixels, ((above, below), (before, after), (0, 0)), mode="reflect")
+
+
+def _showing_something(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if (found := contrast(pixels)) < LEAST_CONTRAST:
+        raise ImageRefusedError(
+            RefusalCode.BLANK,
+            f"The image shows nothing: its pixels differ by {found} of 255 levels of green, expected at least "
+            f"{LEAST_CONTRAST} (a stained cell has over 100); check the lamp, the shutter and where the cell is.",
+        )
+    return pixels
 
 
 def _too_many_pixels(max_pixels: int, declared: str = "far more") -> ImageRefusedError:

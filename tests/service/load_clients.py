@@ -7,12 +7,11 @@ import time
 from collections.abc import Iterator
 
 import httpx
-import numpy as np
 
 from contract.classes import CLASS_NAMES
 from tests.service.live_server import until
 from tests.service.process import Process
-from tests.service.tiny_bundle import HANG, POISON, encoded
+from tests.service.tiny_bundle import HANG, POISON, coloured, encoded
 
 CELL = 3
 """The class of what :class:`Load` sends."""
@@ -22,12 +21,8 @@ ROUNDS = 9_000
 Answers = collections.Counter[str]
 
 
-def _coloured(colour: tuple[int, int, int]) -> bytes:
-    return encoded(np.full((256, 256, 3), colour, np.uint8))
-
-
-HANGING = _coloured(HANG)
-POISONED = _coloured(POISON)
+HANGING = encoded(coloured(HANG))
+POISONED = encoded(coloured(POISON))
 
 
 def form(*images: bytes) -> list[tuple[str, tuple[str, bytes]]]:

@@ -21,7 +21,7 @@ from service.logs import JsonFormatter
 from service.waiting import Priority
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
-from tests.service.tiny_bundle import POISON, TinyNetwork, encoded
+from tests.service.tiny_bundle import POISON, TinyNetwork, coloured, encoded
 
 EOSINOPHIL = 1
 
@@ -142,7 +142,7 @@ def test_422_if_not_one_image_could_be_classified(server: LiveServer, cell: byte
 
 
 def test_a_poisoned_image_does_not_hurt_its_batch_mates(server: LiveServer, cell: bytes) -> None:
-    poison = encoded(np.full((256, 256, 3), POISON, np.uint8))
+    poison = encoded(coloured(POISON))
     response = server.http.post("/classify", files=form(cell, poison, cell))
     assert response.status_code == 200
     first, poisoned, last = response.json()["results"]

@@ -110,7 +110,7 @@ def test_what_is_not_finite_is_left_out() -> None:
 def referenced(tmp_path: Path, write_bundle: WriteBundle, network: TinyNetwork) -> Bundle:
     """The tiny bundle, whose embedding is the colour of one pixel, with a reference for eosinophils."""
     bundle = write_bundle(tmp_path / "tiny")
-    mean = np.full(2048, network.cell(1)[0, 0].astype(np.float32).sum() / 16 / 2048, np.float32)
+    mean = np.full(2048, network.colours[1].astype(np.float32).sum() / 16 / 2048, np.float32)
     np.savez(bundle.root / "reference.npz", mean=mean, class_means=np.tile(mean, (20, 1)))
     reference = EmbeddingReference(
         path="reference.npz",

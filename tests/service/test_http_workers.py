@@ -28,7 +28,7 @@ from tests.service.several_processes import (
     several,
     worker_pid,
 )
-from tests.service.tiny_bundle import POISON, TinyNetwork, encoded
+from tests.service.tiny_bundle import POISON, TinyNetwork, coloured, encoded
 
 INFER = "/v2/models/tiny/infer"
 BULK = 70
@@ -39,7 +39,7 @@ BULK = 70
 def referenced(tmp_path_factory: pytest.TempPathFactory, write_bundle: WriteBundle, network: TinyNetwork) -> Bundle:
     """The tiny bundle with a reference that drift is measured against."""
     bundle = write_bundle(tmp_path_factory.mktemp("referenced"))
-    mean = np.full(2048, network.cell(1)[0, 0].astype(np.float32).sum() / 16 / 2048, np.float32)
+    mean = np.full(2048, network.colours[1].astype(np.float32).sum() / 16 / 2048, np.float32)
     file = bundle.root / "reference.npz"
     np.savez(file, mean=mean, class_means=np.tile(mean, (20, 1)))
     reference = EmbeddingReference(
@@ -74,7 +74,7 @@ def form(*images: bytes) -> list[tuple[str, tuple[str, bytes]]]:
 def requests(network: TinyNetwork) -> dict[str, dict[str, Any]]:
     """Requests of every kind, and of every way not to be answered."""
     cell, other = encoded(network.cell(3)), encoded(network.cell(11), "JPEG", quality=90)
-    poison = encoded(np.full((256, 256, 3), POISON, np.uint8))
+    poison = encoded(coloured(POISON))
     pixels = np.stack([network.cell(index) for index in range(3)])
     tensor = {"name": "image", "shape": [3, 256, 256, 3], "datatype": "UINT8", "parameters": {}}
     tensor["parameters"] = {"binary_data_size": pixels.nbytes}
@@ -202,7 +202,7 @@ def test_every_worker_tells_the_same_of_the_whole(served: Process, network: Tiny
 
 def test_the_log_names_the_process_and_the_request(served: Process) -> None:
     with served.http() as http:
-        poison = encoded(np.full((256, 256, 3), POISON, np.uint8))
+        poison = encoded(coloured(POISON))
         http.post("/classify", files=form(poison), headers={"X-Request-ID": "r-9"})
     until(lambda: any(line.get("request_id") == "r-9" for line in served.lines()))
     assert {line["process"] for line in served.lines()} == {"parent", "engine", "http-0", "http-1"}

@@ -37,7 +37,7 @@ from service.workers.relay import Relay
 from service.workers.slots import SLOTS, Slots
 from service.workers.worker import Worker
 from tests.service.slow_device import SlowDevice
-from tests.service.tiny_bundle import encoded
+from tests.service.tiny_bundle import coloured, encoded
 
 MANY = 3 * SLOTS
 
@@ -91,7 +91,7 @@ async def pair(
 
 def cells(count: int) -> list[bytes]:
     """Images of which :class:`SlowDevice` sees the class ``index % 20``."""
-    return [encoded(np.full((256, 256, 3), index % 20, np.uint8)) for index in range(count)]
+    return [encoded(coloured([index % 20] * 3)) for index in range(count)]
 
 
 def test_more_images_than_slots_each_have_their_own_answer(bundle: Bundle) -> None:

@@ -83,7 +83,9 @@ def test_compressed_tiff_is_decoded(compression: str | None) -> None:
 
 
 def test_several_threads_decode_at_once() -> None:
-    files = [encoded(np.full((256, 256, 3), shade, np.uint8), "PNG") for shade in range(32)]
+    marked = np.repeat(CELL[np.newaxis], 32, axis=0)
+    marked[:, 0, 0, 0] = range(32)
+    files = [encoded(image, "PNG") for image in marked]
     with ThreadPoolExecutor(8) as threads:
         shades = [int(pixels[0, 0, 0]) for pixels in threads.map(decoded, files)]
     assert shades == list(range(32))
@@ -287,6 +289,7 @@ def test_one_transparent_pixel_is_refused(kind: str) -> None:
 
 def test_a_transparent_colour_counts_only_where_it_occurs() -> None:
     pixels = np.full((256, 256, 3), 10, np.uint8)
+    pixels[64:192, 64:192] = 100
     assert np.array_equal(decoded(encoded(pixels, "PNG", transparency=(1, 2, 3))), pixels)
     assert refusal(encoded(pixels, "PNG", transparency=(10, 10, 10))).code is RefusalCode.TRANSPARENT
 

@@ -16,7 +16,7 @@ from service.keys import Role, add
 from service.metrics import Histogram, outcome_of
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
-from tests.service.tiny_bundle import POISON, TinyNetwork, encoded
+from tests.service.tiny_bundle import POISON, TinyNetwork, coloured, encoded
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -124,7 +124,7 @@ def test_batches_queue_and_seats_are_seen_while_the_device_is_busy(bundle: Bundl
 
 
 def test_a_failing_image_is_counted_apart(live: LiveServer, network: TinyNetwork) -> None:
-    poison = encoded(np.full((256, 256, 3), POISON, np.uint8))
+    poison = encoded(coloured(POISON))
     assert post(live, poison, encoded(network.cell(1))) == 200
     found = scraped(live)
     assert value(found, "hal_images_total", outcome="model_failed") == 1

@@ -23,7 +23,7 @@ from contract.slide_results import read_files
 from service.settings import Settings
 from tests.service.browser import Visit, chromium, visiting
 from tests.service.live_server import LiveServer, serving
-from tests.service.tiny_bundle import TinyNetwork, encoded
+from tests.service.tiny_bundle import TinyNetwork, coloured, encoded
 
 ROOT = Path(__file__).parents[2]
 CELLS = ROOT / "tests/data/cells"
@@ -166,7 +166,7 @@ def test_a_larger_image_is_cropped_to_its_centre_exactly_and_says_so(
     browser: Browser, server: LiveServer, network: TinyNetwork
 ) -> None:
     # The tiny network sees one pixel, (128, 128) of what it is given; only the centre crop has it there.
-    pixels = np.full((301, 298, 3), network.colours[LYMPHOCYTE], np.uint8)
+    pixels = coloured(network.colours[LYMPHOCYTE], 301, 298)
     pixels[(301 - 256) // 2 + 128, (298 - 256) // 2 + 128] = network.colours[ERYTHROBLAST]
     with visiting(browser, server.url) as visit:
         visit.drop({"large.png": encoded(pixels)})
@@ -220,7 +220,7 @@ def test_hairy_cells_come_first_and_doubtful_ones_say_why(
     browser: Browser, server: LiveServer, image: Image, network: TinyNetwork
 ) -> None:
     between = (network.colours[0].astype(int) + network.colours[1].astype(int)) // 2
-    doubtful = np.full((256, 256, 3), between.astype(np.uint8), np.uint8)
+    doubtful = coloured(between)
     with visiting(browser, server.url) as visit:
         visit.drop({"1.png": image(LYMPHOCYTE, 1), "2.png": encoded(doubtful), "3.png": image(HAIRY_CELL.index, 3)})
         visit.wait_until_done()

@@ -14,7 +14,7 @@ from contract.bundle import Bundle
 from contract.classes import BY_SLUG
 from tests.service.browser import Visit, chromium, visiting
 from tests.service.live_server import serving
-from tests.service.tiny_bundle import TinyNetwork
+from tests.service.tiny_bundle import TinyNetwork, coloured
 
 LYMPHOCYTE, ERYTHROBLAST = BY_SLUG["lymphocyte"].index, BY_SLUG["erythroblast"].index
 PREDICTOR, ROWS_PER_STRIP, ORIENTATION = 317, 278, 274
@@ -151,7 +151,7 @@ def test_a_tiff_has_a_preview_is_classified_and_a_larger_one_is_cropped(
     browser: Browser, url: str, network: TinyNetwork
 ) -> None:
     # The tiny network sees one pixel, (128, 128) of what it is given; only the centre crop has it there.
-    large = np.full((288, 291, 3), network.colours[LYMPHOCYTE], np.uint8)
+    large = coloured(network.colours[LYMPHOCYTE], 288, 291)
     large[(288 - 256) // 2 + 128, (291 - 256) // 2 + 128] = network.colours[ERYTHROBLAST]
     files = {"cell.tif": tiff(network.cell(LYMPHOCYTE), compression="tiff_lzw"), "large.tiff": tiff(large)}
     with visiting(browser, url) as visit:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -112,7 +112,16 @@ class TinyNetwork:
 
     def cell(self, index: int) -> NDArray[np.uint8]:
         """An image of class ``index``."""
-        return np.full((256, 256, 3), self.colours[index], np.uint8)
+        return coloured(self.colours[index])
+
+
+def coloured(colour: ArrayLike, height: int = 256, width: int = 256) -> NDArray[np.uint8]:
+    """An image that the tiny graph sees in this colour: a square of it in a field of another green."""
+    inner = np.asarray(colour, np.uint8)
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:] = (inner[0], inner[1] ^ 0x80, inner[2])
+    pixels[height // 4 : -height // 4, width // 4 : -width // 4] = inner
+    return pixels
 
 
 def _trouble(

@@ -1,0 +1,70 @@
+"""An image that shows nothing is refused; no real cell is."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.contrast import LEAST_CONTRAST, contrast
+from service.imaging import ImageRefusedError, RefusalCode, decode
+from service.settings import Fit
+
+SHARED = os.environ.get("HAL_SHARED")
+SAMPLES = sorted((Path(__file__).parents[1] / "data" / "cells").glob("*.jpg"))
+
+
+def encoded(pixels: NDArray[np.uint8], kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+def decoded(data: bytes, fit: Fit = Fit.STRICT) -> NDArray[np.uint8]:
+    return decode(data, fit=fit, max_bytes=1 << 24, max_pixels=1 << 24)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (240, 225, 215)], ids=["dark", "white", "empty field"])
+def test_what_a_camera_gives_of_nothing_is_refused_noise_included(colour: tuple[int, int, int], kind: str) -> None:
+    noise = np.random.default_rng(7).normal(0, 2, (256, 256, 3))
+    blank = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+
+    with pytest.raises(ImageRefusedError, match=r"shows nothing.*levels of green, expected at least 24.*lamp") as error:
+        decoded(encoded(blank, kind))
+
+    assert error.value.code is RefusalCode.BLANK
+
+
+def test_what_is_cropped_away_does_not_count() -> None:
+    framed = np.full((300, 300, 3), 240, np.uint8)
+    framed[:10] = 0
+
+    with pytest.raises(ImageRefusedError, match="shows nothing"):
+        decoded(encoded(framed, "PNG"), Fit.CROP)
+
+
+def test_a_small_pale_platelet_is_something() -> None:
+    rows, columns = np.mgrid[:256, :256]
+    field = np.full((256, 256, 3), 235, np.uint8)
+    field[(rows - 131) ** 2 + (columns - 118) ** 2 < 10**2] = 200
+
+    assert decoded(encoded(field, "PNG")).shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_the_sample_cells_are_far_from_blank(sample: Path) -> None:
+    assert contrast(decoded(sample.read_bytes())) > 4 * LEAST_CONTRAST
+
+
+@pytest.mark.skipif(not SHARED, reason="HAL_SHARED is not set: the real images are not at hand")
+def test_no_real_cell_at_hand_is_near_the_limit() -> None:
+    folder = Path(str(SHARED)) / "data" / "real" / "images"
+    images = [path for path in folder.rglob("*") if path.suffix in (".jpg", ".png")]
+    lowest = min(contrast(np.asarray(Image.open(path).convert("RGB"))) for path in images)
+
+    assert len(images) > 4000
+    assert lowest > 4 * LEAST_CONTRAST
