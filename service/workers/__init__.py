@@ -3,7 +3,8 @@
 ::
 
     parent  starts, watches and restarts; alone takes signals            parent.py
-      |     owns the listening socket and the shared memory
+      |     owns the listening socket and the shared memory          memory.py
+      |     gives each process the bundle                            parcel.py
       +-- N workers   requests, decoding, answers                        http_process.py, worker.py, intake.py
       |      |        one Unix socket each, made by the parent           link.py, messages.py
       |      v        images through shared memory                       slots.py

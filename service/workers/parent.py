@@ -26,6 +26,7 @@ from service.workers.board import Field
 from service.workers.control import Command, control_pair, tell
 from service.workers.loops import signals_held
 from service.workers.memory import Memory, shared
+from service.workers.parcel import parcel
 from service.workers.publisher import STATES, forget_engine
 
 logger = logging.getLogger("hal.workers")
@@ -102,9 +103,10 @@ class _Parent:
         except OSError as error:
             logger.error("no process can be started: %s", error)
             return None
-        process = _spawn.Process(target=target, args=(self._settings, bundle, self._memory, theirs, *arguments))
         try:
-            with signals_held():
+            with signals_held(), parcel(bundle) as packed:
+                given = (self._settings, packed, self._memory, theirs, *arguments)
+                process = _spawn.Process(target=target, args=given)
                 process.start()
         except OSError as error:
             logger.error("no process can be started: %s", error)
