@@ -1,9 +1,25 @@
 """What every process of the service must know at once, in shared memory: numbers, and what each process has counted.
 
-Each number has one writer and is written whole. Each process has a place for the account of what it has counted, of
-which the last whole one stays readable while the next is written and after the process has died.
+There is no lock, which a process that is killed would never let go of, and no memory fence, which Python has not. What
+one core writes another sees soon, but on ARM, unlike x86, neither in the order in which it was written nor in the order
+in which it is asked for. So nothing here depends on order:
+
+- A number is one aligned word of 64 bits, which the processor writes and reads whole. Each has one writer at a time.
+  Nothing follows from two of them as of one moment: what must be known together is one number (:attr:`Field.SEEN_AT`
+  says both whether there is work and when the engine process was last seen), and a number that is needed twice is read
+  once. Only the process numbers of an engine process are compared with each other, and they are written some
+  milliseconds apart.
+- An account is a record with its edition and a digest of all of it. Whoever finds another edition or another digest
+  than was to be expected has met a record that is being written, or of which not all has arrived yet, and reads again.
+  There are two records for each process, written by turns, so that the last whole one stays readable while the next is
+  written and after the process has died.
+
+What goes from process to process by socket (:mod:`service.workers.messages`, and with it the images of
+:mod:`service.workers.slots`) is put in order by the kernel, on all machines.
 """
 
+import hashlib
+import struct
 from enum import IntEnum, auto
 from multiprocessing.shared_memory import SharedMemory
 from typing import Final
@@ -13,7 +29,13 @@ _NUMBERS: Final = 64
 _HEAD: Final = _NUMBER * _NUMBERS
 _ACCOUNT: Final = 64 * 1024
 """Bytes of an account at most: all routes with all outcomes fit several times."""
-_PLACE: Final = 3 * _NUMBER + 2 * _ACCOUNT
+_HEADER: Final = struct.Struct("=QQ16s")
+"""Of a record: edition, bytes of the account, digest."""
+_RECORD: Final = _HEADER.size + _ACCOUNT
+_PLACE: Final = _NUMBER + 2 * _RECORD
+"""The edition of the last whole record, and both."""
+_TRIES: Final = 10_000
+"""The first is enough but for once in a blue moon."""
 
 
 class Field(IntEnum):
@@ -42,7 +64,8 @@ class Field(IntEnum):
     BUSY_SINCE = auto()
     """Engine: when the device began its present batch, by ``time.monotonic``; 0: it is free."""
     SEEN_AT = auto()
-    """Engine: when it last wrote here, by ``time.monotonic``; at least every :data:`HEARTBEAT_S` while it has work."""
+    """Engine: when it last wrote here, by ``time.monotonic``; negative: no seat was taken then. While one is, it writes
+    at least every :data:`HEARTBEAT_S`."""
     ROUTINE_TAKEN = auto()
     """Engine: seats."""
     BULK_TAKEN = auto()
@@ -60,6 +83,10 @@ class Field(IntEnum):
 
 
 HEARTBEAT_S: Final = 0.25
+
+
+class DamagedAccountError(Exception):
+    """What a process has counted cannot be read; the message says what to do."""
 
 
 def bytes_for(processes: int) -> int:
@@ -99,29 +126,48 @@ class Board:
         """
         if len(account) > _ACCOUNT:
             raise ValueError(f"an account of {len(account)} bytes, at most {_ACCOUNT} find room on the board")
-        start = _HEAD + place * _PLACE
-        edition = int(self._place(place)[0]) + 1
-        half = edition % 2
-        begin = start + 3 * _NUMBER + half * _ACCOUNT
-        self._buffer[begin : begin + len(account)] = account
-        self._place(place)[1 + half] = len(account)
-        self._place(place)[0] = edition
+        edition = self._edition(place)[0] + 1
+        header = _HEADER.pack(edition, len(account), _digest(edition, account))
+        self._record(place, edition)[: len(header) + len(account)] = header + account
+        self._edition(place)[0] = edition
 
     def read_account(self, place: int) -> bytes:
-        """The last account of a process; empty if it has written none."""
-        while True:
-            edition = int(self._place(place)[0])
-            half = edition % 2
-            begin = _HEAD + place * _PLACE + 3 * _NUMBER + half * _ACCOUNT
-            account = bytes(self._buffer[begin : begin + int(self._place(place)[1 + half])])
-            # Another edition since then may have been followed by a third, which is written over what was read.
-            if int(self._place(place)[0]) == edition:
-                return account
+        """The last account of a process; empty if it has written none.
 
-    def _place(self, place: int) -> "memoryview[float]":
+        Raises:
+            DamagedAccountError: no whole one is there, however often it is read.
+        """
+        for _ in range(_TRIES):
+            edition = self._edition(place)[0]
+            if edition == 0:
+                return b""
+            account = self._whole(place, edition)
+            if account is not None:
+                return account
+        raise DamagedAccountError(
+            f"what process {place} has counted is damaged in shared memory: no record of edition {edition} with its "
+            "digest; something other than this service has written there, restart it"
+        )
+
+    def _whole(self, place: int, edition: int) -> bytes | None:
+        """The account of that edition if all of it is there now."""
+        record = self._record(place, edition)
+        found, size, digest = _HEADER.unpack_from(record)
+        account = bytes(record[_HEADER.size :][:size])
+        return account if found == edition and digest == _digest(edition, account) else None
+
+    def _edition(self, place: int) -> "memoryview[int]":
         start = _HEAD + place * _PLACE
-        return self._buffer[start : start + 3 * _NUMBER].cast("d")
+        return self._buffer[start : start + _NUMBER].cast("Q")
+
+    def _record(self, place: int, edition: int) -> "memoryview[int]":
+        start = _HEAD + place * _PLACE + _NUMBER + edition % 2 * _RECORD
+        return self._buffer[start : start + _RECORD]
 
     def close(self) -> None:
         """Let go of the memory."""
         self._numbers.release()
+
+
+def _digest(edition: int, account: bytes) -> bytes:
+    return hashlib.blake2b(account, digest_size=16, salt=edition.to_bytes(16, "little")).digest()

@@ -85,8 +85,8 @@ class Publisher:
     def _write_numbers(self) -> None:
         board, batcher, audit = self._board, self._hal.observed_batcher, self._hal.observer.audit
         now = time.monotonic()
-        board[Field.SEEN_AT] = now
         board[Field.STATE] = STATES.index(self._hal.state)
+        board[Field.SEEN_AT] = now if batcher is not None and batcher.seats.taken else -now
         if batcher is not None:
             busy_s = batcher.busy_s
             board[Field.BUSY_SINCE] = now - busy_s if busy_s else 0.0

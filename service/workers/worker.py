@@ -156,12 +156,12 @@ class Worker(Service):
         """Whether the engine process lives and does nothing."""
         board = self._board
         now, patience_s = time.monotonic(), self.settings.stall_s
-        if board[Field.BROKEN] or (board[Field.BUSY_SINCE] and now - board[Field.BUSY_SINCE] > patience_s):
+        busy_since, seen_at, since = board[Field.BUSY_SINCE], board[Field.SEEN_AT], self._intake.waiting_since
+        if board[Field.BROKEN] or (busy_since and now - busy_since > patience_s):
             return True
         # With work to do it writes on the board all the time, even if it only waits for the device.
-        since = self._intake.waiting_since
-        has_work = since is not None or board[Field.ROUTINE_TAKEN] + board[Field.BULK_TAKEN] > 0
-        return has_work and now - max(board[Field.SEEN_AT], since or 0.0) > patience_s
+        has_work = since is not None or seen_at > 0
+        return has_work and now - max(abs(seen_at), since or 0.0) > patience_s
 
     def not_ready(self) -> NotReadyError:
         """Why nothing is accepted, and when to come back if the engine process is being started again."""
