@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from contract.termination import nothing_left_running
 from training.composites.cli import app as composites_app
 from training.data.cli import app as data_app
 from training.errors import TrainingError, explained
@@ -197,7 +198,7 @@ def bench_memory(
 
     Example: hal bench memory --batch 256 --micro-batch 16
     """
-    with explained():
+    with explained(), nothing_left_running():
         from training.bench_memory import bench_memory as measure
 
         measure(batch, micro_batch)

@@ -16,6 +16,7 @@ from typing import Final
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
+from contract.termination import descendants, nothing_left_running
 
 APPS: Final = Path(__file__).parent / "apps"
 _START_S: Final = 120
@@ -54,12 +55,15 @@ class Running:
         """Seconds of processor time of all its processes so far; ``None`` where there is no ``/proc``."""
         if not Path("/proc/self/stat").exists():
             return None
-        return _cpu_s(self.process.pid)
+        return sum(map(_cpu_s, self._processes()))
 
     def memory_bytes(self) -> int | None:
         """Memory of all its processes, shared pages once; ``None`` where the system does not tell."""
-        found = [held for held in map(_memory_bytes, _processes(self.process.pid)) if held is not None]
+        found = [held for held in map(_memory_bytes, self._processes()) if held is not None]
         return sum(found) if found else None
+
+    def _processes(self) -> list[int]:
+        return [self.process.pid, *descendants(self.process.pid)]
 
 
 def hal(bundle: Bundle, name: str = "HAL", **settings: str) -> Candidate:
@@ -110,7 +114,7 @@ class CandidateError(Exception):
 
 @contextlib.contextmanager
 def running(candidate: Candidate, log: Path) -> Iterator[Running]:
-    """Start ``candidate`` on a free port, wait until it answers, stop it and its children at the end.
+    """Start ``candidate`` on a free port, wait until it answers, stop it and all that it has started at the end.
 
     Raises:
         CandidateError: it did not answer within two minutes.
@@ -119,7 +123,7 @@ def running(candidate: Candidate, log: Path) -> Iterator[Running]:
     command = [part.format(port=port) if part == "{port}" else part for part in candidate.command]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HAL_", "PORT"))}
     environment |= candidate.environment
-    with log.open("wb") as output:
+    with nothing_left_running(), log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command
             command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
         )
@@ -157,26 +161,12 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _cpu_s(leader: int) -> float:
-    return sum(_processes(leader).values())
-
-
-def _processes(leader: int) -> dict[int, float]:
-    """A process and its descendants with the seconds of processor time of each."""
-    children: dict[int, list[int]] = {}
-    seconds: dict[int, float] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
-            seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / _TICKS
-    family = [leader]
-    for member in family:
-        family += children.get(member, ())
-    return {member: seconds.get(member, 0.0) for member in family}
+def _cpu_s(process: int) -> float:
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _memory_bytes(process: int) -> int | None:

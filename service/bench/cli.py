@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from contract.termination import nothing_left_running
 from service.bench.parts import USUAL, Part
 from service.folders.endings import STOPPED
-from service.termination import stopped_by_sigterm
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, side by side in one run.")
 
@@ -53,7 +53,7 @@ def bench_service(
         typer.echo(f"hal bench service: {error.name} is not installed; pip install 'hal-cells[bench]'.", err=True)
         raise typer.Exit(1) from None
     try:
-        with stopped_by_sigterm():
+        with nothing_left_running():
             measure(load(bundle), out, part or USUAL, peers=peers_venv, seconds=seconds, say=typer.echo)
     except KeyboardInterrupt:
         typer.echo("hal bench service: stopped; parts that were done are in " + str(out), err=True)

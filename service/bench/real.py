@@ -2,9 +2,6 @@
 
 import base64
 import itertools
-import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +12,7 @@ from service.bench.candidates import APPS
 from service.bench.ideal import greedy_latencies
 from service.bench.load import due_times
 from service.bench.scrape import Batches
+from service.bench.scripts import ask
 from service.bench.workload import Workload, offer
 
 WARMUP_S: Final = 3.0
@@ -63,13 +61,10 @@ def _ideal_p99_ms(bare: dict[str, Any], rate: float, until_s: float, from_s: flo
 
 
 def _bare(bundle: Bundle, workload: Workload, seconds: float) -> dict[str, Any]:
-    files = json.dumps([base64.b64encode(file).decode() for file in workload.files])
-    command = [sys.executable, str(APPS / "bare.py"), str(bundle.root.resolve()), str(2 * seconds)]
-    root = str(Path(__file__).parents[2])
-    done = subprocess.run(  # noqa: S603 - our own script
-        command, input=files.encode(), stdout=subprocess.PIPE, check=True, env={"PYTHONPATH": root}
-    )
-    figures: dict[str, Any] = json.loads(done.stdout)
+    files = [base64.b64encode(file).decode() for file in workload.files]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    arguments = (str(bundle.root.resolve()), str(2 * seconds))
+    figures: dict[str, Any] = ask(APPS / "bare.py", files, *arguments, environment=environment)
     return figures
 
 

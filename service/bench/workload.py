@@ -1,9 +1,6 @@
 """Whole HTTP requests as bytes, written to files for the load generator; and the answer of one load."""
 
 import io
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.bench.candidates import Running, machine_cpu_s
+from service.bench.scripts import ask
 
 LOAD: Final = Path(__file__).parent / "load.py"
 BULK: Final = 64
@@ -109,11 +107,8 @@ def _offer(
         "rate": rate,
     }
     before, machine_before = target.cpu_s(), machine_cpu_s()
-    done = subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, str(LOAD)], input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=True
-    )
+    figures: dict[str, Any] = ask(LOAD, job)
     after, machine_after = target.cpu_s(), machine_cpu_s()
-    figures: dict[str, Any] = json.loads(done.stdout)
     if before is not None and after is not None:
         cores = (after - before) / (seconds + warmup_s)
         figures["server_busy_cores"] = cores

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from contract.termination import nothing_left_running, stopped_by_sigterm
 from service.folders.endings import ALL_CLASSIFIED, SOME_REFUSED, explained
-from service.termination import stopped_by_sigterm
 
 if TYPE_CHECKING:
     from contract.bundle import Bundle
@@ -71,7 +71,7 @@ def score(
     hal score images.parquet --out scores --workers 4
     """
     options = {"bundle": bundle, "device": device, "precision": precision, "max_batch": max_batch, "fit": fit}
-    with explained(_COMMAND, stopped="run the same command again to go on"):
+    with explained(_COMMAND, stopped="run the same command again to go on"), nothing_left_running():
         _check_installed()
         from contract.bundle import load
         from service.folders import console
@@ -93,6 +93,7 @@ def score(
                 left = sum(len(store.images(shard)) for shard in todo)
                 with (
                     _crew(settings, opened, plan.working_directory, paths, address, workers, threads) as crew,
+                    # Ray has taken SIGTERM for itself.
                     stopped_by_sigterm(),
                     console.progress(len(paths), len(paths) - left) as advance,
                 ):

@@ -1,8 +1,16 @@
 """The bench on the small encoder: what it times and what it compares."""
 
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
 import keras
 import pytest
 
+from tests.processes import comes_true, marked
 from tests.training import small
 from training import bench
 from training.data.manifest import LabelledImage, ManifestError
@@ -47,3 +55,27 @@ def test_folded_and_plain_steps_are_timed_on_the_same_encoder(
 def test_too_few_images_are_refused(cells: list[LabelledImage]) -> None:
     with pytest.raises(ManifestError, match="5 of split val"):
         bench._some(cells[:5], "val")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_the_measurement_of_memory_is_stopped_with_the_process_that_it_measures(sent: signal.Signals) -> None:
+    mark = uuid.uuid4().hex
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-m", "hal", "bench", "memory", "--batch", "2", "--micro-batch", "2"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "HAL_TEST_MARK": mark},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        start_new_session=True,
+    ) as process:
+        assert comes_true(lambda: len(marked(mark)) == 2 or process.poll() is not None)
+        # Ctrl-C goes to all processes of a terminal.
+        (os.killpg if sent is signal.SIGINT else os.kill)(process.pid, sent)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert marked(mark) == []

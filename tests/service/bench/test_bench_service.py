@@ -1,6 +1,8 @@
 """``hal bench service`` as a whole, on a tiny bundle and for a moment."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -11,6 +13,7 @@ import pytest
 from contract.bundle import Bundle
 from contract.bundle import load as load_bundle
 from service.bench import device, real, workload
+from service.bench.candidates import Candidate, running
 from service.bench.null_bundle import write_null_bundle
 from service.bench.parts import Part
 from service.bench.report import null_table
@@ -18,6 +21,7 @@ from service.bench.run import bench_service
 from service.bench.workload import Workload, form
 from service.engine import EngineOptions, OnnxEngine
 from service.forms import files_of
+from tests import stubborn
 from tests.processes import comes_true, marked
 from tests.service.process import PATIENCE_S, ROOT, environment
 
@@ -95,25 +99,52 @@ def test_a_candidate_that_does_not_start_is_told_and_the_others_are_compared() -
     assert "| BentoML, form, 1 image | did not start |" in table
 
 
+MADE = """
+import sys
+from service.bench import candidates
+made = candidates.Candidate("made", (sys.executable, {peer!r}, "{{port}}"), {{"form": "/"}})
+candidates.hal = candidates.plain = lambda *_: made
+from hal import main
+main()
+"""
+"""The command with a peer that leaves processes behind in sessions of their own."""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
-def test_stopped_by_sigterm_it_stops_what_it_measures(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("made", [False, True], ids=["HAL", "stubborn"])
+def test_stopped_it_stops_what_it_measures(sent: signal.Signals, made: bool, bundle: Bundle, tmp_path: Path) -> None:
     mark = f"TEST_MARK={uuid.uuid4().hex}"
     arguments = ["bench", "service", "--bundle", bundle.root, "--part", "null", "--seconds", "60", "--out", tmp_path]
+    program = ["-c", MADE.format(peer=str(stubborn.FILE))] if made else ["-m", "hal"]
+    measured = stubborn.PROCESSES if made else 1
     with subprocess.Popen(
-        [sys.executable, "-m", "hal", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         cwd=ROOT,
         env=environment(TEST_MARK=mark.partition("=")[2]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        start_new_session=True,
     ) as process:
-        # The command, the service and the load generator.
-        assert comes_true(lambda: len(marked(mark)) >= 3 or process.poll() is not None)
-        process.terminate()
+        # The command, what it measures and the load generator.
+        assert comes_true(lambda: len(marked(mark)) >= 2 + measured or process.poll() is not None)
+        # Ctrl-C goes to all processes of a terminal.
+        (os.killpg if sent is signal.SIGINT else os.kill)(process.pid, sent)
         _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, said
     assert said == f"hal bench service: stopped; parts that were done are in {tmp_path}\n"
     assert marked(mark) == [], "by then all have ended"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_the_next_candidate_is_measured_without_what_the_last_one_left_behind(tmp_path: Path) -> None:
+    mark = uuid.uuid4().hex
+    made = Candidate("made", (sys.executable, str(stubborn.FILE), "{port}"), {}, {"TEST_MARK": mark})
+    with running(made, tmp_path / "log"):
+        assert len(marked(mark)) == stubborn.PROCESSES
+    assert marked(mark) == []
 
 
 @pytest.mark.parametrize("name", ["HAL", "BentoML"])
