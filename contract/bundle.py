@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from contract.atomic import write_text
 from contract.classes import CLASS_COUNT
 from contract.manifest import IMAGE_SIDE, Manifest, ModelFile, Precision
 
@@ -207,5 +208,6 @@ def write(root: Path, manifest: Manifest) -> Bundle:
         BundleCorruptError: the files in ``root`` are not the ones that the manifest names.
     """
     text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    (root / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+    # A service may be reading the folder whose figures are being added.
+    write_text(root / MANIFEST_NAME, text + "\n")
     return load(root)

@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import os
 import secrets
-import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from contract.atomic import replacing
 
 PREFIX: Final = "hal_"
 _SECRET_BYTES: Final = 32
@@ -155,17 +156,10 @@ def _write(path: Path, keys: Iterable[Key]) -> None:
         # Whoever runs the service must still be able to read the file afterwards.
         status = path.stat()
         mode, owner = status.st_mode & 0o777, (status.st_uid, status.st_gid)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-        temporary = Path(stream.name)
-        try:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-            temporary.chmod(mode)
-            if owner is not None and hasattr(os, "chown"):
-                with contextlib.suppress(PermissionError):
-                    os.chown(temporary, *owner)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with replacing(path) as unfinished:
+        unfinished.touch(0o600)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.chmod(mode)
+        if owner is not None and hasattr(os, "chown"):
+            with contextlib.suppress(PermissionError):
+                os.chown(unfinished, *owner)

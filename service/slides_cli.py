@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contract.atomic import write_text
+
 if TYPE_CHECKING:
     from contract.bundle import Bundle
     from contract.manifest import ModelFile
@@ -81,7 +83,7 @@ def summary(
         if out is None:
             typer.echo(text)
         else:
-            out.write_text(text + "\n", encoding="utf-8")
+            write_text(out, text + "\n")
     except (SettingsError, BundleError, ResultsError, OtherBundleError, FhirNotInstalledError, OSError) as error:
         typer.echo(f"hal slides summary: {error}", err=True)
         raise typer.Exit(1) from None

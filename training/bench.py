@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from contract.atomic import write_text
 from training import networks
 from training.augment import CLASSIFIER_AUGMENTATION
 from training.data import manifest
@@ -138,7 +139,7 @@ def bench_training(
             "folding": [asdict(cost) for cost in folding],
             "views": [asdict(each) for each in compared],
         }
-        out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_text(out, json.dumps(figures, indent=2) + "\n")
     return costs, folding, compared
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from contract.atomic import replacing
+from contract.atomic import replacing, write_text
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
 from contract.manifest import StartedFrom
@@ -89,10 +89,10 @@ class Run:
         manifest.write(root / "manifest.csv", images)
         if origin is not None:
             told = origin.as_origin().model_dump_json(indent=2)
-            (root / "started_from.json").write_text(told + "\n", encoding="utf-8")
-            (root / "seen_before.txt").write_text("\n".join(sorted(origin.seen())) + "\n", encoding="utf-8")
+            write_text(root / "started_from.json", told + "\n")
+            write_text(root / "seen_before.txt", "\n".join(sorted(origin.seen())) + "\n")
         stored = {"format": RUN_FORMAT, "recipe": recipe.model_dump(mode="json")}
-        (root / "recipe.json").write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+        write_text(root / "recipe.json", json.dumps(stored, indent=2) + "\n")
         return cls(root, recipe, images)
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from contract.atomic import write_text
 from contract.bundle import sha256_of
 from training import networks, recipe
 from training.data import manifest
@@ -217,6 +218,6 @@ def _adopt(run: Run, donor: Run) -> None:
     """Begin after the encoder's stages, with the donor's encoder."""
     _, groups = donor.restore()
     initial = (donor.root / "initial_weights.sha256").read_text(encoding="utf-8")
-    (run.root / "initial_weights.sha256").write_text(initial, encoding="utf-8")
+    write_text(run.root / "initial_weights.sha256", initial)
     run.save(Progress(len(run.recipe.encoder_stages)), {"encoder": groups["encoder"]})
     run.say(f"encoder taken from {donor.root} ({donor.recipe.name})")

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
 from training import networks
 from training.data.manifest import LabelledImage
@@ -91,7 +92,7 @@ class Trainer:
             self._assign(f"{name}_head", _state(head))
         self._board = tf.summary.create_file_writer(str(run.root / "tensorboard")) if not run.silent else None
         if not self._stored and not run.silent:
-            (run.root / "initial_weights.sha256").write_text(networks.fingerprint(encoder) + "\n", encoding="utf-8")
+            write_text(run.root / "initial_weights.sha256", networks.fingerprint(encoder) + "\n")
             self._checkpoint(self.progress)
 
     def run_stages(self) -> None:

@@ -7,6 +7,7 @@ embedding, without calibration, policy and flag, which are :mod:`contract.decisi
 from pathlib import Path
 from typing import Final
 
+from contract.atomic import write_text
 from contract.manifest import IMAGE_SIDE, Manifest
 
 FILE_NAME: Final = "config.pbtxt"
@@ -47,5 +48,5 @@ def write(bundle: Path, manifest: Manifest) -> Path | None:
     if not bundle.name.isdigit() or bundle.parent.name != manifest.name:
         return None
     path = bundle.parent / FILE_NAME
-    path.write_text(config(manifest), encoding="utf-8")
+    write_text(path, config(manifest))
     return path

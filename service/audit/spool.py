@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from contract.atomic import UNFINISHED, replacing
 from service.audit import AuditError
 from service.audit.rows import Row
 
 _SUFFIX: Final = ".jsonl"
-_UNFINISHED: Final = ".part"
 
 
 class SpoolFullError(Exception):
@@ -39,7 +39,7 @@ class Spool:
         self._max_bytes = max_bytes
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f"probe-{uuid.uuid4().hex}{_UNFINISHED}"
+            probe = folder / f"probe-{uuid.uuid4().hex}{UNFINISHED}"
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -69,16 +69,12 @@ class Spool:
         if self.bytes + len(text) > self._max_bytes:
             raise SpoolFullError(f"{self.bytes} of {self._max_bytes} bytes are taken (HAL_AUDIT_SPOOL_BYTES)")
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        partial, whole = self._folder / (name + _UNFINISHED), self._folder / (name + _SUFFIX)
+        whole = self._folder / (name + _SUFFIX)
         try:
-            with partial.open("wb") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.rename(whole)
+            with replacing(whole) as partial:
+                partial.write_bytes(text)
             _sync(self._folder)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise SpoolFullError(f"{error.strerror} (HAL_AUDIT_SPOOL={self._folder})") from error
         self._files.append(whole)
         self.bytes += len(text)

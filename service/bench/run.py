@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from contract.atomic import write_text
 from contract.bundle import Bundle
 from service.bench import plots, report
 from service.bench.device import measure_device
@@ -56,8 +57,8 @@ def bench_service(
 
 
 def _write(out: Path, figures: dict[str, Any], text: Sequence[str]) -> None:
-    (out / "service.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    (out / "service.md").write_text("\n".join(text), encoding="utf-8")
+    write_text(out / "service.json", json.dumps(figures, indent=1) + "\n")
+    write_text(out / "service.md", "\n".join(text))
 
 
 @dataclass(frozen=True, slots=True)

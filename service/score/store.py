@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
-from contract.atomic import UNFINISHED, replacing
+from contract.atomic import UNFINISHED, replacing, write_text
 from service.folders.errors import FoldersError
 from service.folders.formats import format_of
 from service.folders.records import Finding, Record
@@ -63,8 +63,7 @@ class Store:
         if known.exists():
             self._compare(known)
         else:
-            with replacing(known) as unfinished:
-                unfinished.write_text(self._plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            write_text(known, self._plan.model_dump_json(indent=2) + "\n")
         for left_over in self.results.glob(f"*{UNFINISHED}"):
             left_over.unlink()
 
@@ -116,8 +115,7 @@ class Store:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Keep what stands in the results."""
-        with replacing(self.summary) as unfinished:
-            unfinished.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_text(self.summary, json.dumps(summary, indent=2) + "\n")
 
     def findings(self, shard: int) -> Iterator[Finding]:
         """What a shard that is there says.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from contract.atomic import replacing
 from contract.manifest import IMAGE_SIDE
 from training.data.images import fit, read_pixels
 
@@ -79,6 +80,5 @@ def open_canvas(path: Path) -> Canvas:
 def save(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Write a PNG in one rename: never half an image."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    Image.fromarray(pixels).save(partial, "PNG", compress_level=PNG_EFFORT)
-    partial.replace(path)
+    with replacing(path) as partial:
+        Image.fromarray(pixels).save(partial, "PNG", compress_level=PNG_EFFORT)

@@ -10,6 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
+from contract.atomic import write_text
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from training.composites.journal import carry_out
 from training.composites.looks import BARCELONA, SECOND_LABORATORY, Look
@@ -183,7 +184,7 @@ def _write_attribution(path: Path, rows: Sequence[LabelledImage]) -> None:
         "",
     ]
     lines += [f"- **{name}**: {PRESETS[name].citation} Licence: {PRESETS[name].licence}." for name in names]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 PRESETS_BY_CITATION: Final = {preset.citation: name for name, preset in PRESETS.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
 from training.data.manifest import SHOWN, SPLITS, Dropped, LabelledImage, ManifestError, counts
 from training.data.tables import class_table, dropped_table, set_counts, set_table
@@ -127,6 +128,6 @@ def write_json(findings: Findings, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(as_json(findings), encoding="utf-8")
+        write_text(path, as_json(findings))
     except OSError as error:
         raise ManifestError("the findings cannot be written", [f"{path}: {error}"]) from error

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from contract.atomic import replacing
 from training.data.manifest import LabelledImage, ManifestError
 
 FILE_NAME: Final = "images.csv"
@@ -27,7 +28,7 @@ def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[P
         )
         for image in images
     )
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow((*COLUMNS, *origin))
         writer.writerows(rows)

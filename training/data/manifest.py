@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from contract.atomic import replacing
 from contract.classes import BY_NAME, CLASS_NAMES
 from training.data import experts
 from training.errors import TrainingError
@@ -187,17 +188,15 @@ def write(path: Path, images: Sequence[LabelledImage]) -> None:
         ManifestError: it cannot be written.
     """
     extra = list(dict.fromkeys(name for image in images for name in image.extra))
-    partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow([*COLUMNS, *extra])
             for image in images:
                 relative = Path(os.path.relpath(image.path.resolve(), path.parent.resolve())).as_posix()
                 fixed = [relative, image.label, image.slide_id, image.source, image.split]
                 writer.writerow(fixed + [image.extra.get(name, "") for name in extra])
-        partial.replace(path)
     except OSError as error:
         raise ManifestError("the manifest cannot be written", [f"{path}: {error}"]) from error
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from contract.atomic import write_text
 from training.evaluation.evaluate import images_of, predictions_of
 from training.evaluation.figures.accuracy_bars import Bar, draw_accuracy_bars
 from training.evaluation.figures.training_curves import figures_of, read_history
@@ -204,8 +205,8 @@ def _cell(value: Share | float | None) -> str:
 def _write(result: Comparison, tables: Sequence[Table], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     parts = ["# Comparison", "", *(table.markdown() for table in tables), NOTE, ""]
-    (out / "comparison.md").write_text("\n".join(parts), encoding="utf-8")
-    (out / "comparison.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_text(out / "comparison.md", "\n".join(parts))
+    write_text(out / "comparison.json", result.model_dump_json(indent=2) + "\n")
     bars = []
     for row in result.rows:
         for word in SPLITS.values():

@@ -8,6 +8,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from contract.atomic import write_text
 from training.data.manifest import counts
 from training.evaluation.measures import Measures, Share
 from training.evaluation.network import Network
@@ -41,7 +42,7 @@ class Results:
 def write(results: Results, folder: Path) -> Path:
     """Render ``folder/report.html``; pictures are inside it and nothing is loaded from elsewhere."""
     path = folder / REPORT
-    path.write_text(render(results), encoding="utf-8")
+    write_text(path, render(results))
     return path
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from contract.atomic import write_text
 from contract.manifest import Precision
 from training.data import manifest
 from training.data.manifest import LabelledImage
@@ -89,8 +90,8 @@ def assess(network: Network, predictions: Predictions, out: Path | None) -> Resu
     figures: tuple[Figure, ...] = ()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / FILE_NAME).write_text(measures.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (out / PROBE_FILE).write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_text(out / FILE_NAME, measures.model_dump_json(indent=2) + "\n")
+        write_text(out / PROBE_FILE, found.model_dump_json(indent=2) + "\n")
         figures = tuple(_draw(network, predictions, out / "figures", seed))
     return Results(network, predictions, measures, found, notes, figures)
 

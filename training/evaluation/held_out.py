@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contract import bundle
+from contract.atomic import write_text
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from contract.manifest import FalseFlags, Manifest, Metric
@@ -187,7 +188,7 @@ def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None
     manifest = before.model_copy(update=changes)
     bundle.write(loaded.root, manifest)
     triton.write(loaded.root, manifest)
-    (loaded.root / model_card.FILE_NAME).write_text(model_card.render(manifest), encoding="utf-8")
+    write_text(loaded.root / model_card.FILE_NAME, model_card.render(manifest))
     return manifest
 
 

@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.atomic import replacing
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
 from contract.manifest import Evidence
@@ -95,8 +96,7 @@ class Predictions:
             "fitted": asdict(self.fitted),
             "left_out": dict(self.left_out),
         }
-        partial = folder / (ARRAYS + ".part")
-        with partial.open("wb") as stream:
+        with replacing(folder / ARRAYS) as partial, partial.open("wb") as stream:
             np.savez(
                 stream,
                 allow_pickle=False,
@@ -105,7 +105,6 @@ class Predictions:
                 suppressed=self.suppressed,
                 about=np.array(json.dumps(about)),
             )
-        partial.replace(folder / ARRAYS)
 
 
 def load(folder: Path) -> Predictions:

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from contract.atomic import write_text
 from contract.classes import HAIRY_CELL
 from training.data import manifest
 from training.data.manifest import LabelledImage
@@ -214,5 +215,5 @@ def _tell(result: Sanity, out: Path) -> None:
         console.print(sentence, markup=False)
     lines = ["# Sanity test", "", *(table.markdown() for table in tables), *(f"{each}\n" for each in sentences)]
     out.mkdir(parents=True, exist_ok=True)
-    (out / "sanity.md").write_text("\n".join(lines), encoding="utf-8")
-    (out / "sanity.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_text(out / "sanity.md", "\n".join(lines))
+    write_text(out / "sanity.json", result.model_dump_json(indent=2) + "\n")

@@ -145,7 +145,7 @@ def test_the_fingerprint_is_of_contents_and_labels_wherever_they_lie(tmp_path: P
 
 def test_a_manifest_that_cannot_be_written_is_an_error_and_leaves_the_old_one(tmp_path: Path) -> None:
     manifest.write(tmp_path / "cells.csv", [image(tmp_path, "a.png", "a")])
-    (tmp_path / "cells.csv.part").mkdir()
+    (tmp_path / "cells.csv.tmp").mkdir()
     before = (tmp_path / "cells.csv").read_bytes()
     with pytest.raises(ManifestError, match="cannot be written"):
         manifest.write(tmp_path / "cells.csv", [])
