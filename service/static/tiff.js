@@ -2,7 +2,7 @@
 // One image of 8-bit RGB in strips, plain or compressed by LZW, Deflate or PackBits (TIFF 6.0, sections 4, 9, 13, 14).
 //
 // Why not UTIF.js (utif2 4.1.0 with pako 1.0.11, 140 kB)? What is decoded here is not only shown: the centre of a
-// larger image is sent and classified. UTIF reads all 36 usual kinds of tests/service/test_page_tiff.py exactly, but it
+// larger image is sent and classified. UTIF reads all 36 usual kinds of tests/service/page/test_tiff.py exactly, but it
 // takes what the service refuses: a file that is cut comes out as a whole picture, black where bytes are missing, and so
 // do 20 of 20 damaged LZW files (here: 3); grey, palette and turned images pass as well. A few damaged bytes in a
 // directory kept it busy for 9, 14 and 59 s on a busy machine, which would freeze the page (here: 0.6 s at most). To

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 from loadtest.trial import SWEEP
-from tests.service.browser import chromium
+from tests.service.page.browser import chromium
 from tests.service.process import ROOT, environment, running
 
 BEGIN, END = "<!-- report -->\n", "<!-- end of report -->\n"

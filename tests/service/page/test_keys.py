@@ -8,20 +8,13 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from contract.bundle import Bundle
-from contract.classes import BY_SLUG
 from service.keys import Role, add, revoke
-from tests.service.browser import Visit, chromium, visiting
 from tests.service.live_server import until
+from tests.service.page.browser import Visit, visiting
+from tests.service.page.cells import LYMPHOCYTE, Image
 from tests.service.process import Process, running
-from tests.service.tiny_bundle import TinyNetwork, encoded
 
 GUARDED = ("/model", "/classify", "/slides/summary")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -42,12 +35,10 @@ def guarded(bundle: Bundle, keys: Path, right: str) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="module")
-def images(network: TinyNetwork, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def images(image: Image, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("cells")
     for number in range(24):
-        pixels = network.cell(BY_SLUG["lymphocyte"].index).copy()
-        pixels[0, 0] = (number, 7, 7)
-        (folder / f"{number:02}.png").write_bytes(encoded(pixels))
+        (folder / f"{number:02}.png").write_bytes(image(LYMPHOCYTE, number))
     return sorted(folder.iterdir())
 
 

@@ -11,12 +11,11 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from contract.bundle import Bundle
-from contract.classes import BY_SLUG
-from tests.service.browser import Visit, chromium, visiting
 from tests.service.live_server import serving
+from tests.service.page.browser import Visit, visiting
+from tests.service.page.cells import ERYTHROBLAST, LYMPHOCYTE
 from tests.service.tiny_bundle import TinyNetwork, coloured
 
-LYMPHOCYTE, ERYTHROBLAST = BY_SLUG["lymphocyte"].index, BY_SLUG["erythroblast"].index
 PREDICTOR, ROWS_PER_STRIP, ORIENTATION = 317, 278, 274
 DECODE = """async (bytes) => {
     const { decodeTiff } = await import("/static/tiff.js");
@@ -24,12 +23,6 @@ DECODE = """async (bytes) => {
     return image && [image.width, image.height, [...image.data]];
 }"""
 Pixels = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The page with a thousand images, a busy service, and one that dies and comes back."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,31 +8,24 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from contract.bundle import Bundle
-from contract.classes import BY_SLUG, HAIRY_CELL
-from tests.service.browser import Visit, chromium, visiting
+from contract.classes import HAIRY_CELL
 from tests.service.live_server import serving
+from tests.service.page.browser import Visit, visiting
+from tests.service.page.cells import LYMPHOCYTE, Image
 from tests.service.process import Process, free_port, running
 from tests.service.slow_device import SlowDevice
-from tests.service.tiny_bundle import TinyNetwork, encoded
+from tests.service.tiny_bundle import TinyNetwork
 
-LYMPHOCYTE = BY_SLUG["lymphocyte"].index
 THOUSAND = 1000
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, network: TinyNetwork) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, image: Image) -> Path:
     """A thousand different images: every hundredth a hairy cell, the others lymphocytes."""
     root = tmp_path_factory.mktemp("archive")
     for number in range(THOUSAND):
-        pixels = network.cell(HAIRY_CELL.index if number % 100 == 0 else LYMPHOCYTE).copy()
-        pixels[0, 0] = (number % 256, number // 256, 7)
-        (root / f"{number:04}.png").write_bytes(encoded(pixels))
+        index = HAIRY_CELL.index if number % 100 == 0 else LYMPHOCYTE
+        (root / f"{number:04}.png").write_bytes(image(index, number))
     return root
 
 

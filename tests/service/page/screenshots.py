@@ -1,4 +1,4 @@
-"""Pictures of the page for the README: ``python -m tests.service.page_screenshots --out docs/images``.
+"""Pictures of the page for the README: ``python -m tests.service.page.screenshots --out docs/images``.
 
 The sample cells of ``tests/data/cells`` on the shipped bundle, in the Chromium of this machine.
 """
@@ -11,10 +11,10 @@ from PIL import Image
 
 from contract import bundle as bundles
 from service.settings import Settings
-from tests.service.browser import chromium, visiting
 from tests.service.live_server import serving
+from tests.service.page.browser import chromium, visiting
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PICTURES = {"page-light": (1280, 860, "light"), "page-dark": (768, 1100, "dark")}
 
 

@@ -1,0 +1,65 @@
+"""The page at ``/`` in a real Chromium against the running service, and a slide that is classified on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from contract.bundle import Bundle
+from contract.classes import HAIRY_CELL
+from tests.service.live_server import LiveServer, serving
+from tests.service.page.browser import Visit, chromium, visiting
+from tests.service.page.cells import ERYTHROBLAST, LYMPHOCYTE, Image
+from tests.service.tiny_bundle import TinyNetwork, encoded
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Bundle) -> Iterator[LiveServer]:
+    with serving(bundle, site_fpr=0.002, slide_min_cells=20) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def image(network: TinyNetwork) -> Image:
+    """A PNG of a class, unlike every other with another number."""
+
+    def made(index: int, number: int) -> bytes:
+        pixels = network.cell(index).copy()
+        pixels[0, 0] = (number % 256, number // 256, 7)
+        return encoded(pixels)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory, image: Image) -> list[Path]:
+    """20 lymphocytes, 3 hairy cells, 4 erythroblasts."""
+    folder = tmp_path_factory.mktemp("slide")
+    for number, index in enumerate([LYMPHOCYTE] * 20 + [HAIRY_CELL.index] * 3 + [ERYTHROBLAST] * 4):
+        (folder / f"cell-{number:02}.png").write_bytes(image(index, number))
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def visited(browser: Browser, server: LiveServer, slide: list[Path]) -> Iterator[Visit]:
+    with visiting(browser, server.url) as visit:
+        visit.choose(*slide)
+        visit.wait_until_done()
+        yield visit
+
+
+@pytest.fixture
+def seen(visited: Visit) -> Visit:
+    """The page with the slide classified, as it was before anything was looked at."""
+    visited.page.keyboard.press("Escape")
+    visited.page.select_option("#class-filter", "")
+    visited.page.select_option("#order", "urgent")
+    visited.page.click("[data-filter=all]")
+    return visited

@@ -1,0 +1,41 @@
+"""How the page is served: from its own files and nothing else, without another machine."""
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.service.live_server import LiveServer
+from tests.service.page.browser import visiting
+
+
+def test_the_page_runs_nothing_but_its_own_files(server: LiveServer) -> None:
+    response = server.http.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert "<script>" not in response.text
+    assert re.findall(r"\son\w+=|style=", response.text) == []
+
+
+def test_files_of_the_page_are_asked_for_again_and_not_sent_twice(server: LiveServer) -> None:
+    first = server.http.get("/static/page.js")
+    assert first.headers["content-type"] == "text/javascript; charset=utf-8"
+    again = server.http.get("/static/page.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "..%2Fapp.py", "%2e%2e%2fsettings.py", "__init__.py"])
+def test_no_path_leads_out_of_the_page_s_files(server: LiveServer, name: str) -> None:
+    response = httpx.get(f"{server.url}/static/{name}")
+    assert response.status_code == 404
+
+
+def test_the_api_reference_is_there_without_another_machine(browser: Browser, server: LiveServer) -> None:
+    with visiting(browser, server.url, path="/docs") as visit:
+        expect(visit.page.get_by_text("/slides/classify", exact=True).first).to_be_visible()
+        visit.page.get_by_text("/slides/summary", exact=True).first.click()
+        expect(visit.page.get_by_text("Try it out").first).to_be_visible()
