@@ -14,9 +14,11 @@ from contract.manifest import Manifest
 
 GOLDEN_IMAGES = 2
 PRECISIONS = ("float32", "int8")
+Description = dict[str, Any]
+"""``bundle.json`` as parsed JSON, valid or not."""
 
 
-def description(evidence: Mapping[str, str] | None = None, temperature: float = 1.0, **policy: Any) -> dict[str, Any]:
+def description(evidence: Mapping[str, str] | None = None, temperature: float = 1.0, **policy: Any) -> Description:
     """A valid ``bundle.json`` as parsed JSON.
 
     Args:
@@ -94,7 +96,7 @@ def manifest(evidence: Mapping[str, str] | None = None, temperature: float = 1.0
     return Manifest.model_validate(description(evidence, temperature, **policy))
 
 
-def lay_files(root: Path, described: dict[str, Any]) -> dict[str, Any]:
+def lay_files(root: Path, described: Description) -> Description:
     """Put stand-ins for the files of ``described`` into ``root`` and return it with their sizes and hashes."""
     random = np.random.default_rng(7)
     arrays: dict[str, Any] = {"images": random.integers(0, 256, (GOLDEN_IMAGES, 256, 256, 3), dtype=np.uint8)}
