@@ -5,6 +5,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+FILES = [*sorted(path.name for path in Path(__file__).parent.glob("test_*faults*.py")), "test_overload.py"]
 
 
 @pytest.mark.parametrize("reference", sorted(set(re.findall(r"`(test_\w+\.py::test_\w+)`", PAGE))))
@@ -13,7 +14,7 @@ def test_every_test_that_the_page_names_exists(reference: str) -> None:
     assert f"def {name}(" in (ROOT / "tests/service" / file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("file", ["test_faults.py", "test_overload.py", "test_http_workers_faults.py"])
+@pytest.mark.parametrize("file", FILES)
 def test_every_fault_that_is_tested_is_in_the_table(file: str) -> None:
     tested = re.findall(r"^def (test_\w+)\(", (ROOT / "tests/service" / file).read_text("utf-8"), re.MULTILINE)
     assert tested

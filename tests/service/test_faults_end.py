@@ -1,0 +1,124 @@
+"""The end of a service that is a process of its own: told, told while it hangs, killed; see docs/reliability.md."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from tests.service.live_server import until
+from tests.service.load_clients import (
+    HANGING,
+    answered,
+    becomes,
+    code_of,
+    form,
+    load,
+    post,
+    until_answered,
+)
+from tests.service.process import PATIENCE_S, Process, environment, free_port, running, seconds
+
+
+def test_sigterm_under_load_answers_all_that_was_accepted(slow: Path, cell: bytes) -> None:
+    with running(slow, HAL_DRAIN_S="50") as served, load(served, cell, clients=12, until_refused=True) as clients:
+        until_answered(served, 40)
+        start = time.monotonic()
+        assert served.stop() == 0
+        assert seconds(start) < 45, "as soon as they have their answers"
+        answers = clients.stop()
+        assert answers["200"] == answered(served) > 40, "each answer that was made has arrived"
+        # A request that reaches a connection at the moment when it is closed was never read; clients send it again.
+        assert set(answers) <= {"200", "draining", "refused", "cut off"}
+        assert not served.logged("cancelled")
+
+
+def test_sigterm_ends_in_time_even_if_the_engine_hangs_and_tells_those_who_wait(slow: Path, cell: bytes) -> None:
+    limits = {"HAL_DRAIN_S": "2", "HAL_MAX_BATCH": "1", "HAL_DEADLINE_MS": "600000"}
+    with running(slow, **limits) as served, ThreadPoolExecutor(2) as clients:
+        hanging = clients.submit(post, served, HANGING)
+        until(lambda: shows(served, "hal_decode_seconds_count 1.0", 'hal_queue_images{priority="routine"} 0.0'))
+        waiting = clients.submit(post, served, cell)
+        until(lambda: shows(served, 'hal_queue_images{priority="routine"} 1.0'))
+        start = time.monotonic()
+        assert served.stop() == 0
+        assert seconds(start) < 30, "HAL_DRAIN_S and this machine's delays, and not the deadline"
+        for answer in (hanging, waiting):
+            assert (answer.result().status_code, code_of(answer.result())) == (503, "draining")
+
+
+def shows(served: Process, *lines: str) -> bool:
+    """Whether all these lines are in /metrics."""
+    with served.http() as http:
+        metrics = http.get("/metrics").text
+    return all(line in metrics for line in lines)
+
+
+SUPERVISOR = """
+while :; do
+  "$0" -m service & echo $! > "$PID_FILE"
+  wait $! && exit 0
+done
+"""
+
+
+def test_kill_9_costs_what_was_under_way_and_the_supervisor_brings_it_back(
+    slow: Path, cell: bytes, tmp_path: Path
+) -> None:
+    port, pid_file = free_port(), tmp_path / "pid"
+    url = f"http://127.0.0.1:{port}"
+    variables = environment(HAL_BUNDLE=str(slow), PORT=str(port), PID_FILE=str(pid_file), HAL_LOG_LEVEL="error")
+    supervisor = subprocess.Popen(["bash", "-c", SUPERVISOR, sys.executable], env=variables, stdout=subprocess.DEVNULL)
+    lost: list[str] = []
+
+    def ask_until_answered(http: httpx.Client) -> None:
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            assert time.monotonic() < give_up
+            try:
+                answer = becomes(http.post(f"{url}/classify", files=form(cell)))
+            except httpx.TransportError as error:
+                lost.append("refused" if isinstance(error, httpx.ConnectError) else "cut off")
+                answer = "lost"
+            if answer == "200":
+                return
+            assert answer in ("lost", "starting")
+            time.sleep(0.02)
+
+    def client(turns: int) -> int:
+        with httpx.Client(timeout=PATIENCE_S) as http:
+            for _ in range(turns):
+                ask_until_answered(http)
+        return turns
+
+    def taken(seats: int) -> bool:
+        return f'hal_seats_taken{{priority="routine"}} {seats}.0' in httpx.get(f"{url}/metrics").text
+
+    try:
+        client(1)
+        lost.clear()
+        first = int(pid_file.read_text())
+        with ThreadPoolExecutor(5) as pool:
+            hanging = pool.submit(httpx.post, f"{url}/classify", files=form(HANGING), timeout=PATIENCE_S)
+            until(lambda: taken(1))
+            turns = [pool.submit(client, 25) for _ in range(4)]
+            until(lambda: taken(5))
+            os.kill(first, signal.SIGKILL)
+            assert isinstance(hanging.exception(), httpx.TransportError)
+            assert sum(turn.result() for turn in turns) == 100, "every image was answered in the end"
+        # A machine that halts for seconds may find a kept connection closed besides.
+        assert lost.count("cut off") >= 4, "what was under way, one request of each client"
+        assert lost.count("refused") > 0, "then nobody listened for a while"
+        second = int(pid_file.read_text())
+        assert second != first
+        os.kill(second, signal.SIGTERM)
+        assert supervisor.wait(PATIENCE_S) == 0
+    finally:
+        supervisor.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
