@@ -3,6 +3,7 @@
 ``python -m tests.training.small RUN`` trains in a process of its own, which a test can kill.
 """
 
+import csv
 import os
 import sys
 from pathlib import Path
@@ -84,6 +85,12 @@ def train(run: Run) -> Trainer:
     trainer = Trainer(run, encoder())
     trainer.run_stages()
     return trainer
+
+
+def history(root: Path) -> list[dict[str, str]]:
+    """What a run tells of each epoch in its folder."""
+    with (root / "history.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """``hal train``: what is refused before anything is written, shared encoders, the final retraining, resuming."""
 
-import csv
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +104,7 @@ def test_the_encoder_of_a_run_of_the_same_choices_is_taken_and_not_trained_again
     for one, other in zip(first["encoder"], second["encoder"], strict=True):
         np.testing.assert_array_equal(one, other)
     assert np.abs(first["classifier_head"][0] - second["classifier_head"][0]).max() > 0
-    assert {row["stage"] for row in _history(tmp_path / "second")} == {"classifier"}
+    assert {row["stage"] for row in small.history(tmp_path / "second")} == {"classifier"}
     initial = [(tmp_path / name / "initial_weights.sha256").read_text() for name in ("first", "second")]
     assert initial[0] == initial[1]
 
@@ -139,7 +138,7 @@ def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_i
     assert told.run == "second"
     assert told.started_from is not None
     assert told.started_from.run == "first"
-    assert {row["stage"] for row in _history(third.root)} == {stage.name for stage in small.RECIPE.stages}
+    assert {row["stage"] for row in small.history(third.root)} == {stage.name for stage in small.RECIPE.stages}
 
 
 @pytest.mark.parametrize("through", ["bytes", "parent", "donor", "of a test image", "slide", "patient"])
@@ -215,7 +214,7 @@ def test_the_final_retraining_learns_from_validation_images_and_cannot_be_calibr
 ) -> None:
     train.start("transfer", data, tmp_path / "final", None, ['train_splits=["train","val"]', "fine_tuning.epochs=1"])
     assert "36 training" in capsys.readouterr().out
-    assert all(row["val_accuracy"] == "" for row in _history(tmp_path / "final"))
+    assert all(row["val_accuracy"] == "" for row in small.history(tmp_path / "final"))
     with pytest.raises(RunError, match="trained on its validation images"):
         export(tmp_path / "final", tmp_path / "bundle", "hal", "1.0.0", ["float32"])
 
@@ -231,8 +230,3 @@ def test_a_silent_run_writes_nothing(tmp_path: Path, cells: list[LabelledImage],
     run = Run.start(tmp_path / "run", override(small.TRANSFER, ["fine_tuning.epochs=1"]), cells, silent=True)
     Trainer(run, small_encoder).run_stages()
     assert not (tmp_path / "run").exists()
-
-
-def _history(root: Path) -> list[dict[str, str]]:
-    with (root / "history.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))

@@ -1,0 +1,130 @@
+"""The folder of a run: a training that was killed ends as if it had not been, and what cannot be continued says why."""
+
+import errno
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.training import small
+from training import trainer
+from training.data.manifest import LabelledImage
+from training.recipe import Recipe
+from training.run import Run, RunError
+from training.trainer import Trainer
+
+
+@pytest.mark.parametrize("save_to_die_after", [2, 4, 9])
+def test_a_run_killed_after_any_checkpoint_ends_with_the_same_weights(
+    tmp_path: Path,
+    cells: list[LabelledImage],
+    small_recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    save_to_die_after: int,
+) -> None:
+    monkeypatch.setattr(trainer, "BATCHES_BETWEEN_CHECKPOINTS", 2)
+    uninterrupted = _train(Run.start(tmp_path / "whole", small_recipe, cells))
+    killed = Run.start(tmp_path / "killed", small_recipe, cells)
+    with pytest.raises(KilledError):
+        _train(killed, die_after=save_to_die_after)
+    resumed = _train(Run.open(tmp_path / "killed"))
+    for expected, found in zip(uninterrupted, resumed, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_process_killed_by_sigkill_leaves_a_run_that_can_be_finished(
+    tmp_path: Path, cells: list[LabelledImage], small_recipe: Recipe
+) -> None:
+    expected = _weights(small.train(Run.start(tmp_path / "whole", small_recipe, cells)))
+    killed = Run.start(tmp_path / "killed", small_recipe, cells)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.training.small", str(killed.root)], stdout=subprocess.DEVNULL
+    )
+    while not (killed.root / "history.csv").exists():
+        assert process.poll() is None, "it ended without an epoch"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    found = _weights(small.train(Run.open(killed.root)))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_damaged_checkpoint_is_refused_with_advice(run: Run, small_encoder: keras.Model) -> None:
+    Trainer(run, small_encoder).run_stages()
+    path = run.root / "checkpoint.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="delete it to begin this run again"):
+        run.restore()
+
+
+def test_a_second_run_in_the_same_folder_is_refused(run: Run, cells: list[LabelledImage], small_recipe: Recipe) -> None:
+    with pytest.raises(RunError, match="--resume"):
+        Run.start(run.root, small_recipe, cells)
+
+
+def test_a_run_of_another_format_is_refused(run: Run) -> None:
+    path = run.root / "recipe.json"
+    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
+    with pytest.raises(RunError, match="format 99"):
+        Run.open(run.root)
+
+
+def test_an_epoch_repeated_after_a_kill_replaces_its_row_in_the_history(run: Run) -> None:
+    for loss in (3.0, 2.0):
+        run.record({"stage": "encoder", "epoch": 1, "loss": loss, "seconds": 1.0})
+    lines = (run.root / "history.csv").read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("encoder,1,2.00000")
+
+
+def test_the_order_of_images_in_the_manifest_is_kept_by_the_run(run: Run, cells: list[LabelledImage]) -> None:
+    reopened = Run.open(run.root)
+    assert [image.path.resolve() for image in reopened.images] == [image.path.resolve() for image in cells]
+    assert [replace(image, path=cell.path) for image, cell in zip(reopened.images, cells, strict=True)] == cells
+
+
+def test_a_full_disk_is_reported_and_leaves_the_earlier_checkpoint(
+    run: Run, small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = Trainer(run, small_encoder)
+    before = (run.root / "checkpoint.npz").read_bytes()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(RunError, match=r"No space left on device.*MB.*intact"):
+        learner.run_stages()
+    assert (run.root / "checkpoint.npz").read_bytes() == before
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL: nothing after the checkpoint happens."""
+
+
+def _train(run: Run, die_after: int | None = None) -> list[np.ndarray]:
+    saves = 0
+    save = run.save
+
+    def save_and_die(*arguments: Any) -> None:
+        nonlocal saves
+        save(*arguments)
+        saves += 1
+        if saves == die_after:
+            raise KilledError
+
+    run.save = save_and_die  # type: ignore[method-assign]
+    return _weights(small.train(run))
+
+
+def _weights(trainer: Trainer) -> list[np.ndarray]:
+    return [*trainer.encoder.get_weights(), *trainer.heads["classifier"].get_weights()]
