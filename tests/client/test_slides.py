@@ -15,14 +15,12 @@ from client import AnswerError, Classified, OtherModelError, Refused, RefusedReq
 from contract.bundle import Bundle
 from contract.classes import BY_SLUG, CLASS_NAMES, HAIRY_CELL
 from tests.client.faulty_road import FaultyRoad
-from tests.client.ways import Ways
+from tests.client.ways import QUICK, Ways
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import serving, until
 from tests.service.process import Process, running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
-
-QUICK = Retries(attempts=50, total_s=20, first_delay_s=0.01, longest_delay_s=0.05)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,14 @@ import asyncio
 from typing import Any
 
 import client
-from client import AsyncHalClient, FhirReport, HalClient, Outcome, Slide, Summary
+from client import AsyncHalClient, Classified, FhirReport, HalClient, Outcome, Retries, Slide, Summary
+
+QUICK = Retries(attempts=50, total_s=20, first_delay_s=0.01, longest_delay_s=0.05)
+
+
+def predicted(outcome: Outcome) -> str:
+    """The class of an image, or the code of its refusal."""
+    return outcome.result.predicted_class if isinstance(outcome.result, Classified) else outcome.result.code
 
 
 class Ways:
