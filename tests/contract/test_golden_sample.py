@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.bundle import (
-    BundleInvalidError,
-    load,
-    sha256_of,
-)
+from contract.bundle import BundleInvalidError, load, sha256_of
 from tests.contract.examples import GOLDEN_IMAGES, Description, describe_in, lay_golden
 
 

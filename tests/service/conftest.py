@@ -9,6 +9,7 @@ from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from tests.service.load_clients import CELL, ROUNDS
+from tests.service.shelf import Shelf
 from tests.service.tiny_bundle import TinyNetwork, encoded, manifest_for
 
 
@@ -63,3 +64,8 @@ def slow(tmp_path_factory: pytest.TempPathFactory, write_bundle: WriteBundle, ne
 @pytest.fixture(scope="session")
 def cell(network: TinyNetwork) -> bytes:
     return encoded(network.cell(CELL))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, write_bundle: WriteBundle, network: TinyNetwork) -> Shelf:
+    return Shelf(tmp_path, write_bundle, network)

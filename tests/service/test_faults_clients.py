@@ -9,13 +9,7 @@ import httpx
 
 from contract.bundle import Bundle
 from tests.service.live_server import until
-from tests.service.load_clients import (
-    becomes,
-    form,
-    load,
-    post,
-    until_answered,
-)
+from tests.service.load_clients import becomes, form, load, post, until_answered
 from tests.service.process import Process, running
 
 

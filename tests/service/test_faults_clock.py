@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.load_clients import (
-    becomes,
-    code_of,
-    post,
-)
+from tests.service.load_clients import becomes, code_of, post
 from tests.service.process import running
 
 LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
