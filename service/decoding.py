@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging import ImageRefusedError
+from service.refusals import ImageRefusedError
 from service.waiting import BULK_TURN, Priority
 
 _MOST_IMAGES: Final = 8

@@ -8,7 +8,7 @@ Behaviour fixed here, once:
   own orientation tag is part of its layout and is applied. Training reads its images the same way.
 - Palette images are looked up exactly; an alpha channel is dropped if it is opaque everywhere. Anything whose colours
   or depth would have to be guessed (greyscale, CMYK, 16 bits, transparency, several frames) is refused.
-- ``crop`` refuses an image with a side below 256 and ``pad`` one with a side above it: neither does the other's work.
+- Another size than 256x256 is refused, cropped or padded (:mod:`service.fitting`).
 - A truncated or damaged image is refused, never filled with grey. What libjpeg only warns of counts as damage where
   simplejpeg is installed. Pillow alone leaves two gaps: bytes missing just before an intact end marker go unseen within
   a JPEG's last block (bottom right corner), and anywhere in a progressive JPEG.
@@ -19,16 +19,16 @@ Behaviour fixed here, once:
 """
 
 import io
-from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from contract.manifest import IMAGE_SIDE
 from service import jpeg
 from service.contrast import LEAST_CONTRAST, contrast
+from service.fitting import check_size, fitted
+from service.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 
 _SIGNATURES: Final = (
@@ -43,36 +43,7 @@ _JPEG_LOOKAHEAD: Final = bytes(8)
 """libjpeg's Huffman decoder reads up to 64 bits ahead of the last pixel."""
 _PNG_DEPTH_OFFSET: Final = 24
 _TIFF_BITS_PER_SAMPLE: Final = 258
-_SMALLEST_PADDED_SIDE: Final = IMAGE_SIDE // 2 + 1
-"""As in training: the border is never wider than the image itself."""
 _GREYSCALE_MODES: Final = frozenset({"1", "L", "LA", "La", "I", "F"})
-
-
-class RefusalCode(StrEnum):
-    """Why an image was not classified."""
-
-    EMPTY = "empty_image"
-    TOO_LARGE = "image_too_large"
-    UNSUPPORTED_TYPE = "unsupported_type"
-    CORRUPT = "corrupt_image"
-    TRUNCATED = "truncated_image"
-    TOO_MANY_PIXELS = "too_many_pixels"
-    ANIMATED = "animated_image"
-    BIT_DEPTH = "bit_depth"
-    CMYK = "cmyk"
-    GREYSCALE = "greyscale"
-    TRANSPARENT = "transparent"
-    COLOUR_SPACE = "colour_space"
-    WRONG_SIZE = "wrong_size"
-    BLANK = "blank_image"
-
-
-class ImageRefusedError(Exception):
-    """An image cannot be classified; ``code`` is for software, the message for people."""
-
-    def __init__(self, code: RefusalCode, message: str) -> None:
-        self.code = code
-        super().__init__(message)
 
 
 def decode(data: bytes, *, fit: Fit, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
@@ -115,7 +86,7 @@ def _decode_by_pillow(data: bytes, kind: str, fit: Fit, max_pixels: int) -> NDAr
     except Exception as error:
         # Pillow's parsers meet hostile bytes with a dozen kinds of exception (struct.error, KeyError, SyntaxError ...).
         raise _undecodable(kind, error) from error
-    return _fitted(pixels, fit)
+    return fitted(pixels, fit)
 
 
 def _kind(data: bytes, max_bytes: int) -> str:
@@ -157,7 +128,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
 def _check_header(image: Image.Image, data: bytes, fit: Fit, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise _too_many_pixels(max_pixels, f"{image.width}x{image.height}")
-    _check_size(image.width, image.height, fit)
+    check_size(image.width, image.height, fit)
     if getattr(image, "is_animated", False):
         raise ImageRefusedError(
             RefusalCode.ANIMATED, "The image has several frames or pages, expected one; send each as its own image."
@@ -214,48 +185,6 @@ def _opaque_rgb(image: Image.Image) -> Image.Image:
             "The image has transparent pixels, whose colour is not defined; export it without transparency.",
         )
     return coloured.convert("RGB")
-
-
-def _check_size(width: int, height: int, fit: Fit) -> None:
-    side = IMAGE_SIDE
-    sides = (width, height)
-    shortest = min(sides)
-    if fit is Fit.STRICT and sides != (side, side):
-        problem = f"expected exactly {side}x{side}"
-        if shortest >= side:
-            remedy = "set HAL_FIT=crop for the centre of larger images"
-        elif max(sides) <= side and shortest >= _SMALLEST_PADDED_SIDE:
-            remedy = "set HAL_FIT=pad to reflect the border of smaller ones"
-        else:
-            remedy = "export a larger field around the cell"
-    elif fit is Fit.CROP and shortest < side:
-        problem, remedy = f"expected at least {side}x{side} to crop from", "export a larger field around the cell"
-    elif fit is Fit.PAD and max(sides) > side:
-        problem, remedy = f"expected at most {side}x{side} to pad", "set HAL_FIT=crop for larger images"
-    elif fit is Fit.PAD and shortest < _SMALLEST_PADDED_SIDE:
-        problem, remedy = (
-            f"expected sides of at least {_SMALLEST_PADDED_SIDE} to reflect",
-            "export a larger field around the cell",
-        )
-    else:
-        return
-    raise ImageRefusedError(
-        RefusalCode.WRONG_SIZE,
-        f"The image is {width}x{height} pixels, {problem}. It is not resampled, since that would change the cell's "
-        f"size; {remedy}.",
-    )
-
-
-def _fitted(pixels: NDArray[np.uint8], fit: Fit) -> NDArray[np.uint8]:
-    height, width, _ = pixels.shape
-    if (height, width) == (IMAGE_SIDE, IMAGE_SIDE):
-        return pixels
-    if fit is Fit.CROP:
-        top, left = (height - IMAGE_SIDE) // 2, (width - IMAGE_SIDE) // 2
-        return pixels[top : top + IMAGE_SIDE, left : left + IMAGE_SIDE].copy()
-    above, before = (IMAGE_SIDE - height) // 2, (IMAGE_SIDE - width) // 2
-    below, after = IMAGE_SIDE - height - above, IMAGE_SIDE - width - before
-    return np.pad(pixels, ((above, below), (before, after), (0, 0)), mode="reflect")
 
 
 def _showing_something(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,6 +1,35 @@
-"""Why an image or a request gets no answer, as :mod:`service.seats` and :mod:`service.batching` tell it."""
+"""Why an image or a request gets no answer, as :mod:`service.imaging`, ``seats`` and ``batching`` tell it."""
+
+from enum import StrEnum
 
 from service.waiting import Priority
+
+
+class RefusalCode(StrEnum):
+    """Why an image was not classified."""
+
+    EMPTY = "empty_image"
+    TOO_LARGE = "image_too_large"
+    UNSUPPORTED_TYPE = "unsupported_type"
+    CORRUPT = "corrupt_image"
+    TRUNCATED = "truncated_image"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    ANIMATED = "animated_image"
+    BIT_DEPTH = "bit_depth"
+    CMYK = "cmyk"
+    GREYSCALE = "greyscale"
+    TRANSPARENT = "transparent"
+    COLOUR_SPACE = "colour_space"
+    WRONG_SIZE = "wrong_size"
+    BLANK = "blank_image"
+
+
+class ImageRefusedError(Exception):
+    """An image cannot be classified; ``code`` is for software, the message for people."""
+
+    def __init__(self, code: RefusalCode, message: str) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class QueueFullError(Exception):

@@ -17,9 +17,9 @@ from contract.manifest import ModelFile
 from service.answers import ClassifiedImage, Fault, RefusedImage, Writer
 from service.counts import Counts
 from service.decoding import Decoders
-from service.imaging import ImageRefusedError, decode
+from service.imaging import decode
 from service.observer import Observer
-from service.refusals import ModelFailedError
+from service.refusals import ImageRefusedError, ModelFailedError
 from service.schemas import ModelStamp
 from service.served import ServedModel
 from service.settings import Device, Settings

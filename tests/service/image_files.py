@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.imaging import ImageRefusedError, decode
+from service.imaging import decode
+from service.refusals import ImageRefusedError
 from service.settings import Fit
 
 LOSSLESS = ("PNG", "BMP", "TIFF")

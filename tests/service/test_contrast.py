@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.contrast import LEAST_CONTRAST, contrast
-from service.imaging import ImageRefusedError, RefusalCode, decode
+from service.imaging import decode
+from service.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 
 SHARED = os.environ.get("HAL_SHARED")

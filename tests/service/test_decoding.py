@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.decoding import Decoders, Pixels
-from service.imaging import ImageRefusedError, RefusalCode
+from service.refusals import ImageRefusedError, RefusalCode
 from service.waiting import Priority
 
 PIXELS = np.zeros((1, 1, 3), np.uint8)

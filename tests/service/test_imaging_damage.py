@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service import jpeg
-from service.imaging import ImageRefusedError, RefusalCode
+from service.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 from tests.service.image_files import CELL, CELLS, KINDS, decoded, refusal, saved
 from tests.service.tiny_bundle import encoded
