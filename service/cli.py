@@ -1,15 +1,11 @@
-"""``hal serve``: from settings to a listening server, and every way of not getting there."""
+"""The commands of the service; ``hal serve`` with every way of not getting to a listening server."""
 
-import asyncio
-import gc
 import logging
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -23,7 +19,6 @@ from service.slides_cli import app as slides_app
 
 if TYPE_CHECKING:
     from contract.bundle import Bundle
-    from service.lifecycle import Hal
     from service.settings import Settings
 
 app = typer.Typer(help="Serve a bundle over HTTP.", no_args_is_help=True)
@@ -31,9 +26,6 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(slides_app, name="slides")
 logger = logging.getLogger("hal.cli")
-
-_BACKLOG: Final = 2048
-"""Connections that wait for the server."""
 
 
 @app.callback()
@@ -78,6 +70,7 @@ def serve(
     from service.engine import EngineError
     from service.keys import KeysError
     from service.lifecycle import Hal
+    from service.listening import PortError, listen
     from service.security import ExposedError, check_exposure
     from service.sessions import check_device
     from service.settings import SettingsError, load_settings, unknown_variables
@@ -99,7 +92,7 @@ def serve(
         logs.configure(settings.log_level)
         for warning in unknown_variables(os.environ):
             logger.warning(warning)
-        listener = _listen(settings)
+        listener = listen(settings)
         with listener:
             check_exposure(settings, listener)
             check_device(settings.device)
@@ -107,8 +100,10 @@ def serve(
             if settings.http_workers > 1:
                 _run_processes(settings, verified, listener)
                 return
+            from service.server import serve as serve_here  # which the parent of several processes does not need
+
             hal = Hal(settings, verified)
-            _run(hal, listener)
+            serve_here(hal, listener)
         if hal.failure is not None:
             raise hal.failure
         if hal.abandoned:
@@ -123,7 +118,7 @@ def serve(
         EngineError,
         ExposedError,
         KeysError,
-        _PortError,
+        PortError,
         SharedMemoryError,
     ) as error:
         typer.echo(f"hal serve: {error}", err=True)
@@ -148,8 +143,18 @@ def reference(
         out.write_text(page(), encoding="utf-8")
 
 
-class _PortError(Exception):
-    """The address cannot be listened on."""
+def _run_processes(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
+    """HAL_HTTP_WORKERS: what is found out early with one process is found out here, before others are started."""
+    from service import logs
+    from service.listening import announce
+    from service.security import Gate
+    from service.workers.parent import serve as serve_in_processes
+
+    logs.configure(settings.log_level, "parent")
+    Gate.of(settings)
+    announce(settings, bundle, listener)
+    if code := serve_in_processes(settings, bundle, listener):
+        raise typer.Exit(code)
 
 
 def _require_extra() -> None:
@@ -165,97 +170,3 @@ def _require_extra() -> None:
             err=True,
         )
         raise typer.Exit(1) from None
-
-
-def _listen(settings: "Settings") -> socket.socket:
-    """A bound socket, before the model is loaded: a taken port is found out at once."""
-    try:
-        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise _PortError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with PORT=8001 or "
-            "--port 8001, or stop what listens there"
-        ) from error
-    return listener
-
-
-def _run(hal: "Hal", listener: socket.socket) -> None:
-    import uvicorn
-
-    from service.app import create_app
-    from service.connections import patient
-    from service.lifecycle import last_wait_s
-
-    settings = hal.settings
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, _: FrameType | None) -> None:
-            # uvicorn's own handler raises the signal again at the end, and the exit code would not be 0.
-            again = hal.draining
-            at_once = again or sig == signal.SIGINT or not settings.drain_delay_s or not self.started
-            hal.begin_drain(turn_away=at_once)
-            self.force_exit = self.should_exit and sig == signal.SIGINT
-            if at_once:
-                self.should_exit = True
-            else:
-                loop = asyncio.get_running_loop()
-                loop.call_soon_threadsafe(loop.call_later, settings.drain_delay_s, stop)
-
-    config = uvicorn.Config(
-        create_app(hal),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        http=patient(settings.header_timeout_s),
-    )
-    # Declared as whole seconds, but only given to asyncio.wait_for.
-    config.timeout_graceful_shutdown = cast("int", settings.drain_s - settings.drain_delay_s - last_wait_s(settings))
-    server = Server(config)
-
-    def stop() -> None:
-        server.should_exit = True
-
-    hal.on_failure = stop
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_: hal.request_reload())
-    _announce(settings, hal.bundle, listener)
-    # What lives as long as the process (modules, routes, models of the documentation) is not looked through again by
-    # every full collection, which would stop all requests for milliseconds.
-    gc.collect()
-    gc.freeze()
-    server.run(sockets=[listener])
-
-
-def _run_processes(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
-    """HAL_HTTP_WORKERS: what is found out early with one process is found out here, before others are started."""
-    from service import logs
-    from service.security import Gate
-    from service.workers.parent import serve as serve_in_processes
-
-    logs.configure(settings.log_level, "parent")
-    Gate.of(settings)
-    _announce(settings, bundle, listener)
-    if code := serve_in_processes(settings, bundle, listener):
-        raise typer.Exit(code)
-
-
-def _announce(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
-    """Say where the service is, and let clients wait from then on who would be refused until the server runs."""
-    listener.listen(_BACKLOG)
-    manifest, file = bundle.manifest, bundle.file(settings.precision)
-    host, port, *_ = _address(listener)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    typer.echo(
-        f"HAL {manifest.name} {manifest.version} ({file.precision}, SHA-256 {file.sha256})\n"
-        f"HAL_DEVICE={settings.device}. {manifest.intended_use}\n"
-        f"Listening on {url}, where a page takes images; {url}/docs has the API. Try:\n"
-        f"  curl -F file=@tests/data/cells/segmented-neutrophil-1.jpg {url}/classify"
-    )
-    sys.stdout.flush()
-
-
-def _address(listener: socket.socket) -> tuple[Any, ...]:
-    return tuple(listener.getsockname())
