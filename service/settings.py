@@ -1,14 +1,12 @@
-"""Every knob of the service, read once from ``HAL_*`` variables and documented where it is declared."""
+"""Every knob of the service, documented where it is declared; :mod:`service.environment` reads them."""
 
-import difflib
 import os
 import sys
-from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.manifest import Precision
@@ -16,11 +14,6 @@ from contract.slide import SlideRule
 
 MEBIBYTE: Final = 1024 * 1024
 _RULE: Final = SlideRule()
-_READ_ELSEWHERE: Final = frozenset({"HAL_API_KEY", "HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})
-
-
-class SettingsError(Exception):
-    """Settings cannot be used; the message lists every wrong one with its value and what is allowed."""
 
 
 class Device(StrEnum):
@@ -244,6 +237,11 @@ class Settings(BaseSettings):
             min_cells=self.slide_min_cells, min_hits=self.slide_min_hits, significance=self.slide_significance
         )
 
+    @property
+    def bulk_limit(self) -> int:
+        """Most images of the queue that may be bulk, at least one."""
+        return max(1, int(self.queue_limit * self.bulk_share))
+
     @model_validator(mode="after")
     def _the_delay_is_a_part_of_the_drain(self) -> Self:
         if self.drain_delay_s > self.drain_s / 2:
@@ -261,11 +259,6 @@ class Settings(BaseSettings):
             )
         return self
 
-    @property
-    def bulk_limit(self) -> int:
-        """Most images of the queue that may be bulk, at least one."""
-        return max(1, int(self.queue_limit * self.bulk_share))
-
     @model_validator(mode="after")
     def _a_batch_fits_the_queue(self) -> Self:
         if self.queue_limit < self.max_batch:
@@ -274,38 +267,3 @@ class Settings(BaseSettings):
                 "full; raise the first or lower the second"
             )
         return self
-
-
-def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the environment; ``overrides`` (by field name, ``None`` for "not given") win over it.
-
-    Raises:
-        SettingsError: one or more values are not allowed; all of them are listed.
-    """
-    given = {name: value for name, value in (overrides or {}).items() if value is not None}
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        lines = "\n".join(f"  - {_fault(detail)}" for detail in error.errors())
-        raise SettingsError(f"wrong settings:\n{lines}") from error
-
-
-def _fault(detail: Any) -> str:
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if not detail["loc"]:
-        return message
-    field = str(detail["loc"][0])
-    name = field if field.isupper() else f"HAL_{field.upper()}"
-    described = Settings.model_fields.get(field.removeprefix("HAL_").lower())
-    about = f" ({described.description})" if described else ""
-    return f"{name}={str(detail['input'])!r}: {message[0].lower()}{message[1:]}{about}"
-
-
-def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """A warning for each ``HAL_*`` variable that no setting reads, with the nearest name that one does."""
-    known = {f"HAL_{name.upper()}" for name in Settings.model_fields}
-    for name in sorted(environment):
-        if name.upper().startswith("HAL_") and name.upper() not in known | _READ_ELSEWHERE:
-            nearest = difflib.get_close_matches(name.upper(), sorted(known), n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            yield f"{name} is set but no setting of the service has that name{hint}"

@@ -57,9 +57,9 @@ def summary(
     from contract.bundle import BundleError, load
     from contract.slide import OtherBundleError, summarise
     from contract.slide_results import ResultsError, read_files
+    from service.environment import SettingsError, load_settings
     from service.fhir import FhirNotInstalledError, fhir_bundle
     from service.schemas import ModelStamp
-    from service.settings import SettingsError, load_settings
 
     try:
         settings = load_settings({"bundle": bundle, "site_fpr": site_fpr})

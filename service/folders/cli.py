@@ -94,8 +94,8 @@ def _run(source: "Source", todo: Any, results: Any, see: Any) -> "Tally":
 
 def _in_process(options: dict[str, Any]) -> "Source":
     from contract.bundle import load
+    from service.environment import load_settings
     from service.folders.in_process import InProcess
-    from service.settings import load_settings
 
     settings = load_settings(options)
     return InProcess(settings, load(settings.bundle))

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED = 0, 1, 2, 130
 _KINDS: Final = (
-    ("service.settings", "SettingsError"),
+    ("service.environment", "SettingsError"),
     ("service.engine", "EngineError"),
     ("client.errors", "HalError"),
 )

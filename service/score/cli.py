@@ -74,12 +74,12 @@ def score(
     with explained(_COMMAND, stopped="run the same command again to go on"), nothing_left_running():
         _check_installed()
         from contract.bundle import load
+        from service.environment import load_settings
         from service.folders import console
         from service.score.images import find
         from service.score.plan import Plan
         from service.score.run import look, score_shards
         from service.score.store import Store
-        from service.settings import load_settings
 
         # Each worker would keep an audit trail of its own in the same place; the results say as much.
         settings = load_settings(options).model_copy(update={"audit": None})

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Device, Fit, Settings, SettingsError, load_settings, unknown_variables
+from service.environment import SettingsError, load_settings, unknown_variables
+from service.settings import Device, Fit, Settings
 
 
 def test_without_variables_the_shipped_bundle_is_served_on_port_8000_of_this_machine() -> None:

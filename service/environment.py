@@ -1,0 +1,50 @@
+"""Settings read once from ``HAL_*`` variables: all that is wrong with them at once, and names that nothing reads."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+_READ_ELSEWHERE: Final = frozenset({"HAL_API_KEY", "HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})
+
+
+class SettingsError(Exception):
+    """Settings cannot be used; the message lists every wrong one with its value and what is allowed."""
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the environment; ``overrides`` (by field name, ``None`` for "not given") win over it.
+
+    Raises:
+        SettingsError: one or more values are not allowed; all of them are listed.
+    """
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = "\n".join(f"  - {_fault(detail)}" for detail in error.errors())
+        raise SettingsError(f"wrong settings:\n{lines}") from error
+
+
+def _fault(detail: Any) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not detail["loc"]:
+        return message
+    field = str(detail["loc"][0])
+    name = field if field.isupper() else f"HAL_{field.upper()}"
+    described = Settings.model_fields.get(field.removeprefix("HAL_").lower())
+    about = f" ({described.description})" if described else ""
+    return f"{name}={str(detail['input'])!r}: {message[0].lower()}{message[1:]}{about}"
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A warning for each ``HAL_*`` variable that no setting reads, with the nearest name that one does."""
+    known = {f"HAL_{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(environment):
+        if name.upper().startswith("HAL_") and name.upper() not in known | _READ_ELSEWHERE:
+            nearest = difflib.get_close_matches(name.upper(), sorted(known), n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            yield f"{name} is set but no setting of the service has that name{hint}"
