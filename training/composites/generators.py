@@ -44,11 +44,6 @@ class CellGenerator:
     donors: tuple[tuple[str, ...], ...]
     draw: Callable[[Cell, list[Cell], np.random.Generator], Pixels]
 
-    @property
-    def of_platelets(self) -> bool:
-        """Whether parents and donors are platelets."""
-        return set(self.parents) <= set(PLATELETS)
-
 
 def chromatin_of(cell: Cell) -> Material:
     """The texture of a nucleus.

@@ -15,10 +15,18 @@ from training.composites.sham import sham
 from training.data.platelets import equivalent_diameter
 
 
+def of_platelets(label: str) -> bool:
+    return set(GENERATORS[label].parents) <= set(PLATELETS)
+
+
+def parent_of(label: str) -> Cell:
+    return cell("large-thrombocyte-1" if of_platelets(label) else "lymphocyte-2")
+
+
 def draw(label: str, seed: int, parent: Cell | None = None) -> Pixels:
     generator = GENERATORS[label]
-    parent = parent or cell("large-thrombocyte-1" if generator.of_platelets else "lymphocyte-2")
-    return generator.draw(parent, donors(len(generator.donors), generator.of_platelets), np.random.default_rng(seed))
+    others = donors(len(generator.donors), of_platelets(label))
+    return generator.draw(parent or parent_of(label), others, np.random.default_rng(seed))
 
 
 def test_every_class_without_open_images_has_a_generator() -> None:
@@ -48,7 +56,7 @@ def test_the_same_seed_draws_the_same_cell_and_another_another(label: str) -> No
 
 @pytest.mark.parametrize("label", [label for label in GENERATORS if label != "Artefact"])
 def test_the_smear_far_from_the_cell_stays_as_it_was(label: str) -> None:
-    parent = cell("large-thrombocyte-1" if GENERATORS[label].of_platelets else "lymphocyte-2")
+    parent = parent_of(label)
     drawn = draw(label, 4, parent)
     corner = np.zeros((256, 256), dtype=bool)
     corner[:20, :20] = corner[-20:, -20:] = True
