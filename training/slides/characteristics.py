@@ -2,15 +2,13 @@
 
 A slide of ``cells`` white cells of which each is hairy with probability ``prevalence`` has a binomial number of flags,
 at the rate ``prevalence * sensitivity + (1 - prevalence) * false flags``. The rule itself is asked about every number
-of flags that can occur; nothing is drawn at random but the slides of :func:`simulate`, the oracle of the tests.
+of flags that can occur; nothing is drawn at random.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from contract.slide import Advice, SlideRule, advise, count_flags
@@ -74,35 +72,3 @@ def at_least(hits: int, cells: int, prevalence: float, setting: Setting) -> floa
     false_rest = stats.betabinom.sf(hits - 1 - true_hits, cells, alpha, beta)
     more_true = stats.binom.sf(hits - 1, cells, prevalence * setting.sensitivity)
     return float((true_share * false_rest).sum() + more_true)
-
-
-def simulate(
-    rule: SlideRule, setting: Setting, cells: int, prevalence: float, slides: int, seed: int
-) -> Characteristics:
-    """The same by drawing slides cell by cell; slow and inexact, to check the computation by."""
-    rng = np.random.default_rng(seed)
-    hairy: NDArray[np.bool_] = rng.random((slides, cells)) < prevalence
-    rates = np.full(slides, setting.false_flag_rate)
-    if setting.spread:
-        total = 1 / setting.spread - 1
-        rates = rng.beta(setting.false_flag_rate * total, (1 - setting.false_flag_rate) * total, slides)
-    flagged = np.where(hairy, rng.random(hairy.shape) < setting.sensitivity, rng.random(hairy.shape) < rates[:, None])
-    hits, slides_with = np.unique(flagged.sum(axis=1), return_counts=True)
-    advice: Counter[Advice] = Counter()
-    for number, times in zip(hits.tolist(), slides_with.tolist(), strict=True):
-        advice[advise(count_flags(number, cells, setting.stated_rate, ""), rule)] += times
-    return Characteristics(
-        *(advice[kind] / slides for kind in (Advice.FOLLOW_UP, Advice.NO_INDICATION, Advice.TOO_FEW_CELLS))
-    )
-
-
-def fewest_cells(rule: SlideRule, setting: Setting, prevalence: float, power: float, most: int = 5000) -> int | None:
-    """The fewest white cells from which on slides of ``prevalence`` are followed up with probability ``power``.
-
-    ``None`` if that is more than ``most``. The probability falls a little whenever one more flag is asked for; what is
-    given holds for every larger slide that was looked at.
-    """
-    sizes = list(range(10, most + 1, 10))
-    enough = [characteristics(rule, setting, size, prevalence).follow_up >= power for size in sizes]
-    last_short = max((place for place, good in enumerate(enough) if not good), default=-1)
-    return sizes[last_short + 1] if last_short + 1 < len(sizes) else None

@@ -1,16 +1,51 @@
 """The computed characteristics against slides drawn cell by cell, and what docs/slides.md claims of the rule."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 import hal
-from contract.slide import SlideRule
-from training.slides.characteristics import Setting, characteristics, fewest_cells, fewest_hits, simulate
+from contract.slide import Advice, SlideRule, advise, count_flags
+from training.slides.characteristics import Characteristics, Setting, characteristics, fewest_hits
 
 RULE = SlideRule()
+
+
+def simulate(
+    rule: SlideRule, setting: Setting, cells: int, prevalence: float, slides: int, seed: int
+) -> Characteristics:
+    """What :func:`characteristics` computes, by drawing slides cell by cell: slow and inexact."""
+    rng = np.random.default_rng(seed)
+    hairy: NDArray[np.bool_] = rng.random((slides, cells)) < prevalence
+    rates = np.full(slides, setting.false_flag_rate)
+    if setting.spread:
+        total = 1 / setting.spread - 1
+        rates = rng.beta(setting.false_flag_rate * total, (1 - setting.false_flag_rate) * total, slides)
+    flagged = np.where(hairy, rng.random(hairy.shape) < setting.sensitivity, rng.random(hairy.shape) < rates[:, None])
+    hits, slides_with = np.unique(flagged.sum(axis=1), return_counts=True)
+    advice: Counter[Advice] = Counter()
+    for number, times in zip(hits.tolist(), slides_with.tolist(), strict=True):
+        advice[advise(count_flags(number, cells, setting.stated_rate, ""), rule)] += times
+    return Characteristics(
+        *(advice[kind] / slides for kind in (Advice.FOLLOW_UP, Advice.NO_INDICATION, Advice.TOO_FEW_CELLS))
+    )
+
+
+def fewest_cells(rule: SlideRule, setting: Setting, prevalence: float, power: float, most: int = 5000) -> int | None:
+    """The fewest white cells from which on slides of ``prevalence`` are followed up with probability ``power``.
+
+    ``None`` if that is more than ``most``. The probability falls a little whenever one more flag is asked for; what is
+    given holds for every larger slide that was looked at.
+    """
+    sizes = list(range(10, most + 1, 10))
+    enough = [characteristics(rule, setting, size, prevalence).follow_up >= power for size in sizes]
+    last_short = max((place for place, good in enumerate(enough) if not good), default=-1)
+    return sizes[last_short + 1] if last_short + 1 < len(sizes) else None
 
 
 @pytest.mark.parametrize(
