@@ -140,7 +140,7 @@ def test_the_stated_accuracy_is_found_again_on_the_downloaded_test_images(shippe
     """The bundle's own test images went through JPEG once more, as its composites did; these are as downloaded."""
     from training.data import manifest
     from training.data.prepare import prepare
-    from training.evaluation.onnx_inference import onnx_logits
+    from training.evaluation.onnx_inference import onnx_outputs
     from training.evaluation.results import Evaluation
 
     images_root = Path(SHARED or "") / "data" / "real" / "images"
@@ -148,7 +148,7 @@ def test_the_stated_accuracy_is_found_again_on_the_downloaded_test_images(shippe
     prepare(sources, tmp_path / "open.csv", 0.2, 2022, test_share=0.15)
     images = [image for image in manifest.read(tmp_path / "open.csv") if image.split == "test"]
     labels = np.array([image.class_index for image in images])
-    logits = onnx_logits(shipped.path(shipped.file()), [image.path for image in images], "test images")
+    logits = onnx_outputs(shipped.path(shipped.file()), [image.path for image in images], "test images").logits
     found = Evaluation.of(logits, labels, shipped.manifest).accuracy
     expected = stated(shipped, "accuracy, real images")
     assert abs(found.images - expected.images) <= 3

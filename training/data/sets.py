@@ -23,7 +23,6 @@ from contract.classes import HAIRY_CELL
 from training.data.manifest import LabelledImage
 
 ImageSet = Literal["A", "B", "C", "D"]
-SETS: Final[tuple[ImageSet, ...]] = ("A", "B", "C", "D")
 LOOK_ALIKE_COLUMN: Final = "look_alike"
 
 

@@ -47,8 +47,3 @@ def onnx_pixels(model: Path, images: NDArray[np.uint8]) -> Outputs:
     """The same of a few images in memory. Shape: ``(n, 256, 256, 3)``."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return Outputs(*session.run(["logits", "embedding"], {"image": images}))
-
-
-def onnx_logits(model: Path, paths: Sequence[Path], what: str) -> NDArray[np.float32]:
-    """The logits of :func:`onnx_outputs`. Shape: ``(len(paths), 20)``."""
-    return onnx_outputs(model, paths, what).logits
