@@ -7,14 +7,11 @@ see the end of their commands and end as if they had been told to stop.
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import resource
 import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 from contract.bundle import Bundle
@@ -23,10 +20,9 @@ from service.settings import Settings
 from service.states import State
 from service.workers import engine_process, http_process
 from service.workers.board import Field
-from service.workers.control import Command, control_pair, tell
-from service.workers.loops import signals_held
+from service.workers.child import Child, cause_of
+from service.workers.control import Command
 from service.workers.memory import Memory, shared
-from service.workers.parcel import parcel
 from service.workers.publisher import STATES, forget_engine
 
 logger = logging.getLogger("hal.workers")
@@ -42,17 +38,6 @@ _MERCY_S: Final = 5.0
 
 _ENGINE: Final = -1
 """The engine process among the places of the workers."""
-
-_spawn: Final = multiprocessing.get_context("spawn")
-
-
-@dataclass(slots=True, eq=False)
-class _Child:
-    """A process of ours."""
-
-    process: BaseProcess
-    control: socket.socket
-    started_at: float
 
 
 def serve(settings: Settings, bundle: Bundle, listener: socket.socket) -> int:
@@ -72,8 +57,8 @@ class _Parent:
         self._listener = listener
         self._memory = memory
         self._board = memory.board
-        self._engine: _Child | None = None
-        self._workers: dict[int, _Child] = {}
+        self._engine: Child | None = None
+        self._workers: dict[int, Child] = {}
         self._pauses: dict[int, float] = {}
         self._futile = 0
         self._code = 0
@@ -96,26 +81,15 @@ class _Parent:
 
     def _start(
         self, target: Callable[..., None], bundle: Bundle | None, *arguments: Any, ended: Callable[[], None]
-    ) -> _Child | None:
+    ) -> Child | None:
         """A process, or ``None`` if the system gives none; the log says why."""
         try:
-            ours, theirs = control_pair()
+            child = Child.start(target, self._settings, bundle, self._memory, *arguments)
         except OSError as error:
             logger.error("no process can be started: %s", error)
             return None
-        try:
-            with signals_held(), parcel(bundle) as packed:
-                given = (self._settings, packed, self._memory, theirs, *arguments)
-                process = _spawn.Process(target=target, args=given)
-                process.start()
-        except OSError as error:
-            logger.error("no process can be started: %s", error)
-            ours.close()
-            return None
-        finally:
-            theirs.close()
-        self._loop.add_reader(process.sentinel, ended)
-        return _Child(process, ours, time.monotonic())
+        self._loop.add_reader(child.sentinel, ended)
+        return child
 
     def _start_engine(self) -> None:
         if self._stop.is_set():
@@ -132,7 +106,7 @@ class _Parent:
             self._later(_ENGINE, self._start_engine)
             return
         board[Field.ENGINES_RUNNING] = 1
-        logger.info("the engine process is %d", self._engine.process.pid)
+        logger.info("the engine process is %d", self._engine.pid)
         for place in self._workers:
             self._connect(place)
 
@@ -147,7 +121,7 @@ class _Parent:
             return
         self._workers[place] = worker
         self._board[Field.WORKERS_RUNNING] = len(self._workers)
-        logger.info("HTTP worker %d is %d", place, worker.process.pid)
+        logger.info("HTTP worker %d is %d", place, worker.pid)
         if self._engine is not None:
             self._connect(place)
 
@@ -157,8 +131,8 @@ class _Parent:
             return
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with one, other:
-            tell(self._engine.control, Command.CONNECT, place, one)
-            tell(self._workers[place].control, Command.CONNECT, place, other)
+            self._engine.tell(Command.CONNECT, place, one)
+            self._workers[place].tell(Command.CONNECT, place, other)
 
     # Watching
 
@@ -180,7 +154,7 @@ class _Parent:
             return
         board.add(Field.ENGINES_LOST)
         self._futile = 0 if was_ready else self._futile + 1
-        logger.error("the engine process ended (%s); its requests are answered with 503 engine_lost", _cause(code))
+        logger.error("the engine process ended (%s); its requests are answered with 503 engine_lost", cause_of(code))
         if self._futile >= _FUTILE_STARTS:
             logger.critical("%d engine processes ended before they were ready; the service ends", self._futile)
             self._give_up()
@@ -196,10 +170,10 @@ class _Parent:
         if self._stop.is_set():
             return
         self._board.add(Field.WORKERS_LOST)
-        logger.error("HTTP worker %d ended (%s); its connections are broken", place, _cause(code))
+        logger.error("HTTP worker %d ended (%s); its connections are broken", place, cause_of(code))
         self._again(worker, place, lambda: self._start_worker(place))
 
-    def _again(self, ended: _Child, place: int, start: Callable[[], None]) -> None:
+    def _again(self, ended: Child, place: int, start: Callable[[], None]) -> None:
         """Start again at once what had lived, and after a pause that grows what had not."""
         if time.monotonic() - ended.started_at >= _STABLE_S:
             self._pauses.pop(place, None)
@@ -211,12 +185,9 @@ class _Parent:
         self._pauses[place] = min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
         self._loop.call_later(pause_s, start)
 
-    def _reap(self, child: _Child) -> int:
-        self._loop.remove_reader(child.process.sentinel)
-        child.process.join()
-        code = child.process.exitcode or 0
-        child.process.close()
-        child.control.close()
+    def _reap(self, child: Child) -> int:
+        self._loop.remove_reader(child.sentinel)
+        code = child.reap()
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._board[Field.LOST_CPU_S] = used.ru_utime + used.ru_stime
         self._changed.set()
@@ -226,14 +197,14 @@ class _Parent:
 
     def _told_to_reload(self) -> None:
         if self._engine is not None:
-            tell(self._engine.control, Command.RELOAD)
+            self._engine.tell(Command.RELOAD)
 
     def _told_to_stop(self, number: int) -> None:
         board, delay_s = self._board, self._settings.drain_delay_s
         again = board[Field.STOPPING] > 0
         if again and number == signal.SIGINT and self._stop.is_set():
             for child in self._children():
-                child.process.kill()
+                child.kill()
         if again or number == signal.SIGINT or not delay_s:
             board[Field.STOPPING] = 2
             self._stop.set()
@@ -250,7 +221,7 @@ class _Parent:
         self._board[Field.STOPPING] = 2
         self._stop.set()
 
-    def _children(self) -> list[_Child]:
+    def _children(self) -> list[Child]:
         return [*self._workers.values(), *([] if self._engine is None else [self._engine])]
 
     async def _end(self) -> None:
@@ -258,10 +229,10 @@ class _Parent:
         self._listener.close()
         settings = self._settings
         for worker in self._workers.values():
-            tell(worker.control, Command.STOP)
+            worker.tell(Command.STOP)
         await self._until(lambda: not self._workers, settings.drain_s - settings.drain_delay_s + _MERCY_S)
         if self._engine is not None:
-            tell(self._engine.control, Command.STOP)
+            self._engine.tell(Command.STOP)
         await self._until(lambda: self._engine is None, last_wait_s(settings) + _MERCY_S)
 
     async def _until(self, gone: Callable[[], bool], patience_s: float) -> None:
@@ -274,17 +245,9 @@ class _Parent:
             logger.error("processes did not end in time and are killed")
             for child in [*self._workers.values()] or self._children():
                 with contextlib.suppress(ValueError):
-                    child.process.kill()
+                    child.kill()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_MERCY_S):
                     while not gone():
                         self._changed.clear()
                         await self._changed.wait()
-
-
-def _cause(code: int) -> str:
-    if code < 0:
-        # Real-time signals have no names.
-        names = {number.value: number.name for number in signal.Signals}
-        return f"killed by {names.get(-code, f'signal {-code}')}"
-    return f"exit code {code}"

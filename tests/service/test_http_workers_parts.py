@@ -28,10 +28,11 @@ from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayErro
 from service.waiting import Priority
 from service.workers.accounts import Account, sum_of
 from service.workers.board import Board, Field
+from service.workers.child import cause_of
 from service.workers.endings import error_of, refusal, reload_error_of, reload_refusal
 from service.workers.memory import SharedMemoryError, shared
 from service.workers.messages import Model, Taken, encoder, to_worker
-from service.workers.parent import _cause, serve
+from service.workers.parent import serve
 from service.workers.publisher import Publisher
 from service.workers.relay import Relay
 from service.workers.slots import SLOTS, Slots
@@ -245,7 +246,7 @@ def test_too_little_shared_memory_is_one_clear_message_and_leaves_nothing() -> N
     [(-9, "killed by SIGKILL"), (-40, "killed by signal 40"), (70, "exit code 70")],
 )
 def test_the_log_says_how_a_process_ended(code: int, said: str) -> None:
-    assert _cause(code) == said
+    assert cause_of(code) == said
 
 
 def test_where_no_process_can_be_started_it_is_tried_again(
