@@ -2,9 +2,9 @@
 
 ::
 
-    parent  starts, watches and restarts; alone takes signals            parent.py
-      |     owns the listening socket and the shared memory          memory.py
-      |     gives each process the bundle                            parcel.py
+    parent  starts, watches and restarts; alone takes signals            parent.py, child.py
+      |     owns the listening socket and the shared memory              memory.py
+      |     gives each process the bundle                                parcel.py
       +-- N workers   requests, decoding, answers                        http_process.py, worker.py, intake.py
       |      |        one Unix socket each, made by the parent           link.py, messages.py
       |      v        images through shared memory                       slots.py
@@ -16,9 +16,9 @@ given, the engine process grants the seat to the worker, which decodes, puts the
 submits them; the engine process copies them out at once and the slot is free again. A slot is written by its worker
 only and read only while a ``Submit`` is handled, so it is never written while it is read.
 
-What everybody must know at once (state, seats taken, who died) is on a board in shared memory, and so is what each
-process has counted, so that any worker answers ``/metrics`` for all of them and nothing that was counted is lost with
-the process that counted it.
+What everybody must know at once (state, seats taken, who died) is on a board in shared memory (``board.py``), and so
+is what each process has counted (``accounts.py``, ``ledger.py``, ``publisher.py``), so that any worker answers
+``/metrics`` for all of them and nothing that was counted is lost with the process that counted it.
 
 One listening socket is inherited by all workers, rather than one each by SO_REUSEPORT: what has not been accepted
 waits in one queue that survives every worker, and is taken by one that has time. With SO_REUSEPORT the kernel chooses

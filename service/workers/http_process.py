@@ -25,6 +25,7 @@ from service.lifecycle import last_wait_s
 from service.settings import Settings
 from service.workers.board import Field
 from service.workers.control import Command, listen
+from service.workers.ledger import Ledger
 from service.workers.loops import ignore_signals, runner
 from service.workers.memory import Memory
 from service.workers.worker import Worker
@@ -57,7 +58,7 @@ async def _live(
 ) -> None:
     worker = Worker(settings, bundle, memory, place)
     config = uvicorn.Config(
-        create_app_for(worker, Exposition(worker.read, AllProcesses(worker))),
+        create_app_for(worker, Exposition(worker.read, AllProcesses(worker.ledger))),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -95,12 +96,12 @@ class AllProcesses(Collector):
     Memory that they share counts for each of them.
     """
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     def collect(self) -> Iterator[Metric]:  # noqa: D102
         families: dict[str, list[Metric]] = {}
-        for pid in self._worker.pids():
+        for pid in self._ledger.pids():
             collector = ProcessCollector(pid=lambda pid=pid: pid or os.getpid(), registry=None)  # type: ignore[misc]
             for family in collector.collect() if pid else ():
                 families.setdefault(family.name, []).append(family)
@@ -113,7 +114,7 @@ class AllProcesses(Collector):
             else:
                 total = sum(values)
             if name == "process_cpu_seconds":
-                total += self._worker.lost_cpu_s
+                total += self._ledger.lost_cpu_s
             (sample, *_) = same[0].samples
             same[0].samples = [Sample(sample.name, sample.labels, total)]
             yield same[0]

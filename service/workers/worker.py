@@ -7,7 +7,6 @@ import math
 import os
 import socket
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,19 +14,17 @@ from contract.bundle import Bundle
 from contract.manifest import Manifest
 from service.audit import AuditFullError
 from service.lifecycle import MOST_DECODERS
-from service.logs import lost_lines
-from service.metrics import Metrics
 from service.observer import Observer
-from service.readings import EngineReading, ProcessesReading, Reading
+from service.readings import Reading
 from service.running import Reloaded, Service
 from service.schemas import ModelStamp
 from service.served import ServedModel
 from service.settings import Device, Settings, available_cores
 from service.states import NotReadyError, State
-from service.workers.accounts import Account, sum_of
-from service.workers.board import HEARTBEAT_S, Board, Field
+from service.workers.board import Board, Field
 from service.workers.endings import reload_error_of
 from service.workers.intake import EngineLink, RemoteIntake, RemoteNetwork
+from service.workers.ledger import Ledger
 from service.workers.link import Link
 from service.workers.memory import Memory
 from service.workers.messages import Model, Reload, RowsTaken, Serves, ToWorker, to_worker
@@ -46,22 +43,6 @@ _NEW_ENGINE_S: Final = 5.0
 """In which the parent, on however busy a machine, has noticed that the engine process ended."""
 
 
-class CountingMetrics(Metrics):
-    """Metrics that tell when something was counted, which happens at the end of every request."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_request = _nothing
-
-    def request(self, route: str, status: int, seconds: float, images: int) -> None:  # noqa: D102
-        super().request(route, status, seconds, images)
-        self.on_request()
-
-
-def _nothing() -> None:
-    """Nobody listens yet."""
-
-
 class Worker(Service):
     """A bundle that is at work in the engine process.
 
@@ -70,32 +51,30 @@ class Worker(Service):
         bundle: what is served until the engine process says otherwise.
         memory: shared with all processes.
         place: of this worker, counted from 0.
+
+    Attributes:
+        ledger: what was counted, here and in the other processes.
     """
 
     def __init__(self, settings: Settings, bundle: Bundle, memory: Memory, place: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._memory = memory
-        self._place = place
         self._board: Board = memory.board
         self._trail = None if settings.audit is None else RemoteTrail(self._board)
         share = math.ceil(min(available_cores(), MOST_DECODERS) / settings.http_workers)
         # Embeddings are compared and rows are written by the engine process.
         own = settings.model_copy(update={"audit": None, "drift": False})
-        observer = Observer(own, self._trail)
-        self._counted = observer.metrics = CountingMetrics()
-        super().__init__(own, bundle, observer, decoders=settings.decode_threads or share)
-        self._before = Account.read(self._board, place)
-        observer.metrics.add(self._before.metrics())
-        self._counted.on_request = self._count_soon
-        self._beat: asyncio.TimerHandle | None = None
         self._intake = RemoteIntake(own, self._board, Slots(memory.images, place), self.not_ready)
+        self.ledger = Ledger(memory, place, self._intake.counts)
+        observer = Observer(own, self._trail)
+        observer.metrics = self.ledger.metrics
+        super().__init__(own, bundle, observer, decoders=settings.decode_threads or share)
         self._link: EngineLink | None = None
         self._model: ServedModel | None = None
         self._serves = False
         self._lost_at = 0.0
         self._calls = itertools.count(1)
         self._reloads: dict[int, asyncio.Future[Reloaded]] = {}
-        self._write_account()
+        self.ledger.write()
 
     async def open(self) -> None:
         """There is nothing to open: the engine process says when it is ready."""
@@ -121,7 +100,7 @@ class Worker(Service):
             await self._trail.until_taken()
         self._decoders.close()
         await asyncio.to_thread(self.observer.close)
-        self._write_account()
+        self.ledger.write()
         if self._link is not None:
             self._link.close()
 
@@ -189,39 +168,8 @@ class Worker(Service):
         return self._model
 
     def read(self) -> Reading:
-        """What all processes have counted; what others have is up to :data:`HEARTBEAT_S` old."""
-        self._write_account()
-        board = self._board
-        accounts = [Account.read(board, place) for place in range(board.processes)]
-        metrics = Metrics()
-        for account in accounts:
-            metrics.add(account.metrics())
-        engine = accounts[self._memory.engine_place].engine or EngineReading()
-        engine = replace(engine, counts=sum_of(*(account.counts for account in accounts)))
-        if self.state is State.ENGINE_LOST:
-            nobody = EngineReading()
-            engine = replace(engine, waiting=nobody.waiting, seats_taken=nobody.seats_taken)
-        return Reading(
-            metrics,
-            self.state,
-            self.settings.queue_limit,
-            engine,
-            sum(account.lost_lines for account in accounts),
-            ProcessesReading(
-                {"http": int(board[Field.WORKERS_RUNNING]), "engine": int(board[Field.ENGINES_RUNNING])},
-                {"http": int(board[Field.WORKERS_LOST]), "engine": int(board[Field.ENGINES_LOST])},
-            ),
-        )
-
-    @property
-    def lost_cpu_s(self) -> float:
-        """Seconds of processor time of processes that have ended."""
-        return self._board[Field.LOST_CPU_S]
-
-    def pids(self) -> list[int]:
-        """All processes of the service, the parent first."""
-        board = self._board
-        return [os.getppid(), *(Account.read(board, place).pid for place in range(board.processes))]
+        """What all processes have counted."""
+        return self.ledger.read(self.state, self.settings.queue_limit)
 
     def _received(self, message: ToWorker) -> None:
         match message:
@@ -285,23 +233,3 @@ class Worker(Service):
         if self._link is None and same and not self.draining:
             logger.critical("the connection to the engine process is lost; another worker takes over")
             os._exit(_MISTAKE)
-
-    def _count_soon(self) -> None:
-        if self._beat is None:
-            self._beat = self._loop.call_later(HEARTBEAT_S, self._count)
-
-    def _count(self) -> None:
-        self._beat = None
-        self._write_account()
-
-    def _write_account(self) -> None:
-        account = Account.of(
-            self.observer.metrics,
-            sum_of(self._before.counts, self._intake.counts),
-            pid=os.getpid(),
-            lost_lines=self._before.lost_lines + lost_lines(),
-        )
-        try:
-            account.write(self._board, self._place)
-        except ValueError as error:
-            logger.error("what was counted cannot be told: %s", error)
