@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.counts import Counts
 from service.refusals import ModelFailedError, QueueFullError
@@ -32,43 +31,13 @@ from service.workers.messages import (
     ToWorker,
     Withdraw,
 )
+from service.workers.remote_network import RemoteNetwork
 from service.workers.slots import SLOTS, Slots
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 EngineLink = Link[ToEngine, ToWorker]
-
-
-class RemoteNetwork:
-    """A network in the engine process.
-
-    Attributes:
-        number: of its model.
-        max_batch: most images in a batch.
-        embedding: whether its rows are logits and embedding.
-    """
-
-    gives_embeddings = False
-    """Not here: the engine process compares them with the bundle's."""
-
-    def __init__(self, number: int, max_batch: int, *, embedding: bool = False) -> None:
-        self.number = number
-        self.max_batch = max_batch
-        self.embedding = embedding
-        self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
-
-    @property
-    def with_embedding(self) -> "RemoteNetwork":
-        """The same network, giving embeddings too."""
-        return RemoteNetwork(self.number, self.max_batch, embedding=True)
-
-    async def run(self, images: Sequence[Image]) -> Logits:
-        """Only the engine process runs it: images go there by :meth:`RemoteIntake.infer`."""
-        raise RuntimeError(f"{len(images)} images were to be run in a process without the network")
-
-    def close(self) -> None:
-        """It is closed where it is."""
 
 
 @dataclass(slots=True, eq=False)

@@ -23,13 +23,14 @@ from service.settings import Device, Settings, available_cores
 from service.states import NotReadyError, State
 from service.workers.board import Board, Field
 from service.workers.endings import reload_error_of
-from service.workers.intake import EngineLink, RemoteIntake, RemoteNetwork
+from service.workers.intake import EngineLink, RemoteIntake
 from service.workers.ledger import Ledger
 from service.workers.link import Link
 from service.workers.memory import Memory
 from service.workers.messages import Model, Reload, RowsTaken, Serves, ToWorker, to_worker
 from service.workers.messages import Reloaded as ReloadedMessage
 from service.workers.publisher import STATES
+from service.workers.remote_network import RemoteNetwork
 from service.workers.slots import Slots
 from service.workers.trail import RemoteTrail
 

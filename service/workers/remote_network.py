@@ -1,0 +1,39 @@
+"""The network as an HTTP worker has it: a number that stands for one in the engine process."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.waiting import Image, Logits
+
+
+class RemoteNetwork:
+    """A network in the engine process.
+
+    Attributes:
+        number: of its model.
+        max_batch: most images in a batch.
+        embedding: whether its rows are logits and embedding.
+    """
+
+    gives_embeddings = False
+    """Not here: the engine process compares them with the bundle's."""
+
+    def __init__(self, number: int, max_batch: int, *, embedding: bool = False) -> None:
+        self.number = number
+        self.max_batch = max_batch
+        self.embedding = embedding
+        self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
+
+    @property
+    def with_embedding(self) -> "RemoteNetwork":
+        """The same network, giving embeddings too."""
+        return RemoteNetwork(self.number, self.max_batch, embedding=True)
+
+    async def run(self, images: Sequence[Image]) -> Logits:
+        """Only the engine process runs it: images go there by :meth:`service.workers.intake.RemoteIntake.infer`."""
+        raise RuntimeError(f"{len(images)} images were to be run in a process without the network")
+
+    def close(self) -> None:
+        """It is closed where it is."""
