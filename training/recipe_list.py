@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training import recipe
+from training.overrides import fields
 
 
 def print_recipes() -> None:
@@ -28,7 +29,7 @@ def print_recipe(name: str) -> None:
     console = Console()
     console.print(_docstring(name), highlight=False, markup=False)
     table = Table("--set", "Value")
-    for path in recipe.fields(chosen):
+    for path in fields(chosen):
         table.add_row(path, str(_at(chosen, path.split("."))))
     console.print(table)
 

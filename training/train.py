@@ -18,6 +18,7 @@ from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import traces
 from training.data.sets import set_of
+from training.overrides import override
 from training.recipe import Recipe
 from training.run import Progress, Run, RunError
 from training.trainer import Trainer
@@ -43,7 +44,7 @@ def start(
         data: manifest with the images of the recipe's splits and sets.
         root: the run's folder.
         weights: ImageNet weights of Xception, or ``None`` for Keras' download.
-        choices: see :func:`training.recipe.override`.
+        choices: see :func:`training.overrides.override`.
         encoder_from: folder of a finished run whose encoder was made by the same choices of the same images; the
             stages that would make it again are skipped.
         start_from: folder of a run whose encoder is finished, by any choices; it is trained further, by all stages.
@@ -56,7 +57,7 @@ def start(
             was wrong and what to do.
     """
     spread = strategy(devices)
-    chosen = recipe.override(recipe.find(recipe_name), choices)
+    chosen = override(recipe.find(recipe_name), choices)
     found = check(data, shared_slides=shared_slides)
     found.require()
     images = trainable(found.images, chosen)

@@ -1,15 +1,14 @@
-"""Recipes against the thesis's tables; overrides that hold together or say all that does not."""
+"""Recipes against the thesis's tables, and each on its own."""
 
 import importlib
-import json
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from training import recipe
 from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
-from training.recipe import Recipe, RecipeError, override
+from training.overrides import override
+from training.recipe import Recipe, RecipeError
 
 CONTRASTIVE = {
     # name: units, dropout of the classifier, epochs of the three steps, their learning rates
@@ -83,61 +82,6 @@ def test_c3002_and_c3003_share_an_encoder_and_c3001_does_not() -> None:
 def test_an_unknown_recipe_is_answered_with_the_nearest_and_all_others() -> None:
     with pytest.raises(RecipeError, match=r"did you mean 'hal-c3003'.*hal-t3001"):
         recipe.find("hal-c303")
-
-
-def test_any_choice_can_be_replaced_and_the_rest_stays() -> None:
-    base = recipe.find("hal-c3003")
-    choices = ["seed=7", "encoder.epochs=3", "projection_head.units=16", "classifier.augmentation.contrast=0.2"]
-    changed = override(base, [*choices, "precision=mixed_bfloat16", 'train_splits=["train","val"]'])
-    assert changed.seed == 7
-    assert changed.stages[1].epochs == 3
-    assert changed.projection_head is not None
-    assert changed.projection_head.units == 16
-    assert changed.stages[2].augmentation.contrast == 0.2
-    assert changed.precision == "mixed_bfloat16"
-    assert changed.trains_on_validation
-    assert changed.stages[0] == base.stages[0]
-
-
-@pytest.mark.parametrize("name", recipe.names())
-def test_every_listed_choice_can_be_set_to_what_it_is(name: str) -> None:
-    chosen = recipe.find(name)
-    for path in recipe.fields(chosen):
-        part: Any = chosen.model_dump(mode="json")
-        for key in path.split("."):
-            stages = {stage["name"]: stage for stage in part.get("stages", ())}
-            part = stages[key] if key in stages else part[key]
-        assert override(chosen, [f"{path}={json.dumps(part)}"]) == chosen
-
-
-def test_all_choices_that_do_not_exist_are_reported_together() -> None:
-    with pytest.raises(RecipeError) as caught:
-        override(recipe.find("hal-c3003"), ["encoder.epoch=3", "seed", "name=x", "thesis.test_loss=0"])
-    for part in ("did you mean encoder.epochs?", "'seed'", "'name=x'", "'thesis.test_loss=0'"):
-        assert part in str(caught.value)
-
-
-def test_all_values_that_do_not_fit_are_reported_together() -> None:
-    with pytest.raises(RecipeError) as caught:
-        override(recipe.find("hal-c3003"), ["encoder.epochs=-3", "temperature=0", "precision=float8"])
-    for part in ("epochs", "temperature", "precision", "float8"):
-        assert part in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("choices", "reason"),
-    [
-        (["encoder.feature_views=2"], "frozen encoder"),
-        (["encoder.micro_batch=4", "encoder.live_batch_normalisation=true"], "inference mode"),
-        (["classifier.live_batch_normalisation=true"], "must leave as it is"),
-        (["classifier.frozen_blocks=4"], "leaves all of it as it is"),
-        (["classifier.image_side=192"], "heads learn on images of 256 pixels"),
-        (["encoder.classes_per_batch=5"], "does not divide"),
-    ],
-)
-def test_choices_that_contradict_each_other_are_refused(choices: list[str], reason: str) -> None:
-    with pytest.raises(RecipeError, match=reason):
-        override(recipe.find("hal-c3003"), choices)
 
 
 def test_a_recipe_without_a_classifier_at_its_end_is_refused() -> None:

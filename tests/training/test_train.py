@@ -16,7 +16,8 @@ from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.export import export
 from training.networks import WeightsError
-from training.recipe import RecipeError, override
+from training.overrides import override
+from training.recipe import RecipeError
 from training.run import Run, RunError
 from training.trainer import Trainer
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tests.training import small
 from training import networks, trainer
 from training.data.manifest import LabelledImage
-from training.recipe import override
+from training.overrides import override
 from training.run import Progress, Run
 from training.trainer import FrozenEncoderError, MemoryShortError, Trainer, UnreadableImageError
 from training.update import Update

@@ -11,7 +11,7 @@ import pytest
 from tests.training import small
 from training.data.manifest import LabelledImage
 from training.embedding_health import CollapseError
-from training.recipe import override
+from training.overrides import override
 from training.run import Progress, Run
 from training.trainer import Trainer
 from training.watch import DivergedError, stopped_improving

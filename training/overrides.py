@@ -1,0 +1,79 @@
+"""``--set FIELD=VALUE``: a recipe with some of its choices replaced, and which there are to replace."""
+
+import difflib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from training.recipe import Recipe, RecipeError
+
+
+def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """A recipe with some choices replaced.
+
+    Args:
+        recipe: stays as it is.
+        assignments: ``FIELD=VALUE`` or ``STAGE.FIELD=VALUE``, for example ``seed=7``, ``encoder.epochs=3``,
+            ``projection_head.units=16``; the value is JSON, or else text. A stage is told by its name.
+
+    Raises:
+        RecipeError: unknown fields, wrong values or choices that do not fit together; all of them are listed.
+    """
+    choices = recipe.model_dump()
+    known = fields(recipe)
+    problems = []
+    for assignment in assignments:
+        path, separator, text = (part.strip() for part in assignment.partition("="))
+        if not separator or path not in known:
+            problems.append(f"{assignment!r}: {_advice(path, known) if separator else 'expected FIELD=VALUE'}")
+            continue
+        *parents, field = path.split(".")
+        part: Any = choices
+        for parent in parents:
+            part = part[parent] if parent in part else _stage(part["stages"], parent)
+        part[field] = _value(text)
+    if problems:
+        raise RecipeError("these choices cannot be set:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    try:
+        return Recipe.model_validate(choices)
+    except ValidationError as error:
+        found = [
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']} (given: {each['input']!r})" for each in error.errors()
+        ]
+        raise RecipeError(
+            "the recipe does not hold together:\n" + "\n".join(f"  - {problem}" for problem in found)
+        ) from error
+
+
+def _stage(stages: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(stage for stage in stages if stage["name"] == name)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text.strip()
+
+
+def fields(recipe: Recipe) -> list[str]:
+    """Every path that :func:`override` accepts for a recipe."""
+    paths = _leaves(recipe, "")
+    for stage in recipe.stages:
+        paths += _leaves(stage, f"{stage.name}.")
+    return [path for path in paths if path.rpartition(".")[2] not in ("name", "stages") and "thesis" not in path]
+
+
+def _leaves(part: BaseModel, prefix: str) -> list[str]:
+    found = []
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        found += _leaves(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [prefix + name]
+    return found
+
+
+def _advice(path: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+    return f"no such field; did you mean {nearest[0]}?" if nearest else f"no such field; there are {', '.join(known)}"
