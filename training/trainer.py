@@ -25,6 +25,7 @@ from training.data.pipeline import image_batches
 from training.data.sampling import epoch_batches, epoch_size
 from training.errors import TrainingError
 from training.features import cached_views, encode
+from training.optimizer import adam
 from training.progress import track
 from training.recipe import Stage
 from training.run import Progress, Run
@@ -135,7 +136,7 @@ class Trainer:
         )
         model = head if stage.feature_views else network
         trained = network.trainable_variables if stage.trains_encoder else head.trainable_variables
-        optimizer = self._optimizer(stage, trained)
+        optimizer = adam(stage, len(self.train.paths), trained, scaled=self.recipe.precision == "mixed_float16")
         self._assign("random", random_state(model))
         self._assign("optimizer", optimizer.variables)
         objective = Contrastive(self.recipe.temperature) if stage.contrastive else CrossEntropy()
@@ -204,14 +205,6 @@ class Trainer:
         seed = (self.recipe.seed, self._number(stage), epoch)
         return epoch_batches(self.train.labels, stage.batch_size, stage.classes_per_batch, seed)
 
-    def _optimizer(self, stage: Stage, variables: Sequence[keras.Variable]) -> keras.optimizers.Optimizer:
-        updates = stage.epochs * -(-len(self.train.paths) // stage.batch_size)
-        optimizer = keras.optimizers.Adam(_learning_rate(stage, updates))
-        if self.recipe.precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        optimizer.build(variables)
-        return optimizer
-
     def _number(self, stage: Stage) -> int:
         return self.recipe.stages.index(stage) + 1
 
@@ -259,17 +252,3 @@ def _state(head: keras.Model) -> list[keras.Variable]:
 def _what_learns(stage: Stage) -> str:
     learning = f"{stage.head} head" + (" and encoder" if stage.trains_encoder else " on the frozen encoder")
     return f"{learning}, {stage.epochs} epochs in batches of {stage.batch_size}"
-
-
-def _learning_rate(stage: Stage, updates: int) -> Any:
-    warm_up = round(stage.warm_up * updates)
-    if stage.decay == "cosine":
-        return keras.optimizers.schedules.CosineDecay(
-            0.0 if warm_up else stage.learning_rate,
-            max(updates - warm_up, 1),
-            warmup_target=stage.learning_rate if warm_up else None,
-            warmup_steps=warm_up,
-        )
-    if warm_up:
-        return keras.optimizers.schedules.PolynomialDecay(0.0, warm_up, stage.learning_rate)
-    return stage.learning_rate

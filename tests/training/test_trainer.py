@@ -1,4 +1,4 @@
-"""The stages: what may learn in which, at which rate, and what ends a training with advice."""
+"""The stages: what may learn in which, and what ends a training with advice."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training import small
-from training import networks, trainer
+from training import networks
 from training.data.manifest import LabelledImage
 from training.overrides import override
 from training.run import Progress, Run
@@ -112,25 +112,6 @@ def test_frozen_blocks_stay_byte_identical_while_the_rest_of_the_encoder_learns(
         for name, weights in before.items()
     }
     assert changed == {"block1_conv": False, "block1_conv_bn": False, "block2_conv": True, "block3_conv": True}
-
-
-@pytest.mark.parametrize(
-    ("choices", "expected"),
-    [
-        ({}, (1.0, 1.0, 1.0, 1.0)),
-        ({"warm_up": 0.1}, (0.0, 0.5, 1.0, 1.0)),
-        ({"decay": "cosine"}, (1.0, 0.9938, 0.9755, 0.0)),
-        ({"warm_up": 0.1, "decay": "cosine"}, (0.0, 0.5, 1.0, 0.0)),
-    ],
-)
-def test_the_learning_rate_rises_and_falls_as_the_recipe_says(
-    choices: dict[str, Any], expected: tuple[float, ...]
-) -> None:
-    """At updates 0, 5, 10 and 100 of 100, at a rate of 1."""
-    stage = small.RECIPE.stages[1].model_copy(update={"learning_rate": 1.0, "decay": "none", **choices})
-    rate = trainer._learning_rate(stage, 100)
-    found = [float(rate(step)) if callable(rate) else rate for step in (0, 5, 10, 100)]
-    assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_too_little_memory_names_the_setting_to_lower(
