@@ -8,11 +8,13 @@ from types import FrameType
 from typing import cast
 
 import uvicorn
+from fastapi import FastAPI
 
 from service.app import create_app
 from service.connections import patient
 from service.lifecycle import Hal, last_wait_s
 from service.listening import announce
+from service.settings import Settings
 
 
 class _Server(uvicorn.Server):
@@ -40,15 +42,10 @@ class _Server(uvicorn.Server):
             loop.call_soon_threadsafe(loop.call_later, delay_s, self.stop)
 
 
-def serve(hal: Hal, listener: socket.socket) -> None:
-    """Serve until a signal ends it or the network cannot be opened, which ``hal`` knows then.
-
-    Raises:
-        KeysError: the file of keys cannot be used.
-    """
-    settings = hal.settings
+def config_for(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the application, in one process as in each of several."""
     config = uvicorn.Config(
-        create_app(hal),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -56,11 +53,20 @@ def serve(hal: Hal, listener: socket.socket) -> None:
     )
     # Declared as whole seconds, but only given to asyncio.wait_for.
     config.timeout_graceful_shutdown = cast("int", settings.drain_s - settings.drain_delay_s - last_wait_s(settings))
-    server = _Server(config, hal)
+    return config
+
+
+def serve(hal: Hal, listener: socket.socket) -> None:
+    """Serve until a signal ends it or the network cannot be opened, which ``hal`` knows then.
+
+    Raises:
+        KeysError: the file of keys cannot be used.
+    """
+    server = _Server(config_for(create_app(hal), hal.settings), hal)
     hal.on_failure = server.stop
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: hal.request_reload())
-    announce(settings, hal.bundle, listener)
+    announce(hal.settings, hal.bundle, listener)
     # What lives as long as the process (modules, routes, models of the documentation) is not looked through again by
     # every full collection, which would stop all requests for milliseconds.
     gc.collect()

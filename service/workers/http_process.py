@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 from types import FrameType
-from typing import cast
 
 import uvicorn
 from prometheus_client import ProcessCollector
@@ -19,9 +18,8 @@ from contract.bundle import Bundle
 from service import logs
 from service.allocator import give_large_blocks_back
 from service.app import create_app_for
-from service.connections import patient
 from service.exposition import Exposition
-from service.lifecycle import last_wait_s
+from service.server import config_for
 from service.settings import Settings
 from service.workers.board import Field
 from service.workers.control import Command, listen
@@ -57,16 +55,8 @@ async def _live(
     settings: Settings, bundle: Bundle, memory: Memory, control: socket.socket, listener: socket.socket, place: int
 ) -> None:
     worker = Worker(settings, bundle, memory, place)
-    config = uvicorn.Config(
-        create_app_for(worker, Exposition(worker.read, AllProcesses(worker.ledger))),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        http=patient(settings.header_timeout_s),
-    )
-    # Declared as whole seconds, but only given to asyncio.wait_for.
-    config.timeout_graceful_shutdown = cast("int", settings.drain_s - settings.drain_delay_s - last_wait_s(settings))
-    server = _Server(config)
+    app = create_app_for(worker, Exposition(worker.read, AllProcesses(worker.ledger)))
+    server = _Server(config_for(app, settings))
     connecting: set[asyncio.Task[None]] = set()
 
     def obey(command: Command, _: int, connection: socket.socket | None) -> None:
