@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import httpx
 
 from contract.classes import CLASS_NAMES
+from tests.service.classify_requests import form
 from tests.service.live_server import until
 from tests.service.process import Process
 from tests.service.tiny_bundle import HANG, POISON, coloured, encoded
@@ -20,13 +21,8 @@ ROUNDS = 9_000
 
 Answers = collections.Counter[str]
 
-
 HANGING = encoded(coloured(HANG))
 POISONED = encoded(coloured(POISON))
-
-
-def form(*images: bytes) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("file", ("x", image)) for image in images]
 
 
 def post(served: Process, *images: bytes, **headers: str) -> httpx.Response:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from contract.bundle import Bundle
 from service.engine import Buckets, EngineOptions, OnnxEngine
 from service.settings import Device
+from tests.service.classify_requests import form
 from tests.service.live_server import PATIENCE_S, LiveServer, serving, until
 from tests.service.process import running
 from tests.service.slow_device import SlowDevice
@@ -29,10 +30,6 @@ from tests.service.tiny_bundle import TinyNetwork, encoded
 @pytest.fixture(scope="module")
 def cell(network: TinyNetwork) -> bytes:
     return encoded(network.cell(1))
-
-
-def form(*images: bytes) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("file", ("x", image)) for image in images]
 
 
 @contextlib.contextmanager

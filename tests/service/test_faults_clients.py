@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 
 from contract.bundle import Bundle
+from tests.service.classify_requests import form
 from tests.service.live_server import until
-from tests.service.load_clients import becomes, form, load, post, until_answered
+from tests.service.load_clients import becomes, load, post, until_answered
 from tests.service.process import Process, running
 
 

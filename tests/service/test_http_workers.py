@@ -15,6 +15,7 @@ from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from contract.manifest import EmbeddingReference
+from tests.service.classify_requests import form
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import until
 from tests.service.process import Process, failing, running
@@ -64,10 +65,6 @@ def served(referenced: Bundle) -> Iterator[Process]:
 def single(referenced: Bundle) -> Iterator[Process]:
     with running(referenced.root, HAL_MAX_FILES="80", HAL_MAX_IMAGE_BYTES="300000") as process:
         yield process
-
-
-def form(*images: bytes) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("file", ("x", image)) for image in images]
 
 
 @pytest.fixture(scope="module")

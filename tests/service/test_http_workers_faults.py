@@ -9,19 +9,10 @@ from pathlib import Path
 
 import httpx
 
+from tests.service.classify_requests import form
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import until
-from tests.service.load_clients import (
-    HANGING,
-    ROUNDS,
-    answered,
-    becomes,
-    code_of,
-    form,
-    load,
-    post,
-    until_answered,
-)
+from tests.service.load_clients import HANGING, ROUNDS, answered, becomes, code_of, load, post, until_answered
 from tests.service.process import PATIENCE_S, Process, seconds
 from tests.service.several_processes import (
     WORKERS,
