@@ -18,9 +18,10 @@ from training.evaluation.figures.reliability import draw_reliability
 from training.evaluation.figures.training_curves import draw_training_curves
 from training.evaluation.measures import FILE_NAME, measure
 from training.evaluation.network import Network, is_run, open_network
-from training.evaluation.predictions import Predictions, choose, predict, sets_of
+from training.evaluation.predictions import Predictions, predict
 from training.evaluation.probe import probe
 from training.evaluation.results import EvaluationError
+from training.evaluation.shown import choose, sets_of
 
 PROBE_FILE: Final = "probe.json"
 ORDINARY_SETS: Final[tuple[ImageSet, ...]] = ("A", "B", "C")

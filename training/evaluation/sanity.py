@@ -21,9 +21,10 @@ from training.evaluation.figures.confusion import draw_confusion
 from training.evaluation.mcnemar import McNemar, mcnemar
 from training.evaluation.measures import Share
 from training.evaluation.network import Network, is_run, open_network
-from training.evaluation.predictions import Predictions, choose, predict, sets_of
+from training.evaluation.predictions import Predictions, predict
 from training.evaluation.results import EvaluationError
 from training.evaluation.sanity_runs import differing_choices, require_sets, training_sets
+from training.evaluation.shown import choose, sets_of
 from training.evaluation.tables import Table, terminal
 
 PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {
