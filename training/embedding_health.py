@@ -89,24 +89,36 @@ def class_mean_accuracy(
     return float(hits.mean()), recall
 
 
+def loss_of_one_point(views: int) -> float:
+    """Thesis Eq. 13 of so many equal projections, 2M of them in the thesis: ``ln(2M - 1)``."""
+    return math.log(views - 1)
+
+
+def is_loss_of_one_point(loss: float, views: int) -> bool:
+    """Whether a loss is within 1 % of :func:`loss_of_one_point`. That of a new head may be too."""
+    of_one_point = loss_of_one_point(views)
+    return abs(loss - of_one_point) <= COLLAPSED_LOSS * of_one_point
+
+
 def refuse_collapse(loss: float, spread_of_projections: float, views: int, stage: str) -> None:
     """Stop a contrastive stage whose projections have fallen on one point.
 
     Args:
-        loss: mean over recent batches of thesis Eq. 13; of a single point it is ``ln(views - 1)``.
-        spread_of_projections: see :class:`EmbeddingHealth`.
+        loss: mean over recent batches of thesis Eq. 13.
+        spread_of_projections: see :class:`EmbeddingHealth`; of projections without dropout, which gives a single point
+            a spread of its own.
         views: of all images of a batch together, 2M in Eq. 13.
         stage: its name.
 
     Raises:
         CollapseError: the loss is that of a single point and the spread is near 0.
     """
-    of_one_point = math.log(views - 1)
-    if abs(loss - of_one_point) <= COLLAPSED_LOSS * of_one_point and spread_of_projections < COLLAPSED_SPREAD:
+    if is_loss_of_one_point(loss, views) and spread_of_projections < COLLAPSED_SPREAD:
         raise CollapseError(
             f"stage {stage} has collapsed: all projections lie on (almost) one point. The loss is {loss:.4f}, that "
-            f"of a single point is ln({views} - 1) = {of_one_point:.4f}; the spread is {spread_of_projections:.4f}, "
-            "that of projections all over the sphere is 1. A classifier on such an encoder could not tell any class "
-            "from another, so training stops here. Train the projection head alone on the frozen encoder first (step "
-            "1 of HAL-C, thesis section 4.3.3), lower the learning rate, or warm it up. The last checkpoint is kept."
+            f"of a single point is ln({views} - 1) = {loss_of_one_point(views):.4f}; the spread is "
+            f"{spread_of_projections:.4f}, that of projections all over the sphere is 1. A classifier on such an "
+            "encoder could not tell any class from another, so training stops here. Train the projection head alone "
+            "on the frozen encoder first (step 1 of HAL-C, thesis section 4.3.3), lower the learning rate, or warm it "
+            "up. The last checkpoint is kept."
         )

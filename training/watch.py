@@ -1,20 +1,29 @@
 """What is watched while a network learns: loss, accuracy, the spread of its projections, and recall by class."""
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.embedding_health import class_mean_accuracy, embedding_health, refuse_collapse, spread
+from training.embedding_health import (
+    class_mean_accuracy,
+    embedding_health,
+    is_loss_of_one_point,
+    loss_of_one_point,
+    refuse_collapse,
+    spread,
+)
 from training.errors import TrainingError
 from training.losses import supervised_contrastive_loss
 from training.recipe import Recipe, Stage
 from training.update import CrossEntropy
 
 COLLAPSE_WINDOW: Final = 50
-"""Batches over which loss and spread are averaged before a collapse is believed: a new head may begin close to one."""
+"""Batches between two looks at whether their mean loss is that of a single point."""
+LOOKED_AT: Final = 32
+"""Rows of a batch of which the spread is taken, at most."""
 MOST_COMPARED: Final = 2000
 """Validation images compared with each other in a contrastive stage; the comparison grows with their square."""
 
@@ -29,31 +38,57 @@ class Meter:
     def __init__(self, stage: Stage, stored: Sequence[NDArray[np.float64]] | None) -> None:
         self._stage = stage
         self._rows: list[list[float]] = stored[0].tolist() if stored else []
-        self._recent: deque[tuple[float, float, int]] = deque(maxlen=COLLAPSE_WINDOW)
+        self._recent: deque[tuple[float, int]] = deque(maxlen=COLLAPSE_WINDOW)
+        self._batches = 0
 
     def add(self, loss: float, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
         """A batch's loss, outputs ``(images * copies, dimension)`` and class indices ``(images,)``.
 
         Raises:
             DivergedError: the loss is not a number.
-            CollapseError: the projections of the last batches lie on one point.
         """
         if not np.isfinite(loss):
             raise DivergedError(
                 f"stage {self._stage.name}: the loss is {loss}; lower {self._stage.name}.learning_rate, or use float32"
             )
-        hits = outputs.argmax(axis=1) == labels if not self._stage.contrastive else ()
-        second = spread(outputs) if self._stage.contrastive else float(np.mean(hits))
-        self._rows.append([len(labels), loss, second])
-        self._recent.append((loss, second, len(outputs)))
-        if self._stage.contrastive and len(self._recent) == COLLAPSE_WINDOW:
-            losses, spreads, views = np.array(self._recent).T
-            refuse_collapse(float(losses.mean()), float(spreads.mean()), int(np.median(views)), self._stage.name)
+        accuracy = np.nan if self._stage.contrastive else float(np.mean(outputs.argmax(axis=1) == labels))
+        self._rows.append([len(labels), loss, accuracy])
+        self._recent.append((loss, len(outputs)))
+        self._batches += 1
+
+    @property
+    def suspects_collapse(self) -> bool:
+        """Whether the last :data:`COLLAPSE_WINDOW` batches had the loss of a single point; asked after each batch, it
+        is so once in as many.
+        """
+        due = self._stage.contrastive and self._batches % COLLAPSE_WINDOW == 0
+        return due and is_loss_of_one_point(*self._recent_loss_at_full_size())
+
+    def refuse_collapse(self, project: Callable[[Any], Any], inputs: Any) -> None:
+        """Find out whether a suspicion is right.
+
+        Args:
+            project: inputs to projections, without dropout or augmentation.
+            inputs: of the last batch.
+
+        Raises:
+            CollapseError: the projections lie on one point.
+        """
+        rows = inputs[:: max(1, len(inputs) // LOOKED_AT)]
+        loss, views = self._recent_loss_at_full_size()
+        refuse_collapse(loss, spread(np.asarray(project(rows), np.float32)), views, self._stage.name)
+
+    def _recent_loss_at_full_size(self) -> tuple[float, int]:
+        """Recent loss as if all batches, the last of an epoch too, had as many views as most of them."""
+        losses, sizes = np.array(self._recent).T
+        views = int(np.median(sizes))
+        excess = np.mean([loss - loss_of_one_point(int(size)) for loss, size in zip(losses, sizes, strict=True)])
+        return loss_of_one_point(views) + float(excess), views
 
     @property
     def recent_loss(self) -> float:
         """Mean of the last batches."""
-        return float(np.mean([loss for loss, _, _ in self._recent]))
+        return float(np.mean([loss for loss, _ in self._recent]))
 
     @property
     def state(self) -> NDArray[np.float64]:

@@ -1,20 +1,22 @@
 """A training is watched: figures of every epoch, and an end where it stops improving, collapses or diverges."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.training import small
 from training.data.manifest import LabelledImage
-from training.embedding_health import CollapseError
+from training.embedding_health import COLLAPSED_SPREAD, CollapseError, loss_of_one_point, spread
 from training.overrides import override
 from training.run import Progress, Run
 from training.trainer import Trainer
-from training.watch import DivergedError, stopped_improving
+from training.watch import COLLAPSE_WINDOW, DivergedError, Meter, stopped_improving
 
 
 def test_a_stage_ends_when_the_loss_has_not_improved_for_the_recipes_patience(
@@ -80,6 +82,45 @@ def test_a_collapsed_stage_stops_the_run_with_an_explanation_and_keeps_the_check
     with pytest.raises(CollapseError, match=r"stage projection has collapsed.*ln\(16 - 1\) = 2\.7081"):
         learner.run_stages()
     assert run.restore()[0] == Progress()
+
+
+def test_a_collapse_of_the_encoder_is_found_behind_the_noise_of_dropout(
+    tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.watch.COLLAPSE_WINDOW", 3)
+    choices = ["projection_head.dropout=0.2", "projection.learning_rate=1e-9"]
+    run = Run.start(tmp_path / "run", override(small.RECIPE, choices), cells)
+    last = small_encoder.get_layer("block3_conv")
+    last.set_weights([np.zeros_like(last.get_weights()[0]), np.ones_like(last.get_weights()[1])])
+    learner = Trainer(run, small_encoder)
+    dense = next(layer for layer in learner.heads["projection"].layers if isinstance(layer, keras.layers.Dense))
+    noise = np.random.default_rng(5).normal(0, 0.3, dense.get_weights()[0].shape)
+    dense.set_weights([noise, np.ones_like(dense.get_weights()[1])])
+    seen: list[float] = []
+    monkeypatch.setattr(Meter, "add", _watching(Meter.add, seen))
+    with pytest.raises(CollapseError, match="stage projection has collapsed"):
+        learner.run_stages()
+    assert min(seen) > COLLAPSED_SPREAD, "the projections that are trained on differ by dropout alone"
+
+
+def _watching(add: Callable[..., None], seen: list[float]) -> Callable[..., None]:
+    def added(meter: Meter, loss: float, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        seen.append(spread(outputs))
+        add(meter, loss, outputs, labels)
+
+    return added
+
+
+def test_a_smaller_last_batch_does_not_hide_a_collapse() -> None:
+    stage = next(stage for stage in small.RECIPE.stages if stage.contrastive)
+    meter = Meter(stage, None)
+    point = np.full((32, 4), 0.5, np.float32)
+    for number in range(COLLAPSE_WINDOW):
+        images = 2 if number % 5 == 4 else 16
+        meter.add(loss_of_one_point(2 * images), point[: 2 * images], np.zeros(images, np.int64))
+        assert meter.suspects_collapse == (number == COLLAPSE_WINDOW - 1)
+    with pytest.raises(CollapseError, match=r"ln\(32 - 1\)"):
+        meter.refuse_collapse(lambda rows: rows, point)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(run: Run, small_encoder: keras.Model) -> None:
