@@ -83,6 +83,8 @@ class Stage(_Part):
             problems.append("micro_batch needs batch normalisation in inference mode: a part has other statistics")
         if self.live_batch_normalisation and not self.trains_encoder:
             problems.append("live_batch_normalisation changes the encoder, which this stage must leave as it is")
+        if self.live_batch_normalisation and self.image_side < IMAGE_SIDE:
+            problems.append(f"live_batch_normalisation needs images of {IMAGE_SIDE} pixels: leave image_side out")
         if self.frozen_blocks and not self.trains_encoder:
             problems.append("frozen_blocks is for a stage that trains the encoder; this one leaves all of it as it is")
         if self.image_side < IMAGE_SIDE and not self.trains_encoder:

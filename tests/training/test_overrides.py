@@ -55,6 +55,7 @@ def test_all_values_that_do_not_fit_are_reported_together() -> None:
         (["encoder.feature_views=2"], "frozen encoder"),
         (["encoder.micro_batch=4", "encoder.live_batch_normalisation=true"], "inference mode"),
         (["classifier.live_batch_normalisation=true"], "must leave as it is"),
+        (["encoder.live_batch_normalisation=true", "encoder.image_side=96"], "leave image_side out"),
         (["classifier.frozen_blocks=4"], "leaves all of it as it is"),
         (["classifier.image_side=192"], "heads learn on images of 256 pixels"),
         (["encoder.classes_per_batch=5"], "does not divide"),
