@@ -74,7 +74,7 @@ class Meter:
         Raises:
             CollapseError: the projections lie on one point.
         """
-        rows = inputs[:: max(1, len(inputs) // LOOKED_AT)]
+        rows = inputs[:: -(-len(inputs) // LOOKED_AT)]
         loss, views = self._recent_loss_at_full_size()
         refuse_collapse(loss, spread(np.asarray(project(rows), np.float32)), views, self._stage.name)
 
