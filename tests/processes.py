@@ -1,9 +1,17 @@
 """Processes of the system that a test has started, by a mark in their environment, which their children inherit."""
 
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 
 def marked(mark: str) -> list[int]:
@@ -14,6 +22,52 @@ def marked(mark: str) -> list[int]:
             if mark.encode() in path.read_bytes():
                 found.append(int(path.parts[2]))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of HAL's that runs in a terminal of its own.
+
+    Attributes:
+        process: itself; what it says on standard error can be read.
+        mark: in the environment of all that it starts.
+    """
+
+    process: "subprocess.Popen[str]"
+    mark: str
+
+    def running(self) -> int:
+        """How many processes it has, itself included."""
+        return len(marked(self.mark))
+
+    def has_come_to(self, condition: Callable[[], bool]) -> bool:
+        """Whether the condition holds in time, while the command runs."""
+        holds = comes_true(lambda: condition() or self.process.poll() is not None)
+        assert self.process.poll() is None, self.process.communicate()[1]
+        return holds
+
+    def stop(self, sent: signal.Signals) -> str:
+        """What it has said once it has ended; Ctrl-C goes to all processes of a terminal."""
+        (os.killpg if sent is signal.SIGINT else os.kill)(self.process.pid, sent)
+        return self.process.communicate(timeout=60)[1]
+
+
+@contextlib.contextmanager
+def command(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Command]:
+    """Start Python with these arguments, heeding Ctrl-C as it would in a terminal."""
+    mark = uuid.uuid4().hex
+    inherited = os.environ if environment is None else environment
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**inherited, "PYTHONPATH": str(ROOT), "TEST_MARK": mark},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        start_new_session=True,
+    ) as process:
+        yield Command(process, mark)
 
 
 def comes_true(condition: Callable[[], bool], seconds: float = 120) -> bool:

@@ -1,16 +1,12 @@
 """The bench on the small encoder: what it times and what it compares."""
 
-import os
 import signal
-import subprocess
 import sys
-import uuid
-from pathlib import Path
 
 import keras
 import pytest
 
-from tests.processes import comes_true, marked
+from tests.processes import command
 from tests.training import small
 from training import bench
 from training.data.manifest import LabelledImage, ManifestError
@@ -60,22 +56,9 @@ def test_too_few_images_are_refused(cells: list[LabelledImage]) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_the_measurement_of_memory_is_stopped_with_the_process_that_it_measures(sent: signal.Signals) -> None:
-    mark = uuid.uuid4().hex
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-m", "hal", "bench", "memory", "--batch", "2", "--micro-batch", "2"],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "HAL_TEST_MARK": mark},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        start_new_session=True,
-    ) as process:
-        assert comes_true(lambda: len(marked(mark)) == 2 or process.poll() is not None)
-        # Ctrl-C goes to all processes of a terminal.
-        (os.killpg if sent is signal.SIGINT else os.kill)(process.pid, sent)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    with command("-m", "hal", "bench", "memory", "--batch", "2", "--micro-batch", "2") as measuring:
+        assert measuring.has_come_to(lambda: measuring.running() == 2)
+        said = measuring.stop(sent)
+    assert measuring.process.returncode == 130, said
     assert "Traceback" not in said
-    assert marked(mark) == []
+    assert measuring.running() == 0

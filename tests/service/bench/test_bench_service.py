@@ -1,9 +1,7 @@
 """``hal bench service`` as a whole, on a tiny bundle and for a moment."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -22,8 +20,8 @@ from service.bench.workload import Workload, form
 from service.engine import EngineOptions, OnnxEngine
 from service.forms import files_of
 from tests import stubborn
-from tests.processes import comes_true, marked
-from tests.service.process import PATIENCE_S, ROOT, environment
+from tests.processes import command, marked
+from tests.service.process import environment
 
 
 def test_the_null_bundle_is_verified_and_served_like_any_other(tmp_path: Path) -> None:
@@ -114,28 +112,16 @@ main()
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("made", [False, True], ids=["HAL", "stubborn"])
 def test_stopped_it_stops_what_it_measures(sent: signal.Signals, made: bool, bundle: Bundle, tmp_path: Path) -> None:
-    mark = f"TEST_MARK={uuid.uuid4().hex}"
     arguments = ["bench", "service", "--bundle", bundle.root, "--part", "null", "--seconds", "60", "--out", tmp_path]
     program = ["-c", MADE.format(peer=str(stubborn.FILE))] if made else ["-m", "hal"]
     measured = stubborn.PROCESSES if made else 1
-    with subprocess.Popen(
-        [sys.executable, *program, *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(TEST_MARK=mark.partition("=")[2]),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        start_new_session=True,
-    ) as process:
+    with command(*program, *map(str, arguments), environment=environment()) as measuring:
         # The command, what it measures and the load generator.
-        assert comes_true(lambda: len(marked(mark)) >= 2 + measured or process.poll() is not None)
-        # Ctrl-C goes to all processes of a terminal.
-        (os.killpg if sent is signal.SIGINT else os.kill)(process.pid, sent)
-        _, said = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130, said
+        assert measuring.has_come_to(lambda: measuring.running() >= 2 + measured)
+        said = measuring.stop(sent)
+    assert measuring.process.returncode == 130, said
     assert said == f"hal bench service: stopped; parts that were done are in {tmp_path}\n"
-    assert marked(mark) == [], "by then all have ended"
+    assert measuring.running() == 0, "by then all have ended"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")

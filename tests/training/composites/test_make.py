@@ -1,12 +1,9 @@
 """``hal composites make`` as a user meets it, on the sample cells."""
 
 import hashlib
-import os
 import shutil
 import signal
-import subprocess
 import sys
-import uuid
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from contract.classes import CLASS_NAMES
-from tests.processes import comes_true, marked
+from tests.processes import comes_true, command
 from tests.training.composites.cells import rows
 from training.composites.cli import app
 from training.composites.generators import GENERATORS
@@ -225,23 +222,11 @@ def test_a_sheet_shows_composites_shams_and_real_cells(data: Path, tmp_path: Pat
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_no_process_is_left_behind_however_the_command_ends(sent: signal.Signals, data: Path, tmp_path: Path) -> None:
-    mark = uuid.uuid4().hex
     arguments = ["make", "--data", str(data), "--out", str(tmp_path / "set"), "--per-class", "40", "--processes", "2"]
-    with subprocess.Popen(
-        [sys.executable, "-c", "from training.composites.cli import app; app()", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HAL_TEST_MARK": mark},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        start_new_session=True,
-    ) as process:
-        assert comes_true(lambda: bool(list((tmp_path / "set").rglob("*.png"))) or process.poll() is not None)
-        assert process.poll() is None, process.communicate()
-        assert len(marked(mark)) >= 3, "the command and its two processes"
-        # Ctrl-C goes to all processes of a terminal.
-        (os.killpg if sent is signal.SIGINT else os.kill)(process.pid, sent)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode != 0
+    with command("-c", "from training.composites.cli import app; app()", *arguments) as making:
+        assert making.has_come_to(lambda: bool(list((tmp_path / "set").rglob("*.png"))))
+        assert making.running() >= 3, "the command and its two processes"
+        said = making.stop(sent)
+    assert making.process.returncode != 0
     assert "Traceback" not in said
-    assert comes_true(lambda: not marked(mark)), "a process outlived the command"
+    assert comes_true(lambda: making.running() == 0), "a process outlived the command"
