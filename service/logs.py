@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import TextIO
+
+import msgspec
 
 from service.tracing import NOBODY, current
-
-_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
-"""As ``json.dumps`` does, which makes an encoder for each line."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -40,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _encode(line)
+        return msgspec.json.encode(line).decode()
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
