@@ -49,6 +49,8 @@ def config_for(app: FastAPI, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        # An upgrade is answered as the plain request that it is, by the front door; uvicorn would log its path.
+        ws="none",
         http=patient(settings.header_timeout_s),
     )
     # Declared as whole seconds, but only given to asyncio.wait_for.

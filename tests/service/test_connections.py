@@ -8,6 +8,7 @@ import pytest
 
 from contract.bundle import Bundle
 from tests.service.live_server import LiveServer, serving
+from tests.service.process import running
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n"
@@ -100,3 +101,44 @@ def test_a_slow_body_and_a_slow_client_between_requests_are_none_of_its_business
         response.read()
         time.sleep(1.3 * LIMIT_S)
     client.close()
+
+
+@pytest.mark.parametrize("begin", [b"GET /health/live HTTP/1.1\r\nX-Long: ", b"GET /"], ids=["value", "path"])
+def test_a_head_without_end_is_refused_and_the_others_do_not_notice(server: LiveServer, begin: bytes) -> None:
+    with connected(server) as client:
+        client.sendall(begin)
+        said, sent = b"", 0
+        while not said and sent < 10_000_000:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(b"x" * 65_536)
+            sent += 65_536
+            client.settimeout(0.01)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                said = client.recv(1000)
+            assert server.http.get("/health/live").status_code == 200
+        assert said.startswith(b"HTTP/1.1 431 ")
+        assert sent < 2_000_000, "what a socket holds and the limit"
+
+
+def test_a_head_in_pieces_before_a_long_body_is_not_too_long(server: LiveServer) -> None:
+    with connected(server) as client:
+        head = HEAD % 500_000 + b"Connection: close\r\n\r\n"
+        client.sendall(head[:20])
+        time.sleep(0.05)
+        client.sendall(head[20:] + b"x" * 500_000)
+        assert client.recv(1000).startswith(b"HTTP/1.1 422")
+
+
+def test_an_upgrade_is_a_plain_request_whose_path_stays_out_of_the_log(bundle: Bundle) -> None:
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    with running(bundle.root, HAL_LOG_LEVEL="debug") as served, served.http() as http:
+        answer = http.get("/classify/svensson.jpg", headers=upgrade)
+        assert answer.status_code == 404
+        assert answer.headers["x-request-id"]
+        assert served.stop() == 0
+        assert "svensson" not in str(served.lines())
