@@ -23,7 +23,7 @@ from service.refusals import ImageRefusedError, ModelFailedError
 from service.schemas import ModelStamp
 from service.served import ServedModel
 from service.settings import Device, Settings
-from service.states import State
+from service.states import NotReadyError, State
 from service.tuning import Tuning
 from service.waiting import Image, Logits, Network, Priority
 
@@ -166,6 +166,17 @@ class Service(ABC):
     @abstractmethod
     def model(self) -> ServedModel:
         """The model that serves; there is one once there is a batcher."""
+
+    def require_ready(self) -> None:
+        """Find out whether images should be sent here.
+
+        Raises:
+            NotReadyError: the service starts, drains, has stalled or failed.
+            AuditFullError: nobody would be able to tell later what was answered.
+        """
+        if (state := self.state) is not State.READY:
+            raise NotReadyError(state)
+        self.observer.check_room()
 
     async def classify(
         self,

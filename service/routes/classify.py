@@ -1,7 +1,8 @@
 """``POST /classify``: images in, one answer for each out."""
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Coroutine, Iterator
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -174,22 +175,33 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
     batcher = hal.batcher
     batcher.seats.check_room(terms.priority or Priority.ROUTINE)
     try:
-        images = await read_images(request, hal.settings, due)
-        request.state.images = len(images)
-        priority = terms.priority or usual or priority_of(len(images), hal.settings)
-        done = await while_connected(request, hal.classify(batcher, images, priority=priority, due=due))
+        with told_when_cut_off(hal):
+            images = await read_images(request, hal.settings, due)
+            request.state.images = len(images)
+            priority = terms.priority or usual or priority_of(len(images), hal.settings)
+            done = await while_connected(request, hal.classify(batcher, images, priority=priority, due=due))
     except ClientDisconnect:
         batcher.counts.disconnected += 1
-        raise
-    except asyncio.CancelledError:
-        # The server cancels what has not ended when HAL_DRAIN_S is over; whoever waits should be told to ask elsewhere.
-        if hal.draining:
-            raise DrainingError from None
         raise
     failed = any(isinstance(result, RefusedImage) and result.error.code == MODEL_FAILED for result in done.results)
     if failed and status_of(done) != HTTPStatus.OK:
         raise ModelFailedError
     return done
+
+
+@contextlib.contextmanager
+def told_when_cut_off(hal: Service) -> Iterator[None]:
+    """The server cancels what has not ended when HAL_DRAIN_S is over; whoever waits should be told to ask elsewhere.
+
+    Raises:
+        DrainingError: that happened.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        if hal.draining:
+            raise DrainingError from None
+        raise
 
 
 def priority_of(images: int, settings: Settings) -> Priority:

@@ -53,10 +53,7 @@ async def ready(request: Request) -> ReadyAnswer:
     database is away is told in `audit`; one that takes no more rows is 503, `audit_full`.
     """
     hal = _hal(request)
-    state = hal.state
-    if state is not State.READY:
-        raise NotReadyError(state)
-    hal.observer.check_room()
+    hal.require_ready()
     return ReadyAnswer(audit=hal.observer.audit_goes_to)
 
 

@@ -32,10 +32,10 @@ from service.inference_protocol import (
 )
 from service.observer import service_version
 from service.refusals import DeadlineExceededError
-from service.routes.classify import priority_of, while_connected
+from service.routes.classify import priority_of, told_when_cut_off, while_connected
 from service.running import Service
 from service.served import ServedModel
-from service.states import NotReadyError, State
+from service.states import State
 from service.terms import Terms
 from service.uploads import UploadError, read_body
 from service.waiting import Logits, Priority
@@ -68,8 +68,9 @@ async def live(request: Request) -> JSONResponse:
 @router.get("/health/ready")
 async def ready(request: Request) -> JSONResponse:
     """As ``/health/ready``."""
-    is_ready = _hal(request).state is State.READY
-    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+    hal = _hal(request)
+    hal.require_ready()
+    return JSONResponse({"ready": True})
 
 
 @router.get(_MODEL)
@@ -87,8 +88,7 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
     """200 if the model can be asked."""
     hal = _hal(request)
     _check_name(hal, name, version)
-    if hal.state is not State.READY:
-        raise NotReadyError(hal.state)
+    hal.require_ready()
     return {"name": name, "ready": True}
 
 
@@ -103,8 +103,9 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     _check_name(hal, name, version)
     batcher.seats.check_room(terms.priority or Priority.ROUTINE)
     try:
-        async with asyncio.timeout_at(due) as limit:
-            wanted = await _read(request, hal)
+        with told_when_cut_off(hal):
+            async with asyncio.timeout_at(due) as limit:
+                wanted = await _read(request, hal)
         request.state.images = len(wanted.images)
         priority = terms.priority or priority_of(len(wanted.images), hal.settings)
         # Not before the body is there: a model that nobody uses yet is let go by a reload.
@@ -114,7 +115,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
         async def one(image: NDArray[np.uint8]) -> Logits:
             return await batcher.infer(image, network=network, priority=priority)
 
-        with model.in_use():
+        with model.in_use(), told_when_cut_off(hal):
             work = batcher.seats.spread(list(wanted.images), one, priority=priority, due=due)
             rows = np.stack(await while_connected(request, work))
     except TimeoutError:

@@ -1,6 +1,7 @@
 """The end of a service that is a process of its own: told, told while it hangs, killed; see docs/reliability.md."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
+from PIL import Image
 
 from tests.service.classify_requests import form
 from tests.service.live_server import until
@@ -42,6 +45,23 @@ def test_sigterm_ends_in_time_even_if_the_engine_hangs_and_tells_those_who_wait(
         assert seconds(start) < 30, "HAL_DRAIN_S and this machine's delays, and not the deadline"
         for answer in (hanging, waiting):
             assert (answer.result().status_code, code_of(answer.result())) == (503, "draining")
+
+
+def test_tensors_that_cannot_be_finished_are_told_as_images_are(slow: Path) -> None:
+    with running(slow, HAL_DRAIN_S="2", HAL_DEADLINE_MS="600000") as served, ThreadPoolExecutor(1) as clients:
+        pixels = np.asarray(Image.open(io.BytesIO(HANGING)).convert("RGB"))
+
+        def infer() -> httpx.Response:
+            image = {"name": "image", "datatype": "UINT8", "shape": [1, *pixels.shape], "data": pixels.ravel().tolist()}
+            with served.http() as http:
+                return http.post("/v2/models/tiny/infer", json={"inputs": [image]})
+
+        hanging = clients.submit(infer)
+        until(lambda: shows(served, 'hal_seats_taken{priority="routine"} 1.0'))
+        assert served.stop() == 0
+        assert hanging.result().status_code == 503
+        assert "stop" in hanging.result().json()["error"]
+        assert hanging.result().headers["x-request-id"]
 
 
 def shows(served: Process, *lines: str) -> bool:

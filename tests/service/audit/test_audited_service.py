@@ -174,7 +174,8 @@ def test_with_the_database_away_and_the_disk_full_no_image_is_answered_without_a
                 answered.append(f"r-{place}")
             assert response.status_code == 503
             assert response.json()["error"]["code"] == "audit_full"
-            assert service.http.get("/health/ready").status_code == 503
+            for path in ("/health/ready", "/v2/health/ready", "/v2/models/tiny/ready"):
+                assert service.http.get(path).status_code == 503, path
             assert service.http.get("/health/live").status_code == 200
             assert metric(service, "hal_audit_full") == 1
             assert any(
