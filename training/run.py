@@ -190,12 +190,14 @@ class Run:
         """Replace the checkpoint in one rename: a kill leaves the old one or the new one, never half of one."""
         if self.silent:
             return
-        arrays = {f"{name}/{index}": array for name, group in groups.items() for index, array in enumerate(group)}
+        arrays: dict[str, Any] = {
+            f"{name}/{index}": array for name, group in groups.items() for index, array in enumerate(group)
+        }
         arrays["progress"] = np.array([progress.stage, progress.epoch, progress.batch])
         path = self.root / "checkpoint.npz"
         try:
             with replacing(path) as partial, partial.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, digest=np.array(_digest(arrays)), **arrays)
+                np.savez(stream, digest=np.array(_digest(arrays)), **arrays)
         except OSError as error:
             size = sum(array.nbytes for array in arrays.values()) / 1e6
             raise RunError(

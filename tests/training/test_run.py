@@ -16,7 +16,7 @@ from tests.training import small
 from training import trainer
 from training.data.manifest import LabelledImage
 from training.recipe import Recipe
-from training.run import Run, RunError
+from training.run import Progress, Run, RunError
 from training.trainer import Trainer
 
 
@@ -64,6 +64,20 @@ def test_a_damaged_checkpoint_is_refused_with_advice(run: Run, small_encoder: ke
     path.write_bytes(content)
     with pytest.raises(RunError, match="delete it to begin this run again"):
         run.restore()
+
+
+def test_a_checkpoint_can_be_written_by_the_oldest_numpy_that_is_allowed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = np.savez
+
+    def oldest(file: Any, *arguments: Any, **arrays: Any) -> None:
+        assert all(isinstance(array, np.ndarray) for array in arrays.values()), "numpy 2.0 stores every keyword"
+        newest(file, *arguments, **arrays)
+
+    monkeypatch.setattr(np, "savez", oldest)
+    run.save(Progress(stage=1), {"encoder": [np.arange(3.0)]})
+    assert run.restore()[0] == Progress(stage=1)
 
 
 def test_a_second_run_in_the_same_folder_is_refused(run: Run, cells: list[LabelledImage], small_recipe: Recipe) -> None:
