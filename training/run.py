@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from contract.atomic import replacing, write_text
@@ -41,6 +42,10 @@ COLUMNS: Final = (
 )
 """Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean, see
 :func:`training.embedding_health.class_mean_accuracy`; spread, alignment and uniformity are those of its projections."""
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_OTHERWISE: Final = "train again, or use the version that wrote it"
 
 
 class RunError(TrainingError):
@@ -107,12 +112,14 @@ class Run:
             stored = json.loads((root / "recipe.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(f"{root} is not the folder of a run: {error}") from error
+        if not isinstance(stored, dict) or "recipe" not in stored:
+            raise RunError(f"{root} is not the folder of a run: its recipe.json holds no recipe")
         if stored.get("format") != RUN_FORMAT:
             raise RunError(
                 f"{root} was written in run format {stored.get('format')}, this version reads {RUN_FORMAT}; "
-                "train again, or use the version that wrote it"
+                f"{_OTHERWISE}"
             )
-        recipe = Recipe.model_validate(stored["recipe"])
+        recipe = _understood(Recipe, json.dumps(stored["recipe"]), root / "recipe.json")
         return cls(root, recipe, manifest.read(root / "manifest.csv"), silent)
 
     @property
@@ -145,7 +152,7 @@ class Run:
     def started_from(self) -> StartedFrom | None:
         """The run whose encoder this one began with; ``None`` where it began with ImageNet's weights or at random."""
         path = self.root / "started_from.json"
-        return StartedFrom.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+        return _understood(StartedFrom, path.read_text(encoding="utf-8"), path) if path.exists() else None
 
     def say(self, message: str) -> None:
         """Write a line to the terminal and to ``log.txt``."""
@@ -228,6 +235,19 @@ class Run:
             name, _, index = key.partition("/")
             groups.setdefault(name, {})[int(index)] = array
         return progress, {name: [group[i] for i in range(len(group))] for name, group in groups.items()}
+
+
+def _understood(model: type[_Model], text: str, path: Path) -> _Model:
+    """What a file of a run says.
+
+    Raises:
+        RunError: with every field that is not as this version writes it.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        fields = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'all of it'}: {e['msg']}" for e in error.errors())
+        raise RunError(f"{path} is not as this version of HAL writes it ({fields}); {_OTHERWISE}") from error
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:

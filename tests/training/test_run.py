@@ -92,6 +92,27 @@ def test_a_run_of_another_format_is_refused(run: Run) -> None:
         Run.open(run.root)
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[]", "holds no recipe"),
+        ('{"format": 2}', "holds no recipe"),
+        ('{"format": 2, "recipe": []}', "recipe.json is not as this version of HAL writes it"),
+        ('{"format": 2, "recipe": {"name": "x", "newer": 1}}', "newer: Extra inputs.*train again, or use the version"),
+    ],
+)
+def test_a_recipe_that_is_not_understood_is_refused_with_its_fields(run: Run, content: str, expected: str) -> None:
+    (run.root / "recipe.json").write_text(content)
+    with pytest.raises(RunError, match=expected):
+        Run.open(run.root)
+
+
+def test_an_origin_that_is_not_understood_is_refused_with_its_fields(run: Run) -> None:
+    (run.root / "started_from.json").write_text('{"newer": 1}')
+    with pytest.raises(RunError, match=r"started_from\.json.*newer: Extra inputs"):
+        assert run.started_from
+
+
 def test_an_epoch_repeated_after_a_kill_replaces_its_row_in_the_history(run: Run) -> None:
     for loss in (3.0, 2.0):
         run.record({"stage": "encoder", "epoch": 1, "loss": loss, "seconds": 1.0})
