@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from contract.atomic import replacing
 from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
-from training.data.pipeline import image_batches
+from training.data.pipeline import image_batches, unreadable_named
 from training.folding import folded
 from training.networks import fingerprint
 from training.progress import track
@@ -32,6 +32,9 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
 
     Returns:
         float32 array. Shape: ``(len(paths), 2048)``.
+
+    Raises:
+        UnreadableImageError: see :func:`training.data.pipeline.unreadable_named`.
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)], autograph=False)
@@ -43,7 +46,7 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
 
     features = np.empty((len(paths), EMBEDDING_SIZE), np.float32)
     batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
-    with track(what, len(paths)) as advance:
+    with unreadable_named(), track(what, len(paths)) as advance:
         for images, indices in image_batches(paths, batches):
             features[indices.numpy()] = forward(images).numpy()
             advance(len(indices))

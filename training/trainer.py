@@ -21,7 +21,7 @@ from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
 from training import networks
 from training.data.manifest import LabelledImage
-from training.data.pipeline import image_batches
+from training.data.pipeline import image_batches, unreadable_named
 from training.data.sampling import epoch_batches, epoch_size
 from training.errors import TrainingError
 from training.features import cached_views, encode
@@ -43,10 +43,6 @@ class FrozenEncoderError(AssertionError):
 
 class MemoryShortError(TrainingError):
     """A device has too little memory for the recipe."""
-
-
-class UnreadableImageError(TrainingError):
-    """A training image could not be read when its turn came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +97,7 @@ class Trainer:
 
         Raises:
             CollapseError: a contrastive stage fell on one point.
+            UnreadableImageError: an image broke since the training began.
             MemoryShortError: the batch does not fit a device.
             RunError: a checkpoint cannot be written.
             FrozenEncoderError: a stage changed an encoder that it must leave as it was.
@@ -111,18 +108,14 @@ class Trainer:
             self.run.say(f"Stage {number + 1} of {len(self.recipe.stages)}, {stage.name}: {_what_learns(stage)}")
             before = networks.fingerprint(self.encoder)
             try:
-                self._train_stage(stage)
+                with unreadable_named():
+                    self._train_stage(stage)
             except tf.errors.ResourceExhaustedError as error:
                 raise MemoryShortError(
                     f"stage {stage.name}: no memory for {stage.micro_batch or stage.batch_size} images at once; set "
                     f"{stage.name}.micro_batch to a smaller number (--set {stage.name}.micro_batch=8): the gradients "
                     f"stay those of the whole batch ({error.message.splitlines()[0]})"
                 ) from error
-            except tf.errors.OpError as error:
-                if "ImageError" not in error.message:
-                    raise
-                cause = next(line for line in error.message.splitlines() if "ImageError" in line)
-                raise UnreadableImageError(f"{cause}; 'hal data check' finds every such image at once") from error
             if not stage.trains_encoder and networks.fingerprint(self.encoder) != before:
                 raise FrozenEncoderError(f"stage {stage.name} changed the encoder, which it must leave as it was")
             self._stored = {}
