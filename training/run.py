@@ -88,8 +88,7 @@ class Run:
         """
         if silent:
             return cls(root, recipe, images, silent)
-        if (root / "recipe.json").exists():
-            raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
+        cls.require_new(root)
         root.mkdir(parents=True, exist_ok=True)
         manifest.write(root / "manifest.csv", images)
         if origin is not None:
@@ -99,6 +98,16 @@ class Run:
         stored = {"format": RUN_FORMAT, "recipe": recipe.model_dump(mode="json")}
         write_text(root / "recipe.json", json.dumps(stored, indent=2) + "\n")
         return cls(root, recipe, images)
+
+    @staticmethod
+    def require_new(root: Path) -> None:
+        """Refuse a folder that holds a run.
+
+        Raises:
+            RunError: it does.
+        """
+        if (root / "recipe.json").exists():
+            raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
 
     @classmethod
     def open(cls, root: Path, silent: bool = False) -> "Run":

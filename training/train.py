@@ -58,7 +58,9 @@ def start(
     """
     spread = strategy(devices)
     chosen = override(recipe.find(recipe_name), choices)
-    found = check(data, shared_slides=shared_slides)
+    if _writes(spread):
+        Run.require_new(root)
+    found = check(data, decode=lambda images: in_use(images, chosen), shared_slides=shared_slides)
     found.require()
     images = trainable(found.images, chosen)
     if encoder_from is not None and start_from is not None:
@@ -144,18 +146,30 @@ def _writes(spread: tf.distribute.Strategy) -> bool:
     return resolver is None or not resolver.task_id
 
 
-def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
+def _of_sets(images: Sequence[LabelledImage], chosen: Recipe) -> tuple[list[LabelledImage], Counter[str]]:
+    """The images of a recipe's sets that are no test images, and of how many of them it would learn each class."""
+    sets = set_of(images)
+    of_sets = [image for image, name in zip(images, sets, strict=True) if name in chosen.sets and image.split != "test"]
+    return of_sets, Counter(image.label for image in of_sets if image.split in chosen.train_splits)
+
+
+def in_use(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
     """The images that a recipe trains on and validates with.
 
     Left out are test images, images of other sets, and classes that have too few training images to be learned.
+    """
+    of_sets, training = _of_sets(images, chosen)
+    return [image for image in of_sets if training[image.label] >= chosen.fewest_images]
+
+
+def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
+    """The images :func:`in_use`.
 
     Raises:
         ManifestError: nothing is left to train on or to validate with.
     """
-    sets = set_of(images)
-    of_sets = [image for image, name in zip(images, sets, strict=True) if name in chosen.sets and image.split != "test"]
-    training = Counter(image.label for image in of_sets if image.split in chosen.train_splits)
-    kept = [image for image in of_sets if training[image.label] >= chosen.fewest_images]
+    _, training = _of_sets(images, chosen)
+    kept = in_use(images, chosen)
     wanted = {*chosen.train_splits} if chosen.trains_on_validation else {"train", "val"}
     problems = [
         f"no {name} image of a class with at least {chosen.fewest_images} training images"
