@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from contract.atomic import replacing
 from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.data.pipeline import image_batches, unreadable_named
@@ -75,6 +74,9 @@ def cached_views(
 
     Returns:
         Shape: ``(len(paths), V, 2048)``.
+
+    Raises:
+        RunError: a view cannot be written.
     """
     weights = fingerprint(encoder)[:12]
     stacked = []
@@ -84,7 +86,7 @@ def cached_views(
             layer = None if augmentation is None else augmentation.layer(seed + 10 * view)
             features = encode(encoder, paths, layer, f"{name}, view {view + 1} of {views}")
             if not run.silent:
-                with replacing(path) as partial, partial.open("wb") as stream:
+                with run.writing(path, features.nbytes) as partial, partial.open("wb") as stream:
                     np.save(stream, features)
         else:
             features = np.load(path)

@@ -1,11 +1,12 @@
 """A run's folder: its recipe, its data, its log, and a checkpoint from which a killed run goes on."""
 
+import contextlib
 import csv
 import hashlib
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -168,7 +169,8 @@ class Run:
         if self.silent:
             return
         self.console.print(message, highlight=False, markup=False)
-        with (self.root / "log.txt").open("a", encoding="utf-8") as log:
+        path = self.root / "log.txt"
+        with self._explaining(path), path.open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     def record(self, row: Mapping[str, float | int | str]) -> None:
@@ -186,7 +188,7 @@ class Run:
             each for each in self._rows(name) if (each["stage"], each["epoch"]) != (row["stage"], str(row["epoch"]))
         ]
         kept.append({column: _cell(row.get(column, "")) for column in columns})
-        with replacing(self.root / name) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        with self.writing(self.root / name) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
@@ -202,6 +204,31 @@ class Run:
         rows = [row for row in self._rows("history.csv") if row["stage"] == stage and int(row["epoch"]) <= epochs]
         return [float(row["loss"]) for row in rows]
 
+    @contextlib.contextmanager
+    def writing(self, path: Path, size: int = 0) -> Iterator[Path]:
+        """Gives the name of a file to write, which takes the place of ``path`` in one rename.
+
+        Args:
+            path: in the run's folder.
+            size: bytes, where it is worth saying.
+
+        Raises:
+            RunError: it cannot be written; the disk is full, for example.
+        """
+        with self._explaining(path, size), replacing(path) as partial:
+            yield partial
+
+    @contextlib.contextmanager
+    def _explaining(self, path: Path, size: int = 0) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            needed = f"; it needs {size / 1e6:.0f} MB" if size else ""
+            raise RunError(
+                f"{path} cannot be written ({error.strerror or error}){needed}; what was saved before is intact: "
+                f"make room and go on by --resume {self.root}"
+            ) from error
+
     def save(self, progress: Progress, groups: Mapping[str, list[NDArray[Any]]]) -> None:
         """Replace the checkpoint in one rename: a kill leaves the old one or the new one, never half of one."""
         if self.silent:
@@ -211,15 +238,9 @@ class Run:
         }
         arrays["progress"] = np.array([progress.stage, progress.epoch, progress.batch])
         path = self.root / "checkpoint.npz"
-        try:
-            with replacing(path) as partial, partial.open("wb") as stream:
-                np.savez(stream, digest=np.array(_digest(arrays)), **arrays)
-        except OSError as error:
-            size = sum(array.nbytes for array in arrays.values()) / 1e6
-            raise RunError(
-                f"{path} cannot be written ({error.strerror or error}); it needs {size:.0f} MB beside the earlier "
-                f"checkpoint, which is intact: make room and go on by --resume"
-            ) from error
+        size = sum(array.nbytes for array in arrays.values())
+        with self.writing(path, size) as partial, partial.open("wb") as stream:
+            np.savez(stream, digest=np.array(_digest(arrays)), **arrays)
 
     def restore(self) -> tuple[Progress, dict[str, list[NDArray[Any]]]]:
         """The last checkpoint: how far the run was, and its arrays by group. Without one, the beginning.

@@ -6,6 +6,7 @@ contrastive loss; the projection head is thrown away and a classifier learns by 
 HAL-T has two (section 4.2.3): the top layer learns on the frozen encoder, then both are fine-tuned. HAL-R has one.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,10 @@ class Trainer:
         self._assign("encoder", encoder.weights)
         for name, head in self.heads.items():
             self._assign(f"{name}_head", _state(head))
-        self._board = tf.summary.create_file_writer(str(run.root / "tensorboard")) if not run.silent else None
+        self._board: Any = None
+        if not run.silent:
+            with self._without_board_if_unwritable():
+                self._board = tf.summary.create_file_writer(str(run.root / "tensorboard"))
         if not self._stored and not run.silent:
             write_text(run.root / "initial_weights.sha256", networks.fingerprint(encoder) + "\n")
             self._checkpoint(self.progress)
@@ -99,7 +103,7 @@ class Trainer:
             CollapseError: a contrastive stage fell on one point.
             UnreadableImageError: an image broke since the training began.
             MemoryShortError: the batch does not fit a device.
-            RunError: a checkpoint cannot be written.
+            RunError: a file of the run cannot be written.
             FrozenEncoderError: a stage changed an encoder that it must leave as it was.
         """
         while self.progress.stage < len(self.recipe.stages):
@@ -114,7 +118,7 @@ class Trainer:
                 raise MemoryShortError(
                     f"stage {stage.name}: no memory for {stage.micro_batch or stage.batch_size} images at once; set "
                     f"{stage.name}.micro_batch to a smaller number (--set {stage.name}.micro_batch=8): the gradients "
-                    f"stay those of the whole batch ({error.message.splitlines()[0]})"
+                    f"stay those of the whole batch ({_first_line(error)})"
                 ) from error
             if not stage.trains_encoder and networks.fingerprint(self.encoder) != before:
                 raise FrozenEncoderError(f"stage {stage.name} changed the encoder, which it must leave as it was")
@@ -227,13 +231,21 @@ class Trainer:
         for variable, value in zip(variables, self._stored.get(group, ()), strict=False):
             variable.assign(value)
 
+    @contextlib.contextmanager
+    def _without_board_if_unwritable(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            self._board = None
+            self.run.say(f"  TensorBoard's files cannot be written ({_first_line(error)}); training goes on without")
+
     def _epoch_done(self, stage: Stage, epoch: int, seconds: float, figures: Mapping[str, float]) -> None:
         self.run.record({"stage": stage.name, "epoch": epoch + 1, **figures, "seconds": round(seconds, 1)})
         if self._board is not None:
-            with self._board.as_default(step=epoch + 1):
+            with self._without_board_if_unwritable(), self._board.as_default(step=epoch + 1):
                 for name, value in figures.items():
                     tf.summary.scalar(f"{stage.name}/{name}", value)
-            self._board.flush()
+                self._board.flush()
         if not stage.feature_views or (epoch + 1) % EPOCHS_BETWEEN_CHECKPOINTS == 0 or epoch + 1 == stage.epochs:
             shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
             self.run.say(f"  epoch {epoch + 1}: {shown} ({seconds:.0f} s)")
@@ -242,6 +254,10 @@ class Trainer:
 def _state(head: keras.Model) -> list[keras.Variable]:
     """All that a head carries from one stage to the next: weights and the state of its dropout."""
     return [*head.weights, *random_state(head)]
+
+
+def _first_line(error: Any) -> str:
+    return str(error.message.splitlines()[0])
 
 
 def _what_learns(stage: Stage) -> str:

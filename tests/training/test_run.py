@@ -15,6 +15,7 @@ import pytest
 from tests.training import small
 from training import trainer
 from training.data.manifest import LabelledImage
+from training.overrides import override
 from training.recipe import Recipe
 from training.run import Progress, Run, RunError
 from training.trainer import Trainer
@@ -140,6 +141,23 @@ def test_a_full_disk_is_reported_and_leaves_the_earlier_checkpoint(
     with pytest.raises(RunError, match=r"No space left on device.*MB.*intact"):
         learner.run_stages()
     assert (run.root / "checkpoint.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["log.txt", "history.csv", "recall.csv", "features-classifier"])
+def test_a_full_disk_is_reported_by_whatever_file_it_meets(
+    run: Run, small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run.recipe = override(run.recipe, ["classifier.feature_views=2"])
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
+        if path.name.startswith(name) and mode != "r" and mode != "rb":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(RunError, match=rf"{name}.* cannot be written .No space left on device.*intact.*--resume"):
+        Trainer(run, small_encoder).run_stages()
 
 
 class KilledError(Exception):

@@ -127,6 +127,15 @@ def test_too_little_memory_names_the_setting_to_lower(
         Trainer(run, small_encoder).run_stages()
 
 
+def test_training_goes_on_without_tensorboard_where_its_files_cannot_be_written(
+    run: Run, small_encoder: keras.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.root / "tensorboard").write_text("a file where a folder is wanted")
+    Trainer(run, small_encoder).run_stages()
+    assert capsys.readouterr().out.count("TensorBoard's files cannot be written") == 1
+    assert run.restore()[0].stage == 3
+
+
 def test_an_image_that_breaks_while_training_is_named(run: Run, small_encoder: keras.Model) -> None:
     broken = next(image.path for image in run.images if image.split == "train")
     broken.write_bytes(broken.read_bytes()[:200])
