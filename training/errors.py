@@ -13,6 +13,10 @@ class TrainingError(Exception):
     """The message says what was wrong, what was expected and what to do; ``hal`` prints it and exits with 1."""
 
 
+class MemoryShortError(TrainingError):
+    """A device has too little memory."""
+
+
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
     """Print an error that the user can mend, without a traceback, and exit with 1.

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.data.pipeline import image_batches, unreadable_named
+from training.errors import MemoryShortError
 from training.folding import folded
 from training.networks import fingerprint
 from training.progress import track
 from training.run import Run
 
 BATCH = 32
+"""Images embedded at once; fewer where the device has no memory for them."""
+_FREE_MEMORY = "end other programs on the device, or embed on the CPU by CUDA_VISIBLE_DEVICES=-1"
 
 
 def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Layer | None, what: str) -> Any:
@@ -34,6 +37,7 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
 
     Raises:
         UnreadableImageError: see :func:`training.data.pipeline.unreadable_named`.
+        MemoryShortError: the device has no memory for one image.
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)], autograph=False)
@@ -44,11 +48,19 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
         return folded(encoder, pixels)
 
     features = np.empty((len(paths), EMBEDDING_SIZE), np.float32)
-    batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
+    done, size = 0, BATCH
     with unreadable_named(), track(what, len(paths)) as advance:
-        for images, indices in image_batches(paths, batches):
-            features[indices.numpy()] = forward(images).numpy()
-            advance(len(indices))
+        while done < len(paths):
+            batches = [np.arange(first, min(first + size, len(paths))) for first in range(done, len(paths), size)]
+            try:
+                for images, indices in image_batches(paths, batches):
+                    features[indices.numpy()] = forward(images).numpy()
+                    done += len(indices)
+                    advance(len(indices))
+            except tf.errors.ResourceExhaustedError as error:
+                if size == 1:
+                    raise MemoryShortError(f"{what}: no memory to embed even one image; {_FREE_MEMORY}") from error
+                size //= 2
     return features
 
 

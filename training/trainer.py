@@ -24,7 +24,7 @@ from training import networks
 from training.data.manifest import LabelledImage
 from training.data.pipeline import image_batches, unreadable_named
 from training.data.sampling import epoch_batches, epoch_size
-from training.errors import TrainingError
+from training.errors import MemoryShortError
 from training.features import cached_views, encode
 from training.optimizer import adam
 from training.progress import track
@@ -40,10 +40,6 @@ EPOCHS_BETWEEN_CHECKPOINTS: Final = 10
 
 class FrozenEncoderError(AssertionError):
     """A stage that must not touch the encoder changed it."""
-
-
-class MemoryShortError(TrainingError):
-    """A device has too little memory for the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +112,10 @@ class Trainer:
                     self._train_stage(stage)
             except tf.errors.ResourceExhaustedError as error:
                 raise MemoryShortError(
-                    f"stage {stage.name}: no memory for {stage.micro_batch or stage.batch_size} images at once; set "
-                    f"{stage.name}.micro_batch to a smaller number (--set {stage.name}.micro_batch=8): the gradients "
-                    f"stay those of the whole batch ({_first_line(error)})"
+                    f"stage {stage.name}: no memory for {stage.micro_batch or stage.batch_size} images at once; "
+                    f"begin a new run with a smaller {stage.name}.micro_batch (--set {stage.name}.micro_batch=8): its "
+                    f"gradients are those of the whole batch; a run that has begun keeps its choices "
+                    f"({_first_line(error)})"
                 ) from error
             if not stage.trains_encoder and networks.fingerprint(self.encoder) != before:
                 raise FrozenEncoderError(f"stage {stage.name} changed the encoder, which it must leave as it was")

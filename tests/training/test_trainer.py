@@ -13,9 +13,10 @@ from tests.training import small
 from training import networks
 from training.data.images import UnreadableImageError
 from training.data.manifest import LabelledImage
+from training.errors import MemoryShortError
 from training.overrides import override
 from training.run import Progress, Run
-from training.trainer import FrozenEncoderError, MemoryShortError, Trainer
+from training.trainer import FrozenEncoderError, Trainer
 from training.update import Update
 
 PROJECTION, ENCODER, CLASSIFIER = range(3)
@@ -123,7 +124,7 @@ def test_too_little_memory_names_the_setting_to_lower(
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[32,256,256,32]")
 
     monkeypatch.setattr(Update, "__call__", exhaust)
-    with pytest.raises(MemoryShortError, match=r"--set projection\.micro_batch=8"):
+    with pytest.raises(MemoryShortError, match=r"begin a new run with .*--set projection\.micro_batch=8"):
         Trainer(run, small_encoder).run_stages()
 
 
