@@ -1,6 +1,8 @@
 """``hal train``: a recipe, a manifest and a folder become a trained run."""
 
 import contextlib
+import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -131,13 +133,28 @@ def strategy(devices: Devices) -> tf.distribute.Strategy:
         devices: ``one``; ``mirrored`` over all GPUs of this machine (all logical CPUs where there is none);
             ``workers`` over several machines that ``TF_CONFIG`` names, each with the same command, the same images
             and the run's folder on a shared disk; ``auto``: ``mirrored`` where there are several GPUs.
+
+    Raises:
+        RunError: ``TF_CONFIG`` is not what TensorFlow wants.
     """
     if devices == "workers":  # before anything else touches a device, as TensorFlow wants it
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _workers()
     gpus = tf.config.list_logical_devices("GPU")
     if devices == "mirrored" or (devices == "auto" and len(gpus) > 1):
         return tf.distribute.MirroredStrategy([each.name for each in gpus or tf.config.list_logical_devices("CPU")])
     return tf.distribute.get_strategy()
+
+
+def _workers() -> tf.distribute.Strategy:
+    try:
+        if not isinstance(json.loads(os.environ.get("TF_CONFIG", "{}")), dict):
+            raise ValueError("not a JSON object")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, KeyError) as error:
+        raise RunError(
+            f"TF_CONFIG cannot be used for --devices workers ({error}); expected for the first of two machines: "
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+        ) from error
 
 
 def _writes(spread: tf.distribute.Strategy) -> bool:

@@ -259,6 +259,15 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path, c
     assert Run.open(tmp_path / "killed").restore()[0].stage == 2
 
 
+@pytest.mark.parametrize("given", ["worker", "[]"])
+def test_workers_that_are_not_described_as_expected_are_refused_with_an_example(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", given)
+    with pytest.raises(RunError, match=r"TF_CONFIG cannot be used.*expected for the first of two machines: .*cluster"):
+        train.strategy("workers")
+
+
 def test_a_silent_run_writes_nothing(tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model) -> None:
     run = Run.start(tmp_path / "run", override(small.TRANSFER, ["fine_tuning.epochs=1"]), cells, silent=True)
     Trainer(run, small_encoder).run_stages()
