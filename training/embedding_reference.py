@@ -41,9 +41,7 @@ def write_reference(
     for index in np.unique(predicted):
         class_means[index] = embeddings[predicted == index].mean(axis=0)
     path = folder / FILE_NAME
-    np.savez_compressed(
-        path, allow_pickle=False, mean=mean.astype(np.float32), class_means=class_means.astype(np.float32)
-    )
+    np.savez_compressed(path, mean=mean.astype(np.float32), class_means=class_means.astype(np.float32))
     return EmbeddingReference(
         path=path.name,
         sha256=sha256_of(path),

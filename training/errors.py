@@ -13,12 +13,29 @@ class TrainingError(Exception):
     """The message says what was wrong, what was expected and what to do; ``hal`` prints it and exits with 1."""
 
 
+class MemoryShortError(TrainingError):
+    """A device has too little memory."""
+
+
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Print an error that the user can mend, without a traceback, and exit with 1."""
+    """Print an error that the user can mend, without a traceback, and exit with 1.
+
+    A pipe that its reader closed is left to the command line, which ends quietly.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         yield
     except (TrainingError, BundleError) as error:
         typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        about = "a file or folder" if error.filename is None else error.filename
+        typer.secho(
+            f"{about} cannot be read or written: {error.strerror or error}; give another path, or make room there",
+            fg="red",
+            err=True,
+        )
         raise typer.Exit(1) from error

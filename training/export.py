@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -128,9 +128,9 @@ def _golden(folder: Path, validation: Validation, precisions: Sequence[Precision
     _, positions = np.unique(validation.labels[correct], return_index=True)
     chosen = correct[positions][:GOLDEN_IMAGES]
     images = np.stack([read_image(validation.images[index].path) for index in chosen])
-    logits = {f"logits_{p}": validation.logits[p][chosen] for p in precisions}
+    logits: dict[str, Any] = {f"logits_{p}": validation.logits[p][chosen] for p in precisions}
     path = folder / "golden.npz"
-    np.savez_compressed(path, allow_pickle=False, images=images, **logits)
+    np.savez_compressed(path, images=images, **logits)
     return GoldenSample(path=path.name, sha256=bundle.sha256_of(path), images=len(chosen))
 
 

@@ -9,16 +9,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from contract.atomic import replacing
 from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
-from training.data.pipeline import image_batches
+from training.data.pipeline import image_batches, unreadable_named
+from training.errors import MemoryShortError
 from training.folding import folded
 from training.networks import fingerprint
 from training.progress import track
 from training.run import Run
 
 BATCH = 32
+"""Images embedded at once; fewer where the device has no memory for them."""
+_FREE_MEMORY = "end other programs on the device, or embed on the CPU by CUDA_VISIBLE_DEVICES=-1"
 
 
 def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Layer | None, what: str) -> Any:
@@ -32,6 +34,10 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
 
     Returns:
         float32 array. Shape: ``(len(paths), 2048)``.
+
+    Raises:
+        UnreadableImageError: see :func:`training.data.pipeline.unreadable_named`.
+        MemoryShortError: the device has no memory for one image.
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)], autograph=False)
@@ -42,11 +48,19 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
         return folded(encoder, pixels)
 
     features = np.empty((len(paths), EMBEDDING_SIZE), np.float32)
-    batches = [np.arange(start, min(start + BATCH, len(paths))) for start in range(0, len(paths), BATCH)]
-    with track(what, len(paths)) as advance:
-        for images, indices in image_batches(paths, batches):
-            features[indices.numpy()] = forward(images).numpy()
-            advance(len(indices))
+    done, size = 0, BATCH
+    with unreadable_named(), track(what, len(paths)) as advance:
+        while done < len(paths):
+            batches = [np.arange(first, min(first + size, len(paths))) for first in range(done, len(paths), size)]
+            try:
+                for images, indices in image_batches(paths, batches):
+                    features[indices.numpy()] = forward(images).numpy()
+                    done += len(indices)
+                    advance(len(indices))
+            except tf.errors.ResourceExhaustedError as error:
+                if size == 1:
+                    raise MemoryShortError(f"{what}: no memory to embed even one image; {_FREE_MEMORY}") from error
+                size //= 2
     return features
 
 
@@ -72,6 +86,9 @@ def cached_views(
 
     Returns:
         Shape: ``(len(paths), V, 2048)``.
+
+    Raises:
+        RunError: a view cannot be written.
     """
     weights = fingerprint(encoder)[:12]
     stacked = []
@@ -81,7 +98,7 @@ def cached_views(
             layer = None if augmentation is None else augmentation.layer(seed + 10 * view)
             features = encode(encoder, paths, layer, f"{name}, view {view + 1} of {views}")
             if not run.silent:
-                with replacing(path) as partial, partial.open("wb") as stream:
+                with run.writing(path, features.nbytes) as partial, partial.open("wb") as stream:
                     np.save(stream, features)
         else:
             features = np.load(path)

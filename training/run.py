@@ -1,18 +1,20 @@
 """A run's folder: its recipe, its data, its log, and a checkpoint from which a killed run goes on."""
 
+import contextlib
 import csv
 import hashlib
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from contract.atomic import replacing, write_text
@@ -41,6 +43,10 @@ COLUMNS: Final = (
 )
 """Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean, see
 :func:`training.embedding_health.class_mean_accuracy`; spread, alignment and uniformity are those of its projections."""
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_OTHERWISE: Final = "train again, or use the version that wrote it"
 
 
 class RunError(TrainingError):
@@ -83,8 +89,7 @@ class Run:
         """
         if silent:
             return cls(root, recipe, images, silent)
-        if (root / "recipe.json").exists():
-            raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
+        cls.require_new(root)
         root.mkdir(parents=True, exist_ok=True)
         manifest.write(root / "manifest.csv", images)
         if origin is not None:
@@ -94,6 +99,16 @@ class Run:
         stored = {"format": RUN_FORMAT, "recipe": recipe.model_dump(mode="json")}
         write_text(root / "recipe.json", json.dumps(stored, indent=2) + "\n")
         return cls(root, recipe, images)
+
+    @staticmethod
+    def require_new(root: Path) -> None:
+        """Refuse a folder that holds a run.
+
+        Raises:
+            RunError: it does.
+        """
+        if (root / "recipe.json").exists():
+            raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
 
     @classmethod
     def open(cls, root: Path, silent: bool = False) -> "Run":
@@ -107,12 +122,14 @@ class Run:
             stored = json.loads((root / "recipe.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(f"{root} is not the folder of a run: {error}") from error
+        if not isinstance(stored, dict) or "recipe" not in stored:
+            raise RunError(f"{root} is not the folder of a run: its recipe.json holds no recipe")
         if stored.get("format") != RUN_FORMAT:
             raise RunError(
                 f"{root} was written in run format {stored.get('format')}, this version reads {RUN_FORMAT}; "
-                "train again, or use the version that wrote it"
+                f"{_OTHERWISE}"
             )
-        recipe = Recipe.model_validate(stored["recipe"])
+        recipe = _understood(Recipe, json.dumps(stored["recipe"]), root / "recipe.json")
         return cls(root, recipe, manifest.read(root / "manifest.csv"), silent)
 
     @property
@@ -145,14 +162,15 @@ class Run:
     def started_from(self) -> StartedFrom | None:
         """The run whose encoder this one began with; ``None`` where it began with ImageNet's weights or at random."""
         path = self.root / "started_from.json"
-        return StartedFrom.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+        return _understood(StartedFrom, path.read_text(encoding="utf-8"), path) if path.exists() else None
 
     def say(self, message: str) -> None:
         """Write a line to the terminal and to ``log.txt``."""
         if self.silent:
             return
         self.console.print(message, highlight=False, markup=False)
-        with (self.root / "log.txt").open("a", encoding="utf-8") as log:
+        path = self.root / "log.txt"
+        with self._explaining(path), path.open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     def record(self, row: Mapping[str, float | int | str]) -> None:
@@ -170,7 +188,7 @@ class Run:
             each for each in self._rows(name) if (each["stage"], each["epoch"]) != (row["stage"], str(row["epoch"]))
         ]
         kept.append({column: _cell(row.get(column, "")) for column in columns})
-        with replacing(self.root / name) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        with self.writing(self.root / name) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
@@ -186,22 +204,43 @@ class Run:
         rows = [row for row in self._rows("history.csv") if row["stage"] == stage and int(row["epoch"]) <= epochs]
         return [float(row["loss"]) for row in rows]
 
+    @contextlib.contextmanager
+    def writing(self, path: Path, size: int = 0) -> Iterator[Path]:
+        """Gives the name of a file to write, which takes the place of ``path`` in one rename.
+
+        Args:
+            path: in the run's folder.
+            size: bytes, where it is worth saying.
+
+        Raises:
+            RunError: it cannot be written; the disk is full, for example.
+        """
+        with self._explaining(path, size), replacing(path) as partial:
+            yield partial
+
+    @contextlib.contextmanager
+    def _explaining(self, path: Path, size: int = 0) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            needed = f"; it needs {size / 1e6:.0f} MB" if size else ""
+            raise RunError(
+                f"{path} cannot be written ({error.strerror or error}){needed}; what was saved before is intact: "
+                f"make room and go on by --resume {self.root}"
+            ) from error
+
     def save(self, progress: Progress, groups: Mapping[str, list[NDArray[Any]]]) -> None:
         """Replace the checkpoint in one rename: a kill leaves the old one or the new one, never half of one."""
         if self.silent:
             return
-        arrays = {f"{name}/{index}": array for name, group in groups.items() for index, array in enumerate(group)}
+        arrays: dict[str, Any] = {
+            f"{name}/{index}": array for name, group in groups.items() for index, array in enumerate(group)
+        }
         arrays["progress"] = np.array([progress.stage, progress.epoch, progress.batch])
         path = self.root / "checkpoint.npz"
-        try:
-            with replacing(path) as partial, partial.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, digest=np.array(_digest(arrays)), **arrays)
-        except OSError as error:
-            size = sum(array.nbytes for array in arrays.values()) / 1e6
-            raise RunError(
-                f"{path} cannot be written ({error.strerror or error}); it needs {size:.0f} MB beside the earlier "
-                f"checkpoint, which is intact: make room and go on by --resume"
-            ) from error
+        size = sum(array.nbytes for array in arrays.values())
+        with self.writing(path, size) as partial, partial.open("wb") as stream:
+            np.savez(stream, digest=np.array(_digest(arrays)), **arrays)
 
     def restore(self) -> tuple[Progress, dict[str, list[NDArray[Any]]]]:
         """The last checkpoint: how far the run was, and its arrays by group. Without one, the beginning.
@@ -226,6 +265,19 @@ class Run:
             name, _, index = key.partition("/")
             groups.setdefault(name, {})[int(index)] = array
         return progress, {name: [group[i] for i in range(len(group))] for name, group in groups.items()}
+
+
+def _understood(model: type[_Model], text: str, path: Path) -> _Model:
+    """What a file of a run says.
+
+    Raises:
+        RunError: with every field that is not as this version writes it.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        fields = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'all of it'}: {e['msg']}" for e in error.errors())
+        raise RunError(f"{path} is not as this version of HAL writes it ({fields}); {_OTHERWISE}") from error
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -1,6 +1,8 @@
 """``hal train``: a recipe, a manifest and a folder become a trained run."""
 
 import contextlib
+import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,7 +60,9 @@ def start(
     """
     spread = strategy(devices)
     chosen = override(recipe.find(recipe_name), choices)
-    found = check(data, shared_slides=shared_slides)
+    if _writes(spread):
+        Run.require_new(root)
+    found = check(data, decode=lambda images: in_use(images, chosen), shared_slides=shared_slides)
     found.require()
     images = trainable(found.images, chosen)
     if encoder_from is not None and start_from is not None:
@@ -129,13 +133,28 @@ def strategy(devices: Devices) -> tf.distribute.Strategy:
         devices: ``one``; ``mirrored`` over all GPUs of this machine (all logical CPUs where there is none);
             ``workers`` over several machines that ``TF_CONFIG`` names, each with the same command, the same images
             and the run's folder on a shared disk; ``auto``: ``mirrored`` where there are several GPUs.
+
+    Raises:
+        RunError: ``TF_CONFIG`` is not what TensorFlow wants.
     """
     if devices == "workers":  # before anything else touches a device, as TensorFlow wants it
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _workers()
     gpus = tf.config.list_logical_devices("GPU")
     if devices == "mirrored" or (devices == "auto" and len(gpus) > 1):
         return tf.distribute.MirroredStrategy([each.name for each in gpus or tf.config.list_logical_devices("CPU")])
     return tf.distribute.get_strategy()
+
+
+def _workers() -> tf.distribute.Strategy:
+    try:
+        if not isinstance(json.loads(os.environ.get("TF_CONFIG", "{}")), dict):
+            raise ValueError("not a JSON object")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, KeyError) as error:
+        raise RunError(
+            f"TF_CONFIG cannot be used for --devices workers ({error}); expected for the first of two machines: "
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+        ) from error
 
 
 def _writes(spread: tf.distribute.Strategy) -> bool:
@@ -144,18 +163,30 @@ def _writes(spread: tf.distribute.Strategy) -> bool:
     return resolver is None or not resolver.task_id
 
 
-def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
+def _of_sets(images: Sequence[LabelledImage], chosen: Recipe) -> tuple[list[LabelledImage], Counter[str]]:
+    """The images of a recipe's sets that are no test images, and of how many of them it would learn each class."""
+    sets = set_of(images)
+    of_sets = [image for image, name in zip(images, sets, strict=True) if name in chosen.sets and image.split != "test"]
+    return of_sets, Counter(image.label for image in of_sets if image.split in chosen.train_splits)
+
+
+def in_use(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
     """The images that a recipe trains on and validates with.
 
     Left out are test images, images of other sets, and classes that have too few training images to be learned.
+    """
+    of_sets, training = _of_sets(images, chosen)
+    return [image for image in of_sets if training[image.label] >= chosen.fewest_images]
+
+
+def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
+    """The images :func:`in_use`.
 
     Raises:
         ManifestError: nothing is left to train on or to validate with.
     """
-    sets = set_of(images)
-    of_sets = [image for image, name in zip(images, sets, strict=True) if name in chosen.sets and image.split != "test"]
-    training = Counter(image.label for image in of_sets if image.split in chosen.train_splits)
-    kept = [image for image in of_sets if training[image.label] >= chosen.fewest_images]
+    _, training = _of_sets(images, chosen)
+    kept = in_use(images, chosen)
     wanted = {*chosen.train_splits} if chosen.trains_on_validation else {"train", "val"}
     problems = [
         f"no {name} image of a class with at least {chosen.fewest_images} training images"

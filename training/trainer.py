@@ -6,6 +6,7 @@ contrastive loss; the projection head is thrown away and a classifier learns by 
 HAL-T has two (section 4.2.3): the top layer learns on the frozen encoder, then both are fine-tuned. HAL-R has one.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
 from training import networks
 from training.data.manifest import LabelledImage
-from training.data.pipeline import image_batches
+from training.data.pipeline import image_batches, unreadable_named
 from training.data.sampling import epoch_batches, epoch_size
-from training.errors import TrainingError
+from training.errors import MemoryShortError
 from training.features import cached_views, encode
 from training.optimizer import adam
 from training.progress import track
@@ -39,14 +40,6 @@ EPOCHS_BETWEEN_CHECKPOINTS: Final = 10
 
 class FrozenEncoderError(AssertionError):
     """A stage that must not touch the encoder changed it."""
-
-
-class MemoryShortError(TrainingError):
-    """A device has too little memory for the recipe."""
-
-
-class UnreadableImageError(TrainingError):
-    """A training image could not be read when its turn came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +84,10 @@ class Trainer:
         self._assign("encoder", encoder.weights)
         for name, head in self.heads.items():
             self._assign(f"{name}_head", _state(head))
-        self._board = tf.summary.create_file_writer(str(run.root / "tensorboard")) if not run.silent else None
+        self._board: Any = None
+        if not run.silent:
+            with self._without_board_if_unwritable():
+                self._board = tf.summary.create_file_writer(str(run.root / "tensorboard"))
         if not self._stored and not run.silent:
             write_text(run.root / "initial_weights.sha256", networks.fingerprint(encoder) + "\n")
             self._checkpoint(self.progress)
@@ -101,8 +97,9 @@ class Trainer:
 
         Raises:
             CollapseError: a contrastive stage fell on one point.
+            UnreadableImageError: an image broke since the training began.
             MemoryShortError: the batch does not fit a device.
-            RunError: a checkpoint cannot be written.
+            RunError: a file of the run cannot be written.
             FrozenEncoderError: a stage changed an encoder that it must leave as it was.
         """
         while self.progress.stage < len(self.recipe.stages):
@@ -111,18 +108,15 @@ class Trainer:
             self.run.say(f"Stage {number + 1} of {len(self.recipe.stages)}, {stage.name}: {_what_learns(stage)}")
             before = networks.fingerprint(self.encoder)
             try:
-                self._train_stage(stage)
+                with unreadable_named():
+                    self._train_stage(stage)
             except tf.errors.ResourceExhaustedError as error:
                 raise MemoryShortError(
-                    f"stage {stage.name}: no memory for {stage.micro_batch or stage.batch_size} images at once; set "
-                    f"{stage.name}.micro_batch to a smaller number (--set {stage.name}.micro_batch=8): the gradients "
-                    f"stay those of the whole batch ({error.message.splitlines()[0]})"
+                    f"stage {stage.name}: no memory for {stage.micro_batch or stage.batch_size} images at once; "
+                    f"begin a new run with a smaller {stage.name}.micro_batch (--set {stage.name}.micro_batch=8): its "
+                    f"gradients are those of the whole batch; a run that has begun keeps its choices "
+                    f"({_first_line(error)})"
                 ) from error
-            except tf.errors.OpError as error:
-                if "ImageError" not in error.message:
-                    raise
-                cause = next(line for line in error.message.splitlines() if "ImageError" in line)
-                raise UnreadableImageError(f"{cause}; 'hal data check' finds every such image at once") from error
             if not stage.trains_encoder and networks.fingerprint(self.encoder) != before:
                 raise FrozenEncoderError(f"stage {stage.name} changed the encoder, which it must leave as it was")
             self._stored = {}
@@ -234,13 +228,21 @@ class Trainer:
         for variable, value in zip(variables, self._stored.get(group, ()), strict=False):
             variable.assign(value)
 
+    @contextlib.contextmanager
+    def _without_board_if_unwritable(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            self._board = None
+            self.run.say(f"  TensorBoard's files cannot be written ({_first_line(error)}); training goes on without")
+
     def _epoch_done(self, stage: Stage, epoch: int, seconds: float, figures: Mapping[str, float]) -> None:
         self.run.record({"stage": stage.name, "epoch": epoch + 1, **figures, "seconds": round(seconds, 1)})
         if self._board is not None:
-            with self._board.as_default(step=epoch + 1):
+            with self._without_board_if_unwritable(), self._board.as_default(step=epoch + 1):
                 for name, value in figures.items():
                     tf.summary.scalar(f"{stage.name}/{name}", value)
-            self._board.flush()
+                self._board.flush()
         if not stage.feature_views or (epoch + 1) % EPOCHS_BETWEEN_CHECKPOINTS == 0 or epoch + 1 == stage.epochs:
             shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
             self.run.say(f"  epoch {epoch + 1}: {shown} ({seconds:.0f} s)")
@@ -249,6 +251,10 @@ class Trainer:
 def _state(head: keras.Model) -> list[keras.Variable]:
     """All that a head carries from one stage to the next: weights and the state of its dropout."""
     return [*head.weights, *random_state(head)]
+
+
+def _first_line(error: Any) -> str:
+    return str(error.message.splitlines()[0])
 
 
 def _what_learns(stage: Stage) -> str:

@@ -1,11 +1,14 @@
 """The commands as a user meets them: help that teaches, errors without a traceback."""
 
+import errno
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from training.cli import app
+from training.errors import explained
 
 
 @pytest.mark.parametrize("command", [["data", "prepare"], ["train"], ["export"], ["bench", "train"]])
@@ -40,6 +43,24 @@ def test_mistakes_end_with_a_message_and_exit_code_1(
     assert expected in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        NotADirectoryError(errno.ENOTDIR, "Not a directory", "afile/x"),
+        OSError(errno.ENOSPC, "No space left on device", "afile/x"),
+        OSError("afile/x: 98304 requested and 48096 written"),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_named_without_a_traceback(
+    raised: OSError, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as ended, explained():
+        raise raised
+    assert ended.value.exit_code == 1
+    assert "afile/x" in (said := capsys.readouterr().err)
+    assert "give another path, or make room" in said
 
 
 def test_recipes_are_listed_with_what_they_are() -> None:

@@ -15,8 +15,9 @@ import pytest
 from tests.training import small
 from training import trainer
 from training.data.manifest import LabelledImage
+from training.overrides import override
 from training.recipe import Recipe
-from training.run import Run, RunError
+from training.run import Progress, Run, RunError
 from training.trainer import Trainer
 
 
@@ -66,6 +67,20 @@ def test_a_damaged_checkpoint_is_refused_with_advice(run: Run, small_encoder: ke
         run.restore()
 
 
+def test_a_checkpoint_can_be_written_by_the_oldest_numpy_that_is_allowed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = np.savez
+
+    def oldest(file: Any, *arguments: Any, **arrays: Any) -> None:
+        assert all(isinstance(array, np.ndarray) for array in arrays.values()), "numpy 2.0 stores every keyword"
+        newest(file, *arguments, **arrays)
+
+    monkeypatch.setattr(np, "savez", oldest)
+    run.save(Progress(stage=1), {"encoder": [np.arange(3.0)]})
+    assert run.restore()[0] == Progress(stage=1)
+
+
 def test_a_second_run_in_the_same_folder_is_refused(run: Run, cells: list[LabelledImage], small_recipe: Recipe) -> None:
     with pytest.raises(RunError, match="--resume"):
         Run.start(run.root, small_recipe, cells)
@@ -76,6 +91,27 @@ def test_a_run_of_another_format_is_refused(run: Run) -> None:
     path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
     with pytest.raises(RunError, match="format 99"):
         Run.open(run.root)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[]", "holds no recipe"),
+        ('{"format": 2}', "holds no recipe"),
+        ('{"format": 2, "recipe": []}', "recipe.json is not as this version of HAL writes it"),
+        ('{"format": 2, "recipe": {"name": "x", "newer": 1}}', "newer: Extra inputs.*train again, or use the version"),
+    ],
+)
+def test_a_recipe_that_is_not_understood_is_refused_with_its_fields(run: Run, content: str, expected: str) -> None:
+    (run.root / "recipe.json").write_text(content)
+    with pytest.raises(RunError, match=expected):
+        Run.open(run.root)
+
+
+def test_an_origin_that_is_not_understood_is_refused_with_its_fields(run: Run) -> None:
+    (run.root / "started_from.json").write_text('{"newer": 1}')
+    with pytest.raises(RunError, match=r"started_from\.json.*newer: Extra inputs"):
+        assert run.started_from
 
 
 def test_an_epoch_repeated_after_a_kill_replaces_its_row_in_the_history(run: Run) -> None:
@@ -105,6 +141,23 @@ def test_a_full_disk_is_reported_and_leaves_the_earlier_checkpoint(
     with pytest.raises(RunError, match=r"No space left on device.*MB.*intact"):
         learner.run_stages()
     assert (run.root / "checkpoint.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["log.txt", "history.csv", "recall.csv", "features-classifier"])
+def test_a_full_disk_is_reported_by_whatever_file_it_meets(
+    run: Run, small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run.recipe = override(run.recipe, ["classifier.feature_views=2"])
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
+        if path.name.startswith(name) and mode != "r" and mode != "rb":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(RunError, match=rf"{name}.* cannot be written .No space left on device.*intact.*--resume"):
+        Trainer(run, small_encoder).run_stages()
 
 
 class KilledError(Exception):

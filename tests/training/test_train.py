@@ -12,7 +12,7 @@ from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
 from tests.training import small
 from training import networks, recipe, train
-from training.data import manifest
+from training.data import check, manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.export import export
 from training.networks import WeightsError
@@ -96,6 +96,38 @@ def test_what_is_wrong_is_found_before_the_runs_folder_is_made(
     with pytest.raises(expected):
         train.start("small", data, tmp_path / "run", None, choices)
     assert not (tmp_path / "run").exists()
+
+
+def test_every_image_that_cannot_be_read_is_found_before_the_runs_folder_is_made(
+    tmp_path: Path, data: Path, cells: list[LabelledImage]
+) -> None:
+    broken = [next(cell.path for cell in cells if cell.split == split) for split in ("train", "val")]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ManifestError, match="decoded") as refused:
+        train.start("small", data, tmp_path / "run", None)
+    assert all(str(path) in str(refused.value) for path in broken)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_that_is_not_in_use_need_not_be_readable(
+    tmp_path: Path, data: Path, cells: list[LabelledImage]
+) -> None:
+    unused = tmp_path / "unused.png"
+    unused.write_bytes(b"no image")
+    manifest.write(data, [*cells, replace(cells[0], path=unused, split="test")])
+    train.start("transfer", data, tmp_path / "run", None, ["fine_tuning.epochs=1"])
+    assert Run.open(tmp_path / "run").restore()[0].stage == 2
+
+
+def test_images_in_use_are_decoded_once_each_before_training(
+    data: Path, cells: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+    monkeypatch.setattr(check, "read_image", decoded.append)
+    monkeypatch.setattr(train, "_train", lambda *_: None)
+    train.start("small", data, tmp_path / "run", None)
+    assert sorted(path.resolve() for path in decoded) == sorted(cell.path.resolve() for cell in cells)
 
 
 def test_the_encoder_of_a_run_of_the_same_choices_is_taken_and_not_trained_again(tmp_path: Path, data: Path) -> None:
@@ -225,6 +257,15 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path, c
     Run.start(tmp_path / "killed", one_epoch, cells)
     train.resume(tmp_path / "killed", None)
     assert Run.open(tmp_path / "killed").restore()[0].stage == 2
+
+
+@pytest.mark.parametrize("given", ["worker", "[]"])
+def test_workers_that_are_not_described_as_expected_are_refused_with_an_example(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", given)
+    with pytest.raises(RunError, match=r"TF_CONFIG cannot be used.*expected for the first of two machines: .*cluster"):
+        train.strategy("workers")
 
 
 def test_a_silent_run_writes_nothing(tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model) -> None:

@@ -1,5 +1,6 @@
 """The stages: what may learn in which, and what ends a training with advice."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import tensorflow as tf
 
 from tests.training import small
 from training import networks
+from training.data.images import UnreadableImageError
 from training.data.manifest import LabelledImage
+from training.errors import MemoryShortError
 from training.overrides import override
 from training.run import Progress, Run
-from training.trainer import FrozenEncoderError, MemoryShortError, Trainer, UnreadableImageError
+from training.trainer import FrozenEncoderError, Trainer
 from training.update import Update
 
 PROJECTION, ENCODER, CLASSIFIER = range(3)
@@ -121,12 +124,23 @@ def test_too_little_memory_names_the_setting_to_lower(
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[32,256,256,32]")
 
     monkeypatch.setattr(Update, "__call__", exhaust)
-    with pytest.raises(MemoryShortError, match=r"--set projection\.micro_batch=8"):
+    with pytest.raises(MemoryShortError, match=r"begin a new run with .*--set projection\.micro_batch=8"):
         Trainer(run, small_encoder).run_stages()
+
+
+def test_training_goes_on_without_tensorboard_where_its_files_cannot_be_written(
+    run: Run, small_encoder: keras.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.root / "tensorboard").write_text("a file where a folder is wanted")
+    Trainer(run, small_encoder).run_stages()
+    assert capsys.readouterr().out.count("TensorBoard's files cannot be written") == 1
+    assert run.restore()[0].stage == 3
 
 
 def test_an_image_that_breaks_while_training_is_named(run: Run, small_encoder: keras.Model) -> None:
     broken = next(image.path for image in run.images if image.split == "train")
     broken.write_bytes(broken.read_bytes()[:200])
-    with pytest.raises(UnreadableImageError, match=rf"{broken.name}.*hal data check"):
+    with pytest.raises(
+        UnreadableImageError, match=rf"^{re.escape(str(broken.resolve()))} cannot.*'hal data check' finds"
+    ):
         Trainer(run, small_encoder).run_stages()

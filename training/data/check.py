@@ -23,7 +23,7 @@ FEW_IMAGES: Final = 10
 def check(
     data: Path | Sequence[LabelledImage],
     *,
-    decode: bool = False,
+    decode: bool | Callable[[Sequence[LabelledImage]], Sequence[LabelledImage]] = False,
     shared_slides: bool = False,
     exclusions: Sequence[str] = (),
     cap: int | None = None,
@@ -34,8 +34,8 @@ def check(
 
     Args:
         data: the manifest's path, or its rows.
-        decode: decode every image as training would; without it only labels, files, contents, slides and splits are
-            looked at, which is quick enough to precede every training.
+        decode: decode every image as training would, or those that a function chooses of the images in use; without
+            it only labels, files, contents, slides and splits are looked at.
         shared_slides: a slide or patient in several splits is only a warning, as it must be for the thesis's split by
             image.
         exclusions, cap, seed: see :func:`training.data.selection.select`.
@@ -52,7 +52,8 @@ def check(
 
     errors = [Finding(Kind.MANIFEST, problem) for problem in reading.problems]
     if decode:
-        errors += [Finding(Kind.UNREADABLE, message) for message in _unreadable(images)]
+        decoded = decode(images) if callable(decode) else images
+        errors += [Finding(Kind.UNREADABLE, message) for message in _unreadable(decoded)]
     warnings = [Finding(Kind.UNMATCHED_EXCLUSION, entry) for entry in selection.unmatched]
     conflicts, repeated = _duplicates(images, content_hash)
     errors += conflicts

@@ -20,6 +20,10 @@ class ImageError(TrainingError):
     """An image cannot be used for training."""
 
 
+class UnreadableImageError(ImageError):
+    """An image could not be read when its turn came."""
+
+
 def read_pixels(path: Path) -> NDArray[np.uint8]:
     """Decode an image at its own size.
 

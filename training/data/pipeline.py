@@ -1,6 +1,7 @@
 """The tf.data pipeline: batches of images decoded ahead of the network."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,25 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from contract.manifest import IMAGE_SIDE
-from training.data.images import read_image
+from training.data.images import UnreadableImageError, read_image
+
+
+@contextlib.contextmanager
+def unreadable_named() -> Iterator[None]:
+    """Name the image that a pipeline could not read, without what TensorFlow says around it.
+
+    Raises:
+        UnreadableImageError: instead of the ``tf.errors.OpError`` of :func:`image_batches`.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        _, raised, cause = error.message.partition("ImageError: ")
+        if not raised:
+            raise
+        raise UnreadableImageError(
+            f"{cause.splitlines()[0]}; 'hal data check' finds every such image at once"
+        ) from error
 
 
 def image_batches(paths: Sequence[Path], batches: Sequence[NDArray[np.int64]]) -> Any:

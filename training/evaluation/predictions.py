@@ -97,7 +97,6 @@ class Predictions:
         with replacing(folder / ARRAYS) as partial, partial.open("wb") as stream:
             np.savez(
                 stream,
-                allow_pickle=False,
                 logits=self.logits,
                 embeddings=self.embeddings,
                 suppressed=self.suppressed,

@@ -1,5 +1,6 @@
 """The network of a run and that of the shipped bundle, through the door by which every evaluation comes."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -13,7 +14,7 @@ from tests.training import small
 from training import networks
 from training.calibrate import fit_temperature
 from training.data import manifest
-from training.data.images import read_image
+from training.data.images import UnreadableImageError, read_image
 from training.data.manifest import LabelledImage
 from training.evaluation.evaluate import predictions_of
 from training.evaluation.network import is_run, open_network
@@ -52,6 +53,13 @@ def test_a_runs_embeddings_are_normalised_features_and_its_logits_those_of_the_h
     features = np.asarray(small.encoder()(pixels, training=False))
     np.testing.assert_allclose(found.embeddings, normalize(features), atol=1e-5)
     np.testing.assert_allclose(found.logits, np.asarray(head(features, training=False)), atol=1e-3)
+
+
+def test_an_image_that_cannot_be_read_is_named_in_words(finished: Run) -> None:
+    broken = finished.images[0].path
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(UnreadableImageError, match=rf"^{re.escape(str(broken))} cannot be decoded.*hal data check"):
+        open_network(finished.root).outputs([broken], "made")
 
 
 def test_the_temperature_is_that_of_the_validation_images_whatever_split_is_evaluated(
