@@ -62,6 +62,12 @@ def test_the_contrastive_recipes_are_those_of_the_thesis(name: str) -> None:
     assert augmentations == [PROJECTION_AUGMENTATION, PROJECTION_AUGMENTATION, CLASSIFIER_AUGMENTATION]
 
 
+def test_the_model_selection_knew_sets_a_and_b_and_the_final_trainings_set_c_too() -> None:
+    assert recipe.find("hal-c3001-selection").sets == ("A", "B")
+    for name in {*CONTRASTIVE, *TRANSFER, "hal-r"} - {"hal-c3001-selection"}:
+        assert recipe.find(name).sets == ("A", "B", "C"), name
+
+
 @pytest.mark.parametrize("name", TRANSFER)
 def test_the_transfer_recipes_are_those_of_the_thesis(name: str) -> None:
     top, fine, batch = TRANSFER[name]
