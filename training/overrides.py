@@ -34,17 +34,15 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
         for parent in parents:
             part = part[parent] if parent in part else _stage(part["stages"], parent)
         part[field] = _value(text)
-    if problems:
-        raise RecipeError("these choices cannot be set:\n" + "\n".join(f"  - {problem}" for problem in problems))
     try:
-        return Recipe.model_validate(choices)
+        changed = Recipe.model_validate(choices)
     except ValidationError as error:
-        found = [
+        problems += [
             f"{'.'.join(map(str, each['loc']))}: {each['msg']} (given: {each['input']!r})" for each in error.errors()
         ]
-        raise RecipeError(
-            "the recipe does not hold together:\n" + "\n".join(f"  - {problem}" for problem in found)
-        ) from error
+    if problems:
+        raise RecipeError("these choices cannot be set:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return changed
 
 
 def _stage(stages: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -152,11 +152,14 @@ class Run:
 
         See :func:`training.data.overlap.traces`.
         """
-        path = self.root / "seen_before.txt"
-        before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         trained = [image for image in self.images if image.split in self.recipe.train_splits]
         content_hash = content_hashes(image.path for image in trained)
-        return {*before, *(trace for image in trained for trace in traces(image, content_hash))}
+        return self.seen_before() | {trace for image in trained for trace in traces(image, content_hash)}
+
+    def seen_before(self) -> set[str]:
+        """Traces of the images that the runs which it began with were trained on; none where it began anew."""
+        path = self.root / "seen_before.txt"
+        return set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else set()
 
     @property
     def started_from(self) -> StartedFrom | None:

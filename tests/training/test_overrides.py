@@ -49,6 +49,13 @@ def test_all_values_that_do_not_fit_are_reported_together() -> None:
         assert part in str(caught.value)
 
 
+def test_wrong_names_do_not_hide_wrong_values() -> None:
+    with pytest.raises(RecipeError) as caught:
+        override(recipe.find("hal-c3003"), ["encoder.epoch=3", "classifier.batch_size=0", "foo"])
+    for part in ("did you mean encoder.epochs?", "batch_size: Input should be greater than 1", "'foo'"):
+        assert part in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("choices", "reason"),
     [

@@ -1,6 +1,7 @@
 """Recipes against the thesis's tables, and each on its own."""
 
 import importlib
+import re
 
 import pytest
 from pydantic import ValidationError
@@ -8,7 +9,8 @@ from pydantic import ValidationError
 from training import recipe
 from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
 from training.overrides import override
-from training.recipe import Recipe, RecipeError
+from training.recipe import Recipe, RecipeError, ThesisFigures
+from training.recipes import hal_r_live_bn
 
 CONTRASTIVE = {
     # name: units, dropout of the classifier, epochs of the three steps, their learning rates
@@ -20,6 +22,27 @@ CONTRASTIVE = {
 """Tables 4.8, 4.9 and C.1."""
 TRANSFER = {"hal-t3001": (10, 4, 20), "hal-t3002": (6, 5, 25), "hal-t3003": (15, 5, 25)}
 """Table 4.4: epochs of the top layer and of fine tuning, batch size."""
+THESIS = {
+    # name: validation accuracy, its loss, test accuracy, its loss
+    "hal-t3001": (0.9087, 0.2811, 0.8766, 0.4598),
+    "hal-t3002": (0.9057, 0.2921, 0.8821, 0.4200),
+    "hal-t3003": (0.9056, 0.3021, 0.8817, 0.4297),
+    "hal-r": (None, None, 0.07617, 2.889),
+    "hal-c3001-selection": (0.9129, 0.2660, None, None),
+    "hal-c3001": (None, None, 0.9004, 0.3550),
+    "hal-c3002": (0.9186, 0.2546, 0.9020, 0.3518),
+    "hal-c3003": (0.9184, 0.2551, 0.9024, 0.3462),
+}
+"""Tables 5.1 to 5.3; HAL-C3001's validation figures are of Table C.1's choices, its test figures of Table 4.8's."""
+TRAINING = {"hal-r": (0.08778, 2.837)}
+"""Table 5.2: accuracy and loss of training."""
+SANITY = {
+    # name: accuracy on C, then on D; each trained on A and B, and on A, B and C
+    "hal-t3001": ((0.6138, 0.9116), (0.07407, 0.1852)),
+    "hal-t3002": ((0.4836, 0.8825), (0.07407, 0.1481)),
+    "hal-t3003": ((0.2974, 0.9212), (0.03704, 0.1852)),
+}
+"""Tables 5.4 and 5.5."""
 
 
 @pytest.mark.parametrize("name", CONTRASTIVE)
@@ -39,6 +62,12 @@ def test_the_contrastive_recipes_are_those_of_the_thesis(name: str) -> None:
     assert augmentations == [PROJECTION_AUGMENTATION, PROJECTION_AUGMENTATION, CLASSIFIER_AUGMENTATION]
 
 
+def test_the_model_selection_knew_sets_a_and_b_and_the_final_trainings_set_c_too() -> None:
+    assert recipe.find("hal-c3001-selection").sets == ("A", "B")
+    for name in {*CONTRASTIVE, *TRANSFER, "hal-r"} - {"hal-c3001-selection"}:
+        assert recipe.find(name).sets == ("A", "B", "C"), name
+
+
 @pytest.mark.parametrize("name", TRANSFER)
 def test_the_transfer_recipes_are_those_of_the_thesis(name: str) -> None:
     top, fine, batch = TRANSFER[name]
@@ -51,13 +80,49 @@ def test_the_transfer_recipes_are_those_of_the_thesis(name: str) -> None:
     assert {stage.augmentation for stage in chosen.stages} == {CLASSIFIER_AUGMENTATION}
 
 
-def test_hal_r_is_that_of_the_thesis_and_its_deviation_differs_in_batch_normalisation_only() -> None:
-    chosen, deviation = recipe.find("hal-r"), recipe.find("hal-r-live-bn")
+def test_hal_r_is_that_of_the_thesis() -> None:
+    chosen = recipe.find("hal-r")
     (stage,) = chosen.stages
     assert (stage.epochs, stage.patience, stage.learning_rate, stage.batch_size) == (100, 3, 1e-3, 25)
+    assert (stage.trains_encoder, stage.live_batch_normalisation, stage.frozen_blocks) == (True, False, 0)
+    assert stage.augmentation == CLASSIFIER_AUGMENTATION
     assert chosen.initial_weights == "random"
-    assert not stage.live_batch_normalisation
-    assert deviation.stages == (stage.model_copy(update={"live_batch_normalisation": True}),)
+    assert (chosen.classifier_head.dropout, chosen.classifier_head.normalised) == (0.2, False)
+    assert chosen.projection_head is None
+
+
+def test_the_deviation_of_hal_r_differs_in_batch_normalisation_only() -> None:
+    chosen, deviation = recipe.find("hal-r"), recipe.find("hal-r-live-bn")
+    live = chosen.stages[0].model_copy(update={"live_batch_normalisation": True})
+    assert deviation == chosen.model_copy(update={"name": "hal-r-live-bn", "stages": (live,), "thesis": None})
+    assert "live batch normalisation: a deviation from the thesis" in (hal_r_live_bn.__doc__ or "")
+
+
+def test_the_training_that_collapsed_is_hal_c3003_without_its_first_step() -> None:
+    """The thesis does not give its learning rate; it is that of the first step, at which the new head can learn."""
+    chosen, failed = recipe.find("hal-c3003"), recipe.find("hal-c-two-steps")
+    first, encoder, classifier = chosen.stages
+    together = encoder.model_copy(update={"learning_rate": first.learning_rate})
+    changed = {"name": "hal-c-two-steps", "stages": (together, classifier), "thesis": None}
+    assert failed == chosen.model_copy(update=changed)
+
+
+def test_the_figures_shown_as_the_thesiss_are_those_of_its_tables() -> None:
+    expected = {}
+    for name, (validation_accuracy, validation_loss, test_accuracy, test_loss) in THESIS.items():
+        training_accuracy, training_loss = TRAINING.get(name, (None, None))
+        sanity_c, sanity_d = SANITY.get(name, (None, None))
+        expected[name] = ThesisFigures(
+            training_accuracy=training_accuracy,
+            training_loss=training_loss,
+            validation_accuracy=validation_accuracy,
+            validation_loss=validation_loss,
+            test_accuracy=test_accuracy,
+            test_loss=test_loss,
+            sanity_c=sanity_c,
+            sanity_d=sanity_d,
+        )
+    assert {name: recipe.find(name).thesis for name in recipe.names() if recipe.find(name).thesis} == expected
 
 
 @pytest.mark.parametrize("name", recipe.names())
@@ -65,9 +130,15 @@ def test_every_recipe_says_what_it_is_and_how_it_is_run(name: str) -> None:
     module = importlib.import_module(f"training.recipes.{name.replace('-', '_')}")
     assert module.RECIPE.name == name
     assert f"    hal train {name} --data " in module.__doc__
-    if (figures := module.RECIPE.thesis) is not None:
-        for accuracy in (figures.validation_accuracy, figures.test_accuracy):
-            assert accuracy is None or f"{accuracy:g}" in module.__doc__
+    words = re.findall(r"[\d.]*\d", module.__doc__)
+    for figure in _figures(module.RECIPE.thesis):
+        assert any(float(word) == figure for word in words if word.count(".") == 1), figure
+
+
+def _figures(thesis: ThesisFigures | None) -> list[float]:
+    """All that the thesis reports, also those that are pairs."""
+    values = thesis.model_dump(exclude_none=True).values() if thesis else ()
+    return [figure for value in values for figure in (value if isinstance(value, tuple) else (value,))]
 
 
 def test_c3002_and_c3003_share_an_encoder_and_c3001_does_not() -> None:

@@ -1,7 +1,8 @@
 """``hal compare``: Tables 5.1 to 5.3 of the thesis for any set of runs, and McNemar's test between each two."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from contract.atomic import write_text
-from training.evaluation.evaluate import images_of, predictions_of
+from training.evaluation.evaluate import ORDINARY_SETS, images_of, predictions_of
 from training.evaluation.figures.accuracy_bars import Bar, draw_accuracy_bars
 from training.evaluation.figures.training_curves import figures_of, read_history
 from training.evaluation.mcnemar import McNemar, mcnemar, require_same_images
@@ -18,6 +19,7 @@ from training.evaluation.measures import Share
 from training.evaluation.network import Network, open_network
 from training.evaluation.predictions import Predictions
 from training.evaluation.results import EvaluationError, Proportion
+from training.evaluation.shown import choose
 from training.evaluation.tables import Table, terminal
 
 SPLITS: Final = {"val": "Validation", "test": "Test"}
@@ -61,10 +63,11 @@ class Row(_Part):
 
 
 class Comparison(_Part):
-    """What ``comparison.json`` holds."""
+    """What ``comparison.json`` holds; ``left_out`` are images by the split and the reason."""
 
     rows: tuple[Row, ...]
     tests: tuple[McNemar, ...]
+    left_out: dict[str, dict[str, int]] = {}
     note: str = NOTE
 
 
@@ -90,6 +93,7 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
     result = Comparison(
         rows=tuple(_row(name, network, predictions) for name, network in zip(names, networks, strict=True)),
         tests=tuple(mcnemar(a, b) for of_split in predictions.values() for a, b in combinations(of_split.values(), 2)),
+        left_out={split: _left_out(of_split.values()) for split, of_split in predictions.items()},
     )
     console = terminal()
     tables = tables_of(result)
@@ -113,15 +117,32 @@ def distinct_names(networks: Sequence[Network]) -> list[str]:
 def _of_split(
     networks: Sequence[Network], names: Sequence[str], data: Path | None, split: str
 ) -> dict[str, Predictions]:
-    """Predictions by the network's name, of the networks that may be measured on this split."""
+    """Predictions by the network's name, of the networks that may be measured on this split.
+
+    They are for images of the classes that all of them know; what is kept with a run has all that the run knows.
+    """
+    measured = {
+        name: network
+        for name, network in zip(names, networks, strict=True)
+        if split not in network.recipe.get("train_splits", ())
+        and any(image.split == split for image in images_of(network, data))
+    }
     found = {}
-    for name, network in zip(names, networks, strict=True):
-        trained_on = split in network.recipe.get("train_splits", ())
-        if not trained_on and any(image.split == split for image in images_of(network, data)):
-            found[name] = replace(predictions_of(network, data, split), network=name)
+    for name, network in measured.items():
+        shown, left_out = choose(images_of(network, data), split, list(measured.values()), ORDINARY_SETS)
+        predictions = predictions_of(network, data, split).of_labels({image.label for image in shown}, left_out)
+        found[name] = replace(predictions, network=name)
     if len(found) > 1:
         require_same_images(list(found.values()))
     return found
+
+
+def _left_out(predictions: Iterable[Predictions]) -> dict[str, int]:
+    """The most that were left out for each reason: runs may have manifests of their own."""
+    found = Counter[str]()
+    for each in predictions:
+        found |= Counter(each.left_out)
+    return dict(found)
 
 
 def _row(name: str, network: Network, predictions: dict[str, dict[str, Predictions]]) -> Row:
@@ -183,14 +204,20 @@ def tables_of(result: Comparison) -> list[Table]:
 
 
 def _how_many(result: Comparison) -> str:
-    """The networks of a split have the same images."""
+    """The images of each split, which are the same for all networks, and those that were left out."""
     counts = {
         word.lower(): share.images
         for word in SPLITS.values()
         for row in result.rows
         if (share := getattr(row, f"{word.lower()}_accuracy"))
     }
-    return ", ".join(f"{count} {word} images" for word, count in counts.items())
+    shown = [f"{count} {word} images" for word, count in counts.items()]
+    left_out = [
+        f"left out {count} {SPLITS[split].lower()} images {reason}"
+        for split, reasons in result.left_out.items()
+        for reason, count in reasons.items()
+    ]
+    return "; ".join([", ".join(shown), *left_out])
 
 
 def _cell(value: Share | float | None) -> str:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +76,20 @@ class Predictions:
     def of_set(self, *names: ImageSet) -> NDArray[np.bool_]:
         """Which images are of one of these sets. Shape: ``(n,)``."""
         return np.isin(np.array(self.sets), names)
+
+    def of_labels(self, names: Container[str], left_out: Mapping[str, int]) -> "Predictions":
+        """Those for images of some classes only; ``left_out`` tells how many others of the split there are."""
+        kept = [row for row, image in enumerate(self.images) if image.label in names]
+        return replace(
+            self,
+            images=tuple(self.images[row] for row in kept),
+            digests=tuple(self.digests[row] for row in kept),
+            sets=tuple(self.sets[row] for row in kept),
+            seen_as=tuple(self.seen_as[row] for row in kept),
+            logits=self.logits[kept],
+            embeddings=self.embeddings[kept],
+            left_out=left_out,
+        )
 
     def save(self, folder: Path) -> None:
         """Write ``predictions.npz`` and ``predictions.csv``, which is a manifest with five more columns."""

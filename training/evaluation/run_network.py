@@ -13,6 +13,7 @@ from contract.bundle import sha256_of
 from contract.manifest import ClassEvidence, Precision
 from training import trained
 from training.calibrate import fit_temperature
+from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage
 from training.evaluation.network import Fitted, Outputs, suppressed
 from training.evaluation.results import Evaluation
@@ -122,11 +123,13 @@ class RunNetwork:
         return Fitted(temperature, threshold, f"{basis}; hairy flag: {how}")
 
     def seen_as(self, image: LabelledImage, digest: str) -> str:
-        """By file."""
-        del digest
-        return self._splits.get(image.path.resolve(), "")
+        """By content, so that another name or folder does not matter; what an earlier run was trained on counts too."""
+        del image
+        return self._splits.get(digest, "")
 
     @cached_property
-    def _splits(self) -> dict[Path, str]:
-        trained_on = self.run.recipe.train_splits
-        return {i.path.resolve(): "train" if i.split in trained_on else i.split for i in self.run.images}
+    def _splits(self) -> dict[str, str]:
+        images, trained_on = self.run.images, self.run.recipe.train_splits
+        content_hash = content_hashes(image.path for image in images)
+        trained = {content_hash(image.path) for image in images if image.split in trained_on} | self.run.seen_before()
+        return {content_hash(image.path): image.split for image in images} | dict.fromkeys(trained, "train")

@@ -28,6 +28,7 @@ def choose(
         EvaluationError: no image is left.
     """
     known = [{entry.name for entry in each.classes if entry.evidence is not Evidence.NONE} for each in networks]
+    unknown = f"of a class that {'was never' if len(networks) == 1 else 'one of the networks was never'} trained on"
     left_out: Counter[str] = Counter()
     chosen = []
     for image, of_set in zip(images, sets_of(images, networks), strict=True):
@@ -36,7 +37,7 @@ def choose(
         if of_set not in sets:
             left_out[f"of set {of_set}"] += 1
         elif not all(image.label in names for names in known):
-            left_out["of a class that was never trained on"] += 1
+            left_out[unknown] += 1
         else:
             chosen.append(image)
     if not chosen:

@@ -108,7 +108,9 @@ class MadeNetwork:
         del what
         self.asked += len(paths)
         rows = [self.by_path[path.resolve()] for path in paths]
-        return Outputs(logits_for([self.answer(row) for row in rows]), np.ones((len(rows), 16), np.float32) / 4)
+        embeddings = np.random.default_rng(0).normal(size=(len(rows), 16)).astype(np.float32)
+        embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+        return Outputs(logits_for([self.answer(row) for row in rows]), embeddings)
 
     def fitted(self) -> Fitted:
         return Fitted(1.0, None, "made")

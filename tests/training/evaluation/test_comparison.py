@@ -12,6 +12,7 @@ from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.evaluation import comparison
 from training.evaluation.comparison import compare
+from training.evaluation.predictions import load
 from training.evaluation.results import EvaluationError
 
 THESIS = {"validation_accuracy": 0.9184, "validation_loss": 0.2551, "test_accuracy": 0.9024, "test_loss": 0.3462}
@@ -81,9 +82,41 @@ def test_predictions_are_kept_with_the_runs(networks: dict[Path, MadeNetwork]) -
     assert [network.asked for network in networks.values()] == [20, 20]
 
 
-def test_networks_that_know_different_classes_are_refused(networks: dict[Path, MadeNetwork]) -> None:
+def test_networks_are_compared_on_the_classes_that_all_know_and_what_is_left_out_is_told(
+    networks: dict[Path, MadeNetwork], tmp_path: Path
+) -> None:
     list(networks.values())[1].classes = evidence("Monocyte")
-    with pytest.raises(EvaluationError, match=r"hal-c3003 lacks 4 images of hal-r's.*\n.*--data"):
+    result = compare(list(networks), None, tmp_path / "out")
+    assert [row.test_accuracy.images for row in result.rows if row.test_accuracy] == [6, 6]
+    assert [(test.split, test.images) for test in result.tests] == [("val", 6), ("test", 6)]
+    told = "left out 4 test images of a class that one of the networks was never trained on"
+    assert told in (tmp_path / "out" / "comparison.md").read_text()
+    assert list(json.loads((tmp_path / "out" / "comparison.json").read_text())["left_out"]["val"].values()) == [4]
+    kept = [len(load(folder / "evaluation" / "test").images) for folder in networks]
+    assert kept == [10, 6], "each run keeps all that it knows"
+
+
+def test_a_run_without_images_of_a_class_that_it_does_not_know_is_compared_too(
+    networks: dict[Path, MadeNetwork], rows: list[LabelledImage]
+) -> None:
+    first = next(iter(networks.values()))
+    first.classes, first.images = evidence("Monocyte"), [row for row in rows if row.label != "Monocyte"]
+    result = compare(list(networks), None, None)
+    assert [list(reasons.values()) for reasons in result.left_out.values()] == [[4], [4]]
+
+
+def test_networks_without_a_class_in_common_are_refused(networks: dict[Path, MadeNetwork]) -> None:
+    first, second = networks.values()
+    first.classes, second.classes = evidence("Lymphocyte"), evidence("Monocyte")
+    with pytest.raises(EvaluationError, match="left out 10 of a class that one of the networks was never trained on"):
+        compare(list(networks), None, None)
+
+
+def test_networks_of_different_manifests_are_refused(
+    networks: dict[Path, MadeNetwork], rows: list[LabelledImage]
+) -> None:
+    list(networks.values())[1].images = rows[2:]
+    with pytest.raises(EvaluationError, match=r"hal-c3003 lacks 2 images of hal-r's.*\n.*--data"):
         compare(list(networks), None, None)
 
 

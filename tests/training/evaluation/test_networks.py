@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.preprocessing import normalize
 
 from contract import bundle
@@ -87,7 +88,26 @@ def test_a_run_trained_on_its_validation_images_has_no_temperature(finished: Run
     fitted = network.fitted()
     assert (fitted.temperature, fitted.hairy_threshold) == (1.0, None)
     assert "trained on its validation images" in fitted.basis
-    assert network.seen_as(finished.images[-1], "") == "train"
+    assert network.seen_as(finished.images[-1], sha256_of(finished.images[-1].path)) == "train"
+
+
+def test_a_run_knows_its_images_by_content_and_those_of_the_run_that_it_began_with(
+    finished: Run, tmp_path: Path
+) -> None:
+    of_val = next(image for image in finished.images if image.split == "val")
+    earlier = tmp_path / "earlier.png"
+    Image.new("RGB", (256, 256), "teal").save(earlier)
+    (finished.root / "seen_before.txt").write_text(f"{sha256_of(earlier)}\nslide '7' of pbc\n")
+    new = tmp_path / "new.png"
+    Image.new("RGB", (256, 256), "navy").save(new)
+    of_train = next(image for image in finished.images if image.split == "train")
+    copies = [tmp_path / "copy-of-train.png", tmp_path / "copy-of-val.png"]
+    for copy, image in zip(copies, (of_train, of_val), strict=True):
+        copy.write_bytes(image.path.read_bytes())
+    rows = [LabelledImage(path, of_train.label, "", "elsewhere", "test") for path in (*copies, earlier, new)]
+    manifest.write(tmp_path / "copies.csv", rows)
+    found = predictions_of(open_network(finished.root), tmp_path / "copies.csv", "test")
+    assert found.seen_as == ("train", "val", "train", "")
 
 
 def test_an_unfinished_run_is_not_evaluated(run: Run) -> None:

@@ -66,6 +66,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
 
     made = MadeNetwork(folder / "run", rows, answer, name="hal-c3003", classes=evidence("Artefact")).knows(rows)
     made.recipe |= {"temperature": 0.1}
+    (made.root / "history.csv").write_text("stage,epoch,loss,accuracy\nclassifier,1,3.0,0.1\nclassifier,2,2.1,0.4\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "open_network", lambda *_: made)
         path = evaluate(made.root, None, "val", None, None)
@@ -79,7 +80,8 @@ def test_a_run_has_its_report_figures_and_data_in_its_own_folder(written: Writte
     folder = written.network.root / "evaluation" / "val"
     assert written.path == folder / "report.html"
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    drawn = ("confusion", "lymphocytes", "reliability", "hairy-false-negatives", "hairy-false-positives")
+    galleries = ("hairy-false-negatives", "hairy-false-positives")
+    drawn = ("confusion", "lymphocytes", "embedding-map", "reliability", "training-curves", *galleries)
     assert {f"figures/{name}.{kind}" for name in drawn for kind in ("png", "csv")} <= names
     assert {"metrics.json", "probe.json", "predictions.npz", "predictions.csv"} <= names
     measures = Measures.model_validate_json((folder / "metrics.json").read_text())
@@ -90,7 +92,7 @@ def test_a_run_has_its_report_figures_and_data_in_its_own_folder(written: Writte
 
 def test_the_report_is_whole_and_loads_nothing_from_elsewhere(written: Written) -> None:
     assert written.page.tags == []
-    assert len(written.page.loaded) >= 5
+    assert len(written.page.loaded) == 7
     assert all(each.startswith("data:image/png;base64,") for each in written.page.loaded)
     assert not re.search(r"@import|url\(|https?://", written.html)
 
