@@ -65,7 +65,6 @@ def _answered(model: type[Any], description: str) -> dict[str, Any]:
         **RESPONSES,
         200: _answered(SlideAnswer, "At least one image was classified; a refused one has `error` in its place."),
         406: _error(_NO_FHIR),
-        409: _error("The model was replaced while the images were classified; send them again."),
         422: {"model": SlideAnswer, "description": "Not one image could be classified; each `error` says why."},
     },
     openapi_extra={**REQUEST, "parameters": [*REQUEST["parameters"], _FORMATS]},
@@ -80,14 +79,12 @@ async def classify_slide(request: Request) -> Response:
     wants_fhir = _wants_fhir(request)
     done = await classify_body(request)
     hal: Service = request.app.state.hal
-    if done.model != ModelStamp.of(hal.bundle, hal.file):
-        raise _other_model("The model was replaced while the images were classified; send them again.")
     cells = [
         SlideCell(BY_NAME[result.predicted_class], result.hairy_cell.flag, bool(result.review), result.image_sha256)
         for result in done.results
         if isinstance(result, ClassifiedImage)
     ]
-    summary = await _summarise(cells, len(done.results) - len(cells), hal.bundle.manifest, hal.settings)
+    summary = await _summarise(cells, len(done.results) - len(cells), done.manifest, hal.settings)
     if wants_fhir:
         return _fhir(summary, done.model, status_of(done))
     answer = done.writer.write(request_id_of(request), done.results)
