@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
+from pydantic_core import from_json
 
 from contract.classes import BY_NAME, CLASS_NAMES
 from contract.differential import SlideCell
@@ -15,6 +16,11 @@ from contract.manifest import Probability, Sha256
 from contract.slide import OtherBundleError
 
 MOST_RESULTS: Final = 100_000
+MOST_BYTES: Final = 256 * MOST_RESULTS
+"""Of one JSON document: a result without its probabilities takes up to 200 bytes."""
+_MOST_PARTS: Final = 20 * MOST_RESULTS
+"""Objects, lists and commas of one JSON document, since an empty object takes 30 times the memory of its two bytes."""
+_MOST_REASONS: Final = 32
 _MOST_PROBLEMS: Final = 10
 
 
@@ -45,7 +51,7 @@ class GivenResult(_Given):
     image_sha256: Sha256 | None = None
     predicted_class: Annotated[str | None, Field(examples=[CLASS_NAMES[0]])] = None
     hairy_cell: GivenHairyCell | None = None
-    review: tuple[GivenReview, ...] = ()
+    review: Annotated[tuple[GivenReview, ...], FailFast(), Field(max_length=_MOST_REASONS)] = ()
     error: Any = Field(default=None, description="Present: the image was refused and is counted as such.")
 
     @model_validator(mode="after")
@@ -118,10 +124,45 @@ def read_slide(document: str | bytes) -> GivenSlide:
     Raises:
         ResultsError: it is not; the first ten breaches are listed.
     """
+    parts = sum(document.count(sign) for sign in (("{", "[", ",") if isinstance(document, str) else (b"{", b"[", b",")))
+    if parts > _MOST_PARTS:
+        raise ResultsError(
+            f"the document: has {parts} objects, lists and commas, expected at most {_MOST_PARTS}; send at most "
+            f"{MOST_RESULTS} results and leave the probabilities out"
+        )
     try:
-        return GivenSlide.model_validate_json(document)
+        given = from_json(document)
+    except ValueError as error:
+        raise ResultsError(f"the document: Invalid JSON: {error}") from error
+    return _slide(given)
+
+
+def _slide(given: Any) -> GivenSlide:
+    if isinstance(given, dict) and isinstance(given.get("results"), list):
+        given = {**given, "results": _results(given["results"])}
+    try:
+        return GivenSlide.model_validate(given)
     except ValidationError as error:
-        raise ResultsError(_breaches(error)) from error
+        raise ResultsError("; ".join(_breaches(error)[:_MOST_PROBLEMS])) from error
+
+
+def _results(given: list[Any]) -> list[GivenResult]:
+    """Each on its own: other threads run in between, and what follows the tenth breach is not looked at."""
+    if len(given) > MOST_RESULTS:
+        raise ResultsError(f"results: has {len(given)} items, expected at most {MOST_RESULTS}")
+    results: list[GivenResult] = []
+    breaches: list[str] = []
+    for place, item in enumerate(given):
+        try:
+            results.append(GivenResult.model_validate(item))
+        except ValidationError as error:
+            breaches += _breaches(error, "results", place)
+            if len(breaches) >= _MOST_PROBLEMS:
+                breaches[_MOST_PROBLEMS:] = ["there may be more after these"]
+                break
+    if breaches:
+        raise ResultsError("; ".join(breaches))
+    return results
 
 
 def read_files(paths: Sequence[Path]) -> GivenSlide:
@@ -154,9 +195,9 @@ def read_files(paths: Sequence[Path]) -> GivenSlide:
         raise ResultsError(f"the results come from {len(models)} models ({', '.join(models)}), expected one")
     model = next(iter(models.values()), None)
     try:
-        return GivenSlide.model_validate({"model": model, "results": results})
-    except ValidationError as error:
-        raise ResultsError(f"{', '.join(map(str, paths))}: {_breaches(error)}") from error
+        return _slide({"model": model, "results": results})
+    except ResultsError as error:
+        raise ResultsError(f"{', '.join(map(str, paths))}: {error}") from error
 
 
 def _documents(path: Path, text: str) -> Iterable[tuple[int, Any]]:
@@ -200,12 +241,9 @@ def _from_row(path: Path, number: int, row: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _breaches(error: ValidationError) -> str:
-    details = error.errors()
-    lines = [
-        f"{'.'.join(map(str, detail['loc'])) or 'the document'}: {detail['msg'].removeprefix('Value error, ')}"
-        for detail in details[:_MOST_PROBLEMS]
+def _breaches(error: ValidationError, *place: str | int) -> list[str]:
+    return [
+        f"{'.'.join(map(str, (*place, *detail['loc']))) or 'the document'}: "
+        f"{detail['msg'].removeprefix('Value error, ')}"
+        for detail in error.errors(include_url=False)
     ]
-    if len(details) > _MOST_PROBLEMS:
-        lines.append(f"and {len(details) - _MOST_PROBLEMS} more")
-    return "; ".join(lines)

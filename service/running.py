@@ -13,7 +13,7 @@ import numpy as np
 
 from contract.bundle import Bundle
 from contract.decision import decide
-from contract.manifest import ModelFile
+from contract.manifest import Manifest, ModelFile
 from service.answers import ClassifiedImage, Fault, RefusedImage, Writer
 from service.counts import Counts
 from service.decoding import Decoders
@@ -38,6 +38,7 @@ class Classified:
     """The results of a request, in the order of its images, the one model that made them all, and what writes them."""
 
     model: ModelStamp
+    manifest: Manifest
     results: tuple[ClassifiedImage | RefusedImage, ...]
     writer: Writer
 
@@ -199,7 +200,7 @@ class Service(ABC):
         with model.in_use():
             results = await batcher.seats.spread(list(enumerate(images)), one, priority=priority, due=due)
         self.observer.answered(model.stamp, results)
-        return Classified(model.stamp, tuple(results), model.writer)
+        return Classified(model.stamp, model.bundle.manifest, tuple(results), model.writer)
 
     async def _classify_one(
         self, batcher: Intake, model: ServedModel, priority: Priority, index: int, data: bytes

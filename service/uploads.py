@@ -17,6 +17,7 @@ __all__ = ["FIELD", "IMAGE_TYPES", "UploadError", "read_images"]
 IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/bmp", "image/tiff")
 _FORM: Final = "multipart/form-data"
 _COMMON_FORM_TYPE: Final = re.compile(rb"multipart/form-data; ?boundary=([0-9A-Za-z'()+_,./:=?-]+)")
+_SEVERAL_REQUESTS: Final = "send the images in several requests"
 _RAW_TYPES: Final = {name.encode(): name for name in IMAGE_TYPES}
 
 UploadError = FormError
@@ -49,29 +50,40 @@ async def read_images(request: Request, settings: Settings, due: float | None = 
 
 
 async def read_body(
-    request: Request, settings: Settings, declared_length: bytes | str = b"0", due: float | None = None
+    request: Request,
+    settings: Settings,
+    declared_length: bytes | str = b"0",
+    due: float | None = None,
+    *,
+    most_bytes: int | None = None,
+    advice: str = _SEVERAL_REQUESTS,
 ) -> bytes:
     """The whole body of a request, of any type; ``due`` as in :func:`read_images`.
+
+    ``most_bytes`` is a limit of the route's own, beside HAL_MAX_UPLOAD_BYTES; ``advice`` says what to do about a body
+    above either.
 
     Raises:
         DeadlineExceededError: it was not there when it was due.
         UploadError: 408 for a body that does not arrive, 413 for too much.
         ClientDisconnect: the client went away.
     """
-    if int(declared_length) > settings.max_upload_bytes:
-        raise _too_large(f"{int(declared_length)} bytes", settings.max_upload_bytes)
+    limit = settings.max_upload_bytes if most_bytes is None else min(settings.max_upload_bytes, most_bytes)
+    named = " (HAL_MAX_UPLOAD_BYTES)" if limit == settings.max_upload_bytes else ""
+    what_to_do = f"at most {limit} bytes are accepted{named}; {advice}."
+    if int(declared_length) > limit:
+        raise _too_large(f"{int(declared_length)} bytes", what_to_do)
     give_up = asyncio.get_running_loop().time() + settings.upload_timeout_s
     try:
         async with asyncio.timeout_at(give_up if due is None else min(due, give_up)):
-            return await _body(request, settings.max_upload_bytes)
+            return await _body(request, limit, what_to_do)
     except TimeoutError:
         if due is not None and due < give_up:
             raise DeadlineExceededError(None) from None
         raise UploadError(
             408,
             "upload_timeout",
-            f"The request body did not arrive within {settings.upload_timeout_s:g} s (HAL_UPLOAD_TIMEOUT_S); send "
-            "fewer images in a request.",
+            f"The request body did not arrive within {settings.upload_timeout_s:g} s (HAL_UPLOAD_TIMEOUT_S); {advice}.",
         ) from None
 
 
@@ -93,7 +105,7 @@ def _type_of(declared: bytes) -> tuple[str, bytes]:
     return media_type, parameters.get(b"boundary", b"")
 
 
-async def _body(request: Request, max_bytes: int) -> bytes:
+async def _body(request: Request, max_bytes: int, what_to_do: str) -> bytes:
     # Request.stream() does the same through two generators, at several times the cost.
     chunks: list[bytes] = []
     received = 0
@@ -104,16 +116,11 @@ async def _body(request: Request, max_bytes: int) -> bytes:
         chunk: bytes = message.get("body", b"")
         received += len(chunk)
         if received > max_bytes:
-            raise _too_large("more", max_bytes)
+            raise _too_large(f"more than {max_bytes} bytes", what_to_do)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks) if len(chunks) > 1 else chunk
 
 
-def _too_large(found: str, max_bytes: int) -> UploadError:
-    return UploadError(
-        413,
-        "request_too_large",
-        f"The request body has {found}, at most {max_bytes} bytes are accepted (HAL_MAX_UPLOAD_BYTES); send the images "
-        "in several requests.",
-    )
+def _too_large(found: str, what_to_do: str) -> UploadError:
+    return UploadError(413, "request_too_large", f"The request body has {found}, {what_to_do}")

@@ -7,19 +7,24 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
 
 from contract.classes import BY_NAME
 from contract.differential import SlideCell
+from contract.manifest import Manifest
 from contract.slide import OtherBundleError, SlideSummary, summarise
-from contract.slide_results import ResultsError, read_slide
+from contract.slide_results import MOST_BYTES, GivenModel, GivenSlide, ResultsError, read_slide
 from service.answers import ClassifiedImage
 from service.errors import request_id_of
 from service.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
-from service.routes.classify import REQUEST, RESPONSES, classify_body, status_of
+from service.refusals import DeadlineExceededError
+from service.routes.classify import REQUEST, RESPONSES, classify_body, status_of, while_connected
 from service.running import Service
 from service.schemas import ErrorAnswer, ModelStamp
+from service.settings import Settings
 from service.slide_schemas import SlideAnswer, SummaryAnswer, given_slide_schema
-from service.uploads import UploadError
+from service.terms import TIMEOUT, Terms
+from service.uploads import UploadError, read_body
 
 router = APIRouter(prefix="/slides", tags=["slides"])
 
@@ -37,6 +42,10 @@ _FORMATS: Final = {
     "schema": {"type": "string", "enum": ["json", "fhir"], "default": "json"},
 }
 _FHIR: Final = {"schema": {"type": "object", "description": "FHIR R4 Bundle of type collection"}}
+_TIMEOUT: Final = {
+    **next(parameter for parameter in REQUEST["parameters"] if parameter["name"] == TIMEOUT),
+    "description": "Milliseconds from the request's arrival after which nobody waits for the answer: 504.",
+}
 _MODEL_CHANGED: Final = "The results were made with another model than the one that is served."
 _NO_FHIR: Final = "The format is neither `json` nor `fhir`, or FHIR output is not installed."
 
@@ -56,7 +65,6 @@ def _answered(model: type[Any], description: str) -> dict[str, Any]:
         **RESPONSES,
         200: _answered(SlideAnswer, "At least one image was classified; a refused one has `error` in its place."),
         406: _error(_NO_FHIR),
-        409: _error("The model was replaced while the images were classified; send them again."),
         422: {"model": SlideAnswer, "description": "Not one image could be classified; each `error` says why."},
     },
     openapi_extra={**REQUEST, "parameters": [*REQUEST["parameters"], _FORMATS]},
@@ -71,13 +79,12 @@ async def classify_slide(request: Request) -> Response:
     wants_fhir = _wants_fhir(request)
     done = await classify_body(request)
     hal: Service = request.app.state.hal
-    _require_same_model(done.model.sha256, done.model.decision_policy, hal)
     cells = [
         SlideCell(BY_NAME[result.predicted_class], result.hairy_cell.flag, bool(result.review), result.image_sha256)
         for result in done.results
         if isinstance(result, ClassifiedImage)
     ]
-    summary = await _summarise(cells, len(done.results) - len(cells), hal)
+    summary = await _summarise(cells, len(done.results) - len(cells), done.manifest, hal.settings)
     if wants_fhir:
         return _fhir(summary, done.model, status_of(done))
     answer = done.writer.write(request_id_of(request), done.results)
@@ -90,16 +97,19 @@ async def classify_slide(request: Request) -> Response:
     summary="Summarise results of one slide that a client already has",
     responses={
         200: _answered(SummaryAnswer, "The differential and the advice."),
-        400: _error("The body is not JSON of the expected form; every breach is listed."),
+        400: _error(
+            "The body is not JSON of the expected form, and the first breaches are listed; or a header is wrong."
+        ),
         406: _error(_NO_FHIR),
         408: _error("The body did not arrive in time."),
         409: _error(_MODEL_CHANGED),
         413: _error("The body has too many bytes."),
         415: _error(f"The Content-Type is not {_JSON}."),
         503: _error("The model is not ready yet, or the service is stopping."),
+        504: _error("There was no answer within the milliseconds of the request's header."),
     },
     openapi_extra={
-        "parameters": [_FORMATS],
+        "parameters": [_FORMATS, _TIMEOUT],
         "requestBody": {
             "required": True,
             "content": {
@@ -127,74 +137,71 @@ async def summarise_slide(request: Request) -> Response:
     Unknown fields, such as the probabilities, may be left in or out. With `model`, results of another model are
     refused; equal `image_sha256` count once.
     """
+    terms = Terms.of_request(request)
+    due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
     wants_fhir = _wants_fhir(request)
     hal: Service = request.app.state.hal
-    _ = hal.batcher
+    counts = hal.batcher.counts
     try:
-        given = read_slide(await _json_body(request, hal))
-    except ResultsError as error:
-        raise UploadError(400, "invalid_results", f"The results cannot be summarised: {error}") from error
-    request.state.images = len(given.results)
-    if given.model is not None:
-        _require_same_model(given.model.sha256, given.model.decision_policy, hal)
-    try:
-        cells = given.cells(hal.bundle.manifest.policy.hairy_threshold)
-    except OtherBundleError as error:
-        raise _other_model(f"{error}.") from error
-    summary = await _summarise(cells, given.refused, hal)
-    stamp = ModelStamp.of(hal.bundle, hal.file)
+        async with asyncio.timeout_at(due) as limit:
+            given = await _given(request, hal)
+            request.state.images = len(given.results)
+            # Not before the body is there: a reload may have come in between.
+            model = hal.model
+            if given.model is not None:
+                _require_same_model(given.model, model.stamp)
+            summary = await while_connected(request, _summary_of(given, model.bundle.manifest, hal.settings))
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DeadlineExceededError(None) from None
+    except ClientDisconnect:
+        counts.disconnected += 1
+        raise
     if wants_fhir:
-        return _fhir(summary, stamp, HTTPStatus.OK)
-    answer = SummaryAnswer(request_id=request_id_of(request), model=stamp, summary=summary)
+        return _fhir(summary, model.stamp, HTTPStatus.OK)
+    answer = SummaryAnswer(request_id=request_id_of(request), model=model.stamp, summary=summary)
     return Response(answer.model_dump_json(), media_type=_JSON)
 
 
-async def _summarise(cells: list[SlideCell], refused: int, hal: Service) -> SlideSummary:
-    settings = hal.settings
-    work = functools.partial(summarise, cells, hal.bundle.manifest, settings.slide_rule, refused=refused)
-    try:
-        # Milliseconds for a slide, a second for the largest that is accepted: not on the event loop.
-        return await asyncio.to_thread(work, site_rate=settings.site_fpr)
-    except OtherBundleError as error:
-        raise _other_model(f"{error}.") from error
-
-
-def _require_same_model(sha256: str, policy: str | None, hal: Service) -> None:
-    served = ModelStamp.of(hal.bundle, hal.file)
-    if sha256 != served.sha256 or policy not in (None, served.decision_policy):
-        raise _other_model(
-            f"The results were made with the model {sha256[:12]} (policy {policy}), this service runs "
-            f"{served.sha256[:12]} (policy {served.decision_policy}); classify the images again."
-        )
-
-
-def _other_model(message: str) -> UploadError:
-    return UploadError(409, "other_model", message)
-
-
-async def _json_body(request: Request, hal: Service) -> bytes:
+async def _given(request: Request, hal: Service) -> GivenSlide:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _JSON:
         raise UploadError(
             415, "unsupported_media_type", f"Content-Type is {media_type[:100] or 'missing'!r}, expected {_JSON}."
         )
-    limit = hal.settings.max_upload_bytes
-    body = bytearray()
+    declared = request.headers.get("content-length", "0")
+    body = await read_body(request, hal.settings, declared, most_bytes=MOST_BYTES, advice="leave the probabilities out")
     try:
-        async with asyncio.timeout(hal.settings.upload_timeout_s):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise UploadError(
-                        413,
-                        "request_too_large",
-                        f"The body has more than {limit} bytes (HAL_MAX_UPLOAD_BYTES); leave the probabilities out.",
-                    )
-    except TimeoutError:
-        raise UploadError(
-            408, "upload_timeout", f"The body did not arrive within {hal.settings.upload_timeout_s:g} s."
-        ) from None
-    return bytes(body)
+        return await while_connected(request, asyncio.to_thread(read_slide, body))
+    except ResultsError as error:
+        raise UploadError(400, "invalid_results", f"The results cannot be summarised: {error}") from error
+
+
+async def _summary_of(given: GivenSlide, manifest: Manifest, settings: Settings) -> SlideSummary:
+    try:
+        cells = await asyncio.to_thread(given.cells, manifest.policy.hairy_threshold)
+        return await _summarise(cells, given.refused, manifest, settings)
+    except OtherBundleError as error:
+        raise _other_model(f"{error}.") from error
+
+
+async def _summarise(cells: list[SlideCell], refused: int, manifest: Manifest, settings: Settings) -> SlideSummary:
+    # Milliseconds for a slide, a second for the largest that is accepted: not on the event loop.
+    work = functools.partial(summarise, cells, manifest, settings.slide_rule, refused=refused)
+    return await asyncio.to_thread(work, site_rate=settings.site_fpr)
+
+
+def _require_same_model(given: GivenModel, served: ModelStamp) -> None:
+    if given.sha256 != served.sha256 or given.decision_policy not in (None, served.decision_policy):
+        raise _other_model(
+            f"The results were made with the model {given.sha256[:12]} (policy {given.decision_policy}), this service "
+            f"runs {served.sha256[:12]} (policy {served.decision_policy}); classify the images again."
+        )
+
+
+def _other_model(message: str) -> UploadError:
+    return UploadError(409, "other_model", message)
 
 
 def _wants_fhir(request: Request) -> bool:

@@ -92,6 +92,22 @@ def test_a_request_is_finished_by_the_model_that_it_began_with_and_then_its_memo
         until(lambda: [thread.name for thread in threading.enumerate()].count("hal-engine") == 1)
 
 
+def test_a_slide_is_summarised_by_the_model_that_classified_it(shelf: Shelf, network: TinyNetwork) -> None:
+    old = SlowDevice(held=True)
+    to_open = [SlowDevice(), old]
+    with shelf.serving(open_engine=lambda *_: to_open.pop()) as live, ThreadPoolExecutor(1) as clients:
+        slide = clients.submit(live.http.post, "/slides/classify", files=form(*[encoded(network.cell(3))] * 5))
+        old.wait_until_busy()
+        shelf.put("2.0.0")
+        assert live.http.post("/admin/reload").json()["now"]["version"] == "2.0.0"
+        old.let_go()
+        response = slide.result()
+    assert response.status_code == 200, response.text
+    assert response.json()["model"]["version"] == "1.0.0"
+    assert response.json()["summary"]["images"] == 5
+    assert "2.0.0" not in response.text
+
+
 def test_a_reload_does_not_keep_requests_waiting(shelf: Shelf, network: TinyNetwork) -> None:
     opening, carry_on = threading.Event(), threading.Event()
 

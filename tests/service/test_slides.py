@@ -149,7 +149,7 @@ def test_a_body_of_another_form_is_refused_with_what_is_wrong(server: LiveServer
 def test_breaches_are_listed_together_up_to_ten(server: LiveServer) -> None:
     message = fault(server.http.post("/slides/summary", json={"results": [{}] * 25}), 400, "invalid_results")
     assert message.count("neither an error") == 10
-    assert "and 15 more" in message
+    assert "there may be more" in message
 
 
 def test_another_content_type_and_too_large_a_body_are_refused(server: LiveServer) -> None:
@@ -242,7 +242,8 @@ def test_without_the_library_fhir_is_refused_with_what_to_install(
 
 def test_openapi_describes_both_with_an_example_that_works(server: LiveServer, bundle: Bundle) -> None:
     paths = server.http.get("/openapi.json").json()["paths"]
-    assert set(paths["/slides/classify"]["post"]["responses"]) >= {"200", "406", "409", "413", "422", "429", "504"}
+    assert set(paths["/slides/classify"]["post"]["responses"]) >= {"200", "406", "413", "422", "429", "504"}
+    assert "409" not in paths["/slides/classify"]["post"]["responses"]
     described = paths["/slides/summary"]["post"]["requestBody"]["content"]["application/json"]
     assert "$ref" not in json.dumps(described["schema"])
     example = described["example"] | {"model": {"sha256": bundle.file().sha256}}
