@@ -123,3 +123,11 @@ def test_a_gpu_s_session_keeps_one_core_and_a_cpu_s_what_it_is_given(
     open_session(b"graph", file, EngineOptions(device=device, threads=threads))
     (options,) = runtime.options
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (taken, 1)
+
+
+@pytest.mark.parametrize("device", ORDER)
+def test_threads_spin_within_a_run_and_sleep_after_it(device: Device, runtime: Runtime, file: ModelFile) -> None:
+    open_session(b"graph", file, EngineOptions(device=device, threads=2))
+    (options,) = runtime.options
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
