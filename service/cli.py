@@ -68,7 +68,7 @@ def serve(
     from service.allocator import give_large_blocks_back
     from service.audit import AuditError
     from service.engine import EngineError
-    from service.environment import SettingsError, load_settings, unknown_variables
+    from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
     from service.keys import KeysError
     from service.lifecycle import Hal
     from service.listening import PortError, listen
@@ -90,7 +90,7 @@ def serve(
         settings = load_settings(options)
         give_large_blocks_back()
         logs.configure(settings.log_level)
-        for warning in unknown_variables(os.environ):
+        for warning in (*unknown_variables(os.environ), *clashing_runtimes()):
             logger.warning(warning)
         listener = listen(settings)
         with listener:

@@ -1,6 +1,7 @@
-"""Settings read once from ``HAL_*`` variables: all that is wrong with them at once, and names that nothing reads."""
+"""What the service finds at its start: settings in ``HAL_*`` variables, names that nothing reads, two runtimes."""
 
 import difflib
+import importlib.metadata
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from service.settings import Settings
 
+_RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
 _READ_ELSEWHERE: Final = frozenset({"HAL_API_KEY", "HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})
 
 
@@ -48,3 +50,21 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
             nearest = difflib.get_close_matches(name.upper(), sorted(known), n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             yield f"{name} is set but no setting of the service has that name{hint}"
+
+
+def clashing_runtimes() -> Iterator[str]:
+    """A warning if both packages of ONNX Runtime are installed: they share a folder (onnxruntime #26996)."""
+    found = [f"{name} {version}" for name in _RUNTIMES if (version := _version_of(name)) is not None]
+    if len(found) > 1:
+        yield (
+            f"{' and '.join(found)} are both installed: each overwrites files of the other, and the devices depend on "
+            f"which came last. Only one of them may be there: run 'pip uninstall {' '.join(_RUNTIMES)}', then "
+            "install hal-cells[service] (CPU) or hal-cells[service-gpu] (CUDA)."
+        )
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

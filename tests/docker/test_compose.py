@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -136,6 +136,21 @@ def test_the_service_is_confined(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert "./models:/srv/hal/models:ro" in service["volumes"]
     assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+
+
+def test_tensorrt_s_engines_outlive_the_container() -> None:
+    document = written()
+    gpu = document["services"]["hal-gpu"]
+    cache = PurePosixPath(gpu["environment"]["HAL_TENSORRT_CACHE"])
+    volumes = dict(volume.split(":")[:2] for volume in gpu["volumes"] if not volume.endswith(":ro"))
+    (volume,) = [name for name, folder in volumes.items() if cache.is_relative_to(folder)]
+    assert volume in document["volumes"]
+
+
+def test_a_gpu_s_service_has_the_environment_of_the_other_and_its_cache() -> None:
+    services = written()["services"]
+    added = {"HAL_TENSORRT_CACHE": "/var/lib/hal/tensorrt"}
+    assert services["hal-gpu"]["environment"] == services["hal"]["environment"] | added
 
 
 def test_the_service_may_drain_before_it_is_killed() -> None:

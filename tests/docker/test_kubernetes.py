@@ -99,6 +99,17 @@ def test_the_gpu_overlay_asks_for_a_gpu() -> None:
     assert {"name": "HAL_DEVICE", "value": "cuda"} in found["env"]
 
 
+def test_tensorrt_s_engines_have_a_volume_of_their_own_that_can_be_written() -> None:
+    objects = rendered("overlays/gpu")
+    found = container(objects)
+    (cache,) = [entry["value"] for entry in found["env"] if entry["name"] == "HAL_TENSORRT_CACHE"]
+    (mount,) = [mount for mount in found["volumeMounts"] if mount["mountPath"] == cache]
+    assert not mount.get("readOnly")
+    volumes = {volume["name"]: volume for volume in objects["Deployment"]["spec"]["template"]["spec"]["volumes"]}
+    assert {"keys", "tmp", "spool"} <= set(volumes)
+    assert "emptyDir" in volumes[mount["name"]]
+
+
 def test_the_autoscaler_and_the_adapter_name_a_metric_that_there_is() -> None:
     text = (K8S.parents[1] / "service" / "exposition.py").read_text(encoding="utf-8")
     (metric,) = rendered("base")["HorizontalPodAutoscaler"]["spec"]["metrics"]

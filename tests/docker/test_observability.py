@@ -44,6 +44,13 @@ def test_every_metric_that_is_asked_for_is_there(exposed: set[str]) -> None:
     assert asked - exposed - WITH_A_REFERENCE == set()
 
 
+def test_a_service_that_takes_no_image_for_want_of_room_is_critical_and_told_at_once() -> None:
+    rules = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+    (alert,) = [rule for rule in rules if rule["expr"] == "hal_audit_full == 1"]
+    assert alert["labels"] == {"severity": "critical"}
+    assert "for" not in alert
+
+
 def test_the_dashboard_shows_what_a_lab_must_see() -> None:
     titles = " ".join(panel["title"].lower() for panel in DASHBOARD["panels"])
     for subject in ("latency", "batch size", "queue", "flagged", "class mix", "drift"):

@@ -5,10 +5,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
-FILES = [*sorted(path.name for path in Path(__file__).parent.glob("test_*faults*.py")), "test_overload.py"]
+FILES = [
+    *sorted(path.name for path in Path(__file__).parent.glob("test_*faults*.py")),
+    "test_overload.py",
+    "audit/test_audited_service.py",
+]
+REFERENCES = sorted(set(re.findall(r"`((?:\w+/)*test_\w+\.py::test_\w+)`", PAGE)))
 
 
-@pytest.mark.parametrize("reference", sorted(set(re.findall(r"`(test_\w+\.py::test_\w+)`", PAGE))))
+def test_no_test_that_the_page_names_is_overlooked() -> None:
+    assert len(REFERENCES) == len(set(re.findall(r"`([^`\s]*::[^`]*)`", PAGE)))
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
 def test_every_test_that_the_page_names_exists(reference: str) -> None:
     file, name = reference.split("::")
     assert f"def {name}(" in (ROOT / "tests/service" / file).read_text(encoding="utf-8")
