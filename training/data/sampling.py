@@ -1,17 +1,36 @@
 """Which images make up which batch: a function of seed, step and epoch, so that a resumed run sees the same batches."""
 
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.errors import TrainingError
+
 REPETITION_CAP: Final = 4
 """How many times as often as once an image of a rare class is drawn in one balanced epoch, in expectation, at most."""
+
+
+class BalanceError(TrainingError):
+    """Balanced batches cannot be drawn from these classes."""
 
 
 def epoch_size(images: int, batch_size: int, classes_per_batch: int | None) -> int:
     """Number of images that one epoch shows; balanced batches are all full."""
     return images if classes_per_batch is None else -(-images // batch_size) * batch_size
+
+
+def balance_problem(sizes: Collection[int], batch_size: int, classes_per_batch: int) -> str | None:
+    """Why batches of ``classes_per_batch`` classes cannot be drawn from classes of these sizes, if they cannot."""
+    if batch_size % classes_per_batch or classes_per_batch > len(sizes):
+        return f"a batch of {batch_size} cannot hold {classes_per_batch} of {len(sizes)} classes equally often"
+    return None
+
+
+def largest_balance(sizes: Collection[int], batch_size: int) -> int | None:
+    """The largest ``classes_per_batch`` that can be drawn from classes of these sizes; ``None`` if there is none."""
+    return max((p for p in range(2, len(sizes) + 1) if balance_problem(sizes, batch_size, p) is None), default=None)
 
 
 def epoch_batches(
@@ -27,7 +46,7 @@ def epoch_batches(
         seed: whatever tells this epoch from every other.
 
     Raises:
-        ValueError: P does not divide the batch or exceeds the number of classes.
+        BalanceError: see :func:`balance_problem`.
     """
     generator = np.random.default_rng(seed)
     if classes_per_batch is None:
@@ -40,11 +59,8 @@ def _balanced(
     labels: NDArray[np.int64], batch_size: int, classes_per_batch: int, generator: np.random.Generator
 ) -> list[NDArray[np.int64]]:
     classes, sizes = np.unique(labels, return_counts=True)
-    if batch_size % classes_per_batch or classes_per_batch > len(classes):
-        raise ValueError(
-            f"a batch of {batch_size} cannot hold {classes_per_batch} of {len(classes)} classes equally often; "
-            "choose classes_per_batch as a divisor of batch_size and not above the number of classes"
-        )
+    if (problem := balance_problem(sizes.tolist(), batch_size, classes_per_batch)) is not None:
+        raise BalanceError(f"{problem}; choose another classes_per_batch, a divisor of batch_size, or none")
     images_per_class = batch_size // classes_per_batch
     fair_share = len(labels) / len(classes)
     weights = np.minimum(1.0, REPETITION_CAP * sizes / fair_share)

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from training.data.sampling import REPETITION_CAP, epoch_batches, epoch_size
+from training.data.sampling import REPETITION_CAP, BalanceError, epoch_batches, epoch_size
 
 LABELS = np.repeat([0, 1, 2, 3], [200, 100, 95, 5])
 
@@ -43,5 +43,5 @@ def test_the_same_seed_gives_the_same_batches_and_another_epoch_others() -> None
 
 @pytest.mark.parametrize(("batch_size", "classes"), [(16, 3), (16, 8)])
 def test_impossible_balances_are_refused(batch_size: int, classes: int) -> None:
-    with pytest.raises(ValueError, match="classes_per_batch"):
+    with pytest.raises(BalanceError, match="classes_per_batch"):
         epoch_batches(LABELS, batch_size, classes, (1,))
