@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from training.data.check import check
 from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import traces
+from training.data.sampling import balance_problem, largest_balance
 from training.data.sets import set_of
 from training.overrides import override
 from training.recipe import Recipe
@@ -183,7 +184,7 @@ def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledI
     """The images :func:`in_use`.
 
     Raises:
-        ManifestError: nothing is left to train on or to validate with.
+        ManifestError: nothing is left to train on or to validate with, or too little for the batches of a stage.
     """
     _, training = _of_sets(images, chosen)
     kept = in_use(images, chosen)
@@ -196,7 +197,23 @@ def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledI
     if problems:
         held = f"{len(images)} images, {sum(training.values())} of them to train on in {len(training)} classes"
         raise ManifestError("nothing to train on", [*problems, f"the manifest holds {held}"])
+    if problems := _unbalanced(Counter(image.label for image in kept if image.split in chosen.train_splits), chosen):
+        raise ManifestError("the recipe's balanced batches cannot be drawn from these images", problems)
     return kept
+
+
+def _unbalanced(training: Mapping[str, int], chosen: Recipe) -> list[str]:
+    """What keeps stages from drawing their balanced batches, and what to set instead."""
+    problems = []
+    for stage in chosen.stages:
+        if stage.classes_per_batch is None:
+            continue
+        sizes = training.values()
+        if (problem := balance_problem(sizes, stage.batch_size, stage.classes_per_batch)) is not None:
+            largest = largest_balance(sizes, stage.batch_size)
+            instead = "null (shuffled)" if largest is None else f"{largest} (the most that works) or null (shuffled)"
+            problems.append(f"stage {stage.name}: {problem}; --set {stage.name}.classes_per_batch={instead}")
+    return problems
 
 
 def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:

@@ -67,6 +67,20 @@ def test_a_class_with_too_few_images_is_left_out_and_nothing_left_is_an_error() 
         train.trainable(cells, chosen)
 
 
+def test_more_classes_a_batch_than_there_are_is_refused_for_all_stages_at_once_with_what_works(
+    cells: list[LabelledImage],
+) -> None:
+    choices = ["encoder.batch_size=8", "encoder.classes_per_batch=4", "classifier.classes_per_batch=8"]
+    seven = override(small.RECIPE, [*choices, "projection.batch_size=7", "projection.classes_per_batch=7"])
+    with pytest.raises(ManifestError) as refused:
+        train.trainable(cells, seven)
+    few, encoder, classifier = refused.value.problems
+    assert few.endswith("7 of 3 classes equally often; --set projection.classes_per_batch=null (shuffled)")
+    assert "stage encoder: a batch of 8 cannot hold 4 of 3 classes" in encoder
+    assert "--set encoder.classes_per_batch=2 (the most that works)" in encoder
+    assert "--set classifier.classes_per_batch=2 (the most that works)" in classifier
+
+
 def test_a_new_run_is_trained_and_stores_the_recipe_as_it_was_resolved(tmp_path: Path, data: Path) -> None:
     train.start("transfer", data, tmp_path / "run", None, ["fine_tuning.epochs=1", "seed=5"])
     run = Run.open(tmp_path / "run")
@@ -75,7 +89,7 @@ def test_a_new_run_is_trained_and_stores_the_recipe_as_it_was_resolved(tmp_path:
     assert "hal export" in (run.root / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("mistake", ["weights", "choice", "slide", "label"])
+@pytest.mark.parametrize("mistake", ["weights", "choice", "slide", "label", "classes"])
 def test_what_is_wrong_is_found_before_the_runs_folder_is_made(
     tmp_path: Path, data: Path, cells: list[LabelledImage], mistake: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +103,8 @@ def test_what_is_wrong_is_found_before_the_runs_folder_is_made(
         expected = WeightsError
     elif mistake == "choice":
         choices, expected = ["encoder.epochs=0", "nonsense=1"], RecipeError
+    elif mistake == "classes":
+        choices = ["encoder.batch_size=8", "encoder.classes_per_batch=4"]
     elif mistake == "slide":
         manifest.write(data, [replace(cell, slide_id="7") for cell in cells])
     else:
