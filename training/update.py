@@ -139,6 +139,8 @@ class Update:
         self._make_sums()
         copies = self._objective.copies
         edges = [*range(0, len(labels), part), len(labels)]
+        if len(edges) > 2 and edges[-1] - edges[-2] < self._devices:  # a device without an image cannot convolve
+            del edges[-2]
         parts = [(slice(start * copies, end * copies), end - start) for start, end in pairwise(edges)]
         states, outputs = [], []
         for chosen, images in parts:

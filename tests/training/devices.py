@@ -1,7 +1,8 @@
 """``python -m tests.training.devices one|mirrored|workers``: updates by both losses, printed as JSON.
 
 ``mirrored`` has two logical CPUs; ``workers`` is one of the processes that ``TF_CONFIG`` names.
-A batch of 15 images divides neither by two devices nor by a micro-batch of four.
+A batch of 15 images divides neither by two devices nor by a micro-batch of four; of 9 images that are convolved, two
+micro-batches of four leave one image for two devices.
 """
 
 import json
@@ -25,6 +26,7 @@ def main(devices: str) -> None:
     spread = strategy(devices)
     with spread.scope():
         answers = {f"{kind} {micro_batch}": two_updates(kind, micro_batch) for kind, micro_batch in SETTINGS}
+        answers["convolved 4"] = one_image_left()
     sys.stdout.write(json.dumps({"devices": spread.num_replicas_in_sync, **answers}, default=float) + "\n")
 
 
@@ -55,6 +57,31 @@ def two_updates(kind: str, micro_batch: int | None) -> dict[str, list[float]]:
         "gradient": gradients[0].ravel()[:500].tolist(),
         "initial": initial[:500].tolist(),
         "weights": head.get_weights()[0].ravel()[:500].tolist(),
+    }
+
+
+def one_image_left() -> dict[str, list[float]]:
+    import keras
+
+    from training.update import CrossEntropy, Update
+
+    generator = np.random.default_rng(1)
+    keras.utils.set_random_seed(11)
+    layers = [keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(20)]
+    network = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+    optimizer = keras.optimizers.Adam(1e-2)
+    optimizer.build(network.trainable_variables)
+    update = Update(network, network.trainable_variables, optimizer, CrossEntropy(), 4)
+    images, labels = generator.normal(size=(9, 8, 8, 3)).astype(np.float32), generator.integers(0, 3, 9)
+    initial = network.get_weights()[0].ravel()
+    _, gradients = update.gradients(images, labels)
+    loss, outputs = update(images, labels)
+    return {
+        "loss": [loss],
+        "outputs": outputs.ravel().tolist(),
+        "gradient": gradients[0].ravel().tolist(),
+        "initial": initial.tolist(),
+        "weights": network.get_weights()[0].ravel().tolist(),
     }
 
 

@@ -162,7 +162,9 @@ def on_devices() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("devices", ["mirrored", "workers"])
-@pytest.mark.parametrize("setting", [f"{kind} {micro_batch}" for kind in SETTINGS for micro_batch in (None, 4)])
+@pytest.mark.parametrize(
+    "setting", [*(f"{kind} {micro_batch}" for kind in SETTINGS for micro_batch in (None, 4)), "convolved 4"]
+)
 def test_two_devices_learn_what_one_learns(on_devices: dict[str, Any], devices: str, setting: str) -> None:
     one, two = on_devices["one"][setting], on_devices[devices][setting]
     assert on_devices[devices]["devices"] == 2
