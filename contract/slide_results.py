@@ -124,14 +124,15 @@ def read_slide(document: str | bytes) -> GivenSlide:
     Raises:
         ResultsError: it is not; the first ten breaches are listed.
     """
-    parts = sum(document.count(sign) for sign in (("{", "[", ",") if isinstance(document, str) else (b"{", b"[", b",")))
+    text = document.encode(errors="surrogatepass") if isinstance(document, str) else document
+    parts = sum(text.count(sign) for sign in b"{[,")
     if parts > _MOST_PARTS:
         raise ResultsError(
             f"the document: has {parts} objects, lists and commas, expected at most {_MOST_PARTS}; send at most "
             f"{MOST_RESULTS} results and leave the probabilities out"
         )
     try:
-        given = from_json(document)
+        given = from_json(text)
     except ValueError as error:
         raise ResultsError(f"the document: Invalid JSON: {error}") from error
     return _slide(given)

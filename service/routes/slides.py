@@ -23,7 +23,7 @@ from service.running import Service
 from service.schemas import ErrorAnswer, ModelStamp
 from service.settings import Settings
 from service.slide_schemas import SlideAnswer, SummaryAnswer, given_slide_schema
-from service.terms import TIMEOUT, Terms
+from service.terms import LONGEST_TIMEOUT_MS, TIMEOUT, Terms
 from service.uploads import UploadError, read_body
 
 router = APIRouter(prefix="/slides", tags=["slides"])
@@ -43,8 +43,11 @@ _FORMATS: Final = {
 }
 _FHIR: Final = {"schema": {"type": "object", "description": "FHIR R4 Bundle of type collection"}}
 _TIMEOUT: Final = {
-    **next(parameter for parameter in REQUEST["parameters"] if parameter["name"] == TIMEOUT),
+    "name": TIMEOUT,
+    "in": "header",
+    "required": False,
     "description": "Milliseconds from the request's arrival after which nobody waits for the answer: 504.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_TIMEOUT_MS},
 }
 _MODEL_CHANGED: Final = "The results were made with another model than the one that is served."
 _NO_FHIR: Final = "The format is neither `json` nor `fhir`, or FHIR output is not installed."
