@@ -120,6 +120,11 @@ def refusal(request_id: str, path: str, error: RefusedError) -> JSONResponse:
     return error_response(request_id, error.status, error.code, str(error), headers, path=path)
 
 
+def cut_off(request_id: str, path: str) -> JSONResponse:
+    """The answer to a request that had not ended when the service had to."""
+    return error_response(request_id, 503, "draining", str(DrainingError()), path=path)
+
+
 def internal_error(request_id: str, path: str) -> JSONResponse:
     """The answer to a mistake of ours: nothing of it leaves the log."""
     logger.exception("unexpected error", extra={"fields": {"request_id": request_id}})

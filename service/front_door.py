@@ -76,8 +76,11 @@ class FrontDoor:
             if not status:
                 await response(scope, receive, send_named)
         except asyncio.CancelledError:
-            logger.warning("cancelled")
-            raise
+            # The server cancels what has not ended when HAL_DRAIN_S is over: who waits is told to ask elsewhere.
+            if status or not scope["app"].state.hal.draining:
+                logger.warning("cancelled")
+                raise
+            await errors.cut_off(request_id, path)(scope, receive, send_named)
         finally:
             seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", None)

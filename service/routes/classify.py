@@ -1,8 +1,7 @@
 """``POST /classify``: images in, one answer for each out."""
 
 import asyncio
-import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -13,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from contract.classes import CLASS_NAMES
 from service.answers import ClassifiedImage, RefusedImage
 from service.errors import request_id_of
-from service.refusals import DrainingError, ModelFailedError
+from service.refusals import ModelFailedError
 from service.running import MODEL_FAILED, Classified, Service
 from service.schemas import ClassifyAnswer, ErrorAnswer
 from service.settings import Settings
@@ -164,8 +163,7 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
     Raises:
         TermsError: a header is not understood.
         UploadError: the body cannot be used.
-        NotReadyError, QueueFullError, DeadlineExceededError: see there.
-        DrainingError: the service stops, and the answer would come too late.
+        NotReadyError, QueueFullError, DrainingError, DeadlineExceededError: see there.
         ModelFailedError: the network failed on every image that could be decoded.
         ClientDisconnect: the client went away.
     """
@@ -175,11 +173,10 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
     batcher = hal.batcher
     batcher.seats.check_room(terms.priority or Priority.ROUTINE)
     try:
-        with told_when_cut_off(hal):
-            images = await read_images(request, hal.settings, due)
-            request.state.images = len(images)
-            priority = terms.priority or usual or priority_of(len(images), hal.settings)
-            done = await while_connected(request, hal.classify(batcher, images, priority=priority, due=due))
+        images = await read_images(request, hal.settings, due)
+        request.state.images = len(images)
+        priority = terms.priority or usual or priority_of(len(images), hal.settings)
+        done = await while_connected(request, hal.classify(batcher, images, priority=priority, due=due))
     except ClientDisconnect:
         batcher.counts.disconnected += 1
         raise
@@ -187,21 +184,6 @@ async def classify_body(request: Request, *, usual: Priority | None = None) -> C
     if failed and status_of(done) != HTTPStatus.OK:
         raise ModelFailedError
     return done
-
-
-@contextlib.contextmanager
-def told_when_cut_off(hal: Service) -> Iterator[None]:
-    """The server cancels what has not ended when HAL_DRAIN_S is over; whoever waits should be told to ask elsewhere.
-
-    Raises:
-        DrainingError: that happened.
-    """
-    try:
-        yield
-    except asyncio.CancelledError:
-        if hal.draining:
-            raise DrainingError from None
-        raise
 
 
 def priority_of(images: int, settings: Settings) -> Priority:

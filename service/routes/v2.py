@@ -32,7 +32,7 @@ from service.inference_protocol import (
 )
 from service.observer import service_version
 from service.refusals import DeadlineExceededError
-from service.routes.classify import priority_of, told_when_cut_off, while_connected
+from service.routes.classify import priority_of, while_connected
 from service.running import Service
 from service.served import ServedModel
 from service.states import State
@@ -103,9 +103,8 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     _check_name(hal, name, version)
     batcher.seats.check_room(terms.priority or Priority.ROUTINE)
     try:
-        with told_when_cut_off(hal):
-            async with asyncio.timeout_at(due) as limit:
-                wanted = await _read(request, hal)
+        async with asyncio.timeout_at(due) as limit:
+            wanted = await _read(request, hal)
         request.state.images = len(wanted.images)
         priority = terms.priority or priority_of(len(wanted.images), hal.settings)
         # Not before the body is there: a model that nobody uses yet is let go by a reload.
@@ -115,7 +114,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
         async def one(image: NDArray[np.uint8]) -> Logits:
             return await batcher.infer(image, network=network, priority=priority)
 
-        with model.in_use(), told_when_cut_off(hal):
+        with model.in_use():
             work = batcher.seats.spread(list(wanted.images), one, priority=priority, due=due)
             rows = np.stack(await while_connected(request, work))
     except TimeoutError:
