@@ -22,8 +22,8 @@ CONTRASTIVE = {
 """Tables 4.8, 4.9 and C.1."""
 TRANSFER = {"hal-t3001": (10, 4, 20), "hal-t3002": (6, 5, 25), "hal-t3003": (15, 5, 25)}
 """Table 4.4: epochs of the top layer and of fine tuning, batch size."""
+COLUMNS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 THESIS = {
-    # name: validation accuracy, its loss, test accuracy, its loss
     "hal-t3001": (0.9087, 0.2811, 0.8766, 0.4598),
     "hal-t3002": (0.9057, 0.2921, 0.8821, 0.4200),
     "hal-t3003": (0.9056, 0.3021, 0.8817, 0.4297),
@@ -34,13 +34,13 @@ THESIS = {
     "hal-c3003": (0.9184, 0.2551, 0.9024, 0.3462),
 }
 """Tables 5.1 to 5.3; HAL-C3001's validation figures are of Table C.1's choices, its test figures of Table 4.8's."""
-TRAINING = {"hal-r": (0.08778, 2.837)}
-"""Table 5.2: accuracy and loss of training."""
+TRAINING = {"hal-r": {"training_accuracy": 0.08778, "training_loss": 2.837}}
+"""Table 5.2."""
 SANITY = {
-    # name: accuracy on C, then on D; each trained on A and B, and on A, B and C
-    "hal-t3001": ((0.6138, 0.9116), (0.07407, 0.1852)),
-    "hal-t3002": ((0.4836, 0.8825), (0.07407, 0.1481)),
-    "hal-t3003": ((0.2974, 0.9212), (0.03704, 0.1852)),
+    # trained on A and B, and on A, B and C
+    "hal-t3001": {"sanity_c": (0.6138, 0.9116), "sanity_d": (0.07407, 0.1852)},
+    "hal-t3002": {"sanity_c": (0.4836, 0.8825), "sanity_d": (0.07407, 0.1481)},
+    "hal-t3003": {"sanity_c": (0.2974, 0.9212), "sanity_d": (0.03704, 0.1852)},
 }
 """Tables 5.4 and 5.5."""
 
@@ -108,20 +108,10 @@ def test_the_training_that_collapsed_is_hal_c3003_without_its_first_step() -> No
 
 
 def test_the_figures_shown_as_the_thesiss_are_those_of_its_tables() -> None:
-    expected = {}
-    for name, (validation_accuracy, validation_loss, test_accuracy, test_loss) in THESIS.items():
-        training_accuracy, training_loss = TRAINING.get(name, (None, None))
-        sanity_c, sanity_d = SANITY.get(name, (None, None))
-        expected[name] = ThesisFigures(
-            training_accuracy=training_accuracy,
-            training_loss=training_loss,
-            validation_accuracy=validation_accuracy,
-            validation_loss=validation_loss,
-            test_accuracy=test_accuracy,
-            test_loss=test_loss,
-            sanity_c=sanity_c,
-            sanity_d=sanity_d,
-        )
+    expected = {
+        name: ThesisFigures(**dict(zip(COLUMNS, row, strict=True)), **TRAINING.get(name, {}), **SANITY.get(name, {}))
+        for name, row in THESIS.items()
+    }
     assert {name: recipe.find(name).thesis for name in recipe.names() if recipe.find(name).thesis} == expected
 
 
