@@ -32,17 +32,19 @@ def calibrated_probabilities(
     values = np.asarray(logits, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != CLASS_COUNT or suppressed.shape != (CLASS_COUNT,):
         raise ValueError(f"logits {values.shape} and suppressed {suppressed.shape}, expected (n, 20) and (20,)")
-    if not np.logical_and.reduce(np.isfinite(values), axis=None):
+    # For one cell, the methods of arrays would take twice the time of what they call.
+    if np.count_nonzero(np.isfinite(values)) < values.size:
         raise ValueError("a logit is NaN or infinite: the model or its file is broken")
-    if suppressed.all():
+    silent = np.count_nonzero(suppressed)
+    if silent == CLASS_COUNT:
         raise ValueError("every class is suppressed: the bundle has no class with evidence")
     if not temperature > 0:
         raise ValueError(f"temperature {temperature}, expected a number above 0")
-    kept = np.where(suppressed, -np.inf, values)
+    kept = np.where(suppressed, -np.inf, values) if silent else values
     # The maximum goes first: after the division it could be infinite, and infinity minus itself is not a number.
-    # For one cell, the methods of arrays would take twice the time of the ufuncs that they call.
     exponentials = np.exp((kept - np.maximum.reduce(kept, axis=1, keepdims=True)) / temperature)
-    return np.asarray(exponentials / np.add.reduce(exponentials, axis=1, keepdims=True))
+    exponentials /= np.add.reduce(exponentials, axis=1, keepdims=True)
+    return np.asarray(exponentials)
 
 
 class ReviewCode(StrEnum):
@@ -126,8 +128,9 @@ def _review(
     policy = manifest.policy
     evidence = manifest.classes[predicted.index].evidence
     top = predicted.index
-    runner_up = max((*range(top), *range(top + 1, CLASS_COUNT)), key=probabilities.__getitem__)
-    margin = probabilities[top] - probabilities[runner_up]
+    others = probabilities.copy()
+    others[top] = -1.0
+    margin = probabilities[top] - max(others)
     reasons = []
     if hairy.flag:
         reasons.append(ReviewReason(ReviewCode.HAIRY_CELL, "Possible hairy cell: confirm by flow cytometry."))
@@ -143,6 +146,7 @@ def _review(
             )
         )
     if margin < policy.review_below_margin:
+        runner_up = others.index(max(others))
         reasons.append(
             ReviewReason(
                 ReviewCode.CLOSE_RUNNER_UP,
