@@ -64,8 +64,12 @@ class RequestContext:
 
     def fields(self) -> dict[str, str]:
         """What a log line says about it."""
-        said = {"request_id": self.request_id, "key": self.key, "trace_id": self.trace_id}
-        return {name: value for name, value in said.items() if value is not None}
+        said = {"request_id": self.request_id}
+        if self.key is not None:
+            said["key"] = self.key
+        if self.trace_id is not None:
+            said["trace_id"] = self.trace_id
+        return said
 
 
 NOBODY: Final = RequestContext()
