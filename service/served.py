@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -98,15 +98,9 @@ class ServedModel:
             network.max_batch = tuning.limit
         return cls(bundle, settings, engine.device, network, tuning)
 
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
+    def in_use(self) -> contextlib.AbstractContextManager[None]:
         """While a request is answered: the model stays open even if another takes over."""
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
-            self._close_if_done()
+        return _Use(self)
 
     def retire(self) -> None:
         """Close as soon as nobody uses it any more."""
@@ -117,6 +111,22 @@ class ServedModel:
         if self._retired and self._users == 0:
             self.network.close()
             logger.info("model %s %s was let go", self.stamp.name, self.stamp.version)
+
+
+class _Use(contextlib.AbstractContextManager[None]):
+    """What ``contextlib.contextmanager`` would make, at a quarter of its cost: there is one for each request."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+
+    def __enter__(self) -> None:
+        self._model._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._model._users -= 1
+        self._model._close_if_done()
 
 
 class Models:
