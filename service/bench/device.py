@@ -37,25 +37,23 @@ def measure_device(
                 before = Batches.of(target.port) if ours else None
                 figures = offer(target, requests, connections=256, seconds=seconds, rate=rate)
                 if before is not None:
-                    figures["batch"] = Batches.of(target.port).since(before).mean_images
+                    figures |= _device(Batches.of(target.port).since(before), figures["per_second"])
                 yield {"way": way, "rate": rate, **figures}
                 if figures["per_second"] < 0.9 * rate:
                     break
-    with candidates.running(_simulated(bundle, FED, "greedy"), folder / "candidate.log") as target:
-        requests = workload.write(folder, "bulk", "/classify")
-        offer(target, requests, connections=4, seconds=1)
-        before = Batches.of(target.port)
-        figures = offer(target, requests, connections=4, seconds=seconds, warmup_s=0.0)
-        added = Batches.of(target.port).since(before)
-        busy = added.device_s / seconds
-        yield {
-            "way": f"saturated, {FED}",
-            "rate": None,
-            "images_per_second": figures["per_second"] * BULK,
-            "busy": min(busy, 1.0),
-            "batch": added.mean_images,
-            **figures,
-        }
+    for times in (FAST, FED):
+        with candidates.running(_simulated(bundle, times, "greedy"), folder / "candidate.log") as target:
+            requests = workload.write(folder, "bulk", "/classify")
+            before = Batches.of(target.port)
+            figures = offer(target, requests, connections=4, seconds=seconds)
+            images = figures["per_second"] * BULK
+            added = _device(Batches.of(target.port).since(before), images)
+            yield {"way": f"saturated, {times}", "rate": None, **figures, "images_per_second": images, **added}
+
+
+def _device(added: Batches, images_per_second: float) -> dict[str, float]:
+    """Images in a batch, and the share of its time that the device works at so many images a second."""
+    return {"batch": added.mean_images, "busy": min(1.0, images_per_second * added.device_s / added.images)}
 
 
 def _simulated(bundle: Bundle, times: str, policy: str) -> Candidate:
