@@ -4,8 +4,11 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.logs import JsonFormatter, LineHandler
 
@@ -124,3 +127,12 @@ def test_every_line_of_a_write_that_fails_is_counted(logger: logging.Logger, han
 
     asyncio.run(turn())
     assert handler.lost == 2
+
+
+@given(st.lists(st.floats(0, 4e9), min_size=1))
+def test_a_line_has_the_time_of_its_record_to_the_millisecond(times: list[float]) -> None:
+    formatter = JsonFormatter()
+    for created in times:
+        record = logging.makeLogRecord({"msg": "a", "created": created})
+        said = datetime.fromisoformat(json.loads(formatter.format(record))["time"])
+        assert abs(said.timestamp() - created) < 0.0011
