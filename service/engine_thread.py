@@ -1,5 +1,7 @@
 """An engine in a thread of its own."""
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -10,7 +12,10 @@ from contract.classes import CLASS_COUNT
 from service.engine import EmbeddingEngine, Engine
 from service.stacks import Stacks
 from service.threads import WorkThread
+from service.tuning import Hindsight, Tuning
 from service.waiting import Image, Logits
+
+logger = logging.getLogger("hal.engine")
 
 Opened = TypeVar("Opened", bound=Engine)
 
@@ -23,11 +28,12 @@ class EngineThread:
         watch: given logits and embeddings of each batch, in the thread; embeddings are only asked for if it is set.
         gives_embeddings: whether the engine can.
         with_embedding: the same engine, giving embeddings too.
+        on_revised: called, in the thread, when batches in use have shown that ``max_batch`` may be another.
         closed: whether :meth:`close` was called.
     """
 
     def __init__(self, max_batch: int) -> None:
-        self.max_batch = max_batch
+        self.max_batch = self._most = max_batch
         self._thread = WorkThread("hal-engine")
         self._stacking = WorkThread("hal-stack")
         self._stacks = Stacks(max_batch)
@@ -35,6 +41,8 @@ class EngineThread:
         self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
         self.with_embedding = WithEmbedding(self)
         self.gives_embeddings = False
+        self.on_revised: Callable[[], None] = lambda: None
+        self._hindsight: Hindsight | None = None
         self._at_work = 0
         self.closed = False
 
@@ -48,6 +56,16 @@ class EngineThread:
         self._engine = engine
         self.gives_embeddings = isinstance(engine, EmbeddingEngine)
         return engine
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """Why ``max_batch`` is what it is, ``None`` if it is what it was made with."""
+        return None if self._hindsight is None else self._hindsight.tuning
+
+    def begin_with(self, tuning: Tuning) -> None:
+        """Make batches of at most ``tuning.limit`` images, until their own times speak for another limit."""
+        self._hindsight = Hindsight(tuning, self._most)
+        self.max_batch = tuning.limit
 
     async def run(self, images: Sequence[Image]) -> Logits:
         """Logits ``[n, 20]`` of ``n`` images ``[256, 256, 3]``.
@@ -99,14 +117,23 @@ class EngineThread:
     def _run(self, images: NDArray[np.uint8]) -> Logits:
         if self._engine is None:
             raise RuntimeError("the engine is not open")
+        begin = time.perf_counter()
         if self.watch is not None and isinstance(self._engine, EmbeddingEngine):
             logits, embeddings = self._engine.run_with_embedding(images)
+            self._learn(len(images), time.perf_counter() - begin)
             self.watch(logits, embeddings)
         else:
             logits = self._engine.run(images)
+            self._learn(len(images), time.perf_counter() - begin)
         if logits.shape != (len(images), CLASS_COUNT):
             raise ValueError(f"the engine gave {logits.shape} for {len(images)} images")
         return logits
+
+    def _learn(self, images: int, seconds: float) -> None:
+        if self._hindsight is not None and self._hindsight.saw(images, seconds):
+            self.max_batch = self._hindsight.tuning.limit
+            logger.info("%s", self._hindsight.tuning)
+            self.on_revised()
 
 
 class WithEmbedding:

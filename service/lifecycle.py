@@ -152,7 +152,7 @@ class Hal(Service):
     def _let_serve(self, model: ServedModel) -> None:
         self.on_model(model)
         self._models.switch(model)
-        self.bundle, self.file, self.device, self.tuning = model.bundle, model.file, model.device, model.tuning
+        self.bundle, self.file, self.device = model.bundle, model.file, model.device
         self.observer.serves(model)
 
     @property

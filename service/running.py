@@ -100,7 +100,6 @@ class Service(ABC):
         bundle: what is served; another one after a reload.
         file: the file of it that runs.
         device: what the network runs on, ``None`` until it is opened.
-        tuning: why its batches are as large as they are, ``None`` until it is opened.
         observer: watches what is done.
     """
 
@@ -109,7 +108,6 @@ class Service(ABC):
         self.bundle = bundle
         self.file: ModelFile = bundle.file(settings.precision)
         self.device: Device | None = None
-        self.tuning: Tuning | None = None
         self.observer = observer
         self._decoders = Decoders(
             decoders,
@@ -167,6 +165,11 @@ class Service(ABC):
     @abstractmethod
     def model(self) -> ServedModel:
         """The model that serves; there is one once there is a batcher."""
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """Why batches are as large as they are now, ``None`` until the network is opened."""
+        return None if self.device is None else self.model.tuning
 
     def require_ready(self) -> None:
         """Find out whether images should be sent here.

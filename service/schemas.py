@@ -160,7 +160,7 @@ class BundleFile(_Answer):
 
 
 class MeasuredBatch(_Answer):
-    """What a batch took when the model was opened."""
+    """What a batch takes: when the model was opened, or in use if ``revised``."""
 
     images: int
     ms: float
@@ -172,12 +172,15 @@ class Batching(_Answer):
     limit: Annotated[int, Field(description="Most images in a batch.")]
     target_ms: Annotated[int, Field(description="HAL_LATENCY_TARGET_MS; two batches should not take longer.")]
     measured: tuple[MeasuredBatch, ...]
+    revised: Annotated[
+        bool, Field(description="Whether it was chosen again in use, since other work had disturbed the start.")
+    ] = False
 
     @classmethod
     def of(cls, tuning: Tuning) -> "Batching":
         """What was chosen."""
         measured = tuple(MeasuredBatch(images=time.images, ms=round(time.ms, 3)) for time in tuning.measured)
-        return cls(limit=tuning.limit, target_ms=tuning.target_ms, measured=measured)
+        return cls(limit=tuning.limit, target_ms=tuning.target_ms, measured=measured, revised=tuning.revised)
 
 
 class ModelAnswer(_Answer):
@@ -188,7 +191,7 @@ class ModelAnswer(_Answer):
     intended_use: str
     limits: tuple[str, ...]
     device: Annotated[Device | None, Field(description="What the network runs on; null until it is loaded.")]
-    batching: Annotated[Batching | None, Field(description="Measured when the model was loaded; null until then.")]
+    batching: Annotated[Batching | None, Field(description="Measured once the model is loaded; null until then.")]
     precision: Precision
     files: tuple[BundleFile, ...]
     classes: Annotated[tuple[ClassEvidence, ...], Field(description="In output order, with evidence and counts.")]

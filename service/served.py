@@ -34,6 +34,12 @@ class ServedNetwork(Network, Protocol):
 
     watch: Callable[[Logits, NDArray[np.float32]], None] | None
     gives_embeddings: bool
+    on_revised: Callable[[], None]
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """Why its batches are as large as they are, ``None`` if they are as large as the settings allow."""
+        ...
 
     @property
     def with_embedding(self) -> Network:
@@ -56,19 +62,15 @@ class ServedModel:
         file: the file of the bundle that runs.
         device: what it runs on.
         network: gives its logits.
-        tuning: why its batches are as large as they are, ``None`` if they are as large as the settings allow.
         stamp: names it in every answer that it makes.
         writer: writes those answers.
     """
 
-    def __init__(
-        self, bundle: Bundle, settings: Settings, device: Device, network: ServedNetwork, tuning: Tuning | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings, device: Device, network: ServedNetwork) -> None:
         self.bundle = bundle
         self.file = bundle.file(settings.precision)
         self.device = device
         self.network = network
-        self.tuning = tuning
         self.stamp = ModelStamp.of(bundle, self.file)
         self.writer = Writer(self.stamp)
         self._users = 0
@@ -95,8 +97,13 @@ class ServedModel:
         assert bundle is not None  # noqa: S101 - make() has set it
         tuning: Tuning | None = getattr(engine, "tuning", None)
         if tuning is not None:
-            network.max_batch = tuning.limit
-        return cls(bundle, settings, engine.device, network, tuning)
+            network.begin_with(tuning)
+        return cls(bundle, settings, engine.device, network)
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """Why its batches are as large as they are, ``None`` if they are as large as the settings allow."""
+        return self.network.tuning
 
     def in_use(self) -> contextlib.AbstractContextManager[None]:
         """While a request is answered: the model stays open even if another takes over."""

@@ -4,12 +4,15 @@ At full load an image waits for the batch that is running and for its own, so a 
 ``2 * t(n)``. Of the limits that keep within the target the one that serves most images a second is taken; where several
 do, to within a few per cent, the largest: with it the queue is worked off in fewer steps, and a batch is only ever as
 large as the queue is long.
+
+A start is often when other programs start too. What a batch takes in use tells so later, and then the choice is made
+again: see :class:`Hindsight`.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,6 +25,10 @@ _MOST_TURNS: Final = 8
 _ENOUGH_S: Final = 1.0
 """Of measuring, after which the fewest turns are enough. The first run of each size, which pays for what is done once,
 does not count."""
+_SEEN: Final = 5
+"""Batches of a size, after which the shortest of them is what it takes in use."""
+_DISTURBED: Final = 1.25
+"""Times as long as in use: then other work has disturbed what was measured at the start."""
 _AS_GOOD: Final = 0.97
 """Of the best rate: what is measured in so little time is not known better."""
 
@@ -49,11 +56,13 @@ class Tuning:
         limit: most images in a batch.
         target_ms: within which an image should be answered at full load.
         measured: by size; sizes after the first that misses the target are not tried.
+        revised: whether it was chosen in use, since the start had been disturbed.
     """
 
     limit: int
     target_ms: int
     measured: tuple[BatchTime, ...]
+    revised: bool = False
 
     @property
     def meets_target(self) -> bool:
@@ -68,9 +77,10 @@ class Tuning:
         times = ", ".join(f"{time.images}: {time.ms:.1f} ms" for time in self.measured)
         chosen = self._time_of_limit
         found = "" if self.meets_target else ", which even the smallest batch misses"
+        how = "other work disturbed the start; in use" if self.revised else "measured"
         return (
             f"batches of at most {chosen.images}, {chosen.images_per_s:.0f} images/s, for {self.target_ms} ms{found} "
-            f"(HAL_LATENCY_TARGET_MS; measured {times})"
+            f"(HAL_LATENCY_TARGET_MS; {how} {times})"
         )
 
 
@@ -106,3 +116,56 @@ def tune(run: Run, sizes: Iterable[int], target_ms: int, *, clock: Callable[[], 
             if 2000 * shortest[size] > target_ms:
                 break
     return choose([BatchTime(size, max(1000 * elapsed, 1e-3)) for size, elapsed in shortest.items()], target_ms)
+
+
+class Hindsight:
+    """Chooses again once batches in use show that other work disturbed the start.
+
+    The sizes were measured in turns, so what disturbed one has disturbed all: a size that was not used yet is taken to
+    have been slowed as much as the next smaller one that was, and one that was not even tried to take twice as long as
+    half of it. If that is wrong its own batches tell it soon. The choice of the start is the least: what a busy machine
+    does in use is no reason to make batches smaller.
+
+    Args:
+        start: what was measured and chosen when the network was opened.
+        max_batch: most images that a batch may ever have.
+
+    Attributes:
+        tuning: what holds now.
+    """
+
+    def __init__(self, start: Tuning, max_batch: int) -> None:
+        self.tuning = start
+        self._least = start.limit
+        self._start_ms = {time.images: time.ms for time in start.measured}
+        while 2 * (largest := max(self._start_ms)) <= max_batch:
+            self._start_ms[2 * largest] = 2 * self._start_ms[largest]
+        self._count = dict.fromkeys(self._start_ms, 0)
+        self._shortest_ms = dict.fromkeys(self._start_ms, math.inf)
+
+    def saw(self, images: int, seconds: float) -> bool:
+        """Take note of a batch that was run in use; whether :attr:`tuning` has another limit now."""
+        if images not in self._start_ms:
+            return False
+        self._count[images] += 1
+        shorter = 1000 * seconds < self._shortest_ms[images]
+        if shorter:
+            self._shortest_ms[images] = 1000 * seconds
+        if self._count[images] < _SEEN or not (shorter or self._count[images] == _SEEN):
+            return False
+        revised = self._choose()
+        if max(revised.limit, self._least) == self.tuning.limit:
+            return False
+        self.tuning = replace(revised, limit=max(revised.limit, self._least), revised=True)
+        return True
+
+    def _choose(self) -> Tuning:
+        slowed, times = 1.0, []
+        for images, ms in sorted(self._start_ms.items()):
+            if self._count[images] < _SEEN:
+                times.append(BatchTime(images, ms / slowed))
+                continue
+            used = BatchTime(images, max(self._shortest_ms[images], 1e-3))
+            slowed = ms / used.ms if ms >= _DISTURBED * used.ms else 1.0
+            times.append(used)
+        return choose(times, self.tuning.target_ms)

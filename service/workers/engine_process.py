@@ -16,14 +16,14 @@ from service.allocator import give_large_blocks_back
 from service.audit import AuditError
 from service.engine import EngineError
 from service.lifecycle import Hal, last_wait_s
-from service.served import ServedModel
+from service.served import ServedModel, ServedNetwork
 from service.settings import Settings
 from service.workers.board import Board, Field
 from service.workers.control import Command, listen
 from service.workers.endings import reload_refusal
 from service.workers.loops import ignore_signals, runner
 from service.workers.memory import Memory
-from service.workers.messages import Reloaded
+from service.workers.messages import Reloaded, Revised
 from service.workers.publisher import Publisher
 from service.workers.relay import Relay
 from service.workers.slots import Slots
@@ -129,9 +129,20 @@ class _EngineProcess:
     def _announce(self, model: ServedModel) -> None:
         self._number += 1
         self._model = model
+        number, network = self._number, model.network
+
+        def tell() -> None:
+            self._loop.call_soon_threadsafe(self._tell_revision, number, network)
+
+        network.on_revised = tell
         for relay in self._relays.values():
             relay.announce(self._number, model)
         self._publisher.changed()
+
+    def _tell_revision(self, number: int, network: ServedNetwork) -> None:
+        if number == self._number and network.tuning is not None:
+            for relay in self._relays.values():
+                relay.send(Revised(number, network.tuning))
 
     def _reload(self, asked_by: Relay, call: int) -> None:
         self._begin(self._reload_for(asked_by, call))

@@ -94,6 +94,13 @@ class Model(Struct, frozen=True, array_like=True, tag=21):
     tuning: Tuning | None
 
 
+class Revised(Struct, frozen=True, array_like=True, tag=29):
+    """To a worker: the model that serves makes batches of another size from now on."""
+
+    number: int
+    tuning: Tuning
+
+
 class Grant(Struct, frozen=True, array_like=True, tag=22):
     """To a worker: an image has a seat."""
 
@@ -149,7 +156,7 @@ class Reloaded(Struct, frozen=True, array_like=True, tag=28):
 
 
 ToEngine: TypeAlias = Open | Submit | Settled | Withdraw | Rows | Reload | Serves
-ToWorker: TypeAlias = Model | Grant | Taken | Answer | Failed | Refused | RowsTaken | Reloaded
+ToWorker: TypeAlias = Model | Revised | Grant | Taken | Answer | Failed | Refused | RowsTaken | Reloaded
 
 encoder: Final = msgpack.Encoder()
 """Of a list of messages."""

@@ -27,7 +27,7 @@ from service.workers.intake import EngineLink, RemoteIntake
 from service.workers.ledger import Ledger
 from service.workers.link import Link
 from service.workers.memory import Memory
-from service.workers.messages import Model, Reload, RowsTaken, Serves, ToWorker, to_worker
+from service.workers.messages import Model, Reload, Revised, RowsTaken, Serves, ToWorker, to_worker
 from service.workers.messages import Reloaded as ReloadedMessage
 from service.workers.publisher import STATES
 from service.workers.remote_network import RemoteNetwork
@@ -71,6 +71,7 @@ class Worker(Service):
         super().__init__(own, bundle, observer, decoders=settings.decode_threads or share)
         self._link: EngineLink | None = None
         self._model: ServedModel | None = None
+        self._network: RemoteNetwork | None = None
         self._serves = False
         self._lost_at = 0.0
         self._calls = itertools.count(1)
@@ -176,6 +177,8 @@ class Worker(Service):
         match message:
             case Model():
                 self._take_over(message)
+            case Revised():
+                self._revise(message)
             case RowsTaken() if self._trail is not None:
                 self._trail.taken(message.count)
             case ReloadedMessage():
@@ -185,10 +188,10 @@ class Worker(Service):
 
     def _take_over(self, message: Model) -> None:
         bundle = Bundle(Path(message.root), Manifest.model_validate_json(message.manifest))
-        network = RemoteNetwork(message.number, message.max_batch)
-        model = ServedModel(bundle, self.settings, Device(message.device), network, message.tuning)
-        self._model = model
-        self.bundle, self.file, self.device, self.tuning = model.bundle, model.file, model.device, model.tuning
+        network = RemoteNetwork(message.number, message.max_batch, message.tuning)
+        model = ServedModel(bundle, self.settings, Device(message.device), network)
+        self._model, self._network = model, network
+        self.bundle, self.file, self.device = model.bundle, model.file, model.device
         self.observer.serves(model)
         link = self._link
         assert link is not None  # noqa: S101 - it has just said this
@@ -199,6 +202,11 @@ class Worker(Service):
                 self._trail.connected(link)
         self._intake.model = message.number
         link.send(Serves(message.number))
+
+    def _revise(self, message: Revised) -> None:
+        network = self._network
+        if network is not None and network.number == message.number:
+            network.tuning, network.max_batch = message.tuning, message.tuning.limit
 
     def _reloaded(self, message: ReloadedMessage) -> None:
         answer = self._reloads.get(message.call)

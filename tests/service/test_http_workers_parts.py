@@ -25,13 +25,14 @@ from service.metrics import Metrics
 from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
 from service.settings import Settings
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
+from service.tuning import BatchTime, Tuning
 from service.waiting import Priority
 from service.workers.accounts import Account, sum_of
 from service.workers.board import Board, Field
 from service.workers.child import cause_of
 from service.workers.endings import error_of, refusal, reload_error_of, reload_refusal
 from service.workers.memory import SharedMemoryError, shared
-from service.workers.messages import Model, Taken, encoder, to_worker
+from service.workers.messages import Model, Revised, Taken, encoder, to_worker
 from service.workers.parent import serve
 from service.workers.publisher import Publisher
 from service.workers.relay import Relay
@@ -104,6 +105,22 @@ def test_more_images_than_slots_each_have_their_own_answer(bundle: Bundle) -> No
             return [result.predicted_class for result in done.results if isinstance(result, ClassifiedImage)]
 
     assert asyncio.run(classify()) == [CLASS_NAMES[index % 20] for index in range(MANY)]
+
+
+def test_a_limit_that_was_chosen_again_is_told_to_a_worker(bundle: Bundle) -> None:
+    revised = Tuning(8, 500, (BatchTime(8, 100.0),), revised=True)
+
+    async def revise() -> tuple[Tuning | None, Tuning | None]:
+        async with pair(bundle, SlowDevice()) as both:
+            both.relay.send(Revised(2, revised))
+            both.relay.send(Revised(1, revised))
+            await until(lambda: both.worker.tuning is not None)
+            now = both.worker.tuning
+            both.relay.send(Revised(2, Tuning(1, 500, ())))
+            await both.worker.classify(both.worker.batcher, cells(1))
+            return now, both.worker.tuning
+
+    assert asyncio.run(revise()) == (revised, revised)
 
 
 def test_a_worker_that_leaves_takes_its_images_with_it(bundle: Bundle) -> None:
