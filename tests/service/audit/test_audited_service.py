@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from contract.bundle import Bundle
 from contract.classes import CELL_CLASSES
 from service.keys import Role, add
 from tests.service.audit.postgres import Postgres
-from tests.service.live_server import until
+from tests.service.live_server import serving, until
 from tests.service.process import Process, failing, running
+from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 pytest.importorskip("sqlalchemy", reason="the extra 'audit' is not installed")
@@ -76,6 +78,23 @@ def ready(service: Audited) -> dict[str, Any]:
 def metric(service: Audited, name: str) -> float:
     lines = service.http.get("/metrics").text.splitlines()
     return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
+
+def test_an_image_that_was_accepted_and_not_answered_is_counted_and_leaves_no_row(
+    bundle: Bundle, cell: bytes, tmp_path: Path
+) -> None:
+    device = SlowDevice(held=True)
+    rows = tmp_path / "rows.db"
+    with serving(bundle, open_engine=lambda *_: device, audit=f"sqlite:///{rows}", audit_spool=tmp_path / "s") as live:
+        late = live.http.post(
+            "/classify", files={"file": cell}, headers={"X-Request-ID": "late", "X-Request-Timeout-Ms": "200"}
+        )
+        assert late.status_code == 504
+        assert 'hal_requests_total{outcome="deadline_exceeded",route="/classify"} 1.0' in live.http.get("/metrics").text
+        device.let_go()
+        assert live.http.post("/classify", files={"file": cell}, headers={"X-Request-ID": "r"}).status_code == 200
+    with contextlib.closing(sqlite3.connect(rows)) as database:
+        assert database.execute("SELECT request_id FROM hal_audit_images").fetchall() == [("r",)]
 
 
 def test_one_row_for_each_image_with_what_was_answered(
