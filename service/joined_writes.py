@@ -6,16 +6,26 @@ client twice.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 _HEAD: Final = b"HTTP/1."
 
 
 class JoinedWrites:
-    """A transport that keeps the head of an answer until the body comes, at most to the loop's next turn."""
+    """A transport that keeps the head of an answer until the body comes, at most to the loop's next turn.
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        transport: the real one.
+        loop: its event loop.
+        closed: called when it is closed before its client has taken all: it would wait for that for ever.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, closed: Callable[[], None] = lambda: None
+    ) -> None:
         self._transport = transport
+        self._closed = closed
         self._loop = loop
         self._head: bytes | None = None
 
@@ -30,9 +40,11 @@ class JoinedWrites:
         self._transport.write(data)
 
     def close(self) -> None:
-        """Write what was kept, and close."""
+        """Write what was kept, and close once the client has taken it."""
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._closed()
 
     def _flush(self) -> None:
         if self._head is not None:

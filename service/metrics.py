@@ -28,6 +28,7 @@ _OUTCOMES: Final = {
     415: "unsupported_type",
     422: "nothing_classified",
     429: "queue_full",
+    431: "head_too_large",
     499: "client_gone",
     503: "unavailable",
     504: "deadline_exceeded",
@@ -108,6 +109,10 @@ class Metrics:
             self.requests[route, status] += 1
             if images:
                 self.request_s.add(seconds)
+
+    def refused_below(self, status: int) -> None:
+        """Count what was no request yet when it was refused: a head that did not arrive, did not end or is no HTTP."""
+        self.request(OTHER_ROUTE, status, 0.0, 0)
 
     def decoded(self, seconds: float) -> None:
         """Count the decoding of one image, refused or not."""

@@ -51,7 +51,7 @@ def config_for(app: FastAPI, settings: Settings) -> uvicorn.Config:
         server_header=False,
         # An upgrade is answered as the plain request that it is, by the front door; uvicorn would log its path.
         ws="none",
-        http=patient(settings.header_timeout_s),
+        http=patient(settings, app.state.hal.observer.metrics.refused_below),
     )
     # Declared as whole seconds, but only given to asyncio.wait_for.
     config.timeout_graceful_shutdown = cast("int", settings.drain_s - settings.drain_delay_s - last_wait_s(settings))

@@ -131,6 +131,12 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds in which the head of a request must have arrived; past them the connection is closed.",
     )
+    answer_timeout_s: float = Field(
+        default=60,
+        gt=0,
+        le=3600,
+        description="Seconds in which a client must take something of its answer; past them the connection is closed.",
+    )
     max_image_bytes: int = Field(
         default=16 * MEBIBYTE, ge=1, description="Bytes of one encoded image; a larger one is refused on its own."
     )

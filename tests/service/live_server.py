@@ -13,9 +13,9 @@ import uvicorn
 
 from contract.bundle import Bundle
 from service.app import create_app
-from service.connections import patient
 from service.engine import EngineOptions, OnnxEngine
 from service.lifecycle import Hal, OpenEngine
+from service.server import config_for
 from service.settings import Settings
 
 PATIENCE_S = 60
@@ -59,12 +59,8 @@ def serving(
     hal = Hal(Settings(bundle=bundle.root, **settings), bundle, open_engine=open_and_tell)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    config = uvicorn.Config(
-        create_app(hal),
-        log_config=None,
-        timeout_graceful_shutdown=PATIENCE_S,
-        http=patient(hal.settings.header_timeout_s),
-    )
+    config = config_for(create_app(hal), hal.settings)
+    config.timeout_graceful_shutdown = PATIENCE_S
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -1,13 +1,21 @@
+import asyncio
 import contextlib
 import http.client
+import re
+import select
 import socket
 import time
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from contract.bundle import Bundle
-from tests.service.live_server import LiveServer, serving
+from service.connections import patient
+from service.settings import Settings
+from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import running
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
@@ -142,3 +150,113 @@ def test_an_upgrade_is_a_plain_request_whose_path_stays_out_of_the_log(bundle: B
         assert answer.headers["x-request-id"]
         assert served.stop() == 0
         assert "svensson" not in str(served.lines())
+
+
+COUNTED = {400: "bad_request", 408: "upload_timeout", 431: "head_too_large"}
+
+
+def counted(server: LiveServer, outcome: str) -> float:
+    text = server.http.get("/metrics").text
+    found = re.search(rf'hal_requests_total{{outcome="{outcome}",route="other"}} (\S+)', text)
+    return float(found[1]) if found else 0.0
+
+
+@pytest.mark.parametrize(
+    ("begin", "status"),
+    [(b"GET / HTTP/1.1\r\nHo", 408), (b"no HTTP at all\r\n\r\n", 400), (b"GET /" + b"x" * 500_000, 431)],
+    ids=["head that ends nowhere", "no HTTP", "head without end"],
+)
+def test_what_never_becomes_a_request_is_counted(server: LiveServer, begin: bytes, status: int) -> None:
+    before = counted(server, COUNTED[status])
+    with connected(server) as client:
+        client.sendall(begin)
+        assert client.recv(1000).startswith(b"HTTP/1.1 %d " % status)
+    assert counted(server, COUNTED[status]) == before + 1
+
+
+def test_a_connection_that_was_opened_and_not_needed_is_no_refusal(server: LiveServer) -> None:
+    before = counted(server, "upload_timeout")
+    with connected(server) as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 408")
+    assert counted(server, "upload_timeout") == before
+
+
+ASKED = 400
+DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+"""Its answers, ASKED times, are more than sockets hold."""
+
+
+@pytest.fixture(scope="module")
+def impatient(bundle: Bundle) -> Iterator[LiveServer]:
+    with serving(bundle, answer_timeout_s=LIMIT_S) as live:
+        yield live
+
+
+def reluctant(server: LiveServer) -> socket.socket:
+    """A client that holds little of what it has not read."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(10)
+    client.connect(("127.0.0.1", server.port))
+    return client
+
+
+def test_answers_that_nobody_takes_are_not_kept(impatient: LiveServer) -> None:
+    with reluctant(impatient) as client:
+        client.sendall(DOCUMENT * ASKED)
+        ended = select.poll()
+        ended.register(client, select.POLLHUP)
+        assert ended.poll(20_000), "the connection is still there"
+    until(lambda: not impatient.server.server_state.connections)
+
+
+class Stuck(asyncio.Transport):
+    """Holds what its client does not take; ``taken`` of it is taken before it is asked about."""
+
+    def __init__(self, left: int, taken: int) -> None:
+        super().__init__({"socket": Mock()})
+        self.left, self.taken = left, taken
+        self.aborted = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        self.left -= self.taken
+        return max(self.left, 1)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """It would close once all is taken."""
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+@pytest.mark.parametrize(("taken", "looks"), [(0, 1), (10, 3)], ids=["nothing", "something, for a while"])
+def test_the_rest_of_an_answer_is_not_kept_beyond_the_end_of_a_connection(taken: int, looks: int) -> None:
+    async def close() -> float:
+        kind = patient(Settings(answer_timeout_s=0.05), lambda _: None)
+        connection = kind(uvicorn.Config(Mock(), log_config=None, lifespan="off"), ServerState(), {})
+        transport = Stuck(50, taken)
+        connection.connection_made(transport)
+        begin = time.monotonic()
+        connection.transport.close()
+        async with asyncio.timeout(10):
+            await transport.aborted.wait()
+        connection.connection_lost(None)
+        return time.monotonic() - begin
+
+    assert asyncio.run(close()) >= 0.04 * looks
+
+
+def test_a_client_that_takes_its_answers_slowly_gets_them_all(impatient: LiveServer) -> None:
+    whole = len(impatient.http.get("/openapi.json").content)
+    with reluctant(impatient) as client:
+        client.sendall(DOCUMENT * ASKED)
+        begin, received = time.monotonic(), 0
+        while received < ASKED * whole:
+            piece = client.recv(whole * ASKED // 20)
+            assert piece, "the connection was closed"
+            received += len(piece)
+            behind = 4 * LIMIT_S * received / (ASKED * whole) - (time.monotonic() - begin)
+            time.sleep(max(0.0, behind))  # as slow as a line that takes several limits for all of it

@@ -18,6 +18,7 @@ class Recorder:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.closed = False
+        self.left = 0
 
     def write(self, data: bytes) -> None:
         assert not self.closed
@@ -28,6 +29,9 @@ class Recorder:
 
     def is_closing(self) -> bool:
         return self.closed
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
 
 
 def joined() -> tuple[Recorder, Any]:
@@ -75,14 +79,28 @@ def test_a_head_is_not_lost_when_the_connection_is_closed() -> None:
     assert asyncio.run(run()).written == [HEAD]
 
 
+@pytest.mark.parametrize("left", [0, 1])
+def test_it_says_when_it_is_closed_with_something_left(left: int) -> None:
+    async def run() -> list[int]:
+        recorder, told = Recorder(), list[int]()
+        recorder.left = left
+        JoinedWrites(recorder, asyncio.get_running_loop(), closed=lambda: told.append(1)).close()  # type: ignore[arg-type]
+        return told
+
+    assert asyncio.run(run()) == [1] * left
+
+
 @asynccontextmanager
 async def uvicorn_serving(app: Any) -> AsyncIterator[int]:
     import uvicorn
 
     from service.connections import patient
+    from service.settings import Settings
 
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", http=patient(5)))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, lifespan="off", http=patient(Settings(), lambda _: None))
+    )
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield listener.getsockname()[1]
