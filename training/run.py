@@ -202,11 +202,6 @@ class Run:
         with (self.root / name).open(newline="", encoding="utf-8") as stream:
             return list(csv.DictReader(stream))
 
-    def losses(self, stage: str, epochs: int) -> list[float]:
-        """Training loss of a stage's first ``epochs`` epochs."""
-        rows = [row for row in self._rows("history.csv") if row["stage"] == stage and int(row["epoch"]) <= epochs]
-        return [float(row["loss"]) for row in rows]
-
     @contextlib.contextmanager
     def writing(self, path: Path, size: int = 0) -> Iterator[Path]:
         """Gives the name of a file to write, which takes the place of ``path`` in one rename.
