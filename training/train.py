@@ -22,6 +22,7 @@ from training.data.overlap import traces
 from training.data.sampling import balance_problem, largest_balance
 from training.data.sets import set_of
 from training.overrides import override
+from training.precision import slowness
 from training.recipe import Recipe
 from training.run import Progress, Run, RunError
 from training.trainer import Trainer
@@ -113,6 +114,8 @@ def _train(run: Run, encoder: keras.Model) -> None:
     images = f"{len(trainer.train.paths)} training and {len(trainer.validation.paths)} validation images"
     at = f"stage {trainer.progress.stage + 1}, epoch {trainer.progress.epoch + 1}"
     run.say(f"{run.recipe.name}: {images}, seed {run.recipe.seed}, {run.recipe.precision}, from {at}")
+    if (slow := slowness(run.recipe.precision)) is not None:
+        run.say(f"  warning, precision: {slow}")
     if run.recipe.trains_on_validation:
         run.say("  validation images are trained on: this run has no figures of its own, and cannot be calibrated")
     trainer.run_stages()
