@@ -179,8 +179,12 @@ def in_use(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImag
 
     Left out are test images, images of other sets, and classes that have too few training images to be learned.
     """
-    of_sets, training = _of_sets(images, chosen)
-    return [image for image in of_sets if training[image.label] >= chosen.fewest_images]
+    return _with_enough(*_of_sets(images, chosen), chosen)
+
+
+def _with_enough(images: Sequence[LabelledImage], training: Mapping[str, int], chosen: Recipe) -> list[LabelledImage]:
+    """Those of the classes that have enough training images."""
+    return [image for image in images if training[image.label] >= chosen.fewest_images]
 
 
 def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
@@ -189,8 +193,8 @@ def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledI
     Raises:
         ManifestError: nothing is left to train on or to validate with, or too little for the batches of a stage.
     """
-    _, training = _of_sets(images, chosen)
-    kept = in_use(images, chosen)
+    of_sets, training = _of_sets(images, chosen)
+    kept = _with_enough(of_sets, training, chosen)
     wanted = {*chosen.train_splits} if chosen.trains_on_validation else {"train", "val"}
     problems = [
         f"no {name} image of a class with at least {chosen.fewest_images} training images"
