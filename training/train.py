@@ -21,7 +21,7 @@ from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import traces
 from training.data.sampling import balance_problem, largest_balance
 from training.data.sets import set_of
-from training.overrides import override
+from training.overrides import override, override_begun
 from training.precision import slowness
 from training.recipe import Recipe
 from training.run import Progress, Run, RunError
@@ -83,16 +83,18 @@ def start(
         _train(run, encoder)
 
 
-def resume(root: Path, weights: Path | None, devices: Devices = "auto") -> None:
+def resume(root: Path, weights: Path | None, devices: Devices = "auto", choices: Sequence[str] = ()) -> None:
     """Go on with the run in ``root`` from its checkpoint.
 
     Args:
         root: the run's folder.
         weights: as for :func:`start`; needed if the run was killed before its first checkpoint.
         devices: see :func:`strategy`.
+        choices: see :func:`training.overrides.override_begun`.
 
     Raises:
-        RunError, ManifestError and what :meth:`Trainer.run_stages` raises: each says what was wrong and what to do.
+        RecipeError, RunError, ManifestError and what :meth:`Trainer.run_stages` raises: each says what was wrong and
+            what to do.
     """
     spread = strategy(devices)
     run = Run.open(root, silent=not _writes(spread))
@@ -101,6 +103,8 @@ def resume(root: Path, weights: Path | None, devices: Devices = "auto") -> None:
             f"{root} was killed before it had taken over the encoder of {run.started_from.run}: delete it and begin "
             "again with --start-from"
         )
+    if (changed := override_begun(run.recipe, choices)) != run.recipe:
+        run.change(changed, choices, run.restore()[0])
     with _ready(run.recipe, spread):
         _train(run, networks.build_encoder(None) if run.has_checkpoint else _initial_encoder(run.recipe, weights))
 

@@ -114,9 +114,8 @@ class Trainer:
             except tf.errors.ResourceExhaustedError as error:
                 raise MemoryShortError(
                     f"stage {stage.name}: no memory for {stage.micro_batch or stage.batch_size} images at once; "
-                    f"begin a new run with a smaller {stage.name}.micro_batch (--set {stage.name}.micro_batch=8): its "
-                    f"gradients are those of the whole batch; a run that has begun keeps its choices "
-                    f"({_first_line(error)})"
+                    f"go on with a smaller {stage.name}.micro_batch, whose gradients are those of the whole batch: "
+                    f"hal train --resume {self.run.root} --set {stage.name}.micro_batch=8 ({_first_line(error)})"
                 ) from error
             if not stage.trains_encoder and networks.fingerprint(self.encoder) != before:
                 raise FrozenEncoderError(f"stage {stage.name} changed the encoder, which it must leave as it was")
