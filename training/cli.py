@@ -67,7 +67,11 @@ def train(
     ] = None,
     choices: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Replace a choice of the recipe, such as encoder.epochs=3."),
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Replace a choice of the recipe, such as encoder.epochs=3; with --resume only STAGE.micro_batch.",
+        ),
     ] = None,
     encoder_from: Annotated[
         Path | None,
@@ -102,9 +106,9 @@ def train(
         from training import train as training
 
         if resume is not None:
-            if recipe or run or data or choices or encoder_from or start_from:
-                raise TrainingError("--resume RUN goes on as the run began: give no recipe, data or choices with it")
-            training.resume(resume, weights, devices.value)
+            if recipe or run or data or encoder_from or start_from:
+                raise TrainingError("--resume RUN goes on as the run began: give no recipe, data or other run with it")
+            training.resume(resume, weights, devices.value, choices or ())
         elif recipe is None or data is None or run is None:
             raise TrainingError("a new run needs a recipe, --data MANIFEST and --run FOLDER; see 'hal train --help'")
         else:

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -42,6 +42,26 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
         ]
     if problems:
         raise RecipeError("these choices cannot be set:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return changed
+
+
+def override_begun(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """The recipe of a run that has begun, with what may still be replaced: the ``micro_batch`` of its stages.
+
+    The gradient stays that of the whole batch, but for rounding; augmentation and dropout draw other random numbers.
+
+    Raises:
+        RecipeError: as :func:`override` raises, or a choice would make another training of what has begun.
+    """
+    changed = override(recipe, assignments)
+    paths = [assignment.partition("=")[0].strip() for assignment in assignments]
+    if fixed := [path for path in paths if path.rpartition(".")[2] != "micro_batch"]:
+        allowed = ", ".join(f"{stage.name}.micro_batch" for stage in recipe.stages)
+        raise RecipeError(
+            f"{', '.join(fixed)} cannot be set for a run that has begun, whose result would be that of two recipes; "
+            f"only {allowed} can, since the gradient stays that of the whole batch: leave the rest out, or begin a new "
+            "run"
+        )
     return changed
 
 

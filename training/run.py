@@ -7,7 +7,7 @@ import json
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zipfile import BadZipFile
@@ -65,10 +65,11 @@ class Progress:
 class Run:
     """The folder of one training run.
 
-    ``recipe.json``, ``manifest.csv``, ``log.txt`` (for people), ``history.csv`` (a row an epoch), ``recall.csv`` (a row
-    an epoch, a column a class) and ``checkpoint.npz``, which at the end holds the trained weights; where it began with
-    another run's encoder, ``started_from.json`` and ``seen_before.txt``, what that one was trained on. A ``silent`` run
-    reads its folder and writes nothing: that of every worker but the first.
+    ``recipe.json`` (with the earlier ones, where it was changed), ``manifest.csv``, ``log.txt`` (for people),
+    ``history.csv`` (a row an epoch), ``recall.csv`` (a row an epoch, a column a class) and ``checkpoint.npz``, which at
+    the end holds the trained weights; where it began with another run's encoder, ``started_from.json`` and
+    ``seen_before.txt``, what that one was trained on. A ``silent`` run reads its folder and writes nothing: that of
+    every worker but the first.
     """
 
     def __init__(self, root: Path, recipe: Recipe, images: list[LabelledImage], silent: bool = False) -> None:
@@ -96,9 +97,9 @@ class Run:
             told = origin.as_origin().model_dump_json(indent=2)
             write_text(root / "started_from.json", told + "\n")
             write_text(root / "seen_before.txt", "\n".join(sorted(origin.seen())) + "\n")
-        stored = {"format": RUN_FORMAT, "recipe": recipe.model_dump(mode="json")}
-        write_text(root / "recipe.json", json.dumps(stored, indent=2) + "\n")
-        return cls(root, recipe, images)
+        run = cls(root, recipe, images)
+        run._write_recipe([])
+        return run
 
     @staticmethod
     def require_new(root: Path) -> None:
@@ -131,6 +132,23 @@ class Run:
             )
         recipe = _understood(Recipe, json.dumps(stored["recipe"]), root / "recipe.json")
         return cls(root, recipe, manifest.read(root / "manifest.csv"), silent)
+
+    def change(self, recipe: Recipe, choices: Sequence[str], progress: Progress) -> None:
+        """Go on by another recipe; ``recipe.json`` tells the earlier ones and how far the run was with each."""
+        earlier, self.recipe = self.recipe, recipe
+        if self.silent:
+            return
+        told = json.loads((self.root / "recipe.json").read_text(encoding="utf-8")).get("earlier", [])
+        change = {"until": asdict(progress), "then_set": list(choices), "recipe": earlier.model_dump(mode="json")}
+        with self._explaining(self.root / "recipe.json"):
+            self._write_recipe([*told, change])
+        self.say(f"changed on resuming: {', '.join(choices)}")
+
+    def _write_recipe(self, earlier: Sequence[Mapping[str, object]]) -> None:
+        stored: dict[str, object] = {"format": RUN_FORMAT, "recipe": self.recipe.model_dump(mode="json")}
+        if earlier:
+            stored["earlier"] = earlier
+        write_text(self.root / "recipe.json", json.dumps(stored, indent=2) + "\n")
 
     @property
     def has_checkpoint(self) -> bool:
@@ -201,11 +219,6 @@ class Run:
             return []
         with (self.root / name).open(newline="", encoding="utf-8") as stream:
             return list(csv.DictReader(stream))
-
-    def losses(self, stage: str, epochs: int) -> list[float]:
-        """Training loss of a stage's first ``epochs`` epochs."""
-        rows = [row for row in self._rows("history.csv") if row["stage"] == stage and int(row["epoch"]) <= epochs]
-        return [float(row["loss"]) for row in rows]
 
     @contextlib.contextmanager
     def writing(self, path: Path, size: int = 0) -> Iterator[Path]:

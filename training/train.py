@@ -21,7 +21,8 @@ from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import traces
 from training.data.sampling import balance_problem, largest_balance
 from training.data.sets import set_of
-from training.overrides import override
+from training.overrides import override, override_begun
+from training.precision import slowness
 from training.recipe import Recipe
 from training.run import Progress, Run, RunError
 from training.trainer import Trainer
@@ -82,16 +83,18 @@ def start(
         _train(run, encoder)
 
 
-def resume(root: Path, weights: Path | None, devices: Devices = "auto") -> None:
+def resume(root: Path, weights: Path | None, devices: Devices = "auto", choices: Sequence[str] = ()) -> None:
     """Go on with the run in ``root`` from its checkpoint.
 
     Args:
         root: the run's folder.
         weights: as for :func:`start`; needed if the run was killed before its first checkpoint.
         devices: see :func:`strategy`.
+        choices: see :func:`training.overrides.override_begun`.
 
     Raises:
-        RunError, ManifestError and what :meth:`Trainer.run_stages` raises: each says what was wrong and what to do.
+        RecipeError, RunError, ManifestError and what :meth:`Trainer.run_stages` raises: each says what was wrong and
+            what to do.
     """
     spread = strategy(devices)
     run = Run.open(root, silent=not _writes(spread))
@@ -100,6 +103,8 @@ def resume(root: Path, weights: Path | None, devices: Devices = "auto") -> None:
             f"{root} was killed before it had taken over the encoder of {run.started_from.run}: delete it and begin "
             "again with --start-from"
         )
+    if (changed := override_begun(run.recipe, choices)) != run.recipe:
+        run.change(changed, choices, run.restore()[0])
     with _ready(run.recipe, spread):
         _train(run, networks.build_encoder(None) if run.has_checkpoint else _initial_encoder(run.recipe, weights))
 
@@ -113,6 +118,8 @@ def _train(run: Run, encoder: keras.Model) -> None:
     images = f"{len(trainer.train.paths)} training and {len(trainer.validation.paths)} validation images"
     at = f"stage {trainer.progress.stage + 1}, epoch {trainer.progress.epoch + 1}"
     run.say(f"{run.recipe.name}: {images}, seed {run.recipe.seed}, {run.recipe.precision}, from {at}")
+    if (slow := slowness(run.recipe.precision)) is not None:
+        run.say(f"  warning, precision: {slow}")
     if run.recipe.trains_on_validation:
         run.say("  validation images are trained on: this run has no figures of its own, and cannot be calibrated")
     trainer.run_stages()
@@ -176,8 +183,12 @@ def in_use(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImag
 
     Left out are test images, images of other sets, and classes that have too few training images to be learned.
     """
-    of_sets, training = _of_sets(images, chosen)
-    return [image for image in of_sets if training[image.label] >= chosen.fewest_images]
+    return _with_enough(*_of_sets(images, chosen), chosen)
+
+
+def _with_enough(images: Sequence[LabelledImage], training: Mapping[str, int], chosen: Recipe) -> list[LabelledImage]:
+    """Those of the classes that have enough training images."""
+    return [image for image in images if training[image.label] >= chosen.fewest_images]
 
 
 def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
@@ -186,8 +197,8 @@ def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledI
     Raises:
         ManifestError: nothing is left to train on or to validate with, or too little for the batches of a stage.
     """
-    _, training = _of_sets(images, chosen)
-    kept = in_use(images, chosen)
+    of_sets, training = _of_sets(images, chosen)
+    kept = _with_enough(of_sets, training, chosen)
     wanted = {*chosen.train_splits} if chosen.trains_on_validation else {"train", "val"}
     problems = [
         f"no {name} image of a class with at least {chosen.fewest_images} training images"

@@ -81,6 +81,7 @@ class Trainer:
             classifier.dropout, recipe.seed + 2, classifier.normalised
         )
         self.progress, self._stored = run.restore()
+        self._losses: list[float] = []
         self._assign("encoder", encoder.weights)
         for name, head in self.heads.items():
             self._assign(f"{name}_head", _state(head))
@@ -113,9 +114,8 @@ class Trainer:
             except tf.errors.ResourceExhaustedError as error:
                 raise MemoryShortError(
                     f"stage {stage.name}: no memory for {stage.micro_batch or stage.batch_size} images at once; "
-                    f"begin a new run with a smaller {stage.name}.micro_batch (--set {stage.name}.micro_batch=8): its "
-                    f"gradients are those of the whole batch; a run that has begun keeps its choices "
-                    f"({_first_line(error)})"
+                    f"go on with a smaller {stage.name}.micro_batch, whose gradients are those of the whole batch: "
+                    f"hal train --resume {self.run.root} --set {stage.name}.micro_batch=8 ({_first_line(error)})"
                 ) from error
             if not stage.trains_encoder and networks.fingerprint(self.encoder) != before:
                 raise FrozenEncoderError(f"stage {stage.name} changed the encoder, which it must leave as it was")
@@ -137,12 +137,13 @@ class Trainer:
         update = Update(model, trained, optimizer, objective, stage.micro_batch)
         views = self._views(stage.name, self.train, stage, stage.feature_views) if stage.feature_views else None
         meter = Meter(stage, self._stored.get("meter"))
+        self._losses = [float(loss) for each in self._stored.get("losses", ()) for loss in each]
         images = epoch_size(len(self.train.paths), stage.batch_size, stage.classes_per_batch)
         already = self.progress.epoch * images + self.progress.batch * stage.batch_size
 
         with track(f"stage {stage.name}", stage.epochs * images, already) as advance:
             for epoch in range(self.progress.epoch, stage.epochs):
-                if stage.patience and stopped_improving(self.run.losses(stage.name, epoch), stage.patience):
+                if stage.patience and stopped_improving(self._losses, stage.patience):
                     self.run.say(f"  the loss has not improved in {stage.patience} epochs: stage {stage.name} ends")
                     break
                 batches = self._batches(stage, epoch)
@@ -157,7 +158,9 @@ class Trainer:
                     advance(len(indices), f"epoch {epoch + 1} of {stage.epochs}, loss {meter.recent_loss:.3f}")
                     if views is None and number % BATCHES_BETWEEN_CHECKPOINTS == 0 and number < len(batches):
                         self._checkpoint(Progress(self.progress.stage, epoch, number), model, optimizer, meter.state)
-                figures = meter.end_epoch() | self._validate(stage, epoch)
+                figures = meter.end_epoch()
+                self._losses.append(figures["loss"])
+                figures |= self._validate(stage, epoch)
                 self._epoch_done(stage, epoch, time.monotonic() - started, figures)
                 if views is None or (epoch + 1) % EPOCHS_BETWEEN_CHECKPOINTS == 0:
                     self._checkpoint(Progress(self.progress.stage, epoch + 1), model, optimizer)
@@ -219,6 +222,7 @@ class Trainer:
         if model is not None and optimizer is not None:
             groups["random"] = [variable.numpy() for variable in random_state(model)]
             groups["optimizer"] = [variable.numpy() for variable in optimizer.variables]
+            groups["losses"] = [np.array(self._losses)]
         if meter is not None:
             groups["meter"] = [meter]
         self.run.save(progress, groups)

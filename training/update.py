@@ -8,7 +8,8 @@ share of that derivative back to the weights. Accumulating the gradients of smal
 would only see its own negatives.
 
 Several devices share a batch in the same way: each embeds its part, all see the loss of the whole, and the gradients
-are summed.
+are summed. A device for which no image is left embeds the last one again, which the loss does not see: its share of the
+derivative is 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -112,12 +113,11 @@ class Update:
         """
         limit = self._devices * (self._micro_batch or len(labels))
         if len(labels) <= limit:
-            loss, outputs = self._whole(
-                self._spread(inputs, len(labels)), self._spread(tf.constant(labels), len(labels))
-            )
+            filled, images = self._filled(inputs, len(labels), limit)
+            loss, outputs = self._whole(self._spread(filled, images), tf.constant(labels))
         else:
             loss, outputs = self._cached(inputs, labels, limit)
-        return float(self._one(loss)), np.asarray(self._one(outputs), np.float32)
+        return float(self._one(loss)), np.asarray(self._one(outputs), np.float32)[: len(inputs)]
 
     def gradients(self, inputs: Any, labels: NDArray[np.int64]) -> tuple[float, list[NDArray[np.float32]]]:
         """Loss and gradient that :meth:`__call__` would apply, without applying it or spending random numbers."""
@@ -138,9 +138,8 @@ class Update:
         """Loss and outputs of the whole batch; its gradient is left in ``_sums``."""
         self._make_sums()
         copies = self._objective.copies
-        edges = [*range(0, len(labels), part), len(labels)]
-        if len(edges) > 2 and edges[-1] - edges[-2] < self._devices:  # a device without an image cannot convolve
-            del edges[-2]
+        inputs, total = self._filled(inputs, len(labels), part)
+        edges = [*range(0, total, part), total]
         parts = [(slice(start * copies, end * copies), end - start) for start, end in pairwise(edges)]
         states, outputs = [], []
         for chosen, images in parts:
@@ -159,7 +158,7 @@ class Update:
             with tf.GradientTape() as tape:
                 outputs = self._model(inputs, training=True)
             every, offset = _gather_rows(outputs)
-            loss, derivative = self._derivative(every, _gather_rows(labels)[0])
+            loss, derivative = self._derivative(every, labels)
             own = derivative[offset : offset + tf.shape(outputs)[0]]
             self._apply(tape.gradient(outputs, self._trained, output_gradients=own))
             return loss, every
@@ -183,9 +182,10 @@ class Update:
         self._strategy.run(lambda: self._apply([tf.identity(total) for total in self._sums]))
 
     def _derivative(self, outputs: Any, labels: Any) -> tuple[Any, Any]:
+        """The loss of the labelled images, and its derivative by all outputs: 0 for those of :meth:`_filled`."""
         with tf.GradientTape() as tape:
             tape.watch(outputs)
-            loss = self._objective(outputs, labels)
+            loss = self._objective(outputs[: tf.size(labels) * self._objective.copies], labels)
             scaled = self._optimizer.scale_loss(loss)
         return loss, tape.gradient(scaled, outputs)
 
@@ -212,6 +212,14 @@ class Update:
                 ]
         for total in self._sums:
             total.assign(tf.zeros(total.shape))
+
+    def _filled(self, inputs: Any, images: int, part: int) -> tuple[Any, int]:
+        """Inputs, and of how many images: at least one for each device in the last part, or it could not convolve."""
+        missing = max(self._devices - ((images - 1) % part + 1), 0)
+        if not missing:
+            return inputs, images
+        again = tf.repeat(inputs[-1:], missing * self._objective.copies, axis=0)
+        return tf.concat([inputs, again], axis=0), images + missing
 
     def _spread(self, rows: Any, images: int) -> Any:
         """Rows to devices, in their order, the rows of an image together."""

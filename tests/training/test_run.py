@@ -4,6 +4,7 @@ import errno
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,41 +21,64 @@ from training.recipe import Recipe
 from training.run import Progress, Run, RunError
 from training.trainer import Trainer
 
+PROJECTION, ENCODER, CLASSIFIER = range(3)
 
-@pytest.mark.parametrize("save_to_die_after", [2, 4, 9])
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+    """What a run of the small recipe ends with."""
+    keras.mixed_precision.set_global_policy("float32")
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return _train(Run.start(folder / "whole", small.RECIPE, small.cells(folder / "cells")))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        Progress(PROJECTION, 0, 2),
+        Progress(ENCODER, 0, 2),
+        Progress(ENCODER, 1, 2),
+        Progress(CLASSIFIER),
+        Progress(CLASSIFIER, 0, 2),
+    ],
+    ids=str,
+)
 def test_a_run_killed_after_any_checkpoint_ends_with_the_same_weights(
-    tmp_path: Path,
-    cells: list[LabelledImage],
-    small_recipe: Recipe,
-    monkeypatch: pytest.MonkeyPatch,
-    save_to_die_after: int,
+    run: Run, uninterrupted: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, moment: Progress
 ) -> None:
     monkeypatch.setattr(trainer, "BATCHES_BETWEEN_CHECKPOINTS", 2)
-    uninterrupted = _train(Run.start(tmp_path / "whole", small_recipe, cells))
-    killed = Run.start(tmp_path / "killed", small_recipe, cells)
     with pytest.raises(KilledError):
-        _train(killed, die_after=save_to_die_after)
-    resumed = _train(Run.open(tmp_path / "killed"))
-    for expected, found in zip(uninterrupted, resumed, strict=True):
+        _train(run, die_after=moment)
+    for found, expected in zip(_train(Run.open(run.root)), uninterrupted, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_run_killed_while_it_learns_from_cached_views_ends_with_the_same_weights(
+    tmp_path: Path, cells: list[LabelledImage], small_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "EPOCHS_BETWEEN_CHECKPOINTS", 1)
+    recipe = override(small_recipe, ["projection.feature_views=2", "classifier.feature_views=3"])
+    whole = _train(Run.start(tmp_path / "whole", recipe, cells))
+    killed = Run.start(tmp_path / "killed", recipe, cells)
+    for moment in (Progress(PROJECTION, 1), Progress(CLASSIFIER, 1)):
+        with pytest.raises(KilledError):
+            _train(killed, die_after=moment)
+        killed = Run.open(killed.root)
+    for found, expected in zip(_train(killed), whole, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
 def test_a_process_killed_by_sigkill_leaves_a_run_that_can_be_finished(
-    tmp_path: Path, cells: list[LabelledImage], small_recipe: Recipe
+    run: Run, uninterrupted: list[np.ndarray]
 ) -> None:
-    expected = _weights(small.train(Run.start(tmp_path / "whole", small_recipe, cells)))
-    killed = Run.start(tmp_path / "killed", small_recipe, cells)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.training.small", str(killed.root)], stdout=subprocess.DEVNULL
-    )
-    while not (killed.root / "history.csv").exists():
+    process = subprocess.Popen([sys.executable, "-m", "tests.training.small", str(run.root)], stdout=subprocess.DEVNULL)
+    while not (run.root / "history.csv").exists():
         assert process.poll() is None, "it ended without an epoch"
         time.sleep(0.01)
     process.kill()
     process.wait()
-    found = _weights(small.train(Run.open(killed.root)))
-    for one, other in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for found, expected in zip(_train(Run.open(run.root)), uninterrupted, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_damaged_checkpoint_is_refused_with_advice(run: Run, small_encoder: keras.Model) -> None:
@@ -164,15 +188,12 @@ class KilledError(Exception):
     """Stands for SIGKILL: nothing after the checkpoint happens."""
 
 
-def _train(run: Run, die_after: int | None = None) -> list[np.ndarray]:
-    saves = 0
+def _train(run: Run, die_after: Progress | None = None) -> list[np.ndarray]:
     save = run.save
 
-    def save_and_die(*arguments: Any) -> None:
-        nonlocal saves
-        save(*arguments)
-        saves += 1
-        if saves == die_after:
+    def save_and_die(progress: Progress, groups: Mapping[str, list[np.ndarray]]) -> None:
+        save(progress, groups)
+        if progress == die_after:
             raise KilledError
 
     run.save = save_and_die  # type: ignore[method-assign]

@@ -1,12 +1,15 @@
 """``hal train``: what is refused before anything is written, shared encoders, the final retraining, resuming."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
@@ -14,12 +17,14 @@ from tests.training import small
 from training import networks, recipe, train
 from training.data import check, manifest
 from training.data.manifest import LabelledImage, ManifestError
+from training.errors import MemoryShortError
 from training.export import export
 from training.networks import WeightsError
 from training.overrides import override
-from training.recipe import RecipeError
+from training.recipe import Recipe, RecipeError
 from training.run import Run, RunError
 from training.trainer import Trainer
+from training.update import Update
 
 HAIRY, LYMPHOCYTE = HAIRY_CELL.name, "Lymphocyte"
 
@@ -273,6 +278,43 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path, c
     Run.start(tmp_path / "killed", one_epoch, cells)
     train.resume(tmp_path / "killed", None)
     assert Run.open(tmp_path / "killed").restore()[0].stage == 2
+
+
+def test_a_run_that_met_too_little_memory_goes_on_with_a_smaller_micro_batch_and_tells_so(
+    tmp_path: Path, cells: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.start(tmp_path / "run", small.RECIPE, cells)
+    asked: list[int | None] = []
+    make = Update.__init__
+
+    def made(self: Update, model: Any, variables: Any, optimizer: Any, objective: Any, micro_batch: int | None) -> None:
+        make(self, model, variables, optimizer, objective, micro_batch)
+        asked.append(micro_batch)
+        if len(asked) == 2:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    monkeypatch.setattr(Update, "__init__", made)
+    with pytest.raises(MemoryShortError, match=r"--set encoder\.micro_batch=8"):
+        train.resume(run.root, None)
+    train.resume(run.root, None, choices=["encoder.micro_batch=2", "classifier.micro_batch=4"])
+    assert asked == [None, None, 2, 4]
+    resumed = Run.open(run.root)
+    assert resumed.recipe == override(small.RECIPE, ["encoder.micro_batch=2", "classifier.micro_batch=4"])
+    assert resumed.restore()[0].stage == 3
+    (earlier,) = json.loads((run.root / "recipe.json").read_text())["earlier"]
+    assert Recipe.model_validate_json(json.dumps(earlier["recipe"])) == small.RECIPE
+    assert earlier["until"] == {"stage": 1, "epoch": 0, "batch": 0}
+    assert "changed on resuming: encoder.micro_batch=2, classifier.micro_batch=4" in (run.root / "log.txt").read_text()
+
+
+def test_a_run_that_has_begun_keeps_every_other_choice(run: Run) -> None:
+    before = (run.root / "recipe.json").read_bytes()
+    choices = ["encoder.micro_batch=2", "encoder.epochs=3", "seed=1"]
+    with pytest.raises(
+        RecipeError, match=r"^encoder\.epochs, seed cannot be set .*only projection\.micro_batch, .*gradient stays"
+    ):
+        train.resume(run.root, None, choices=choices)
+    assert (run.root / "recipe.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("given", ["worker", "[]"])

@@ -124,7 +124,7 @@ def test_too_little_memory_names_the_setting_to_lower(
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[32,256,256,32]")
 
     monkeypatch.setattr(Update, "__call__", exhaust)
-    with pytest.raises(MemoryShortError, match=r"begin a new run with .*--set projection\.micro_batch=8"):
+    with pytest.raises(MemoryShortError, match=r"go on with .*--resume .*run --set projection\.micro_batch=8"):
         Trainer(run, small_encoder).run_stages()
 
 

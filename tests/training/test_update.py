@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -163,7 +164,8 @@ def on_devices() -> dict[str, Any]:
 
 @pytest.mark.parametrize("devices", ["mirrored", "workers"])
 @pytest.mark.parametrize(
-    "setting", [*(f"{kind} {micro_batch}" for kind in SETTINGS for micro_batch in (None, 4)), "convolved 4"]
+    "setting",
+    [*(f"{kind} {micro}" for kind in SETTINGS for micro in (None, 4)), "convolved 4", "convolved alone"],
 )
 def test_two_devices_learn_what_one_learns(on_devices: dict[str, Any], devices: str, setting: str) -> None:
     one, two = on_devices["one"][setting], on_devices[devices][setting]
@@ -173,6 +175,11 @@ def test_two_devices_learn_what_one_learns(on_devices: dict[str, Any], devices: 
     np.testing.assert_allclose(two["weights"], one["weights"], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(two["gradient"], one["gradient"], rtol=1e-3, atol=1e-5)
     assert np.abs(np.array(one["weights"]) - one["initial"]).max() > 1e-4, "nothing was learned"
+
+
+def test_a_run_whose_epochs_end_with_fewer_images_than_devices_is_finished_and_resumed(tmp_path: Path) -> None:
+    found = _answer(_begin("mirrored", str(tmp_path)))
+    assert found == {"devices": 2, "updates": [4, 2], "same": True}
 
 
 def test_a_loss_on_each_devices_own_images_would_be_another() -> None:
@@ -185,8 +192,8 @@ def test_a_loss_on_each_devices_own_images_would_be_another() -> None:
     assert abs(float(whole) - float(halves)) > 0.1
 
 
-def _begin(devices: str, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.training.devices", devices]
+def _begin(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.training.devices", *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=os.environ | environment, stdout=pipe, stderr=pipe, text=True)
 

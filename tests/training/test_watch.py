@@ -31,6 +31,37 @@ def test_a_stage_ends_when_the_loss_has_not_improved_for_the_recipes_patience(
     assert "has not improved in 2 epochs" in (run.root / "log.txt").read_text()
 
 
+def test_when_a_stage_ends_depends_neither_on_the_history_nor_on_a_kill(
+    tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several workers one writes ``history.csv``, with five decimals; all must end a stage after the same epoch."""
+    choices = ["fine_tuning.epochs=9", "fine_tuning.patience=2"]
+    run = Run.start(tmp_path / "run", override(small.TRANSFER, choices), cells)
+    losses = iter([3.0, 2.000006, 2.000007, 2.000005, 2.000006, 2.000007, 1.0, 1.0])
+    monkeypatch.setattr(Meter, "end_epoch", lambda _: {"loss": next(losses)})
+    told: list[int] = []
+
+    def garbled(_: Run, row: dict[str, int]) -> None:
+        told.append(row["epoch"])
+        (run.root / "history.csv").write_text("stage,epoch,loss\nfine_tuning,garbled")
+
+    save = Run.save
+
+    def save_and_die(self: Run, progress: Progress, groups: dict[str, list[NDArray[np.float32]]]) -> None:
+        save(self, progress, groups)
+        if progress == Progress(1, 3) and len(told) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "record", garbled)
+    monkeypatch.setattr(Run, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(run, small_encoder).run_stages()
+    monkeypatch.setattr(Run, "save", save)
+    Trainer(Run.open(run.root), small.encoder()).run_stages()
+    assert told == [1, *range(1, 6)], "the best of five epochs is the third"
+    assert "has not improved in 2 epochs" in (run.root / "log.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("losses", "stops"),
     [
