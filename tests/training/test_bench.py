@@ -2,13 +2,14 @@
 
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import pytest
 
 from tests.processes import command
 from tests.training import small
-from training import bench
+from training import bench, bench_memory
 from training.data.manifest import LabelledImage, ManifestError
 
 
@@ -51,6 +52,15 @@ def test_folded_and_plain_steps_are_timed_on_the_same_encoder(
 def test_too_few_images_are_refused(cells: list[LabelledImage]) -> None:
     with pytest.raises(ManifestError, match="5 of split val"):
         bench._some(cells[:5], "val")
+
+
+def test_a_batch_in_micro_batches_needs_little_more_memory_than_one_micro_batch() -> None:
+    """Of images of 96 pixels: 1.09, and 1.64 if all 32 are embedded at once. Of 256 pixels see docs/train.md."""
+    with ThreadPoolExecutor(2) as pool:
+        small, large = pool.map(lambda batch_size: bench_memory.peak(batch_size, 4, image_side=96), (4, 32))
+    assert (small.batch_size, large.batch_size, large.micro_batch) == (4, 32, 4)
+    assert small.bytes > 500e6
+    assert large.bytes <= 1.3 * small.bytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
