@@ -171,6 +171,15 @@ def test_a_cap_and_an_exclusion_list_are_obeyed(slides: Path, tmp_path: Path) ->
     assert "0.png" not in {i.path.name for i in images}
 
 
+def test_images_of_a_manifest_that_is_split_can_be_left_out_and_the_others_stay(slides: Path, tmp_path: Path) -> None:
+    assert run("split", slides, "--out", tmp_path / "out.csv").exit_code == 0
+    (tmp_path / "bad.txt").write_text("0.png\n")
+    fewer = run("split", tmp_path / "out.csv", "--out", tmp_path / "fewer.csv", "--exclude", tmp_path / "bad.txt")
+    assert fewer.exit_code == 0, fewer.output
+    before, after = ({i.path: i.split for i in manifest.read(tmp_path / f"{name}.csv")} for name in ("out", "fewer"))
+    assert after == {path: split for path, split in before.items() if path.name != "0.png"}
+
+
 def test_test_images_of_one_expert_are_left_out_once_the_split_is_known(slides: Path, tmp_path: Path) -> None:
     rows = slides.read_text().splitlines()
     experts = [row.split(",")[1] for row in rows[1:]]
