@@ -11,6 +11,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from contract.manifest import IMAGE_SIDE
+
 BYTES_PER_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 """Of ``ru_maxrss``."""
 
@@ -46,13 +48,17 @@ def bench_memory(batch_size: int, micro_batch: int) -> tuple[Peak, Peak]:
     return small, large
 
 
-def peak(batch_size: int, micro_batch: int) -> Peak:
+def peak(batch_size: int, micro_batch: int, image_side: int = IMAGE_SIDE) -> Peak:
     """Make one update in a new process and ask for its peak.
+
+    Args:
+        batch_size, micro_batch: see :func:`bench_memory`.
+        image_side: pixels to which the encoder's input is scaled, see :class:`training.networks.Network`.
 
     Raises:
         subprocess.CalledProcessError: it failed, for want of memory perhaps.
     """
-    command = [sys.executable, "-m", "training.bench_memory", str(batch_size), str(micro_batch)]
+    command = [sys.executable, "-m", "training.bench_memory", str(batch_size), str(micro_batch), str(image_side)]
     # In a session of its own, so that Ctrl-C is not explained by both.
     done = subprocess.run(  # noqa: S603 - this very file
         command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=True
@@ -60,7 +66,7 @@ def peak(batch_size: int, micro_batch: int) -> Peak:
     return Peak(batch_size, micro_batch, **json.loads(done.stdout.splitlines()[-1]))
 
 
-def _update(batch_size: int, micro_batch: int) -> None:
+def _update(batch_size: int, micro_batch: int, image_side: int) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import time
 
@@ -72,11 +78,12 @@ def _update(batch_size: int, micro_batch: int) -> None:
     from training.update import Contrastive, Update
 
     encoder = networks.build_encoder(None)
-    network = networks.Network(encoder, networks.build_projection_head(128, 0.2, 1), PROJECTION_AUGMENTATION, 1)
+    head = networks.build_projection_head(128, 0.2, 1)
+    network = networks.Network(encoder, head, PROJECTION_AUGMENTATION, 1, image_side=image_side)
     optimizer = keras.optimizers.Adam(1e-4)
     optimizer.build(network.trainable_variables)
     update = Update(network, network.trainable_variables, optimizer, Contrastive(0.1), micro_batch)
-    pixels = np.random.default_rng(1).integers(0, 256, (batch_size, 256, 256, 3), np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (batch_size, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8)
     labels = np.arange(batch_size) % 20
     started = time.monotonic()
     update(np.repeat(pixels, 2, axis=0), labels)
@@ -88,4 +95,4 @@ def _update(batch_size: int, micro_batch: int) -> None:
 
 
 if __name__ == "__main__":
-    _update(int(sys.argv[1]), int(sys.argv[2]))
+    _update(*map(int, sys.argv[1:]))

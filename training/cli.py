@@ -58,7 +58,13 @@ def train(
     recipe: Annotated[
         str | None, typer.Argument(help="The experiment, such as hal-c3003-cpu; 'hal recipes' lists them.")
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Manifest written by 'hal data prepare'.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Manifest written by 'hal data prepare' or 'split', which leave images out (--exclude, --cap).",
+        ),
+    ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", help="Folder of the run: recipe, data, log, checkpoint, weights.")
     ] = None,

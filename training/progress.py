@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 30.0
+CLOCK_TICK = 0.001
+"""Seconds that have passed at least: the clock of some systems stands still for longer than a small image takes."""
 
 
 @contextlib.contextmanager
@@ -26,7 +28,7 @@ def track(what: str, total: int, already: int = 0) -> Iterator[Callable[..., Non
             def advance(images: int, note: str = "") -> None:
                 nonlocal done
                 done += images
-                rate = f"{done / (time.monotonic() - started):.1f} images/s"
+                rate = f"{done / max(time.monotonic() - started, CLOCK_TICK):.1f} images/s"
                 bar.update(task, advance=images, rate=rate, note=note)
 
             yield advance
@@ -44,7 +46,7 @@ def _lines(what: str, total: int, already: int) -> Callable[..., None]:
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES or done >= total:
             last = now
-            rate = (done - already) / (now - started)
+            rate = (done - already) / max(now - started, CLOCK_TICK)
             left = (total - done) / rate
             print(f"  {what}: {done}/{total} images, {rate:.1f} images/s, {left:.0f} s left {note}", flush=True)  # noqa: T201
 

@@ -2,14 +2,38 @@
 
 import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
 
 from tests.processes import command
 from tests.training import small
-from training import bench
+from training import bench, bench_memory
 from training.data.manifest import LabelledImage, ManifestError
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    moved = Clock()
+    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: moved.now))
+    return moved
 
 
 @pytest.mark.parametrize("trains_encoder", [False, True])
@@ -19,10 +43,33 @@ def test_the_same_step_is_timed_from_the_pipeline_and_from_memory(
     before = [weight.copy() for weight in small_encoder.get_weights()]
     cost = bench.pipeline_cost(small_encoder, cells, 4, 3, trains_encoder)
     assert (cost.encoder, cost.batch_size, cost.batches) == ("unfrozen" if trains_encoder else "frozen", 4, 3)
-    assert cost.from_pipeline > 0
-    assert cost.ratio == pytest.approx(cost.from_pipeline / cost.from_memory, rel=0.9)
+    assert min(cost.from_pipeline, cost.from_memory, cost.ratio) > 0
     changed = any((one != other).any() for one, other in zip(before, small_encoder.get_weights(), strict=True))
     assert changed == trains_encoder
+
+
+def test_the_pipelines_cost_is_the_median_over_pairs_of_steps_timed_one_after_the_other(
+    cells: list[LabelledImage], small_encoder: keras.Model, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed, held = (2.0, 4.0, 10.0), (1.0, 3.0, 4.0)
+    reading = 0.5
+    steps = iter([9.0, *(seconds for pair in zip(fed, held, strict=True) for seconds in (pair[0] - reading, pair[1]))])
+
+    def batches(_: Sequence[Path], indices: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Any, Any]]:
+        for chosen in indices:
+            clock.now += reading
+            yield np.zeros((len(chosen), 256, 256, 3), np.float32), tf.constant(chosen)
+
+    def update(pixels: Any, labels: NDArray[np.int64]) -> None:
+        assert len(pixels) == len(labels) == 4
+        clock.now += next(steps)
+
+    monkeypatch.setattr(bench, "image_batches", batches)
+    monkeypatch.setattr(bench, "_classifier_update", lambda *_: update)
+    cost = bench.pipeline_cost(small_encoder, cells, 4, 3, trains_encoder=True)
+    assert (cost.from_pipeline, cost.from_memory) == (4 / 4, 4 / 3)
+    assert cost.ratio == 0.5  # of 0.5, 0.75 and 0.4
+    assert next(steps, None) is None
 
 
 def test_feature_views_and_online_augmentation_are_measured_on_the_same_images(
@@ -39,18 +86,38 @@ def test_feature_views_and_online_augmentation_are_measured_on_the_same_images(
 
 
 def test_folded_and_plain_steps_are_timed_on_the_same_encoder(
-    small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch
+    small_encoder: keras.Model, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each takes as long as it is made to take, in the graph."""
+
+    def taking(seconds: float, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*arguments: Any, **options: Any) -> Any:
+            tf.py_function(lambda: clock.pass_by(seconds), [], [])
+            return forward(*arguments, **options)
+
+        return slow
+
     monkeypatch.setattr(bench.networks, "build_encoder", lambda _: small_encoder)
+    monkeypatch.setattr(bench, "folded", taking(2.0, bench.folded))
+    monkeypatch.setattr(small_encoder, "call", taking(3.0, small_encoder.call))
     cost = bench.folding_cost(None, "float32", 4, 3)
     assert (cost.precision, cost.batch_size, cost.steps) == ("float32", 4, 3)
-    assert cost.ratio == pytest.approx(cost.folded / cost.keras, rel=0.9)
+    assert (cost.folded, cost.keras, cost.ratio) == (4 / 2, 4 / 3, 1.5)
     assert keras.mixed_precision.global_policy().name == "float32"
 
 
 def test_too_few_images_are_refused(cells: list[LabelledImage]) -> None:
     with pytest.raises(ManifestError, match="5 of split val"):
         bench._some(cells[:5], "val")
+
+
+def test_a_batch_in_micro_batches_needs_little_more_memory_than_one_micro_batch() -> None:
+    """Of images of 96 pixels: 1.09, and 1.64 if all 32 are embedded at once. Of 256 pixels see docs/train.md."""
+    with ThreadPoolExecutor(2) as pool:
+        small, large = pool.map(lambda batch_size: bench_memory.peak(batch_size, 4, image_side=96), (4, 32))
+    assert (small.batch_size, large.batch_size, large.micro_batch) == (4, 32, 4)
+    assert small.bytes > 500e6
+    assert large.bytes <= 1.3 * small.bytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")

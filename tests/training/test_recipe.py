@@ -68,6 +68,13 @@ def test_the_model_selection_knew_sets_a_and_b_and_the_final_trainings_set_c_too
         assert recipe.find(name).sets == ("A", "B", "C"), name
 
 
+@pytest.mark.parametrize("name", [name for name, figures in THESIS.items() if figures[0] is not None])
+def test_validation_figures_of_other_sets_than_a_recipes_own_are_called_so(name: str) -> None:
+    says = " ".join((importlib.import_module(f"training.recipes.{name.replace('-', '_')}").__doc__ or "").split())
+    assert "validation images were of sets A and B (section 4.4)" in says
+    assert (recipe.find(name).sets == ("A", "B")) != ("""--set 'sets=["A","B"]'""" in says)
+
+
 @pytest.mark.parametrize("name", TRANSFER)
 def test_the_transfer_recipes_are_those_of_the_thesis(name: str) -> None:
     top, fine, batch = TRANSFER[name]

@@ -15,7 +15,7 @@ from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
 from tests.training import small
 from training import networks, recipe, train
-from training.data import check, manifest
+from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.errors import MemoryShortError
 from training.export import export
@@ -145,7 +145,7 @@ def test_images_in_use_are_decoded_once_each_before_training(
     data: Path, cells: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[Path] = []
-    monkeypatch.setattr(check, "read_image", decoded.append)
+    monkeypatch.setattr("training.data.images.read_image", decoded.append)
     monkeypatch.setattr(train, "_train", lambda *_: None)
     train.start("small", data, tmp_path / "run", None)
     assert sorted(path.resolve() for path in decoded) == sorted(cell.path.resolve() for cell in cells)

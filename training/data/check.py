@@ -1,9 +1,7 @@
 """``hal data check``: everything that is wrong with labelled images, at once and before any training."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +9,10 @@ from contract.classes import CLASS_NAMES
 from training.data import manifest
 from training.data.contents import content_hashes
 from training.data.findings import Finding, Findings, Kind
-from training.data.images import ImageError, read_image
+from training.data.images import unreadable
 from training.data.manifest import LabelledImage, Reading
 from training.data.overlap import OF_PIXELS, crossings, has_slide
 from training.data.selection import select
-from training.progress import track
 
 FEW_IMAGES: Final = 10
 
@@ -53,7 +50,8 @@ def check(
     errors = [Finding(Kind.MANIFEST, problem) for problem in reading.problems]
     if decode:
         decoded = decode(images) if callable(decode) else images
-        errors += [Finding(Kind.UNREADABLE, message) for message in _unreadable(decoded)]
+        complaints = unreadable(image.path for image in decoded).values()
+        errors += [Finding(Kind.UNREADABLE, message) for message in complaints]
     warnings = [Finding(Kind.UNMATCHED_EXCLUSION, entry) for entry in selection.unmatched]
     conflicts, repeated = _duplicates(images, content_hash)
     errors += conflicts
@@ -72,23 +70,6 @@ def _read_before(images: Sequence[LabelledImage]) -> Reading:
     missing = {image.path for image in images if not image.path.is_file()}
     problems = [f"no image at {path}" for path in sorted(missing)]
     return Reading([image for image in images if image.path not in missing], [], problems)
-
-
-def _unreadable(images: Sequence[LabelledImage]) -> list[str]:
-    def complaint(path: Path) -> str:
-        try:
-            read_image(path)
-        except ImageError as error:
-            return str(error)
-        return ""
-
-    paths = list(dict.fromkeys(image.path for image in images))
-    messages = []
-    with track("decoding", len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for message in pool.map(complaint, paths):
-            messages += [message] if message else []
-            advance(1)
-    return messages
 
 
 def _duplicates(

@@ -54,8 +54,14 @@ def prepare(
     like: Annotated[
         Path | None, typer.Option(help="images.csv of a bundle: take just its images, split as it was.")
     ] = None,
+    leave_out_unreadable: Annotated[
+        bool,
+        typer.Option("--leave-out-unreadable", help="Go on without the images that cannot be decoded; each is named."),
+    ] = False,
 ) -> None:
     """Write a manifest from public data sets or your own folders, with a seeded split.
+
+    Every image is decoded as training would. Those that cannot be are all named, and nothing is written.
 
     Example: hal data prepare --preset pbc=PBC_dataset_normal_DIB --preset matek-marrow=BM_cytomorphology_data
     --out datasets/open.csv
@@ -78,6 +84,7 @@ def prepare(
             by=by,
             cap=cap,
             exclude=exclude or (),
+            leave_out_unreadable=leave_out_unreadable,
         )
 
 

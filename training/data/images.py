@@ -1,5 +1,8 @@
 """Reading a training image at its own scale: cropped or padded to 256x256, never resampled."""
 
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from contract.manifest import IMAGE_SIDE
 from training.errors import TrainingError
+from training.progress import track
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
@@ -82,3 +86,27 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         return fit(pixels)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+def unreadable(paths: Iterable[Path]) -> dict[Path, str]:
+    """Decode every image as training would, with a progress bar.
+
+    Returns:
+        What is wrong with each that cannot be used, in the order of the paths.
+    """
+
+    def complaint(path: Path) -> str:
+        try:
+            read_image(path)
+        except ImageError as error:
+            return str(error)
+        return ""
+
+    unique = list(dict.fromkeys(paths))
+    complaints = {}
+    with track("decoding", len(unique)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, message in zip(unique, pool.map(complaint, unique), strict=True):
+            if message:
+                complaints[path] = message
+            advance(1)
+    return complaints

@@ -1,7 +1,7 @@
 """``hal data prepare`` and ``hal data split``: from downloaded folders, or a manifest, to a manifest with splits."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +9,10 @@ from rich.console import Console
 
 from training.data import experts, image_list, manifest, presets, splits
 from training.data.contents import content_hashes
-from training.data.manifest import Dropped, LabelledImage, ManifestError
+from training.data.images import unreadable
+from training.data.manifest import SHOWN, Dropped, LabelledImage, ManifestError
 from training.data.overlap import has_slide
+from training.data.selection import exclude as leave_out
 from training.data.selection import read_exclusions, select
 from training.data.splits import By
 from training.data.tables import class_table, dropped_table
@@ -48,8 +50,11 @@ def prepare(
     by: By | None = None,
     cap: int | None = None,
     exclude: Sequence[Path] = (),
+    leave_out_unreadable: bool = False,
 ) -> None:
     """Read the folders, drop what cannot be used and say so, split, and write the manifest.
+
+    Images are decoded as training would. With a list they need not be: its images are those that were trained on.
 
     Args:
         sources: ``PRESET=FOLDER`` items.
@@ -57,20 +62,27 @@ def prepare(
         validation_share, test_share, seed, by, cap, exclude: see :class:`Choices`.
         like: image list of a bundle; take its images and its split instead of choosing and splitting.
         mapping: folder names to class names, for preset ``folder``.
+        leave_out_unreadable: go on without the images that cannot be decoded, and name them.
 
     Raises:
         SourceError: an unknown preset, a missing folder, or one without images.
-        ManifestError: an image of the list is missing, or the images cannot be split as asked.
+        ManifestError: images cannot be decoded, an image of the list is missing, or the images cannot be split as
+            asked.
     """
     choices = Choices(
         validation_share=validation_share, test_share=test_share, seed=seed, by=by, cap=cap, exclude=exclude
     )
     console = Console()
     images, skipped = presets.read(presets.find(sources, mapping))
-    content_hash = content_hashes(image.path for image in images)
+    nameless = [LabelledImage(item.path, "", "", "", "") for item in skipped if item.unreadable]
+    content_hash = content_hashes(image.path for image in [*images, *nameless])
+    if like is None:
+        # Before equal files are looked for, or files cut to nothing would be taken for copies of one another.
+        unusable = _unusable([*images, *nameless], choices, content_hash, leave_out_unreadable, console)
+        images = [image for image in images if image.path not in unusable]
     unique = manifest.deduplicate(images, content_hash)
 
-    for reason, count in Counter(item.reason for item in skipped).most_common():
+    for reason, count in Counter(item.reason for item in skipped if not item.unreadable).most_common():
         _say(console, f"left out {count}: {reason}")
     if unique.repeated:
         _say(console, f"left out {len(unique.repeated)}: same bytes as another image")
@@ -123,6 +135,35 @@ def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
     images = manifest.read(path)
     content_hash = content_hashes(image.path for image in images)
     _write(out, splits.release_validation(images, share, seed, content_hash), content_hash, Console())
+
+
+def _unusable(
+    images: Sequence[LabelledImage],
+    choices: Choices,
+    content_hash: Callable[[Path], str],
+    leave_out_unreadable: bool,
+    console: Console,
+) -> Collection[Path]:
+    """The images that cannot be decoded, all of them named; what an exclusion list names may be anything.
+
+    Raises:
+        ManifestError: there are some, and nobody said that they may be left out.
+    """
+    meant = leave_out(images, read_exclusions(choices.exclude), content_hash).images
+    complaints = unreadable(image.path for image in meant)
+    if complaints and not leave_out_unreadable:
+        raise ManifestError(
+            f"{len(complaints)} of {len(meant)} images cannot be used; replace or delete the files, name them in a "
+            "list for --exclude, or leave out all of them with --leave-out-unreadable",
+            complaints.values(),
+        )
+    if complaints:
+        _say(console, f"left out {len(complaints)}: cannot be used")
+        for message in list(complaints.values())[:SHOWN]:
+            _say(console, f"  - {message}")
+        if len(complaints) > SHOWN:
+            _say(console, f"  ... and {len(complaints) - SHOWN} more")
+    return complaints
 
 
 def _choose_and_split(

@@ -1,9 +1,10 @@
 """HAL-T3002, transfer learning on Xception (thesis Table 4.4).
 
 The thesis reports a validation accuracy of 0.9057 (loss 0.2921) and a test accuracy of 0.8821 (loss 0.4200; Table 5.1),
-on 76,612 and 15,374 images of 20 classes that are not public. It is the best of the three HAL-T by test accuracy. In
-the sanity test it reached 0.4836 on set C when trained on A and B, and 0.8825 when trained on A, B and C (Table 5.4),
-on set D 0.07407 and 0.1481 (Table 5.5). A GPU is wanted; on two cores use hal-t-cpu.
+on 76,612 and 15,374 images of 20 classes that are not public. Its validation images were of sets A and B (section 4.4),
+this recipe's are of A, B and C; ``--set 'sets=["A","B"]'`` gives figures to compare. It is the best of the three HAL-T
+by test accuracy. In the sanity test it reached 0.4836 on set C when trained on A and B, and 0.8825 when trained on A, B
+and C (Table 5.4), on set D 0.07407 and 0.1481 (Table 5.5). A GPU is wanted; on two cores use hal-t-cpu.
 
     hal train hal-t3002 --data datasets/mine.csv --run runs/hal-t3002
 """

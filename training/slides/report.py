@@ -7,7 +7,7 @@ from typing import Any, Final
 from matplotlib.ticker import PercentFormatter
 
 from contract.slide import SlideRule
-from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, save, series_style, write_csv
+from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, line_style, save, write_csv
 from training.slides.characteristics import Setting, characteristics, fewest_hits
 
 CELLS: Final = (100, 200, 400, 600, 1000)
@@ -43,9 +43,8 @@ def _figure(rule: SlideRule) -> Any:
     shares = [place / 1000 for place in range(101)]
 
     def line(axes: Any, position: int, label: str, setting: Setting, cells: int) -> None:
-        colour, _ = series_style(position)
         values = [characteristics(rule, setting, cells, share).follow_up for share in shares]
-        axes.plot(shares, values, color=colour, label=label)
+        axes.plot(shares, values, **line_style(position), label=label)
 
     for position, cells in enumerate(CELLS):
         line(by_cells, position, f"{cells} cells", Setting(0.002, 0.002), cells)
@@ -62,7 +61,7 @@ def _figure(rule: SlideRule) -> Any:
         axes.set_ylabel("slides that are followed up", fontsize=SMALL)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylim(-0.02, 1.02)
-        axes.legend(fontsize=SMALL, frameon=False, loc="lower right")
+        axes.legend(fontsize=SMALL, frameon=False, loc="lower right", handlelength=3.5)
     _negatives(negative, rule)
     for axes in (by_cells, by_rate, by_sensitivity, negative):
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -75,15 +74,13 @@ def _negatives(axes: Any, rule: SlideRule) -> None:
     """Slides without a single hairy cell, and what happens when slides differ in their rate of false flags."""
     sizes = range(50, 1001, 25)
     for position, spread in enumerate(SPREADS):
-        colour, _ = series_style(position)
         setting = Setting(0.002, 0.002, spread=spread)
         values = [characteristics(rule, setting, cells, 0.0).follow_up for cells in sizes]
-        axes.plot(
-            sizes, values, color=colour, label="slides alike" if not spread else f"slides differ, rho = {spread:g}"
-        )
-    axes.axhline(rule.significance, color=GREY, linewidth=0.8, linestyle="--")
+        label = "slides alike" if not spread else f"slides differ, rho = {spread:g}"
+        axes.plot(sizes, values, **line_style(position), label=label)
+    axes.axhline(rule.significance, color=GREY, linewidth=0.8, zorder=0)
     axes.set_title("No hairy cell on the slide, false flags 0.2 % on average", fontsize=HEADING)
     axes.set_xlabel("white cells on the slide", fontsize=SMALL)
     axes.set_ylabel("slides that are followed up for nothing", fontsize=SMALL)
     axes.set_ylim(0, None)
-    axes.legend(fontsize=SMALL, frameon=False, loc="upper left")
+    axes.legend(fontsize=SMALL, frameon=False, loc="upper left", handlelength=3.5)

@@ -64,6 +64,56 @@ def test_own_folders_become_a_manifest_that_passes_the_check(folder: Path, tmp_p
     assert json.loads((tmp_path / "sub" / "findings.json").read_text())["ok"] is True
 
 
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """Forty-two images and four files that are none: two empty ones, a text, and a JPEG whose end is missing."""
+    root = tmp_path / "pbc"
+    for index in range(42):
+        cell(root / f"{('LY', 'MO')[index % 2]}_{index}.png", index)
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    Image.fromarray(noise).save(root / "LY_cut.jpg")
+    whole = (root / "LY_cut.jpg").read_bytes()
+    (root / "LY_cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "LY_text.jpg").write_text("a letter to the editor")
+    (root / "MO_empty.jpg").touch()
+    (root / "PLATELET_empty.jpg").touch()
+    return root
+
+
+DAMAGED = ("LY_cut.jpg", "LY_text.jpg", "MO_empty.jpg", "PLATELET_empty.jpg")
+
+
+def test_files_that_are_no_images_are_all_named_and_no_manifest_is_written(damaged: Path, tmp_path: Path) -> None:
+    result = run("prepare", "--preset", f"pbc={damaged}", "--out", tmp_path / "out.csv")
+    assert result.exit_code == 1
+    assert "4 of 46 images cannot be used" in result.output
+    assert "--exclude" in result.output
+    assert "--leave-out-unreadable" in result.output
+    named = {name: [line for line in result.output.splitlines() if name in line] for name in DAMAGED}
+    assert all(len(lines) == 1 for lines in named.values())
+    assert "truncated" in named["LY_cut.jpg"][0]
+    assert "_1.png" not in result.output
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_files_that_are_no_images_are_left_out_when_told_to_and_named(damaged: Path, tmp_path: Path) -> None:
+    arguments = ["--preset", f"pbc={damaged}", "--out", tmp_path / "out.csv", "--leave-out-unreadable"]
+    result = run("prepare", *arguments)
+    assert result.exit_code == 0, result.output
+    assert "left out 4: cannot be used" in result.output
+    assert all(result.output.count(f"- {damaged / name}") == 1 for name in DAMAGED)
+    assert Counter(image.label for image in manifest.read(tmp_path / "out.csv")) == {"Lymphocyte": 21, "Monocyte": 21}
+    assert run("check", tmp_path / "out.csv").exit_code == 0
+
+
+def test_files_that_are_excluded_need_not_be_images(damaged: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("\n".join(DAMAGED))
+    arguments = ["--preset", f"pbc={damaged}", "--out", tmp_path / "out.csv", "--exclude", tmp_path / "bad.txt"]
+    result = run("prepare", *arguments)
+    assert result.exit_code == 0, result.output
+    assert len(manifest.read(tmp_path / "out.csv")) == 42
+
+
 def test_a_check_with_errors_ends_with_1_after_it_has_written_them(slides: Path, tmp_path: Path) -> None:
     rows = slides.read_text().splitlines()
     rows[1] = rows[1].replace("Lymphocyte", "Lymphozyt")
@@ -119,6 +169,15 @@ def test_a_cap_and_an_exclusion_list_are_obeyed(slides: Path, tmp_path: Path) ->
     images = manifest.read(tmp_path / "out.csv")
     assert Counter(i.label for i in images) == {"Lymphocyte": 8, "Monocyte": 8}
     assert "0.png" not in {i.path.name for i in images}
+
+
+def test_images_of_a_manifest_that_is_split_can_be_left_out_and_the_others_stay(slides: Path, tmp_path: Path) -> None:
+    assert run("split", slides, "--out", tmp_path / "out.csv").exit_code == 0
+    (tmp_path / "bad.txt").write_text("0.png\n")
+    fewer = run("split", tmp_path / "out.csv", "--out", tmp_path / "fewer.csv", "--exclude", tmp_path / "bad.txt")
+    assert fewer.exit_code == 0, fewer.output
+    before, after = ({i.path: i.split for i in manifest.read(tmp_path / f"{name}.csv")} for name in ("out", "fewer"))
+    assert after == {path: split for path, split in before.items() if path.name != "0.png"}
 
 
 def test_test_images_of_one_expert_are_left_out_once_the_split_is_known(slides: Path, tmp_path: Path) -> None:

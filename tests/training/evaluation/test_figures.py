@@ -25,7 +25,7 @@ def table(path: Path) -> list[list[str]]:
 
 
 def test_no_two_classes_share_colour_and_marker_and_no_type_is_below_7_points() -> None:
-    assert len({palette.class_style(index) for index in range(20)}) == 20
+    assert len({palette.point_style(index) for index in range(20)}) == 20
     assert min(palette.SMALL, palette.TEXT, palette.HEADING) >= 7
 
 

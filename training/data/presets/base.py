@@ -15,10 +15,17 @@ class SourceError(TrainingError):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An image that a preset leaves out, and why."""
+    """An image that a preset leaves out, and why.
+
+    Attributes:
+        path: the image file.
+        reason: why.
+        unreadable: it has no label because it cannot be decoded, and not by a rule of the preset.
+    """
 
     path: Path
     reason: str
+    unreadable: bool = False
 
 
 def file_prefix(path: Path) -> str:

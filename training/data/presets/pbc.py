@@ -23,7 +23,7 @@ class _Barcelona(Preset):
         try:
             diameter = equivalent_diameter(read_pixels(path))
         except ImageError as error:
-            return Skipped(path, str(error))
+            return Skipped(path, str(error), unreadable=True)
         if (label := size_class(diameter)) is None:
             return Skipped(path, f"platelet of {diameter:.1f} um is neither large nor giant")
         measured = {"evidence": "size-derived", "diameter_um": f"{diameter:.2f}"}

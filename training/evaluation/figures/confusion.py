@@ -10,7 +10,7 @@ from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, CLASS_NAMES
-from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, figure, save, write_csv
+from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, contrast, figure, save, write_csv
 
 OTHER = "Other"
 
@@ -30,7 +30,7 @@ def draw_confusion(matrix: NDArray[np.int64], folder: Path, name: str, title: st
 def draw_lymphocytes(matrix: NDArray[np.int64], folder: Path, name: str, title: str) -> Path:
     """The four lymphocyte classes and all others as one. Arguments as for :func:`draw_confusion`."""
     reduced, names = lymphocyte_matrix(matrix)
-    return _draw(reduced, names, folder, name, title, size=(5.8, 4.4), font=TEXT)
+    return _draw(reduced, names, folder, name, title, size=(6.4, 4.4), font=TEXT)
 
 
 def lymphocyte_matrix(matrix: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -104,8 +104,8 @@ def _draw(
 def _write_counts(axes: Axes, matrix: NDArray[np.int64], depths: NDArray[np.float64], font: int) -> None:
     colours = matplotlib.colormaps["Blues"]
     for row, column in np.argwhere(matrix > 0):
-        red, green, blue, _ = colours(float(depths[row, column]))
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+        ground = colours(float(depths[row, column]))
+        dark = contrast(ground, (1, 1, 1)) > contrast(ground, (0, 0, 0))
         axes.text(
             column,
             row,

@@ -18,10 +18,9 @@ from training.evaluation.figures.palette import (
     HEADING,
     SMALL,
     TEXT,
-    class_style,
     figure,
+    point_style,
     save,
-    series_style,
     write_csv,
 )
 
@@ -84,22 +83,22 @@ def draw_embedding_map(
     size = float(np.clip(4000 / len(points), 2.5, 14))
     classes = [cell for cell in CELL_CLASSES if (labels == cell.index).any()]
     for cell in classes:
-        _scatter(left, points[labels == cell.index], class_style(cell.index), size)
+        _scatter(left, points[labels == cell.index], point_style(cell.index), size)
     places = _apart(np.array([_middle(points[labels == cell.index]) for cell in classes]), np.ptp(points) * APART)
     halo = [withStroke(linewidth=2.2, foreground="white")]
     for cell, (x, y) in zip(classes, places, strict=True):
         number = str(cell.index + 1)
         left.text(x, y, number, ha="center", va="center", size=TEXT, weight="bold", path_effects=halo, zorder=5)
     for position in np.random.default_rng(seed).permutation(len(sources)):
-        _scatter(right, points[by_source == position], series_style(int(position)), size)
+        _scatter(right, points[by_source == position], point_style(int(position)), size)
     for axes, heading in ((left, "by class"), (right, "by source")):
         axes.set_title(heading, fontsize=TEXT)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_box_aspect(1)
-    handles = [_handle(f"{cell.index + 1}  {cell.name}", class_style(cell.index)) for cell in classes]
+    handles = [_handle(f"{cell.index + 1}  {cell.name}", point_style(cell.index)) for cell in classes]
     drawn.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=SMALL, frameon=False, handletextpad=0.2)
-    named = [_handle(source, series_style(position)) for position, source in enumerate(sources)]
+    named = [_handle(source, point_style(position)) for position, source in enumerate(sources)]
     right.legend(handles=named, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, fontsize=SMALL, frameon=False)
     part = f", {len(points)} of {len(images)} images" if len(points) < len(images) else ""
     drawn.suptitle(f"{title}{part}", fontsize=HEADING)

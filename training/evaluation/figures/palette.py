@@ -1,4 +1,4 @@
-"""Colours, markers and type sizes that all figures share, for print and for colour-blind readers."""
+"""Colours, markers, lines and type sizes of all figures: for print, in colour or not, and for the colour-blind."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -13,24 +13,41 @@ from contract.atomic import replacing
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, "Color Universal Design", without its yellow, which is too pale on white."""
 MARKERS: Final = ("o", "^", "s")
+LINES: Final = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 WIDTH: Final = 7.0
 """Inches: the text width of an A4 page, so that type sizes are those of the print."""
 SMALL: Final = 7
 TEXT: Final = 8
 HEADING: Final = 9
 DPI: Final = 300
-GREY: Final = "#8a8a8a"
+GREY: Final = "#707070"
+"""Of lines and words that say what is not there; dark enough to be read on white."""
 PALE: Final = "#ececec"
 
 
-def class_style(index: int) -> tuple[str, str]:
-    """Colour and marker of a class, unlike those of the other 19, whatever classes a figure shows."""
-    return COLOURS[index % len(COLOURS)], MARKERS[index // len(COLOURS)]
+def point_style(position: int) -> tuple[str, str]:
+    """Colour and marker of a class, by its index, or of a source; 21 of them are unlike, neighbours in both."""
+    return COLOURS[position % len(COLOURS)], MARKERS[position % len(MARKERS)]
 
 
-def series_style(position: int) -> tuple[str, str]:
-    """Colour and marker of a source, a run or another series, by its position."""
-    return COLOURS[position % len(COLOURS)], MARKERS[position // len(COLOURS) % len(MARKERS)]
+def line_style(position: int) -> dict[str, Any]:
+    """Colour and dashes of one of at most 5 lines, so that each can be told without its colour."""
+    return {"color": COLOURS[position], "linestyle": LINES[position]}
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    """The contrast ratio of two sRGB colours, 1 to 21 (Web Content Accessibility Guidelines 2.2).
+
+    Args:
+        one, other: red, green and blue, 0 to 1; further channels are not looked at.
+    """
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:

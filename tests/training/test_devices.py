@@ -1,0 +1,62 @@
+"""``hal train --devices`` as it is typed, in processes of their own: devices are fixed once TensorFlow has begun."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.processes import ROOT
+from tests.training import small
+from training.data import manifest
+from training.run import Run
+
+CHOICES = ("--set", "encoder.epochs=1", "--set", "classifier.epochs=1")
+
+
+def hal(*arguments: object, cpus: int = 2, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.training.command_on_cpus", str(cpus), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("devices")
+    manifest.write(folder / "cells.csv", small.cells(folder / "cells"))
+    return folder / "cells.csv"
+
+
+@pytest.mark.parametrize(("devices", "expected"), [("mirrored", 2), ("one", 1)])
+def test_all_devices_of_the_machine_or_one_train(data: Path, tmp_path: Path, devices: str, expected: int) -> None:
+    done = hal("train", "small", "--data", data, "--run", tmp_path / "run", "--devices", devices, *CHOICES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"devices: {expected}"
+    progress, groups = Run.open(tmp_path / "run").restore()
+    assert progress.stage == len(small.RECIPE.stages)
+    changed = [
+        np.abs(found - initial).max()
+        for found, initial in zip(groups["encoder"], small.encoder().get_weights(), strict=True)
+    ]
+    assert max(changed) > 1e-3
+
+
+def test_devices_are_named_and_not_counted(data: Path, tmp_path: Path) -> None:
+    refused = hal("train", "small", "--data", data, "--run", tmp_path / "run", "--devices", "4")
+    assert refused.returncode == 2
+    said = " ".join(refused.stderr.split())
+    assert "'4' is not one of" in said
+    assert all(name in said for name in ("auto", "one", "mirrored", "workers"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_without_a_description_of_them_end_with_an_example(data: Path, tmp_path: Path) -> None:
+    arguments = ("train", "small", "--data", data, "--run", tmp_path / "run", "--devices", "workers")
+    refused = hal(*arguments, TF_CONFIG='{"cluster"')
+    assert refused.returncode == 1
+    assert "TF_CONFIG cannot be used" in refused.stderr
+    assert '"worker": ["host1:2222", "host2:2222"]' in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "run").exists()
