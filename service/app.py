@@ -81,6 +81,7 @@ def create_app_for(hal: Service, exposition: Exposition) -> FastAPI:
     )
     app.state.hal = hal
     app.state.exposition = exposition
+    app.state.json_readers = asyncio.Semaphore(v2.JSON_READERS)
     errors.install(app)
     for routes in (classify, slides, health, model, metrics, v2, admin, page):
         app.include_router(routes.router)

@@ -44,6 +44,13 @@ router = APIRouter(prefix="/v2", include_in_schema=False)
 
 _MODEL: Final = "/models/{name}"
 _VERSION: Final = "/models/{name}/versions/{version}"
+_SEND_BINARY: Final = (
+    "as JSON only a few images are read (HAL_MAX_JSON_BYTES): send them as a binary tensor, a fifth of the bytes "
+    "(tritonclient: set_data_from_numpy(images, binary_data=True); header Inference-Header-Content-Length), or in "
+    "several requests"
+)
+JSON_READERS: Final = 2
+"""Requests whose JSON is read at once; others wait, not longer than for the device."""
 
 
 def _hal(request: Request) -> Service:
@@ -134,9 +141,22 @@ async def _read(request: Request, hal: Service) -> InferenceRequest:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise UploadError(415, "unsupported_encoding", f"Content-Encoding is {encoding[:20]!r}, expected none.")
-    body = await read_body(request, hal.settings, request.headers.get("content-length", "0"))
-    # Numbers as JSON take seconds to read where there are many.
-    return await asyncio.to_thread(read_request, body, request.headers.get(HEADER_LENGTH), hal.settings.max_files)
+    declared = request.headers.get("content-length", "0")
+    if (header_length := request.headers.get(HEADER_LENGTH)) is not None:
+        body = await read_body(request, hal.settings, declared)
+        return await asyncio.to_thread(read_request, body, header_length, hal.settings.max_files)
+    body = await read_body(request, hal.settings, declared, most_bytes=hal.settings.max_json_bytes, advice=_SEND_BINARY)
+    readers: asyncio.Semaphore = request.app.state.json_readers
+    deadline_s = hal.settings.deadline_ms / 1000
+    try:
+        # Numbers take time and the interpreter's lock to read, and memory beside that of the body.
+        async with asyncio.timeout(deadline_s) as limit, readers:
+            return await asyncio.to_thread(read_request, body, None, hal.settings.max_files)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        hal.batcher.counts.expired += 1
+        raise DeadlineExceededError(f"{deadline_s:g} s (HAL_DEADLINE_MS)") from None
 
 
 def _answer(
