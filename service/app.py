@@ -77,6 +77,8 @@ def create_app_for(hal: Service, exposition: Exposition) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # Its redirect would repeat whatever Host the client sent as the address to go to.
+        redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.hal = hal
