@@ -38,9 +38,10 @@ from service.served import ServedModel
 from service.states import State
 from service.terms import Terms
 from service.uploads import UploadError, read_body
+from service.v2_schemas import INFER_REQUEST, INFER_RESPONSES
 from service.waiting import Logits, Priority
 
-router = APIRouter(prefix="/v2", include_in_schema=False)
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 _MODEL: Final = "/models/{name}"
 _VERSION: Final = "/models/{name}/versions/{version}"
@@ -58,13 +59,13 @@ def _hal(request: Request) -> Service:
     return hal
 
 
-@router.get("")
+@router.get("", include_in_schema=False)
 async def server() -> dict[str, Any]:
     """Name, release and extensions of the server."""
     return {"name": "hal", "version": service_version(), "extensions": list(EXTENSIONS)}
 
 
-@router.get("/health/live")
+@router.get("/health/live", include_in_schema=False)
 async def live(request: Request) -> JSONResponse:
     """As ``/health/live``."""
     hal = _hal(request)
@@ -72,7 +73,7 @@ async def live(request: Request) -> JSONResponse:
     return JSONResponse({"live": alive}, 200 if alive else 503)
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", include_in_schema=False)
 async def ready(request: Request) -> JSONResponse:
     """As ``/health/ready``."""
     hal = _hal(request)
@@ -80,8 +81,8 @@ async def ready(request: Request) -> JSONResponse:
     return JSONResponse({"ready": True})
 
 
-@router.get(_MODEL)
-@router.get(_VERSION)
+@router.get(_MODEL, include_in_schema=False)
+@router.get(_VERSION, include_in_schema=False)
 async def metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """Inputs and outputs of the model."""
     hal = _hal(request)
@@ -89,8 +90,8 @@ async def metadata(request: Request, name: str, version: str | None = None) -> d
     return model_metadata(name, _versions(hal))
 
 
-@router.get(f"{_MODEL}/ready")
-@router.get(f"{_VERSION}/ready")
+@router.get(f"{_MODEL}/ready", include_in_schema=False)
+@router.get(f"{_VERSION}/ready", include_in_schema=False)
 async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """200 if the model can be asked."""
     hal = _hal(request)
@@ -99,8 +100,10 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
     return {"name": name, "ready": True}
 
 
-@router.post(f"{_MODEL}/infer")
-@router.post(f"{_VERSION}/infer")
+@router.post(
+    f"{_MODEL}/infer", summary="Tensors in, tensors out", responses=INFER_RESPONSES, openapi_extra=INFER_REQUEST
+)
+@router.post(f"{_VERSION}/infer", include_in_schema=False)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Logits, calibrated probabilities and, if asked for, embeddings of any number of images."""
     hal = _hal(request)

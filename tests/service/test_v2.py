@@ -247,3 +247,21 @@ def test_images_of_the_protocol_are_counted_and_share_the_batches(live: LiveServ
     before = counted()
     assert post_binary(live, cells).status_code == 200
     assert counted() == before + 11
+
+
+def test_requests_of_the_protocol_are_counted_by_what_became_of_them(bundle: Bundle, cells: NDArray[np.uint8]) -> None:
+    """By the pattern of the path: a client's names become no labels."""
+    route = "/v2/models/{name}/infer"
+    with serving(bundle, max_json_bytes=2_000_000) as live:
+        error_of(live.http.post(INFER, content=b"{"), 400)
+        error_of(live.http.post("/v2/models/other/infer", content=b"{}"), 404)
+        error_of(live.http.post(INFER, content=b" " * 2_000_001), 413)
+        error_of(post_binary(live, np.full_like(cells[:1], POISON)), 500)
+        assert post_binary(live, cells[:1]).status_code == 200
+        live.hal.begin_drain()
+        error_of(post_binary(live, cells[:1]), 503)
+        text = live.http.get("/metrics").text
+    for outcome in ("bad_request", "not_found", "too_large", "failed", "ok", "unavailable"):
+        assert f'hal_requests_total{{outcome="{outcome}",route="{route}"}} 1.0' in text or (
+            f'hal_requests_total{{route="{route}",outcome="{outcome}"}} 1.0' in text
+        ), outcome
