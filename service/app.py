@@ -77,10 +77,13 @@ def create_app_for(hal: Service, exposition: Exposition) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # Its redirect would repeat whatever Host the client sent as the address to go to.
+        redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.hal = hal
     app.state.exposition = exposition
+    app.state.json_readers = asyncio.Semaphore(v2.JSON_READERS)
     errors.install(app)
     for routes in (classify, slides, health, model, metrics, v2, admin, page):
         app.include_router(routes.router)

@@ -105,7 +105,8 @@ async def _answer(request: Request, error: Exception) -> Response:
         case HTTPException():
             code = _CODES.get(error.status_code, "http_error")
             phrase = http.HTTPStatus(error.status_code).phrase
-            message = f"{request.method} {request.url.path[:100]}: {phrase}; see /docs for what there is."
+            hint = "leave out the slash at its end; " if code == "not_found" and request.url.path.endswith("/") else ""
+            message = f"{request.method} {request.url.path[:100]}: {phrase}; {hint}see /docs for what there is."
             return respond(error.status_code, code, message, error.headers)
     return respond(422, "invalid_request", "The request is not valid; see /docs.")
 

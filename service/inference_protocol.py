@@ -5,15 +5,16 @@ Source: KServe's ``open_inference_rest.yaml`` and Triton's ``extension_binary_da
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
+from msgspec import Meta, Raw, Struct, ValidationError, json
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from contract.classes import CLASS_COUNT
 from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
+from service.json_pixels import PixelsError, read_pixels
 
 INPUT: Final = "image"
 LOGITS: Final = "logits"
@@ -23,6 +24,8 @@ SHAPE: Final = (IMAGE_SIDE, IMAGE_SIDE, 3)
 OUTPUT_SIZES: Final = {LOGITS: CLASS_COUNT, PROBABILITIES: CLASS_COUNT, EMBEDDING: EMBEDDING_SIZE}
 DEFAULT_OUTPUTS: Final = (LOGITS, PROBABILITIES)
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+_HEAD_BYTES: Final = 1 << 16
+"""Most JSON in front of a binary tensor, which takes some hundred bytes."""
 
 
 class InferenceRequestError(Exception):
@@ -33,27 +36,35 @@ class UnknownModelError(Exception):
     """There is no model of that name or version."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+class _Parameters(Struct, frozen=True):
+    """The parameters that mean something here; others are passed over without making anything of them."""
+
+    binary_data_size: int | None = None
+    binary_data: bool | None = None
+    binary_data_output: bool | None = None
+    classification: int | None = None
 
 
-class _Input(_Part):
+_NONE: Final = _Parameters()
+
+
+class _Input(Struct, frozen=True):
     name: str
     datatype: str
-    shape: list[int]
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    data: list[Any] | None = None
+    shape: Annotated[list[int], Meta(max_length=8)]
+    parameters: _Parameters = _NONE
+    data: Raw = Raw()
 
 
-class _Output(_Part):
+class _Output(Struct, frozen=True):
     name: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: _Parameters = _NONE
 
 
-class _Request(_Part):
-    id: str | None = Field(default=None, max_length=256)
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    inputs: list[_Input] = Field(min_length=1, max_length=1)
+class _Request(Struct, frozen=True):
+    inputs: Annotated[list[_Input], Meta(min_length=1, max_length=1)]
+    id: Annotated[str, Meta(max_length=256)] | None = None
+    parameters: _Parameters = _NONE
     outputs: list[_Output] | None = None
 
 
@@ -85,24 +96,25 @@ def read_request(body: bytes, header_length: str | None, max_images: int) -> Inf
     """
     head, tail = _split(body, header_length)
     try:
-        request = _Request.model_validate(from_json(head))
+        request = json.decode(head, type=_Request)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:5])
-        raise InferenceRequestError(f"not a request of the protocol: {faults}") from None
-    except ValueError as error:
+        raise InferenceRequestError(f"not a request of the protocol: {str(error)[:200]}") from None
+    except (ValueError, RecursionError) as error:
         raise InferenceRequestError(f"the request is not JSON: {str(error)[:200]}") from None
     return InferenceRequest(request.id, _images(request.inputs[0], tail, max_images), _outputs(request))
 
 
-def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+def _split(body: bytes, header_length: str | None) -> tuple[memoryview, memoryview]:
+    view = memoryview(body)
     if header_length is None:
-        return body, memoryview(b"")
+        return view, view[len(body) :]
     digits = header_length.strip()
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 12 and int(digits) <= len(body)):
+    most = min(len(body), _HEAD_BYTES)
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 12 and int(digits) <= most):
         raise InferenceRequestError(
-            f"{HEADER_LENGTH} is {header_length[:20]!r}, expected the bytes of the JSON part, at most {len(body)}"
+            f"{HEADER_LENGTH} is {header_length[:20]!r}, expected the bytes of the JSON part, at most {most}"
         )
-    return body[: int(digits)], memoryview(body)[int(digits) :]
+    return view[: int(digits)], view[int(digits) :]
 
 
 def _images(given: _Input, tail: memoryview, max_images: int) -> NDArray[np.uint8]:
@@ -113,15 +125,19 @@ def _images(given: _Input, tail: memoryview, max_images: int) -> NDArray[np.uint
             f"input is {given.name[:50]!r}, {given.datatype[:20]}, shape {given.shape[:8]}; {expected}"
         )
     size = count * SHAPE[0] * SHAPE[1] * SHAPE[2]
-    declared = given.parameters.get("binary_data_size")
+    declared = given.parameters.binary_data_size
     if declared is None:
-        if given.data is None:
+        data = bytes(given.data)
+        if data in (b"", b"null"):
             raise InferenceRequestError("the input has neither data nor the parameter binary_data_size")
         if len(tail):
             raise InferenceRequestError(
                 f"{len(tail)} bytes follow the JSON part that no input's binary_data_size names"
             )
-        return _from_numbers(given.data, size).reshape(count, *SHAPE)
+        try:
+            return read_pixels(data, (count, *SHAPE))
+        except PixelsError as error:
+            raise InferenceRequestError(str(error)) from None
     if declared != size or len(tail) != size:
         raise InferenceRequestError(
             f"binary_data_size is {str(declared)[:20]} and {len(tail)} bytes follow the JSON part, expected {size} of "
@@ -130,20 +146,8 @@ def _images(given: _Input, tail: memoryview, max_images: int) -> NDArray[np.uint
     return np.frombuffer(tail, np.uint8).reshape(count, *SHAPE)
 
 
-def _from_numbers(data: list[Any], size: int) -> NDArray[np.uint8]:
-    try:
-        values = np.asarray(data)
-    except ValueError:
-        raise InferenceRequestError("the input's data is neither flat nor nested evenly") from None
-    if values.size != size:
-        raise InferenceRequestError(f"the input's data has {values.size} numbers, expected {size}")
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
-        raise InferenceRequestError("the input's data must be whole numbers from 0 to 255")
-    return values.astype(np.uint8)
-
-
 def _outputs(request: _Request) -> dict[str, bool]:
-    everything_binary = request.parameters.get("binary_data_output") is True
+    everything_binary = request.parameters.binary_data_output is True
     if not request.outputs:
         return dict.fromkeys(DEFAULT_OUTPUTS, everything_binary)
     wanted = {}
@@ -152,9 +156,10 @@ def _outputs(request: _Request) -> dict[str, bool]:
             raise InferenceRequestError(
                 f"output {output.name[:50]!r} does not exist; expected {', '.join(OUTPUT_SIZES)}"
             )
-        if output.parameters.get("classification"):
+        if output.parameters.classification:
             raise InferenceRequestError("the classification extension is not supported; take 'probabilities'")
-        wanted[output.name] = output.parameters.get("binary_data", everything_binary) is True
+        binary = output.parameters.binary_data
+        wanted[output.name] = everything_binary if binary is None else binary
     return wanted
 
 

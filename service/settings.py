@@ -122,6 +122,12 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         default=64 * MEBIBYTE, ge=1, description="Bytes of a whole request body; above them 413."
     )
+    max_json_bytes: int = Field(
+        default=8 * MEBIBYTE,
+        ge=1024,
+        description="Bytes of a request to /v2 that is all JSON, where a cell takes some 1 MiB and as a binary tensor "
+        "192 KiB; above them 413.",
+    )
     upload_timeout_s: float = Field(
         default=60, gt=0, le=3600, description="Seconds in which a request body must have arrived; past them 408."
     )

@@ -38,12 +38,20 @@ from service.served import ServedModel
 from service.states import State
 from service.terms import Terms
 from service.uploads import UploadError, read_body
+from service.v2_schemas import INFER_REQUEST, INFER_RESPONSES
 from service.waiting import Logits, Priority
 
-router = APIRouter(prefix="/v2", include_in_schema=False)
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 _MODEL: Final = "/models/{name}"
 _VERSION: Final = "/models/{name}/versions/{version}"
+_SEND_BINARY: Final = (
+    "as JSON only a few images are read (HAL_MAX_JSON_BYTES): send them as a binary tensor, a fifth of the bytes "
+    "(tritonclient: set_data_from_numpy(images, binary_data=True); header Inference-Header-Content-Length), or in "
+    "several requests"
+)
+JSON_READERS: Final = 2
+"""Requests whose JSON is read at once; others wait, not longer than for the device."""
 
 
 def _hal(request: Request) -> Service:
@@ -51,13 +59,13 @@ def _hal(request: Request) -> Service:
     return hal
 
 
-@router.get("")
+@router.get("", include_in_schema=False)
 async def server() -> dict[str, Any]:
     """Name, release and extensions of the server."""
     return {"name": "hal", "version": service_version(), "extensions": list(EXTENSIONS)}
 
 
-@router.get("/health/live")
+@router.get("/health/live", include_in_schema=False)
 async def live(request: Request) -> JSONResponse:
     """As ``/health/live``."""
     hal = _hal(request)
@@ -65,7 +73,7 @@ async def live(request: Request) -> JSONResponse:
     return JSONResponse({"live": alive}, 200 if alive else 503)
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", include_in_schema=False)
 async def ready(request: Request) -> JSONResponse:
     """As ``/health/ready``."""
     hal = _hal(request)
@@ -73,8 +81,8 @@ async def ready(request: Request) -> JSONResponse:
     return JSONResponse({"ready": True})
 
 
-@router.get(_MODEL)
-@router.get(_VERSION)
+@router.get(_MODEL, include_in_schema=False)
+@router.get(_VERSION, include_in_schema=False)
 async def metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """Inputs and outputs of the model."""
     hal = _hal(request)
@@ -82,8 +90,8 @@ async def metadata(request: Request, name: str, version: str | None = None) -> d
     return model_metadata(name, _versions(hal))
 
 
-@router.get(f"{_MODEL}/ready")
-@router.get(f"{_VERSION}/ready")
+@router.get(f"{_MODEL}/ready", include_in_schema=False)
+@router.get(f"{_VERSION}/ready", include_in_schema=False)
 async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """200 if the model can be asked."""
     hal = _hal(request)
@@ -92,8 +100,10 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
     return {"name": name, "ready": True}
 
 
-@router.post(f"{_MODEL}/infer")
-@router.post(f"{_VERSION}/infer")
+@router.post(
+    f"{_MODEL}/infer", summary="Tensors in, tensors out", responses=INFER_RESPONSES, openapi_extra=INFER_REQUEST
+)
+@router.post(f"{_VERSION}/infer", include_in_schema=False)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Logits, calibrated probabilities and, if asked for, embeddings of any number of images."""
     hal = _hal(request)
@@ -134,9 +144,22 @@ async def _read(request: Request, hal: Service) -> InferenceRequest:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise UploadError(415, "unsupported_encoding", f"Content-Encoding is {encoding[:20]!r}, expected none.")
-    body = await read_body(request, hal.settings, request.headers.get("content-length", "0"))
-    # Numbers as JSON take seconds to read where there are many.
-    return await asyncio.to_thread(read_request, body, request.headers.get(HEADER_LENGTH), hal.settings.max_files)
+    declared = request.headers.get("content-length", "0")
+    if (header_length := request.headers.get(HEADER_LENGTH)) is not None:
+        body = await read_body(request, hal.settings, declared)
+        return await asyncio.to_thread(read_request, body, header_length, hal.settings.max_files)
+    body = await read_body(request, hal.settings, declared, most_bytes=hal.settings.max_json_bytes, advice=_SEND_BINARY)
+    readers: asyncio.Semaphore = request.app.state.json_readers
+    deadline_s = hal.settings.deadline_ms / 1000
+    try:
+        # Numbers take time and the interpreter's lock to read, and memory beside that of the body.
+        async with asyncio.timeout(deadline_s) as limit, readers:
+            return await asyncio.to_thread(read_request, body, None, hal.settings.max_files)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        hal.batcher.counts.expired += 1
+        raise DeadlineExceededError(f"{deadline_s:g} s (HAL_DEADLINE_MS)") from None
 
 
 def _answer(

@@ -1,12 +1,13 @@
 """What users complain about in other model servers and we do not do; each test is named after an issue of theirs."""
 
 import contextlib
+import io
 import random
 import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from contract.bundle import Bundle
 from service.engine import Buckets, EngineOptions, OnnxEngine
+from service.inference_protocol import InferenceRequest
+from service.routes import v2
 from service.settings import Device
 from tests.service.classify_requests import form
 from tests.service.live_server import PATIENCE_S, LiveServer, serving, until
@@ -198,18 +202,44 @@ class Gate:
     def __init__(self, live: LiveServer, arrivals: int) -> None:
         self._decode = live.hal._decoders.decode_one
         self.together = threading.Barrier(arrivals + 1)
+        self.arrived = threading.Event()
         live.hal._decoders.decode_one = self
 
-    def __call__(self, data: bytes) -> Any:
+    def wait(self) -> None:
+        self.arrived.set()
         self.together.wait(PATIENCE_S)
+
+    def __call__(self, data: bytes) -> Any:
+        self.wait()
         return self._decode(data)
 
 
-def test_decoding_does_not_keep_health_checks_waiting(bundle: Bundle, cell: bytes) -> None:
+def ask_for_an_image(live: LiveServer, cell: bytes) -> httpx.Response:
+    return live.http.post("/classify", files=form(cell))
+
+
+def ask_with_numbers(live: LiveServer, cell: bytes) -> httpx.Response:
+    data = list(Image.open(io.BytesIO(cell)).convert("RGB").tobytes())
+    tensor = {"name": "image", "shape": [1, 256, 256, 3], "datatype": "UINT8", "data": data}
+    return live.http.post("/v2/models/tiny/infer", json={"inputs": [tensor]})
+
+
+@pytest.mark.parametrize("ask", [ask_for_an_image, ask_with_numbers])
+def test_decoding_does_not_keep_health_checks_waiting(
+    bundle: Bundle, cell: bytes, monkeypatch: pytest.MonkeyPatch, ask: Callable[[LiveServer, bytes], httpx.Response]
+) -> None:
     """Images were decoded on the event loop, so that probes failed under load."""
     with serving(bundle, decode_threads=1) as live, ThreadPoolExecutor(1) as clients:
         gate = Gate(live, arrivals=1)
-        answer = clients.submit(live.http.post, "/classify", files=form(cell))
+        read = v2.read_request
+
+        def read_behind_the_gate(*given: Any) -> InferenceRequest:
+            gate.wait()
+            return read(*given)
+
+        monkeypatch.setattr(v2, "read_request", read_behind_the_gate)
+        answer = clients.submit(ask, live, cell)
+        assert gate.arrived.wait(PATIENCE_S)
         for path in ("/health/live", "/health/ready", "/health/startup"):
             assert live.http.get(path).status_code == 200
         assert not answer.done()

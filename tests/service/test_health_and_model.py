@@ -175,6 +175,7 @@ def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
         "/model",
         "/slides/classify",
         "/slides/summary",
+        "/v2/models/{name}/infer",
     }
     post = document["paths"]["/classify"]["post"]
     assert set(post["requestBody"]["content"]) == {
@@ -194,6 +195,10 @@ def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
     for path in ("/health/startup", "/health/live", "/health/ready"):
         assert set(document["paths"][path]["get"]["responses"]) == {"200", "503"}
     assert set(document["paths"]["/admin/reload"]["post"]["responses"]) == {"200", "409", "503"}
+    infer = document["paths"]["/v2/models/{name}/infer"]["post"]
+    assert set(infer["requestBody"]["content"]) == {"application/json", "application/octet-stream"}
+    assert set(infer["responses"]) == set(post["responses"]) - {"422"} | {"404", "default"}
+    assert [header["name"] for header in infer["parameters"]][-1] == "Inference-Header-Content-Length"
 
 
 def test_the_examples_of_openapi_are_answers(bundle: Bundle) -> None:

@@ -187,3 +187,12 @@ def test_without_keys_another_site_s_page_cannot_change_the_service(bundle: Bund
         response = live.http.post("/admin/none", headers={"Sec-Fetch-Site": "cross-site"})
         assert response.status_code == 403
         assert response.json()["error"]["code"] == "admin_key_needed"
+
+
+@pytest.mark.parametrize("path", ["/classify/", "/model/", "/admin/reload/", "/v2/models/tiny/infer/"])
+def test_a_slash_too_many_leads_to_no_address_that_a_client_chose(bundle: Bundle, path: str) -> None:
+    with serving(bundle) as live:
+        response = live.http.post(path, headers={"Host": "127.0.0.1:1"}, follow_redirects=False)
+    assert response.status_code == 404
+    assert "location" not in response.headers
+    assert "leave out the slash at its end" in response.text

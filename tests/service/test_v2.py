@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from contract.decision import calibrated_probabilities
-from tests.service.live_server import LiveServer, serving
+from service.inference_protocol import InferenceRequest
+from service.routes import v2
+from tests.service.live_server import PATIENCE_S, LiveServer, serving
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import POISON, TinyNetwork
 
@@ -141,7 +144,10 @@ def test_what_is_wrong_is_told_in_the_protocol_s_form(live: LiveServer, cells: N
         error_of(post_binary(live, one, entry={"shape": shape}), 400)
     for body in (b"", b"{", b"[]", b"null", b'{"inputs": []}', b'{"inputs": [{}]}', b"\xff"):
         error_of(live.http.post(INFER, content=body), 400)
+    huge = post_binary(live, one, entry={"parameters": {"binary_data_size": one.nbytes, "x": "x" * 65536}})
+    assert "at most 65536" in error_of(huge, 400)
     flat = one.ravel().tolist()
+    assert "nested" in error_of(live.http.post(INFER, json=request([flat[:10], *flat[10:]])), 400)
     for wrong in ([256, *flat[1:]], [-1, *flat[1:]], [0.5, *flat[1:]], ["0", *flat[1:]], [None, *flat[1:]], flat[1:]):
         error_of(live.http.post(INFER, json=request(wrong)), 400)
     assert "does not exist" in error_of(live.http.post(INFER, json=request(flat, outputs=[{"name": "x"}])), 400)
@@ -161,7 +167,51 @@ def test_unknown_models_paths_and_methods_are_told_too(live: LiveServer) -> None
 
 
 def test_too_much_is_refused_before_it_is_read(live: LiveServer) -> None:
-    assert "20000001" in error_of(live.http.post(INFER, content=b" " * 20_000_001), 413)
+    tensor = {"Inference-Header-Content-Length": "9"}
+    assert "20000001" in error_of(live.http.post(INFER, content=b" " * 20_000_001, headers=tensor), 413)
+
+
+def test_more_numbers_than_a_few_images_are_refused_with_the_way_that_takes_them(bundle: Bundle) -> None:
+    with serving(bundle, max_json_bytes=1_000_000) as live:
+        refused = error_of(live.http.post(INFER, content=b" " * 1_000_001), 413)
+        assert "1000001 bytes" in refused
+        assert "HAL_MAX_JSON_BYTES" in refused
+        assert "binary_data=True" in refused
+        assert post_binary(live, np.full((8, 256, 256, 3), 9, np.uint8)).status_code == 200
+
+
+def test_few_bodies_of_numbers_are_read_at_once_and_the_others_wait_no_longer_than_their_deadline(
+    bundle: Bundle, cells: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go = threading.Semaphore(0), threading.Event()
+    read = v2.read_request
+
+    def held(body: bytes, header_length: str | None, max_images: int) -> InferenceRequest:
+        if header_length is None:
+            inside.release()
+            assert go.wait(PATIENCE_S)
+        return read(body, header_length, max_images)
+
+    monkeypatch.setattr(v2, "read_request", held)
+    body = request(cells[:1].ravel().tolist())
+    with serving(bundle) as live, ThreadPoolExecutor(v2.JSON_READERS) as clients:
+        reading = [clients.submit(live.http.post, INFER, json=body) for _ in range(v2.JSON_READERS)]
+        assert all(inside.acquire(timeout=PATIENCE_S) for _ in reading)
+        late = live.http.post(INFER, json=body, headers={"X-Request-Timeout-Ms": "100"})
+        assert "X-Request-Timeout-Ms" in error_of(late, 504)
+        assert not inside.acquire(blocking=False), "it was read beside the others"
+        assert post_binary(live, cells[:1]).status_code == 200, "a binary tensor costs little and does not wait"
+        go.set()
+        assert [answer.result().status_code for answer in reading] == [200] * v2.JSON_READERS
+    with serving(bundle, deadline_ms=100) as live, ThreadPoolExecutor(v2.JSON_READERS) as clients:
+        go.clear()
+        reading = [
+            clients.submit(live.http.post, INFER, json=body, headers={"X-Request-Timeout-Ms": "60000"})
+            for _ in range(v2.JSON_READERS)
+        ]
+        late = live.http.post(INFER, json=body)
+        go.set()
+        assert "HAL_DEADLINE_MS" in error_of(late, 504)
 
 
 def test_a_failing_image_fails_its_request_and_no_other(live: LiveServer, cells: NDArray[np.uint8]) -> None:
@@ -197,3 +247,21 @@ def test_images_of_the_protocol_are_counted_and_share_the_batches(live: LiveServ
     before = counted()
     assert post_binary(live, cells).status_code == 200
     assert counted() == before + 11
+
+
+def test_requests_of_the_protocol_are_counted_by_what_became_of_them(bundle: Bundle, cells: NDArray[np.uint8]) -> None:
+    """By the pattern of the path: a client's names become no labels."""
+    route = "/v2/models/{name}/infer"
+    with serving(bundle, max_json_bytes=2_000_000) as live:
+        error_of(live.http.post(INFER, content=b"{"), 400)
+        error_of(live.http.post("/v2/models/other/infer", content=b"{}"), 404)
+        error_of(live.http.post(INFER, content=b" " * 2_000_001), 413)
+        error_of(post_binary(live, np.full_like(cells[:1], POISON)), 500)
+        assert post_binary(live, cells[:1]).status_code == 200
+        live.hal.begin_drain()
+        error_of(post_binary(live, cells[:1]), 503)
+        text = live.http.get("/metrics").text
+    for outcome in ("bad_request", "not_found", "too_large", "failed", "ok", "unavailable"):
+        assert f'hal_requests_total{{outcome="{outcome}",route="{route}"}} 1.0' in text or (
+            f'hal_requests_total{{route="{route}",outcome="{outcome}"}} 1.0' in text
+        ), outcome
