@@ -83,7 +83,9 @@ class _EngineProcess:
         listen(self._control, self._obey)
         opening = self._loop.create_task(self._open(board))
         await self._stop.wait()
-        await self._until_nobody_asks()
+        # Who never served is asked nothing; the parent would wait for this end, and the workers for the parent.
+        if self._hal.failure is None:
+            await self._until_nobody_asks()
         opening.cancel()
         await asyncio.wait([opening])
         await hal.close()
