@@ -18,8 +18,18 @@ from training.export import export, write_bundle
 from training.model_card import FILE_NAME, render
 from training.model_files import LARGEST_DIFFERENCE
 from training.run import Run, RunError
+from training.trainer import Trainer
 
 SHIPPED = Path(__file__).parents[2] / "models" / "hal-c" / "2"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Trainer]:
+    """A finished run and the trainer that finished it, which tests only read."""
+    root = tmp_path_factory.mktemp("trained")
+    keras.mixed_precision.set_global_policy("float32")
+    run = Run.start(root / "run", small.RECIPE, small.cells(root / "cells"))
+    return run, small.train(run)
 
 
 @pytest.fixture
@@ -63,8 +73,10 @@ def test_a_graph_that_breaks_the_contract_is_refused_with_every_difference() -> 
     assert all(part in str(caught.value) for part in ("inputs are", "outputs are", "Dropout"))
 
 
-def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence(tmp_path: Path, run: Run) -> None:
-    trainer = small.train(run)
+def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence(
+    tmp_path: Path, trained: tuple[Run, Trainer]
+) -> None:
+    run, trainer = trained
     out = tmp_path / "models" / "small" / "1"
     precisions: tuple[Precision, ...] = ("int8", "float32", "float16")
     written = write_bundle(run, trainer.encoder, trainer.heads["classifier"], out, "small", "1.0.0", precisions)
@@ -124,8 +136,8 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
         np.testing.assert_allclose(logits, golden[f"logits_{precision}"], atol=1e-4 if precision == "float32" else 5e-3)
 
 
-def test_int8_quantises_the_convolutions_and_keeps_the_answers(tmp_path: Path, run: Run) -> None:
-    trainer = small.train(run)
+def test_int8_quantises_the_convolutions_and_keeps_the_answers(tmp_path: Path, trained: tuple[Run, Trainer]) -> None:
+    run, trainer = trained
     out = tmp_path / "1"
     write_bundle(run, trainer.encoder, trainer.heads["classifier"], out, "small", "1.0.0", ("float32", "int8"))
     nodes = onnx.load(out / "model.int8.onnx").graph.node
@@ -143,9 +155,9 @@ def test_int8_quantises_the_convolutions_and_keeps_the_answers(tmp_path: Path, r
 
 
 def test_a_float16_file_too_far_from_keras_is_refused_and_nothing_is_left(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trained: tuple[Run, Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = small.train(run)
+    run, trainer = trained
     monkeypatch.setitem(LARGEST_DIFFERENCE, "float16", 1e-7)
     with pytest.raises(onnx_graph.ExportError, match=r"float16 logits differ from Keras by .*, allowed is 1e-07"):
         write_bundle(
@@ -155,9 +167,9 @@ def test_a_float16_file_too_far_from_keras_is_refused_and_nothing_is_left(
 
 
 def test_a_finished_run_is_exported_from_its_last_checkpoint(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trained: tuple[Run, Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = small.train(run)
+    run, trainer = trained
     monkeypatch.setattr(networks, "build_encoder", lambda _: small.encoder())
     export(run.root, tmp_path / "1", "small", "1.0.0", ("float32",))
     golden = bundle.load(tmp_path / "1").golden()

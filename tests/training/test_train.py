@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ from training.update import Update
 HAIRY, LYMPHOCYTE = HAIRY_CELL.name, "Lymphocyte"
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _small() -> Iterator[None]:
     """The small network and recipe under the names of the large ones."""
-    monkeypatch.setattr(networks, "build_encoder", lambda _: small.encoder())
-    monkeypatch.setattr(networks, "imagenet_weights", lambda given: given)
-    monkeypatch.setattr(recipe, "find", lambda name: {"small": small.RECIPE, "transfer": small.TRANSFER}[name])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "build_encoder", lambda _: small.encoder())
+        patch.setattr(networks, "imagenet_weights", lambda given: given)
+        patch.setattr(recipe, "find", lambda name: {"small": small.RECIPE, "transfer": small.TRANSFER}[name])
+        yield
 
 
 @pytest.fixture
@@ -42,6 +45,18 @@ def data(tmp_path: Path, cells: list[LabelledImage]) -> Path:
     path = tmp_path / "data.csv"
     manifest.write(path, cells)
     return path
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, _small: None) -> Path:
+    """A finished run on ``first.csv`` beside it, cells of the same bytes as ``cells``, which tests only read."""
+    root = tmp_path_factory.mktemp("trained")
+    seen, *others = small.cells(root / "cells")
+    assert seen.split == "train"
+    manifest.write(root / "first.csv", [replace(seen, slide_id="7", extra={"patient_id": "p"}), *others])
+    keras.mixed_precision.set_global_policy("float32")
+    train.start("small", root / "first.csv", root / "first", None)
+    return root / "first"
 
 
 def image(label: str, source: str, split: str = "train", **extra: str) -> LabelledImage:
@@ -151,15 +166,15 @@ def test_images_in_use_are_decoded_once_each_before_training(
     assert sorted(path.resolve() for path in decoded) == sorted(cell.path.resolve() for cell in cells)
 
 
-def test_the_encoder_of_a_run_of_the_same_choices_is_taken_and_not_trained_again(tmp_path: Path, data: Path) -> None:
-    train.start("small", data, tmp_path / "first", None)
-    train.start("small", data, tmp_path / "second", None, ["classifier_head.dropout=0.1"], tmp_path / "first")
-    first, second = (Run.open(tmp_path / name).restore()[1] for name in ("first", "second"))
-    for one, other in zip(first["encoder"], second["encoder"], strict=True):
+def test_the_encoder_of_a_run_of_the_same_choices_is_taken_and_not_trained_again(tmp_path: Path, first: Path) -> None:
+    second = tmp_path / "second"
+    train.start("small", first.with_suffix(".csv"), second, None, ["classifier_head.dropout=0.1"], first)
+    before, now = (Run.open(root).restore()[1] for root in (first, second))
+    for one, other in zip(before["encoder"], now["encoder"], strict=True):
         np.testing.assert_array_equal(one, other)
-    assert np.abs(first["classifier_head"][0] - second["classifier_head"][0]).max() > 0
-    assert {row["stage"] for row in small.history(tmp_path / "second")} == {"classifier"}
-    initial = [(tmp_path / name / "initial_weights.sha256").read_text() for name in ("first", "second")]
+    assert np.abs(before["classifier_head"][0] - now["classifier_head"][0]).max() > 0
+    assert {row["stage"] for row in small.history(second)} == {"classifier"}
+    initial = [(root / "initial_weights.sha256").read_text() for root in (first, second)]
     assert initial[0] == initial[1]
 
 
@@ -173,20 +188,19 @@ def test_an_encoder_that_does_not_fit_is_refused_with_every_reason(
 
 
 def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_it_began_with(
-    tmp_path: Path, data: Path
+    tmp_path: Path, data: Path, first: Path
 ) -> None:
-    train.start("small", data, tmp_path / "first", None)
-    train.start("transfer", data, tmp_path / "second", None, start_from=tmp_path / "first")
+    train.start("transfer", data, tmp_path / "second", None, start_from=first)
     train.start("small", data, tmp_path / "third", None, ["seed=5"], start_from=tmp_path / "second")
-    first, second, third = (Run.open(tmp_path / name) for name in ("first", "second", "third"))
-    for origin, further in ((first, second), (second, third)):
+    one, second, third = (Run.open(root) for root in (first, tmp_path / "second", tmp_path / "third"))
+    for origin, further in ((one, second), (second, third)):
         encoder = small.encoder()
         encoder.set_weights(origin.restore()[1]["encoder"])
         began_with = (further.root / "initial_weights.sha256").read_text().strip()
         assert began_with == networks.fingerprint(encoder)
         assert further.started_from == origin.as_origin()
         assert any(np.any(a != b) for a, b in zip(encoder.get_weights(), further.restore()[1]["encoder"], strict=True))
-    assert first.started_from is None
+    assert one.started_from is None
     told = third.started_from
     assert told is not None
     assert told.run == "second"
@@ -197,13 +211,10 @@ def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_i
 
 @pytest.mark.parametrize("through", ["bytes", "parent", "donor", "of a test image", "slide", "patient"])
 def test_an_encoder_that_saw_what_validates_or_tests_now_is_refused_by_name(
-    tmp_path: Path, data: Path, cells: list[LabelledImage], through: str
+    tmp_path: Path, data: Path, cells: list[LabelledImage], first: Path, through: str
 ) -> None:
     seen = next(cell for cell in cells if cell.split == "train")
     held_out = next(cell for cell in cells if cell.split == "val")
-    on_slide = replace(seen, slide_id="7", extra={"patient_id": "p"})
-    manifest.write(data, [on_slide, *(cell for cell in cells if cell is not seen)])
-    train.start("small", data, tmp_path / "first", None)
     digest = sha256_of(seen.path)
     leaked = {
         "bytes": replace(seen, split="val"),
@@ -215,18 +226,17 @@ def test_an_encoder_that_saw_what_validates_or_tests_now_is_refused_by_name(
     }[through]
     manifest.write(data, [leaked, *(cell for cell in cells if cell.path not in (leaked.path, seen.path))])
     with pytest.raises(RunError, match=rf": 1 images that validate or test here.*{re.escape(leaked.path.name)}.*split"):
-        train.start("small", data, tmp_path / "run", None, start_from=tmp_path / "first")
+        train.start("small", data, tmp_path / "run", None, start_from=first)
     assert not (tmp_path / "run").exists()
 
 
 def test_what_the_first_of_a_chain_of_runs_saw_is_not_forgotten(
-    tmp_path: Path, data: Path, cells: list[LabelledImage]
+    tmp_path: Path, data: Path, cells: list[LabelledImage], first: Path
 ) -> None:
-    train.start("small", data, tmp_path / "first", None)
     seen = next(cell for cell in cells if cell.split == "train")
     others = [cell for cell in cells if cell is not seen]
     manifest.write(data, others)
-    train.start("small", data, tmp_path / "second", None, start_from=tmp_path / "first")
+    train.start("small", data, tmp_path / "second", None, start_from=first)
     manifest.write(data, [replace(seen, split="val"), *others])
     with pytest.raises(RunError, match=rf"second cannot be begun from: 1 images.*{re.escape(seen.path.name)}"):
         train.start("small", data, tmp_path / "third", None, start_from=tmp_path / "second")
