@@ -6,6 +6,7 @@ Without ``HAL_KEYS_FILE`` everybody who reaches the service may use it; so it th
 
 import ipaddress
 import logging
+import re
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ _OPEN_BELOW: Final = ("/health/", "/v2/health/", "/static/", "/docs/")
 _ADMIN_BELOW: Final = "/admin/"
 _METRICS: Final = "/metrics"
 _RECHECK_S: Final = 1.0
+_PORT: Final = re.compile(r":\d*$")
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -98,12 +100,16 @@ def check_exposure(settings: Settings, listener: socket.socket) -> None:
 
 def is_loopback(host: str) -> bool:
     """Whether an address is this machine's own."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
+    address = _address(host)
     mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
+    return address is not None and bool((mapped or address).is_loopback)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
 
 
 class KeyRing:
@@ -191,12 +197,13 @@ class Gate:
             return None
         needed = Role.ADMIN if path.startswith(_ADMIN_BELOW) else Role.CLASSIFY
         if self.ring is None:
-            if needed is Role.ADMIN and (not _is_local(scope) or _is_cross_site(scope)):
+            if needed is Role.ADMIN and not (_is_local(scope) and _is_asked_by_its_own(scope)):
                 raise RefusedError(
                     403,
                     "admin_key_needed",
-                    "Without keys the service is changed from its own machine only; make an admin key ('hal keys add "
-                    "--role admin') and set HAL_KEYS_FILE.",
+                    "Without keys the service is changed from its own machine only, by its address or as localhost, "
+                    "and by no page of another site; make an admin key ('hal keys add --role admin') and set "
+                    "HAL_KEYS_FILE.",
                 )
             return None
         presented = _presented(scope)
@@ -221,9 +228,21 @@ def _is_local(scope: Scope) -> bool:
     return client is not None and is_loopback(str(client[0]))
 
 
-def _is_cross_site(scope: Scope) -> bool:
-    """Whether another site's page makes a browser of this machine send the request."""
-    return Headers(scope=scope).get("sec-fetch-site", "none") not in ("none", "same-origin")
+def _is_asked_by_its_own(scope: Scope) -> bool:
+    """Whether no other site's page makes a browser of this machine send the request.
+
+    A browser says what site a page is of, unless the site has made its own name one of this machine (DNS rebinding).
+    Then that name is the request's ``Host``, which an address or ``localhost`` cannot be made.
+    """
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    name = _PORT.sub("", host).strip("[]").lower()
+    if name != "localhost" and not name.endswith(".localhost") and _address(name) is None:
+        return False
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or origin.partition("://")[2] == host
 
 
 def _presented(scope: Scope) -> str:

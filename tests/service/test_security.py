@@ -13,7 +13,7 @@ import pytest
 
 from contract.bundle import Bundle
 from service.keys import KeysError, Role, add, revoke
-from service.security import ExposedError, KeyRing, check_exposure, is_loopback
+from service.security import ExposedError, Gate, KeyRing, RefusedError, check_exposure, is_loopback
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import failing, running
@@ -187,6 +187,45 @@ def test_without_keys_another_site_s_page_cannot_change_the_service(bundle: Bund
         response = live.http.post("/admin/none", headers={"Sec-Fetch-Site": "cross-site"})
         assert response.status_code == 403
         assert response.json()["error"]["code"] == "admin_key_needed"
+
+
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({}, True),
+        ({"Host": "localhost:8000"}, True),
+        ({"Host": "hal.localhost"}, True),
+        ({"Host": "[::1]:8000"}, True),
+        ({"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000", **OWN}, True),
+        ({"Host": "rebound.example:8000", **OWN}, False),
+        ({"Host": "rebound.example:8000", "Origin": "http://rebound.example:8000", **OWN}, False),
+        ({"Host": "127.0.0.1.rebound.example", **OWN}, False),
+        ({"Host": "localhost.rebound.example", **OWN}, False),
+        ({"Host": "127.0.0.1:8000", "Origin": "http://elsewhere.example"}, False),
+        ({"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:9000"}, False),
+        ({"Host": "127.0.0.1:8000", "Origin": "null"}, False),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+    ],
+)
+def test_without_keys_no_page_of_another_site_changes_the_service(
+    bundle: Bundle, headers: dict[str, str], passes: bool
+) -> None:
+    scope = {
+        "type": "http",
+        "path": "/admin/reload",
+        "client": ("127.0.0.1", 5),
+        "headers": [(n.lower().encode(), v.encode()) for n, v in ({"Host": "127.0.0.1"} | headers).items()],
+    }
+    gate = Gate.of(Settings(bundle=bundle.root))
+    if passes:
+        assert gate.check(scope) is None
+        return
+    with pytest.raises(RefusedError, match="localhost") as refused:
+        gate.check(scope)
+    assert (refused.value.status, refused.value.code) == (403, "admin_key_needed")
 
 
 @pytest.mark.parametrize("path", ["/classify/", "/model/", "/admin/reload/", "/v2/models/tiny/infer/"])
