@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from contract.classes import CLASS_NAMES
 from tests.fuzz.images import corpus
 from tests.fuzz.mutate import mutated
 from tests.fuzz.service import Findings, check_end, under_fire
@@ -52,6 +53,11 @@ def requests() -> list[Request]:
     tensor = {"name": "image", "shape": [1, 256, 256, 3], "datatype": "UINT8"}
     binary = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": len(pixels)}}]}).encode()
     numbers = {"id": "1", "inputs": [tensor | {"data": [0, 1, 2]}], "outputs": [{"name": "logits"}]}
+    cell = {"id": "1", "inputs": [tensor | {"data": np.zeros((1, 256, 256, 3), int).tolist()}]}
+    cells = [
+        {"predicted_class": CLASS_NAMES[place % 20], "hairy_cell": {"flag": place % 7 == 0, "probability": place / 400}}
+        for place in range(400)
+    ]
     multipart = (b"Content-Type", b"multipart/form-data; boundary=b")
     jpeg, as_json = (b"Content-Type", b"image/jpeg"), (b"Content-Type", b"application/json")
     infer = b"/v2/models/tiny/infer"
@@ -64,7 +70,9 @@ def requests() -> list[Request]:
         Request("POST", b"/classify", (jpeg,), image, chunked=True),
         Request("POST", b"/slides/classify", (multipart,), form),
         Request("POST", b"/slides/summary", (as_json,), b'{"results": []}'),
+        Request("POST", b"/slides/summary", (as_json,), json.dumps({"results": cells}).encode()),
         Request("POST", infer, (as_json,), json.dumps(numbers).encode()),
+        Request("POST", infer, (as_json,), json.dumps(cell).encode()),
         Request("POST", infer, ((b"Inference-Header-Content-Length", b"%d" % len(binary)),), binary + pixels),
         Request("GET", b"/metrics", ((b"Accept", b"application/openmetrics-text"), (b"X-API-Key", b"x"))),
     ]
