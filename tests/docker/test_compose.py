@@ -147,9 +147,9 @@ def test_tensorrt_s_engines_outlive_the_container() -> None:
     assert volume in document["volumes"]
 
 
-def test_a_gpu_s_service_has_the_environment_of_the_other_and_its_cache() -> None:
+def test_a_gpu_s_service_has_the_environment_of_the_other_its_cache_and_its_precision() -> None:
     services = written()["services"]
-    added = {"HAL_TENSORRT_CACHE": "/var/lib/hal/tensorrt"}
+    added = {"HAL_TENSORRT_CACHE": "/var/lib/hal/tensorrt", "HAL_PRECISION": "${HAL_PRECISION:-}"}
     assert services["hal-gpu"]["environment"] == services["hal"]["environment"] | added
 
 
@@ -200,3 +200,12 @@ def test_keys_are_a_secret_and_open_the_port(tmp_path: Path) -> None:
     assert service["environment"]["HAL_ALLOW_ANONYMOUS"] == "false"
     assert [secret["source"] for secret in service["secrets"]] == ["hal_keys"]
     assert [port.get("host_ip") for port in service["ports"]] == [None]
+
+
+@pytest.mark.parametrize(("given", "served"), [("", None), ("float16", "float16")])
+def test_a_gpu_is_given_the_file_that_it_is_asked_to_serve(
+    given: str, served: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_on = written()["services"]["hal-gpu"]["environment"]["HAL_PRECISION"]
+    monkeypatch.setenv("HAL_PRECISION", re.sub(r"\$\{HAL_PRECISION:-\}", given, passed_on))
+    assert Settings().precision == served

@@ -39,7 +39,7 @@ LEDGER = {
     ("docs/score.md", r"hal classify"): "tests/service/folders/test_classify_command.py",
     ("docs/slides.md", r"hal slides characteristics"): "tests/training/slides/test_characteristics.py",
     (r"README.md|docs/\w+.md", r"(HAL_\w+=\S+ )+hal serve"): "tests/service/test_serve_command.py",
-    ("docs/deploy.md", r"(HAL_KEYS=\S+ )?docker compose"): "docker/check.sh",
+    ("docs/deploy.md", r"(HAL_[A-Z]+=\S+ )?docker compose"): "docker/check.sh",
     ("docs/deploy.md", r"export HAL_AUDIT"): "tests/docker/test_compose.py",
     ("docs/deploy.md", r"docker (build|run)"): "tests/docker/test_dockerfiles.py",
     ("docs/deploy.md", r"kubectl"): "tests/docker/test_kubernetes.py",
