@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_COUNT
 from contract.decision import decide
-from service.answers import ClassifiedImage
+from service.answers import ClassifiedImage, Fault, RefusedImage
 from service.inference_protocol import (
     EMBEDDING,
     EXTENSIONS,
@@ -31,9 +31,9 @@ from service.inference_protocol import (
     write_answer,
 )
 from service.observer import service_version
-from service.refusals import DeadlineExceededError
+from service.refusals import DeadlineExceededError, ModelFailedError
 from service.routes.classify import priority_of, while_connected
-from service.running import Service
+from service.running import MODEL_FAILED, Service
 from service.served import ServedModel
 from service.states import State
 from service.terms import Terms
@@ -127,6 +127,9 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
         with model.in_use():
             work = batcher.seats.spread(list(wanted.images), one, priority=priority, due=due)
             rows = np.stack(await while_connected(request, work))
+    except ModelFailedError as error:
+        await asyncio.to_thread(_tell_failure, hal, model, wanted, error)
+        raise
     except TimeoutError:
         if not limit.expired():
             raise
@@ -168,13 +171,25 @@ def _answer(
     logits, embedding = rows[:, :CLASS_COUNT], rows[:, CLASS_COUNT:]
     decisions = decide(logits, model.bundle.manifest)
     results = [
-        ClassifiedImage.of(index, hashlib.sha256(image.tobytes()).hexdigest(), decision)
-        for index, (image, decision) in enumerate(zip(wanted.images, decisions, strict=True))
+        ClassifiedImage.of(index, sha256, decision)
+        for index, (sha256, decision) in enumerate(zip(_hashes(wanted), decisions, strict=True))
     ]
     hal.observer.answered(model.stamp, results)
     probabilities = np.array([decision.probabilities for decision in decisions], np.float32)
     outputs = {LOGITS: logits, PROBABILITIES: probabilities, EMBEDDING: embedding}
     return write_answer(model.stamp.name, _versions_of(model.stamp.version)[0], wanted, outputs)
+
+
+def _tell_failure(hal: Service, model: ServedModel, wanted: InferenceRequest, error: ModelFailedError) -> None:
+    """All images of the request are answered with the failure of one, as the protocol has it."""
+    fault = Fault(MODEL_FAILED, str(error))
+    hal.observer.answered(
+        model.stamp, [RefusedImage(index, sha256, fault) for index, sha256 in enumerate(_hashes(wanted))]
+    )
+
+
+def _hashes(wanted: InferenceRequest) -> list[str]:
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in wanted.images]
 
 
 def _check_name(hal: Service, name: str, version: str | None) -> None:

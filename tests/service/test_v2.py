@@ -1,9 +1,13 @@
 """The Open Inference Protocol, spoken by Triton's own client and by hand."""
 
+import contextlib
+import hashlib
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -219,6 +223,23 @@ def test_a_failing_image_fails_its_request_and_no_other(live: LiveServer, cells:
     poisoned[1] = POISON
     assert "network failed" in error_of(post_binary(live, poisoned), 500)
     assert post_binary(live, cells).status_code == 200
+
+
+def test_a_failure_of_the_network_is_counted_and_recorded_for_each_image(
+    bundle: Bundle, cells: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    pytest.importorskip("sqlalchemy", reason="the extra 'audit' is not installed")
+    rows = tmp_path / "rows.db"
+    poisoned = cells[:2].copy()
+    poisoned[1] = POISON
+    with serving(bundle, audit=f"sqlite:///{rows}", audit_spool=tmp_path / "spool") as live:
+        error_of(post_binary(live, poisoned), 500)
+        assert 'hal_images_total{outcome="model_failed"} 2.0' in live.http.get("/metrics").text
+    with contextlib.closing(sqlite3.connect(rows)) as database:
+        found = database.execute("SELECT image_sha256, error, predicted_class FROM hal_audit_images").fetchall()
+    assert sorted(found) == sorted(
+        (hashlib.sha256(image.tobytes()).hexdigest(), "model_failed", None) for image in poisoned
+    )
 
 
 def test_a_full_queue_and_a_key_are_told_in_the_protocol_s_form(bundle: Bundle, cells: NDArray[np.uint8]) -> None:
