@@ -19,6 +19,7 @@ from service.readings import Reading
 from service.routes import admin, classify, health, metrics, model, page, slides, v2
 from service.running import Service
 from service.security import Gate
+from service.upload_room import UploadRoom
 
 _DESCRIPTION: Final = (
     "Pre-classifies images of blood cells into 20 classes and flags possible hairy cells. "
@@ -83,13 +84,14 @@ def create_app_for(hal: Service, exposition: Exposition) -> FastAPI:
     )
     app.state.hal = hal
     app.state.exposition = exposition
+    app.state.upload_room = room = UploadRoom(hal.settings.max_uploads_bytes)
     app.state.json_readers = asyncio.Semaphore(v2.JSON_READERS)
     errors.install(app)
     for routes in (classify, slides, health, model, metrics, v2, admin, page):
         app.include_router(routes.router)
     gate = Gate.of(hal.settings)
-    app.add_middleware(FrontDoor, gate=gate, observer=hal.observer)
-    app.short_way = ShortWay(_route_of(classify.router, "/classify"), gate, hal.observer)
+    app.add_middleware(FrontDoor, gate=gate, observer=hal.observer, room=room)
+    app.short_way = ShortWay(_route_of(classify.router, "/classify"), gate, hal.observer, room)
     return app
 
 

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from service.front_door import FrontDoor
 from service.observer import Observer
 from service.security import Gate
+from service.upload_room import UploadRoom
 
 _METHOD: Final = "POST"
 
@@ -26,12 +27,13 @@ class ShortWay:
         route: of method POST, without parameters; its endpoint takes the request and gives the response.
         gate: of the door.
         observer: of the door.
+        room: of the door.
     """
 
-    def __init__(self, route: APIRoute, gate: Gate, observer: Observer) -> None:
+    def __init__(self, route: APIRoute, gate: Gate, observer: Observer, room: UploadRoom) -> None:
         self._route = route
         self._path = route.path
-        self._door = FrontDoor(self._answer, gate, observer)
+        self._door = FrontDoor(self._answer, gate, observer, room)
 
     def leads_to(self, scope: Scope) -> bool:
         """Whether a request is for the route."""

@@ -20,6 +20,7 @@ from service.schemas import ErrorAnswer, Fault
 from service.security import RefusedError
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError
 from service.terms import TermsError
+from service.upload_room import RETRY_AFTER_S, UploadsFullError
 from service.uploads import UploadError
 
 logger = logging.getLogger("hal.errors")
@@ -116,8 +117,10 @@ def _retry_after(seconds: int | None) -> Mapping[str, str] | None:
 
 
 def refusal(request_id: str, path: str, error: RefusedError) -> JSONResponse:
-    """The answer to a request that may not pass the gate."""
+    """The answer to a request that may not pass the front door."""
     headers = {"WWW-Authenticate": 'Bearer realm="HAL"'} if error.status == 401 else None
+    if isinstance(error, UploadsFullError):
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
     return error_response(request_id, error.status, error.code, str(error), headers, path=path)
 
 

@@ -14,6 +14,7 @@ from service.metrics import OTHER_ROUTE
 from service.observer import Observer
 from service.security import Gate, RefusedError, headers_for
 from service.tracing import RequestContext, TraceParent, current, span_id_of
+from service.upload_room import Share, UploadRoom
 
 logger = logging.getLogger("hal.requests")
 
@@ -25,11 +26,13 @@ _QUIET: Final = ("/health/", "/v2/health/", "/metrics")
 
 class FrontDoor:
     """Names a request (``X-Request-ID``, the client's if it is sensible), asks it for a key before its body is read,
-    tells browsers what they must not do with the answer, counts it, logs it, and is the last resort when it fails.
+    takes no more of that than there is room for, tells browsers what they must not do with the answer, counts it, logs
+    it, and is the last resort when it fails.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, observer: Observer) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, observer: Observer, room: UploadRoom) -> None:
         self._app = app
+        self._room = room
         self._gate = gate
         self._observer = observer
 
@@ -38,12 +41,17 @@ class FrontDoor:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        given = traceparent = b""
+        given = traceparent = declared = b""
+        has_body = False
         for name, value in reversed(scope["headers"]):  # The first of a name is the one that counts.
             if name == b"x-request-id":
                 given = value
             elif name == b"traceparent":
                 traceparent = value
+            elif name == b"content-length":
+                declared, has_body = value, value != b"0"
+            elif name == b"transfer-encoding":
+                has_body = True
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else f"{_names.getrandbits(128):032x}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
@@ -64,11 +72,12 @@ class FrontDoor:
 
         context = RequestContext(request_id, trace_id=None if trace is None else trace.trace_id, span=span)
         token = current.set(context)
+        share = Share(self._room) if has_body else None
         try:
             if (key := self._gate.check(scope)) is not None:
                 context = RequestContext(request_id, key, context.trace_id, span)
                 current.set(context)
-            await self._app(scope, receive, send_named)
+            await self._app(scope, receive if share is None else share.of(declared, receive), send_named)
         except RefusedError as refusal:
             await errors.refusal(request_id, path, refusal)(scope, receive, send_named)
         except Exception:
@@ -82,6 +91,8 @@ class FrontDoor:
                 raise
             await errors.cut_off(request_id, path)(scope, receive, send_named)
         finally:
+            if share is not None:
+                share.give_back()
             seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", None)
             images = state.get("images", 0)

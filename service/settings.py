@@ -122,6 +122,11 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         default=64 * MEBIBYTE, ge=1, description="Bytes of a whole request body; above them 413."
     )
+    max_uploads_bytes: int = Field(
+        default=256 * MEBIBYTE,
+        ge=1,
+        description="Bytes of all request bodies that are received or worked on at once, in each process; above 429.",
+    )
     max_json_bytes: int = Field(
         default=8 * MEBIBYTE,
         ge=1024,
@@ -260,6 +265,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"HAL_DRAIN_DELAY_S={self.drain_delay_s:g} is more than half of HAL_DRAIN_S={self.drain_s:g}: too "
                 "little is left for accepted work; lower the first or raise the second"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_upload_fits_among_all(self) -> Self:
+        if self.max_uploads_bytes < self.max_upload_bytes:
+            raise ValueError(
+                f"HAL_MAX_UPLOADS_BYTES={self.max_uploads_bytes} for all request bodies is less than "
+                f"HAL_MAX_UPLOAD_BYTES={self.max_upload_bytes} for one; raise the first or lower the second"
             )
         return self
 
