@@ -16,6 +16,7 @@ from service.bench.scripts import ask
 LOAD: Final = Path(__file__).parent / "load.py"
 BULK: Final = 64
 _TRIES: Final = 3
+_WARMUP_S: Final = 1.0
 _UNDISTURBED: Final = 0.1
 """Cores that others may use while a row is measured."""
 _BOUNDARY: Final = b"----hal-bench-5f2b8c0d"
@@ -73,13 +74,15 @@ def offer(
     *,
     connections: int,
     seconds: float,
-    warmup_s: float = 1.0,
+    warmup_s: float | None = None,
     rate: float | None = None,
     most_tries: int | None = None,
 ) -> dict[str, Any]:
-    """Put a load on a running candidate as :func:`_offer` does, and again, ``most_tries`` times (3) in all, if others
-    kept the machine busy meanwhile; the figures are those of the least disturbed time.
+    """Put a load on a running candidate as :func:`_offer` does, after ``warmup_s`` (1 s) that do not count, and again,
+    ``most_tries`` times (3) in all, if others kept the machine busy meanwhile; the figures are those of the least
+    disturbed time.
     """
+    warmup_s = _WARMUP_S if warmup_s is None else warmup_s
     tries: list[dict[str, Any]] = []
     while len(tries) < (most_tries or _TRIES):
         tries.append(_offer(target, requests, connections=connections, seconds=seconds, warmup_s=warmup_s, rate=rate))

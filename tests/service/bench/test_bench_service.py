@@ -46,6 +46,7 @@ def test_figures_tables_and_pictures_are_written(
 ) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(workload, "_TRIES", 1)
+    monkeypatch.setattr(workload, "_WARMUP_S", 0.2)
     monkeypatch.setattr(device, "RATES", (50.0,))
     said: list[str] = []
     parts = [Part.NULL, Part.DEVICE]
@@ -75,7 +76,8 @@ def test_the_real_bundle_is_measured_beside_a_loop_and_an_ideal_batcher(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workload, "_TRIES", 1)
-    monkeypatch.setattr(real, "WARMUP_S", 0.5)
+    monkeypatch.setattr(workload, "_WARMUP_S", 0.2)
+    monkeypatch.setattr(real, "WARMUP_S", 0.2)
     monkeypatch.setattr(real, "IDLE_S", 0.2)
     said: list[str] = []
     figures = bench_service(bundle, tmp_path, [Part.REAL], peers=None, seconds=0.5, say=said.append)["real"]
@@ -113,9 +115,8 @@ main()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("made", [False, True], ids=["HAL", "stubborn"])
-def test_stopped_it_stops_what_it_measures(sent: signal.Signals, made: bool, bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("made", "sent"), [(False, signal.SIGINT), (True, signal.SIGTERM)], ids=["HAL", "stubborn"])
+def test_stopped_it_stops_what_it_measures(made: bool, sent: signal.Signals, bundle: Bundle, tmp_path: Path) -> None:
     arguments = ["bench", "service", "--bundle", bundle.root, "--part", "null", "--seconds", "60", "--out", tmp_path]
     program = ["-c", MADE.format(peer=str(stubborn.FILE))] if made else ["-m", "hal"]
     measured = stubborn.PROCESSES if made else 1
