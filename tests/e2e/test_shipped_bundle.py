@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ from training.data.images import fit, read_image
 
 ROOT = Path(__file__).parents[2]
 CELLS = ROOT / "tests" / "data" / "cells"
-SHARED = os.environ.get("HAL_SHARED")
 
 
 @pytest.fixture(scope="module")
@@ -134,19 +132,14 @@ def test_training_and_service_crop_and_pad_at_the_same_place(height: int, width:
     np.testing.assert_array_equal(served, fit(pixels))
 
 
-@pytest.mark.skipif(not SHARED, reason="HAL_SHARED is not set: the test images are not at hand")
 @pytest.mark.slow
-def test_the_stated_accuracy_is_found_again_on_the_downloaded_test_images(shipped: Bundle, tmp_path: Path) -> None:
+def test_the_stated_accuracy_is_found_again_on_the_downloaded_test_images(shipped: Bundle, open_images: Path) -> None:
     """The bundle's own test images went through JPEG once more, as its composites did; these are as downloaded."""
     from training.data import manifest
-    from training.data.prepare import prepare
     from training.evaluation.onnx_inference import onnx_outputs
     from training.evaluation.results import Evaluation
 
-    images_root = Path(SHARED or "") / "data" / "real" / "images"
-    sources = [f"pbc={images_root / 'pbc_barcelona'}", f"matek-marrow={images_root / 'bm_cytomorphology_mll'}"]
-    prepare(sources, tmp_path / "open.csv", 0.2, 2022, test_share=0.15)
-    images = [image for image in manifest.read(tmp_path / "open.csv") if image.split == "test"]
+    images = [image for image in manifest.read(open_images) if image.split == "test"]
     labels = np.array([image.class_index for image in images])
     logits = onnx_outputs(shipped.path(shipped.file()), [image.path for image in images], "test images").logits
     found = Evaluation.of(logits, labels, shipped.manifest).accuracy

@@ -224,19 +224,17 @@ def test_diameters_agree_with_an_independent_measurement() -> None:
     assert np.median(found / expected) == pytest.approx(1, abs=0.05)
 
 
-@needs_shared
-def test_the_shared_images_and_splits_are_those_that_the_shipped_bundle_was_made_of(tmp_path: Path) -> None:
+def test_the_shared_images_and_splits_are_those_that_the_shipped_bundle_was_made_of(
+    open_images: Path, open_sources: list[str], tmp_path: Path
+) -> None:
     """Its composites and shams are made of these; making them takes minutes. It has never seen the test images."""
     from contract.bundle import sha256_of
     from service.settings import Settings
     from training.data import image_list
 
-    root = Path(SHARED or "") / "data" / "real" / "images"
-    sources = [f"pbc={root / 'pbc_barcelona'}", f"matek-marrow={root / 'bm_cytomorphology_mll'}"]
     shipped = Path(__file__).parents[3] / Settings.model_fields["bundle"].default
-    prepare(sources, tmp_path / "afresh.csv", 0.2, 2022, test_share=0.15)
-    prepare(sources, tmp_path / "like.csv", 0.2, 2022, like=shipped / image_list.FILE_NAME)
-    afresh, like = (manifest.read(tmp_path / name) for name in ("afresh.csv", "like.csv"))
+    prepare(open_sources, tmp_path / "like.csv", 0.2, 2022, like=shipped / image_list.FILE_NAME)
+    afresh, like = manifest.read(open_images), manifest.read(tmp_path / "like.csv")
     seen = [image for image in afresh if image.split != "test"]
     assert len(afresh) - len(seen) > 500
     assert manifest.fingerprint(seen, sha256_of) == manifest.fingerprint(like, sha256_of)
