@@ -1,8 +1,10 @@
 """A progress bar with images a second and the time left; a line every half minute where there is no terminal."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,6 +13,9 @@ SECONDS_BETWEEN_LINES = 30.0
 CLOCK_TICK = 0.001
 """Seconds that have passed at least: the clock of some systems stands still for longer than a small image takes."""
 
+_CONSOLE: Final = Console(stderr=True)
+"""One for all bars, so that one within another is drawn below it and not over it."""
+
 
 @contextlib.contextmanager
 def track(what: str, total: int, already: int = 0) -> Iterator[Callable[..., None]]:
@@ -18,10 +23,9 @@ def track(what: str, total: int, already: int = 0) -> Iterator[Callable[..., Non
 
     A second argument, if given, is a short text shown beside the bar, such as the current loss.
     """
-    console = Console(stderr=True)
-    if console.is_terminal:
+    if _CONSOLE.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[rate]} {task.fields[note]}"), console=console) as bar:
+        with Progress(*columns, TextColumn("{task.fields[rate]} {task.fields[note]}"), console=_CONSOLE) as bar:
             task = bar.add_task(what, total=total, completed=already, rate="", note="")
             started, done = time.monotonic(), 0
 
@@ -48,6 +52,7 @@ def _lines(what: str, total: int, already: int) -> Callable[..., None]:
             last = now
             rate = (done - already) / max(now - started, CLOCK_TICK)
             left = (total - done) / rate
-            print(f"  {what}: {done}/{total} images, {rate:.1f} images/s, {left:.0f} s left {note}", flush=True)  # noqa: T201
+            line = f"  {what}: {done}/{total} images, {rate:.1f} images/s, {left:.0f} s left {note}"
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - results may be piped somewhere
 
     return advance

@@ -5,7 +5,6 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -46,10 +45,8 @@ class Terminal:
 @pytest.fixture
 def terminal(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     shown = Terminal()
-    console = partial(
-        Console, file=shown.stream, force_terminal=True, color_system=None, width=140, get_time=clock, _environ={}
-    )
-    monkeypatch.setattr(progress, "Console", console)
+    console = Console(file=shown.stream, force_terminal=True, color_system=None, width=140, get_time=clock, _environ={})
+    monkeypatch.setattr(progress, "_CONSOLE", console)
     return shown
 
 
@@ -61,13 +58,13 @@ def test_without_a_terminal_there_is_a_line_every_half_minute_and_one_at_the_end
             clock.now += 1
             advance(4, "loss 0.500")
     out, err = capsys.readouterr()
-    assert out.splitlines() == [
+    assert err.splitlines() == [
         "  stage encoder: 120/400 images, 4.0 images/s, 70 s left loss 0.500",
         "  stage encoder: 240/400 images, 4.0 images/s, 40 s left loss 0.500",
         "  stage encoder: 360/400 images, 4.0 images/s, 10 s left loss 0.500",
         "  stage encoder: 400/400 images, 4.0 images/s, 0 s left loss 0.500",
     ]
-    assert err == ""
+    assert out == "", "where a command's results go, which may be piped"
 
 
 def test_without_a_terminal_little_progress_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +81,7 @@ def test_resumed_work_begins_where_it_was_and_its_rate_is_of_now(
         for images in (100, 200):
             clock.now += images / 2
             advance(images)
-    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+    assert [line.strip() for line in capsys.readouterr().err.splitlines()] == [
         "stage encoder: 700/1000 images, 2.0 images/s, 150 s left",
         "stage encoder: 900/1000 images, 2.0 images/s, 50 s left",
     ]
@@ -94,7 +91,7 @@ def test_a_clock_that_has_not_moved_ends_no_work(clock: Clock, capsys: pytest.Ca
     """The clock of some systems stands still for 16 ms."""
     with track("hashing", 3) as advance:
         advance(3)
-    assert "hashing: 3/3 images" in capsys.readouterr().out
+    assert "hashing: 3/3 images" in capsys.readouterr().err
     assert clock.now == 1000
 
 
@@ -111,6 +108,16 @@ def test_a_terminal_shows_a_bar_with_images_a_second_time_left_and_the_note(
     assert "0:02:30" in bar
     assert bar.endswith("2.0 images/s loss 0.500")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_within_another_is_drawn_below_it(clock: Clock, terminal: Terminal) -> None:
+    with track("stage encoder", 1000) as advance:
+        advance(500)
+        with track("validating", 10) as validated:
+            validated(5)
+            clock.now += 1
+        assert re.search(r"500/1000[^\r]*\n[^\r]*validating [^\n]*5/10", terminal.stream.getvalue())
+    assert "500/1000" in terminal.last()
 
 
 def test_a_terminal_is_no_place_where_a_clock_that_has_not_moved_ends_work(terminal: Terminal) -> None:
