@@ -21,6 +21,7 @@ from service import lifecycle
 from service.app import create_app
 from service.batching import Batcher
 from service.engine import EngineOptions
+from service.server import config_for
 from service.settings import Device, Settings
 
 _TIMER_S = 0.005
@@ -74,7 +75,7 @@ def main() -> None:
         lifecycle.Batcher = TimerBatcher  # type: ignore[attr-defined]
     hal = lifecycle.Hal(Settings(bundle=bundle.root, log_level="warning"), bundle, open_engine=open_engine)
     listener = socket.create_server(("127.0.0.1", port))
-    uvicorn.Server(uvicorn.Config(create_app(hal), log_config=None, access_log=False)).run(sockets=[listener])
+    uvicorn.Server(config_for(create_app(hal), hal.settings)).run(sockets=[listener])
 
 
 if __name__ == "__main__":
