@@ -132,10 +132,10 @@ class PatientConnection(HttpToolsProtocol):
         self._patience = None
         if self.transport.is_closing() or not self._nothing_under_way():
             return
-        if self.cycle is None:
+        if self._in_head:
             # A browser opens connections that it may need; only one that began to ask was refused something.
-            if self._in_head:
-                self.count(408)
+            self.count(408)
+        if self._in_head or self.cycle is None:
             self.transport.write(_TOO_SLOW)
         self.transport.close()
 

@@ -74,10 +74,13 @@ def test_a_body_that_was_refused_unread_cannot_drip_on(server: LiveServer) -> No
 
 
 def test_the_head_of_a_second_request_is_given_up_like_the_first(server: LiveServer) -> None:
+    before = counted(server, "upload_timeout")
     with connected(server) as client:
         client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
-        drip(client, b"G")
+        client.sendall(b"GET /")
+        assert drip(client, b"x").startswith(b"HTTP/1.1 408")
+    assert counted(server, "upload_timeout") == before + 1
 
 
 def test_many_that_drip_do_not_keep_the_others_out(bundle: Bundle) -> None:
