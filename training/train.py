@@ -117,7 +117,9 @@ def _train(run: Run, encoder: keras.Model) -> None:
     trainer = Trainer(run, encoder)
     images = f"{len(trainer.train.paths)} training and {len(trainer.validation.paths)} validation images"
     at = f"stage {trainer.progress.stage + 1}, epoch {trainer.progress.epoch + 1}"
-    run.say(f"{run.recipe.name}: {images}, seed {run.recipe.seed}, {run.recipe.precision}, from {at}")
+    devices = tf.distribute.get_strategy().num_replicas_in_sync
+    on = "on one device" if devices == 1 else f"on {devices} devices"
+    run.say(f"{run.recipe.name}: {images}, seed {run.recipe.seed}, {run.recipe.precision}, {on}, from {at}")
     if (slow := slowness(run.recipe.precision)) is not None:
         run.say(f"  warning, precision: {slow}")
     if run.recipe.trains_on_validation:

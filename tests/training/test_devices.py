@@ -29,11 +29,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "cells.csv"
 
 
-@pytest.mark.parametrize(("devices", "expected"), [("mirrored", 2), ("one", 1)])
-def test_all_devices_of_the_machine_or_one_train(data: Path, tmp_path: Path, devices: str, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("devices", "expected", "said"), [("mirrored", 2, "on 2 devices"), ("one", 1, "on one device")]
+)
+def test_all_devices_of_the_machine_or_one_train(
+    data: Path, tmp_path: Path, devices: str, expected: int, said: str
+) -> None:
     done = hal("train", "small", "--data", data, "--run", tmp_path / "run", "--devices", devices, *CHOICES)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == f"devices: {expected}"
+    assert f"float32, {said}, from stage 1" in done.stdout
     progress, groups = Run.open(tmp_path / "run").restore()
     assert progress.stage == len(small.RECIPE.stages)
     changed = [
