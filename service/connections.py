@@ -113,7 +113,9 @@ class PatientConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn answers to something that is no HTTP."""
-        self.count(400)
+        # A request of which only the body is broken is one that the application counts.
+        if self._nothing_under_way():
+            self.count(400)
         super().send_400_response(msg)
 
     def _nothing_under_way(self) -> bool:

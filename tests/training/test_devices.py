@@ -38,7 +38,7 @@ def test_all_devices_of_the_machine_or_one_train(
     done = hal("train", "small", "--data", data, "--run", tmp_path / "run", "--devices", devices, *CHOICES)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == f"devices: {expected}"
-    assert f"float32, {said}, from stage 1" in done.stdout
+    assert f"float32, {said}, from stage 1" in " ".join(done.stdout.split())
     progress, groups = Run.open(tmp_path / "run").restore()
     assert progress.stage == len(small.RECIPE.stages)
     changed = [
