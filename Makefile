@@ -22,8 +22,16 @@ help: ## List the targets
 run: $(SERVICE) ## Install and start the service on the shipped bundle (PORT=8000)
 	@exec $(BIN)/hal serve
 
+# Two at a time: what takes processor time and no clock. The rest talks to running services, which have deadlines.
+AT_ONCE := tests/contract tests/docs tests/training
+
 test: $(DEV) ## Install everything and run the tests (ARGS='-k batching -x')
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(AT_ONCE)
+	$(BIN)/python -m pytest $(AT_ONCE:%=--ignore=%)
+endif
 
 lint: $(DEV) ## Check style, types, import rules and Dockerfiles
 	$(BIN)/ruff check .
