@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -62,6 +63,23 @@ def test_tensors_that_cannot_be_finished_are_told_as_images_are(slow: Path) -> N
         assert hanging.result().status_code == 503
         assert "stop" in hanging.result().json()["error"]
         assert hanging.result().headers["x-request-id"]
+
+
+def test_a_slide_whose_results_have_not_arrived_is_told_of_the_end(slow: Path) -> None:
+    with (
+        running(slow, HAL_DRAIN_S="2") as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as client,
+    ):
+        client.sendall(
+            b"POST /slides/summary HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert client.recv(1000).startswith(b"HTTP/1.1 100 "), "the service waits for the body"
+        client.sendall(b'{"results": [')
+        assert served.stop() == 0
+        told = client.recv(65_536).decode()
+    assert told.startswith("HTTP/1.1 503 ")
+    assert '"code":"draining"' in told
 
 
 def shows(served: Process, *lines: str) -> bool:
