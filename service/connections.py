@@ -2,6 +2,7 @@
 unread what they are answered.
 """
 
+import contextlib
 import socket
 import struct
 from asyncio import TimerHandle
@@ -77,7 +78,8 @@ class PatientConnection(HttpToolsProtocol):
         left = self.transport.get_write_buffer_size()
         if left and left >= self._not_taken:
             # With what the system still holds of it, which it would offer the client for minutes.
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            with contextlib.suppress(OSError):  # Windows has another form of it
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.transport.abort()
         else:
             self._watch()
