@@ -13,7 +13,6 @@ from typing import TypeVar
 from service.counts import Counts
 from service.pace import Pace
 from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
-from service.time_limit import TimeLimit
 from service.waiting import Priority
 
 Item = TypeVar("Item")
@@ -157,10 +156,10 @@ class Seats:
     async def _in_time(self, work: Awaitable[Result], due: float | None) -> Result:
         deadline = asyncio.get_running_loop().time() + self._deadline_s
         try:
-            with TimeLimit(deadline if due is None else min(due, deadline)) as limit:
+            async with asyncio.timeout_at(deadline if due is None else min(due, deadline)) as limit:
                 return await work
         except TimeoutError:
-            if not limit.expired:
+            if not limit.expired():
                 raise
             self._counts.expired += 1
             own = due is None or deadline < due

@@ -11,7 +11,6 @@ from starlette.requests import ClientDisconnect
 from service.forms import FIELD, HINT, FormError, files_of
 from service.refusals import DeadlineExceededError
 from service.settings import Settings
-from service.time_limit import TimeLimit
 
 __all__ = ["FIELD", "IMAGE_TYPES", "UploadError", "read_images"]
 
@@ -74,7 +73,7 @@ async def read_body(
         raise _too_large(f"{int(declared_length)} bytes", limit, settings, advice)
     give_up = asyncio.get_running_loop().time() + settings.upload_timeout_s
     try:
-        with TimeLimit(give_up if due is None else min(due, give_up)):
+        async with asyncio.timeout_at(give_up if due is None else min(due, give_up)):
             body = await _body(request, limit)
     except TimeoutError:
         if due is not None and due < give_up:
