@@ -1,6 +1,6 @@
 """A bundle: one folder that holds a trained model and everything that must be known to serve it honestly.
 
-:mod:`contract.manifest` describes its ``bundle.json``; :func:`load` verifies a folder against it.
+:mod:`contract.description` describes its ``bundle.json``; :func:`load` verifies a folder against it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from contract.atomic import write_text
 from contract.classes import CLASS_COUNT
-from contract.manifest import IMAGE_SIDE, Manifest, ModelFile, Precision
+from contract.description import IMAGE_SIDE, Manifest, ModelFile, Precision
 
 MANIFEST_NAME: Final = "bundle.json"
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from contract.classes import CELL_CLASSES, CLASS_COUNT, HAIRY_CELL, CellClass
-from contract.manifest import Evidence, Manifest
+from contract.description import Evidence, Manifest
 
 
 def calibrated_probabilities(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from contract.binomial import clopper_pearson
 from contract.classes import CELL_CLASSES, CellClass
 from contract.decision import Decision
-from contract.manifest import Evidence, Manifest
+from contract.description import Evidence, Manifest
 
 Interval = tuple[float, float]
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contract.binomial import clopper_pearson, upper_tail
 from contract.classes import HAIRY_CELL
+from contract.description import Evidence, FalseFlags, Manifest, Probability
 from contract.differential import DifferentialRow, Interval, SlideCell, differential, white_cells, without_duplicates
-from contract.manifest import Evidence, FalseFlags, Manifest, Probability
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 _SMALLEST_P: Final = 0.0001

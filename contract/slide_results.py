@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, mo
 from pydantic_core import from_json
 
 from contract.classes import BY_NAME, CLASS_NAMES
+from contract.description import Probability, Sha256
 from contract.differential import SlideCell
-from contract.manifest import Probability, Sha256
 from contract.slide import OtherBundleError
 
 MOST_RESULTS: Final = 100_000

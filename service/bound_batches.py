@@ -18,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
 
 logger = logging.getLogger("hal.bound_batches")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
-from contract.manifest import IMAGE_SIDE, ModelFile
+from contract.description import IMAGE_SIDE, ModelFile
 from service.bound_batches import BoundBatches
 from service.sessions import (
     DeviceUnavailableError,

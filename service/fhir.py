@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from contract.classes import BY_SLUG, Lineage
+from contract.description import Evidence
 from contract.differential import DifferentialRow
-from contract.manifest import Evidence
 from contract.slide import HairyCount, SlideSummary
 from service.schemas import ModelStamp
 

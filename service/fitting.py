@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.manifest import IMAGE_SIDE
+from contract.description import IMAGE_SIDE
 from service.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from contract.classes import CLASS_COUNT
-from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
 from service.json_pixels import PixelsError, read_pixels
 
 INPUT: Final = "image"

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.manifest import IMAGE_SIDE
+from contract.description import IMAGE_SIDE
 
 try:
     import simplejpeg as turbo

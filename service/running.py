@@ -13,7 +13,7 @@ import numpy as np
 
 from contract.bundle import Bundle
 from contract.decision import decide
-from contract.manifest import Manifest, ModelFile
+from contract.description import Manifest, ModelFile
 from service.answers import ClassifiedImage, Fault, RefusedImage, Writer
 from service.counts import Counts
 from service.decoding import Decoders

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from contract.decision import Decision, ReviewCode
-from contract.manifest import Attribution, Calibration, ClassEvidence, DecisionPolicy, Metric, ModelFile, Precision
+from contract.description import Attribution, Calibration, ClassEvidence, DecisionPolicy, Metric, ModelFile, Precision
 from service.settings import Device
 from service.tuning import Tuning
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 import onnxruntime as ort
 
-from contract.manifest import IMAGE_SIDE, Manifest, ModelFile, Precision
+from contract.description import IMAGE_SIDE, Manifest, ModelFile, Precision
 from service import cuda_driver
 from service.settings import Device, Settings, available_cores
 

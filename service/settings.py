@@ -9,7 +9,7 @@ from typing import Final, Literal, Self
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contract.manifest import Precision
+from contract.description import Precision
 from contract.slide import SlideRule
 
 MEBIBYTE: Final = 1024 * 1024

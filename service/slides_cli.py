@@ -10,7 +10,7 @@ from contract.atomic import write_text
 
 if TYPE_CHECKING:
     from contract.bundle import Bundle
-    from contract.manifest import ModelFile
+    from contract.description import ModelFile
     from contract.slide import SlideSummary
     from contract.slide_results import GivenSlide
     from service.schemas import ModelStamp

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.manifest import IMAGE_SIDE
+from contract.description import IMAGE_SIDE
 
 _FEWEST_TURNS: Final = 3
 _MOST_TURNS: Final = 8

@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from contract.manifest import IMAGE_SIDE
+from contract.description import IMAGE_SIDE
 
 BYTES_PER_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 """Of ``ru_maxrss``."""

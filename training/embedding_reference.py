@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from contract import bundle
 from contract.bundle import sha256_of
 from contract.classes import CLASS_COUNT
-from contract.manifest import EmbeddingReference, Precision
+from contract.description import EmbeddingReference, Precision
 from training import triton
 from training.data import manifest as manifests
 from training.data.manifest import ManifestError

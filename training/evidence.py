@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from contract.classes import CLASS_NAMES
-from contract.manifest import Attribution, ClassEvidence, Evidence
+from contract.description import Attribution, ClassEvidence, Evidence
 from training.data.manifest import LabelledImage, counts
 from training.data.overlap import has_slide
 from training.data.presets import PRESETS

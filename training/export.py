@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import bundle
-from contract.manifest import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Precision, Provenance
+from contract.description import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Precision, Provenance
 from training import model_card, trained, triton
 from training.calibrate import fit_temperature
 from training.data import image_list

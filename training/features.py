@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.data.pipeline import image_batches, unreadable_named
 from training.errors import MemoryShortError

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL
-from contract.manifest import AS_PHOTOGRAPHED, Metric, Precision
+from contract.description import AS_PHOTOGRAPHED, Metric, Precision
 from training.calibrate import calibration_error_by_chance
 from training.data.manifest import LabelledImage
 from training.evaluation.results import Evaluation, Proportion
@@ -25,7 +25,7 @@ KINDS: Final = {"real": "real images", "composite": "composites", "sham": "shams
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What figures of one evaluation have in common; see :class:`contract.manifest.Metric`."""
+    """What figures of one evaluation have in common; see :class:`contract.description.Metric`."""
 
     split: str
     precision: Precision

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from contract.manifest import AS_PHOTOGRAPHED, Evidence, Manifest, Metric, StartedFrom
+from contract.description import AS_PHOTOGRAPHED, Evidence, Manifest, Metric, StartedFrom
 
 FILE_NAME = "MODEL_CARD.md"
 RECALL = "recall, "

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 
 from contract import bundle
-from contract.manifest import ModelFile, Parity, Precision
+from contract.description import ModelFile, Parity, Precision
 from training import onnx_graph
 from training.data.images import read_image
 from training.data.manifest import LabelledImage

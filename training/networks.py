@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import keras
 
 from contract.classes import CLASS_COUNT
-from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
 from training.augment import Augmentation
 from training.errors import TrainingError
 from training.folding import folded

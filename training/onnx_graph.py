@@ -10,7 +10,7 @@ import tf2onnx
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
 from training.errors import TrainingError
 
 OPSET: Final = 17

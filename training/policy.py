@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import HAIRY_CELL
-from contract.manifest import ClassEvidence, DecisionPolicy, Evidence, FalseFlags
+from contract.description import ClassEvidence, DecisionPolicy, Evidence, FalseFlags
 from training.calibrate import require_validation
 from training.errors import TrainingError
 from training.evaluation.results import Evaluation, Proportion

@@ -20,7 +20,7 @@ from rich.console import Console
 from contract.atomic import replacing, write_text
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
-from contract.manifest import StartedFrom
+from contract.description import StartedFrom
 from training.data import manifest
 from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage

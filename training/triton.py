@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from contract.atomic import write_text
-from contract.manifest import IMAGE_SIDE, Manifest
+from contract.description import IMAGE_SIDE, Manifest
 
 FILE_NAME: Final = "config.pbtxt"
 MAX_BATCH: Final = 64

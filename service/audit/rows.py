@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from contract.manifest import Manifest, ModelFile
+from contract.description import Manifest, ModelFile
 from service.settings import Settings
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT, CLASS_NAMES
-from contract.manifest import EMBEDDING_SIZE, IMAGE_SIDE, Evidence, Manifest
+from contract.description import EMBEDDING_SIZE, IMAGE_SIDE, Evidence, Manifest
 
 _GOLDEN_IMAGES = 4
 

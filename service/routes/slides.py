@@ -10,8 +10,8 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from contract.classes import BY_NAME
+from contract.description import Manifest
 from contract.differential import SlideCell
-from contract.manifest import Manifest
 from contract.slide import OtherBundleError, SlideSummary, summarise
 from contract.slide_results import MOST_BYTES, GivenModel, GivenSlide, ResultsError, read_slide
 from service.answers import ClassifiedImage

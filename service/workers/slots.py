@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.manifest import IMAGE_SIDE
+from contract.description import IMAGE_SIDE
 
 SLOTS: Final = 32
 IMAGE_BYTES: Final = IMAGE_SIDE * IMAGE_SIDE * 3

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from contract.bundle import Bundle
-from contract.manifest import Manifest
+from contract.description import Manifest
 from service.audit import AuditFullError
 from service.lifecycle import MOST_DECODERS
 from service.observer import Observer

@@ -10,7 +10,7 @@ import numpy as np
 
 from contract.bundle import MANIFEST_NAME
 from contract.classes import BY_NAME, CLASS_COUNT, CLASS_NAMES
-from contract.manifest import Manifest
+from contract.description import Manifest
 
 GOLDEN_IMAGES = 2
 PRECISIONS = ("float32", "int8")

@@ -18,7 +18,7 @@ from contract.bundle import (
     sha256_of,
     write,
 )
-from contract.manifest import Manifest
+from contract.description import Manifest
 from tests.contract.examples import Description, description, lay_files
 
 

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from contract.classes import BY_SLUG, CELL_CLASSES, CLASS_COUNT, HAIRY_CELL
 from contract.decision import Decision, ReviewCode, calibrated_probabilities, decide
-from contract.manifest import Manifest
+from contract.description import Manifest
 from tests.contract.examples import manifest
 
 NOTHING_SUPPRESSED = np.zeros(CLASS_COUNT, dtype=bool)

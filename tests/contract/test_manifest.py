@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from contract.bundle import BundleInvalidError, read_manifest
 from contract.classes import BY_SLUG, CLASS_NAMES
-from contract.manifest import Evidence
+from contract.description import Evidence
 from tests.contract.examples import Description, describe_in, description, manifest
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contract.bundle import BundleCorruptError, BundleInvalidError, load, sha256_of
-from contract.manifest import Manifest
+from contract.description import Manifest
 from tests.contract.examples import describe_in, description
 
 

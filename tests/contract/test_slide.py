@@ -9,8 +9,8 @@ from scipy import stats
 
 from contract.classes import BY_SLUG, CELL_CLASSES, HAIRY_CELL
 from contract.decision import decide
+from contract.description import Manifest
 from contract.differential import SlideCell
-from contract.manifest import Manifest
 from contract.slide import Advice, OtherBundleError, SlideRule, SlideSummary, advise, count_flags, summarise
 from tests.contract.examples import description
 

@@ -3,7 +3,7 @@
 import pytest
 
 from contract import bundle
-from contract.manifest import AS_PHOTOGRAPHED, Metric
+from contract.description import AS_PHOTOGRAPHED, Metric
 from service.settings import Settings
 from tests.docs.pages import ROOT
 

@@ -14,7 +14,7 @@ from PIL import Image
 from contract import bundle
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from contract.manifest import AS_PHOTOGRAPHED, Evidence, Metric
+from contract.description import AS_PHOTOGRAPHED, Evidence, Metric
 from service.imaging import decode
 from service.settings import Fit, Settings
 from tests.service.live_server import LiveServer, serving

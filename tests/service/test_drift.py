@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from contract import bundle as bundles
 from contract.bundle import Bundle
-from contract.manifest import EmbeddingReference
+from contract.description import EmbeddingReference
 from service.drift import EmbeddingDrift
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import LiveServer, serving

@@ -14,7 +14,7 @@ import pytest
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from contract.manifest import EmbeddingReference
+from contract.description import EmbeddingReference
 from tests.service.classify_requests import form
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import until

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from contract.bundle import Bundle
-from contract.manifest import ModelFile
+from contract.description import ModelFile
 from service.sessions import EngineOptions, open_session, providers
 from service.settings import Device
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from contract import bundle as bundles
 from contract.classes import CLASS_NAMES, HAIRY_CELL
-from contract.manifest import Evidence, Manifest
+from contract.description import Evidence, Manifest
 
 CENTRE = 128
 POISON = (255, 0, 255)

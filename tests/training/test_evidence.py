@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from contract.classes import CLASS_NAMES
-from contract.manifest import Evidence
+from contract.description import Evidence
 from training.data.manifest import LabelledImage
 from training.evidence import attributions, class_evidence, limits
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from contract import bundle
-from contract.manifest import Evidence, Precision, StartedFrom
+from contract.description import Evidence, Precision, StartedFrom
 from tests.training import small
 from training import networks, onnx_graph, triton
 from training.data.images import read_image

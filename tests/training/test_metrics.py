@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from contract.classes import CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
-from contract.manifest import Metric
+from contract.description import Metric
 from tests.training.evaluation.made import image, logits_for
 from training.data.manifest import LabelledImage
 from training.evaluation.results import Proportion

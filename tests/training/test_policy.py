@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
-from contract.manifest import ClassEvidence, DecisionPolicy, Evidence
+from contract.description import ClassEvidence, DecisionPolicy, Evidence
 from training import policy
 from training.calibrate import FittedOnTestError
 from training.evaluation.results import Evaluation

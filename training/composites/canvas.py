@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from contract.atomic import replacing
-from contract.manifest import IMAGE_SIDE
+from contract.description import IMAGE_SIDE
 from training.data.images import fit, read_pixels
 
 PNG_EFFORT = 3

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from contract.manifest import IMAGE_SIDE
+from contract.description import IMAGE_SIDE
 from training.composites.colour import density
 from training.composites.outline import Coverage, signed_distance
 from training.composites.painting import between

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-from contract.manifest import IMAGE_SIDE
+from contract.description import IMAGE_SIDE
 from training.composites.colour import restained
 from training.composites.segment import Mask, Pixels, SegmentationError, distance_to
 

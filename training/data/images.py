@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from contract.manifest import IMAGE_SIDE
+from contract.description import IMAGE_SIDE
 from training.errors import TrainingError
 from training.progress import track
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from contract import bundle
 from contract.bundle import Bundle
-from contract.manifest import ClassEvidence, ModelFile, Precision
+from contract.description import ClassEvidence, ModelFile, Precision
 from training.data import image_list
 from training.data.manifest import LabelledImage
 from training.evaluation.network import Fitted, Outputs

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from contract.classes import CLASS_COUNT
-from contract.manifest import Evidence
+from contract.description import Evidence
 from training.evaluation.measures import Measures
 from training.evaluation.predictions import Predictions
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from contract.manifest import Precision
+from contract.description import Precision
 from training.errors import explained
 
 app = typer.Typer(no_args_is_help=True)

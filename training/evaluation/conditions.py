@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-from contract.manifest import AS_PHOTOGRAPHED
+from contract.description import AS_PHOTOGRAPHED
 from training.augment import STAINS
 
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from contract.manifest import Metric
+from contract.description import Metric
 from training.data.manifest import LabelledImage
 from training.evaluation.probe import FOLDS, PENALTY, probe
 from training.metrics import About, of_kind

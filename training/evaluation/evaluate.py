@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from contract.atomic import write_text
-from contract.manifest import Precision
+from contract.description import Precision
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet

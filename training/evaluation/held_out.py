@@ -19,7 +19,7 @@ from contract import bundle
 from contract.atomic import write_text
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
-from contract.manifest import FalseFlags, Manifest, Metric
+from contract.description import FalseFlags, Manifest, Metric
 from training import metrics, model_card, triton
 from training.data import image_list
 from training.data import manifest as manifests

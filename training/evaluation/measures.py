@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL, CellClass
-from contract.manifest import ClassEvidence, Evidence
+from contract.description import ClassEvidence, Evidence
 from training.evaluation.predictions import Predictions
 from training.evaluation.results import Proportion
 from training.metrics import EXPERT_LABELLED

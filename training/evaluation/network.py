@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.bundle import MANIFEST_NAME, BundleNotFoundError
-from contract.manifest import ClassEvidence, Evidence, Precision
+from contract.description import ClassEvidence, Evidence, Precision
 from training.data.manifest import LabelledImage
 
 RUN_FILE = "recipe.json"

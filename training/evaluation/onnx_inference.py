@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from contract.manifest import EMBEDDING_SIZE
+from contract.description import EMBEDDING_SIZE
 from training.data.images import read_image
 from training.evaluation.conditions import Change
 from training.evaluation.network import Outputs

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from contract.bundle import sha256_of
-from contract.manifest import ClassEvidence, Precision
+from contract.description import ClassEvidence, Precision
 from training import trained
 from training.calibrate import fit_temperature
 from training.data.contents import content_hashes

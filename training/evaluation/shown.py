@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from contract.manifest import Evidence
+from contract.description import Evidence
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet, set_of
 from training.evaluation.network import Network

@@ -10,7 +10,7 @@ import numpy as np
 
 from contract.bundle import sha256_of
 from contract.classes import CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
-from contract.manifest import ClassEvidence, Evidence
+from contract.description import ClassEvidence, Evidence
 from training.data.manifest import LabelledImage
 from training.data.sets import set_of
 from training.evaluation.network import Fitted, Outputs

@@ -5,7 +5,7 @@ import pytest
 import skimage.color
 from PIL import Image
 
-from contract.manifest import AS_PHOTOGRAPHED
+from contract.description import AS_PHOTOGRAPHED
 from training.evaluation.conditions import CONDITIONS, brightened, compressed, defocused, restained, rotated
 
 

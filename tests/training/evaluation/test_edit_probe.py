@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from contract.manifest import Metric
+from contract.description import Metric
 from tests.training.evaluation.made import image
 from training.evaluation.edit_probe import edit_probe
 from training.metrics import About

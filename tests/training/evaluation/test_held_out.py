@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from contract import bundle as bundles
 from contract.classes import CLASS_NAMES, HAIRY_CELL
-from contract.manifest import Metric
+from contract.description import Metric
 from tests.service.tiny_bundle import TinyNetwork, manifest_for
 from training.data import image_list, manifest
 from training.evaluation.cli import app
