@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
+from service.batching.queue import Image, Logits
 from service.engine import EmbeddingEngine, Engine
 from service.stacks import Stacks
 from service.threads import WorkThread
 from service.tuning import Hindsight, Tuning
-from service.waiting import Image, Logits
 
 logger = logging.getLogger("hal.engine")
 
@@ -21,7 +21,7 @@ Opened = TypeVar("Opened", bound=Engine)
 
 
 class EngineThread:
-    """Opens an engine and runs it, all in one thread, which CUDA graphs ask for; a :class:`service.waiting.Network`.
+    """Opens an engine and runs it, all in one thread, which CUDA graphs ask for; a :class:`service.batching.queue.Network`.
 
     Attributes:
         max_batch: most images that :meth:`run` takes.

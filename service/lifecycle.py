@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from contract.bundle import Bundle, BundleError, load
-from service.batching import Batcher
+from service.batching.batcher import Batcher
 from service.engine import EngineError, OnnxEngine
 from service.observer import Observer
 from service.running import Reloaded, Service

@@ -13,6 +13,7 @@ from service.answers import ClassifiedImage, RefusedImage
 from service.audit import AuditFullError
 from service.audit.rows import Row, SettingsVersion
 from service.audit.trail import AuditTrail, Trail
+from service.batching.queue import Ticket
 from service.decoding import Pixels
 from service.drift import EmbeddingDrift
 from service.metrics import Metrics
@@ -20,7 +21,6 @@ from service.schemas import ModelStamp
 from service.served import ServedModel
 from service.settings import Settings
 from service.tracing import Tracer, current
-from service.waiting import Ticket
 
 _BY_NAME: Final = {cell.name: cell for cell in CELL_CLASSES}
 

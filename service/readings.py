@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from service.audit.trail import AuditState
-from service.counts import Counts
+from service.batching.counts import Counts
+from service.batching.queue import Priority
 from service.drift import EmbeddingDrift
 from service.lifecycle import Hal
 from service.logs import lost_lines
 from service.metrics import Metrics
 from service.states import State
-from service.waiting import Priority
 
 MODEL_LABELS: Final = ("name", "version", "sha256", "precision", "device", "calibration", "decision_policy")
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from service.waiting import Priority
+from service.batching.queue import Priority
 
 
 class RefusalCode(StrEnum):

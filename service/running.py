@@ -15,7 +15,8 @@ from contract.bundle import Bundle
 from contract.decision import decide
 from contract.description import Manifest, ModelFile
 from service.answers import ClassifiedImage, Fault, RefusedImage, Writer
-from service.counts import Counts
+from service.batching.counts import Counts
+from service.batching.queue import Image, Logits, Network, Priority
 from service.decoding import Decoders
 from service.imaging import decode
 from service.observer import Observer
@@ -25,7 +26,6 @@ from service.served import ServedModel
 from service.settings import Device, Settings
 from service.states import NotReadyError, State
 from service.tuning import Tuning
-from service.waiting import Image, Logits, Network, Priority
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,7 +52,7 @@ class Reloaded:
 
 
 class Seating(Protocol):
-    """Where a request finds seats for its images: :class:`service.seats.Seats`, whose methods these are."""
+    """Where a request finds seats for its images: :class:`service.batching.admission.Seats`, whose methods these are."""
 
     def check_room(self, priority: Priority = Priority.ROUTINE) -> None:
         """Find out whether a request would be accepted now."""
@@ -71,7 +71,7 @@ class Seating(Protocol):
 
 
 class Intake(Protocol):
-    """Where images come in and find the device: :class:`service.batching.Batcher`, as the routes see it."""
+    """Where images come in and find the device: :class:`service.batching.batcher.Batcher`, as the routes see it."""
 
     counts: Counts
 
@@ -193,7 +193,7 @@ class Service(ABC):
         """Classify encoded images, each on its own: a refused one does not affect the others.
 
         Raises:
-            QueueFullError, DrainingError, DeadlineExceededError: see :meth:`service.seats.Seats.spread`.
+            QueueFullError, DrainingError, DeadlineExceededError: see :meth:`service.batching.admission.Seats.spread`.
         """
         model = self.model
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from service.answers import Writer
+from service.batching.queue import Logits, Network
 from service.engine import Engine, EngineOptions
 from service.engine_thread import EngineThread
 from service.schemas import ModelStamp
 from service.settings import Device, Settings
 from service.tuning import Tuning
-from service.waiting import Logits, Network
 
 logger = logging.getLogger("hal.served")
 

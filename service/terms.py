@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from starlette.requests import HTTPConnection
 
-from service.waiting import Priority
+from service.batching.queue import Priority
 
 PRIORITY: Final = "X-Priority"
 TIMEOUT: Final = "X-Request-Timeout-Ms"

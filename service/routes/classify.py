@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_NAMES
 from service.answers import ClassifiedImage, RefusedImage
+from service.batching.queue import Priority
 from service.errors import request_id_of
 from service.refusals import ModelFailedError
 from service.running import MODEL_FAILED, Classified, Service
@@ -18,7 +19,6 @@ from service.schemas import ClassifyAnswer, ErrorAnswer
 from service.settings import Settings
 from service.terms import LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, Terms
 from service.uploads import FIELD, IMAGE_TYPES, read_images
-from service.waiting import Priority
 
 router = APIRouter(tags=["classify"])
 

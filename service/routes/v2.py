@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from contract.classes import CLASS_COUNT
 from contract.decision import decide
 from service.answers import ClassifiedImage, Fault, RefusedImage
+from service.batching.queue import Logits, Priority
 from service.inference_protocol import (
     EMBEDDING,
     EXTENSIONS,
@@ -39,7 +40,6 @@ from service.states import State
 from service.terms import Terms
 from service.uploads import UploadError, read_body
 from service.v2_schemas import INFER_REQUEST, INFER_RESPONSES
-from service.waiting import Logits, Priority
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 

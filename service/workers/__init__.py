@@ -10,7 +10,7 @@
       |      v        images through shared memory                       slots.py
       +-- engine      batcher, network, audit trail, drift               engine_process.py, relay.py
 
-Queue, seats, priorities and deadlines are those of the one :class:`service.batching.Batcher` in the engine process:
+Queue, seats, priorities and deadlines are those of the one :class:`service.batching.batcher.Batcher` in the engine process:
 it runs ``spread`` for every request, and where a single process would decode an image in the seat that it has been
 given, the engine process grants the seat to the worker, which decodes, puts the pixels into one of its slots and
 submits them; the engine process copies them out at once and the slot is free again. A slot is written by its worker

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from msgspec import msgpack
 
-from service.counts import Counts
+from service.batching.counts import Counts
 from service.metrics import HISTOGRAMS, Metrics
 from service.readings import EngineReading
 from service.workers.board import Board

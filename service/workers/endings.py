@@ -3,9 +3,9 @@
 import logging
 
 from service.audit import AuditFullError
+from service.batching.queue import Priority
 from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
-from service.waiting import Priority
 from service.workers.messages import Refused, Reloaded
 
 logger = logging.getLogger("hal.workers")

@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from service.counts import Counts
+from service.batching.counts import Counts
+from service.batching.queue import Image, Logits, Network, Priority
 from service.refusals import ModelFailedError, QueueFullError
 from service.settings import Settings
 from service.tracing import current, traceparent_of
-from service.waiting import Image, Logits, Network, Priority
 from service.workers.board import Board, Field
 from service.workers.endings import error_of
 from service.workers.link import Link
@@ -68,7 +68,7 @@ _seat: Final[contextvars.ContextVar[tuple[_Request, int]]] = contextvars.Context
 
 
 class RemoteIntake:
-    """What :class:`service.batching.Batcher` is to a single process, to a worker.
+    """What :class:`service.batching.batcher.Batcher` is to a single process, to a worker.
 
     Args:
         settings: of the service.
@@ -168,7 +168,7 @@ class RemoteIntake:
         priority: Priority = Priority.ROUTINE,
         due: float | None = None,
     ) -> list[Result]:
-        """``await work(item)`` for each item once it has a seat; see :meth:`service.seats.Seats.spread`.
+        """``await work(item)`` for each item once it has a seat; see :meth:`service.batching.admission.Seats.spread`.
 
         Raises:
             QueueFullError, DrainingError, DeadlineExceededError: as there.

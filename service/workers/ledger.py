@@ -5,7 +5,7 @@ import logging
 import os
 from dataclasses import replace
 
-from service.counts import Counts
+from service.batching.counts import Counts
 from service.logs import lost_lines
 from service.metrics import Metrics
 from service.readings import EngineReading, ProcessesReading, Reading

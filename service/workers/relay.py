@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.audit.rows import Row
-from service.batching import Batcher
+from service.batching.batcher import Batcher
+from service.batching.queue import Priority
 from service.lifecycle import Hal
 from service.refusals import ModelFailedError
 from service.served import ServedModel
 from service.tracing import RequestContext, TraceParent, current
-from service.waiting import Priority
 from service.workers.endings import refusal
 from service.workers.link import Link
 from service.workers.messages import (

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from service.batching.queue import Image, Logits
 from service.tuning import Tuning
-from service.waiting import Image, Logits
 
 
 class RemoteNetwork:

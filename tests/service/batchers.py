@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batching import Batcher
+from service.batching.batcher import Batcher
+from service.batching.queue import Priority
 from service.engine_thread import EngineThread
-from service.waiting import Priority
 from tests.service.slow_device import SlowDevice, image
 
 Test = Callable[[], Coroutine[Any, Any, None]]

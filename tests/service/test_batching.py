@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import Batcher
+from service.batching.batcher import Batcher
+from service.batching.queue import Image, Logits, Priority
 from service.refusals import DrainingError, ModelFailedError, QueueFullError
-from service.waiting import Image, Logits, Priority
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 

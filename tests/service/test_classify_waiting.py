@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contract.bundle import Bundle
-from service.waiting import Priority
+from service.batching.queue import Priority
 from tests.service.classify_requests import error_of, form
 from tests.service.live_server import serving, until
 from tests.service.slow_device import SlowDevice

@@ -1,4 +1,4 @@
-from service.pace import CAUTION_S, LONGEST_RETRY_S, MemoryCaution, Pace
+from service.batching.rate import CAUTION_S, LONGEST_RETRY_S, MemoryCaution, Pace
 
 
 def test_the_rate_follows_the_device() -> None:

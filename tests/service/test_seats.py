@@ -2,11 +2,11 @@ import asyncio
 
 import pytest
 
-from service.counts import Counts
-from service.pace import Pace
+from service.batching.admission import Seats
+from service.batching.counts import Counts
+from service.batching.queue import Priority
+from service.batching.rate import Pace
 from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
-from service.seats import Seats
-from service.waiting import Priority
 
 ROUTINE, BULK = Priority.ROUTINE, Priority.BULK
 

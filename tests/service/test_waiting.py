@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.waiting import BULK_PART, BULK_TURN, Image, Lines, Logits, Priority, Ticket
+from service.batching.queue import BULK_PART, BULK_TURN, Image, Lines, Logits, Priority, Ticket
 from tests.service.slow_device import image
 
 ROUTINE, BULK = Priority.ROUTINE, Priority.BULK

@@ -19,7 +19,7 @@ from contract.bundle import Bundle, load
 from contract.classes import CLASS_COUNT
 from service import lifecycle
 from service.app import create_app
-from service.batching import Batcher
+from service.batching.batcher import Batcher
 from service.engine import EngineOptions
 from service.server import config_for
 from service.settings import Device, Settings

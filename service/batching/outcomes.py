@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from service.counts import Counts
+from service.batching.counts import Counts
+from service.batching.queue import Logits, Ticket
 from service.refusals import ModelFailedError
-from service.waiting import Logits, Ticket
 
 logger = logging.getLogger("hal.batching")
 

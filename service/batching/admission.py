@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from service.counts import Counts
-from service.pace import Pace
+from service.batching.counts import Counts
+from service.batching.queue import Priority
+from service.batching.rate import Pace
 from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
-from service.waiting import Priority
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -1,10 +1,10 @@
 """The greedy batcher.
 
 The device is either busy or free. Free: what is waiting is taken at once, up to ``max_batch``; no timer. Busy: the
-queue fills, and the next batch is formed at the moment the device frees, by the rule of :mod:`service.waiting`. So an
+queue fills, and the next batch is formed at the moment the device frees, by the rule of :mod:`service.batching.queue`. So an
 idle service adds no delay and a loaded one fills its batches. On a fast device that moment is a millisecond or two
-early if a full batch waits: it is prepared while the one before it ends (see :class:`service.pace.Pace`). The queue
-belongs to the event loop. How many images may be in it is for :mod:`service.seats` to say.
+early if a full batch waits: it is prepared while the one before it ends (see :class:`service.batching.rate.Pace`). The queue
+belongs to the event loop. How many images may be in it is for :mod:`service.batching.admission` to say.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from service.counts import Counts
-from service.outcomes import fail, hand_out
-from service.pace import MemoryCaution, Pace
+from service.batching.admission import Seats
+from service.batching.counts import Counts
+from service.batching.outcomes import fail, hand_out
+from service.batching.queue import Image, Lines, Logits, Network, Priority, Ticket
+from service.batching.rate import MemoryCaution, Pace
 from service.refusals import ModelFailedError
-from service.seats import Seats
-from service.waiting import Image, Lines, Logits, Network, Priority, Ticket
 
 logger = logging.getLogger("hal.batching")
 
