@@ -67,13 +67,13 @@ def serve(
     from service import logs
     from service.allocator import give_large_blocks_back
     from service.audit import AuditError
-    from service.engine import EngineError
+    from service.engine.onnx import EngineError
+    from service.engine.sessions import check_device
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
     from service.keys import KeysError
     from service.lifecycle import Hal
     from service.listening import PortError, listen
     from service.security import ExposedError, check_exposure
-    from service.sessions import check_device
     from service.workers.memory import SharedMemoryError
 
     options = {

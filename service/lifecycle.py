@@ -7,7 +7,7 @@ from typing import Final
 
 from contract.bundle import Bundle, BundleError, load
 from service.batching.batcher import Batcher
-from service.engine import EngineError, OnnxEngine
+from service.engine.onnx import EngineError, OnnxEngine
 from service.observer import Observer
 from service.running import Reloaded, Service
 from service.schemas import ModelStamp

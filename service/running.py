@@ -18,6 +18,7 @@ from service.answers import ClassifiedImage, Fault, RefusedImage, Writer
 from service.batching.counts import Counts
 from service.batching.queue import Image, Logits, Network, Priority
 from service.decoding import Decoders
+from service.engine.tuning import Tuning
 from service.imaging import decode
 from service.observer import Observer
 from service.refusals import ImageRefusedError, ModelFailedError
@@ -25,7 +26,6 @@ from service.schemas import ModelStamp
 from service.served import ServedModel
 from service.settings import Device, Settings
 from service.states import NotReadyError, State
-from service.tuning import Tuning
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

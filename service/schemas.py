@@ -8,8 +8,8 @@ from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from contract.decision import Decision, ReviewCode
 from contract.description import Attribution, Calibration, ClassEvidence, DecisionPolicy, Metric, ModelFile, Precision
+from service.engine.tuning import Tuning
 from service.settings import Device
-from service.tuning import Tuning
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from contract.bundle import Bundle
 from service.answers import Writer
 from service.batching.queue import Logits, Network
-from service.engine import Engine, EngineOptions
-from service.engine_thread import EngineThread
+from service.engine.onnx import Engine, EngineOptions
+from service.engine.thread import EngineThread
+from service.engine.tuning import Tuning
 from service.schemas import ModelStamp
 from service.settings import Device, Settings
-from service.tuning import Tuning
 
 logger = logging.getLogger("hal.served")
 

@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED = 0, 1, 2, 130
 _KINDS: Final = (
     ("service.environment", "SettingsError"),
-    ("service.engine", "EngineError"),
+    ("service.engine.onnx", "EngineError"),
     ("client.errors", "HalError"),
 )
 

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import pyarrow
 
 from contract.bundle import MANIFEST_NAME, Bundle, BundleError, load
-from service.engine import EngineError
+from service.engine.onnx import EngineError
 from service.folders.files import ImageFile
 from service.folders.in_process import OpenBundle
 from service.folders.records import Record, record_of

@@ -14,7 +14,7 @@ from contract.bundle import Bundle, BundleError, load
 from service import logs
 from service.allocator import give_large_blocks_back
 from service.audit import AuditError
-from service.engine import EngineError
+from service.engine.onnx import EngineError
 from service.lifecycle import Hal, last_wait_s
 from service.served import ServedModel, ServedNetwork
 from service.settings import Settings

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct, msgpack
 
-from service.tuning import Tuning
+from service.engine.tuning import Tuning
 
 
 class Open(Struct, frozen=True, array_like=True, tag=1):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.batching.queue import Image, Logits
-from service.tuning import Tuning
+from service.engine.tuning import Tuning
 
 
 class RemoteNetwork:

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from contract import bundle
 from contract.decision import decide
-from service.engine import EngineOptions, OnnxEngine
+from service.engine.onnx import EngineOptions, OnnxEngine
 from tests.training import small
 from training.data.images import read_image
 from training.export import write_bundle

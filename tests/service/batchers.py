@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.batching.batcher import Batcher
 from service.batching.queue import Priority
-from service.engine_thread import EngineThread
+from service.engine.thread import EngineThread
 from tests.service.slow_device import SlowDevice, image
 
 Test = Callable[[], Coroutine[Any, Any, None]]

@@ -13,7 +13,7 @@ import uvicorn
 
 from contract.bundle import Bundle
 from service.app import create_app
-from service.engine import EngineOptions, OnnxEngine
+from service.engine.onnx import EngineOptions, OnnxEngine
 from service.lifecycle import Hal, OpenEngine
 from service.server import config_for
 from service.settings import Settings

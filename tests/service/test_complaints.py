@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contract.bundle import Bundle
-from service.engine import Buckets, EngineOptions, OnnxEngine
+from service.engine.onnx import Buckets, EngineOptions, OnnxEngine
 from service.inference_protocol import InferenceRequest
 from service.routes import v2
 from service.settings import Device

@@ -7,8 +7,8 @@ from typing import Any
 import onnxruntime as ort
 import pytest
 
-from service import cuda_driver
-from service.sessions import DeviceUnavailableError, check_device
+from service.engine import cuda_driver
+from service.engine.sessions import DeviceUnavailableError, check_device
 from service.settings import Device
 
 GPU_PROVIDERS = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from contract.bundle import Bundle, BundleCorruptError, BundleError
-from service.bound_batches import BoundBatches
-from service.engine import (
+from service.engine.bound_batches import BoundBatches
+from service.engine.onnx import (
     Buckets,
     DeviceMemoryError,
     DeviceUnavailableError,
@@ -20,7 +20,7 @@ from service.engine import (
     GraphMismatchError,
     OnnxEngine,
 )
-from service.sessions import providers
+from service.engine.sessions import providers
 from service.settings import Device
 from tests.service.tiny_bundle import POISON, TinyNetwork
 

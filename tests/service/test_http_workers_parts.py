@@ -21,12 +21,12 @@ from service.answers import ClassifiedImage
 from service.audit import AuditFullError
 from service.batching.counts import Counts
 from service.batching.queue import Priority
+from service.engine.tuning import BatchTime, Tuning
 from service.lifecycle import Hal
 from service.metrics import Metrics
 from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
 from service.settings import Settings
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
-from service.tuning import BatchTime, Tuning
 from service.workers.accounts import Account, sum_of
 from service.workers.board import Board, Field
 from service.workers.child import cause_of

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract.bundle import Bundle
-from service.engine import EngineOptions, OnnxEngine
+from service.engine.onnx import EngineOptions, OnnxEngine
 from tests.service.classify_requests import form
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import serving

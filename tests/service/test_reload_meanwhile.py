@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from contract.bundle import Bundle
-from service.engine import EngineOptions, OnnxEngine
+from service.engine.onnx import EngineOptions, OnnxEngine
 from service.lifecycle import Hal
 from service.settings import Settings
 from service.states import NotReadyError, State

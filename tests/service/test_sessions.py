@@ -10,7 +10,7 @@ import pytest
 
 from contract.bundle import Bundle
 from contract.description import ModelFile
-from service.sessions import EngineOptions, open_session, providers
+from service.engine.sessions import EngineOptions, open_session, providers
 from service.settings import Device
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"

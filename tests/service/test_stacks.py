@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.stacks import Stacks
+from service.engine.stacks import Stacks
 
 
 def images(count: int, first: int = 0) -> list[NDArray[np.uint8]]:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
-from service.engine import EngineOptions, OnnxEngine
+from service.engine.onnx import EngineOptions, OnnxEngine
+from service.engine.tuning import BatchTime, Hindsight, Tuning, choose, tune
 from service.settings import Device
-from service.tuning import BatchTime, Hindsight, Tuning, choose, tune
 from tests.service.live_server import serving
 
 CELL = Path(__file__).parents[1] / "data" / "cells" / "segmented-neutrophil-1.jpg"

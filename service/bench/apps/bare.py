@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from contract.bundle import load
-from service.engine import EngineOptions, OnnxEngine
+from service.engine.onnx import EngineOptions, OnnxEngine
 from service.imaging import decode
 from service.settings import Fit, Settings
 

@@ -20,7 +20,7 @@ from contract.classes import CLASS_COUNT
 from service import lifecycle
 from service.app import create_app
 from service.batching.batcher import Batcher
-from service.engine import EngineOptions
+from service.engine.onnx import EngineOptions
 from service.server import config_for
 from service.settings import Device, Settings
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
 from service.batching.queue import Image, Logits
-from service.engine import EmbeddingEngine, Engine
-from service.stacks import Stacks
-from service.threads import WorkThread
-from service.tuning import Hindsight, Tuning
+from service.engine.onnx import EmbeddingEngine, Engine
+from service.engine.stacks import Stacks
+from service.engine.threads import WorkThread
+from service.engine.tuning import Hindsight, Tuning
 
 logger = logging.getLogger("hal.engine")
 

@@ -1,6 +1,6 @@
 """A verified network on one device.
 
-This module, :mod:`service.sessions` and :mod:`service.bound_batches` are the only ones that know ONNX Runtime.
+This module, :mod:`service.engine.sessions` and :mod:`service.engine.bound_batches` are the only ones that know ONNX Runtime.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
 from contract.description import IMAGE_SIDE, ModelFile
-from service.bound_batches import BoundBatches
-from service.sessions import (
+from service.engine.bound_batches import BoundBatches
+from service.engine.sessions import (
     DeviceUnavailableError,
     EngineError,
     EngineOptions,
@@ -24,8 +24,8 @@ from service.sessions import (
     check_signature,
     open_session,
 )
+from service.engine.tuning import Tuning, tune
 from service.settings import Device
-from service.tuning import Tuning, tune
 
 __all__ = [
     "Buckets",

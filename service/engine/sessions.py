@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 import onnxruntime as ort
 
 from contract.description import IMAGE_SIDE, Manifest, ModelFile, Precision
-from service import cuda_driver
+from service.engine import cuda_driver
 from service.settings import Device, Settings, available_cores
 
 logger = logging.getLogger("hal.sessions")
