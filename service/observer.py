@@ -14,8 +14,8 @@ from service.audit import AuditFullError
 from service.audit.rows import Row, SettingsVersion
 from service.audit.trail import AuditTrail, Trail
 from service.batching.queue import Ticket
-from service.decoding import Pixels
 from service.drift import EmbeddingDrift
+from service.images.pool import Pixels
 from service.metrics import Metrics
 from service.schemas import ModelStamp
 from service.served import ServedModel

@@ -17,11 +17,11 @@ from contract.description import Manifest, ModelFile
 from service.answers import ClassifiedImage, Fault, RefusedImage, Writer
 from service.batching.counts import Counts
 from service.batching.queue import Image, Logits, Network, Priority
-from service.decoding import Decoders
 from service.engine.tuning import Tuning
-from service.imaging import decode
+from service.images.decode import decode
+from service.images.pool import Decoders
+from service.images.refusals import ImageRefusedError, ModelFailedError
 from service.observer import Observer
-from service.refusals import ImageRefusedError, ModelFailedError
 from service.schemas import ModelStamp
 from service.served import ServedModel
 from service.settings import Device, Settings

@@ -9,7 +9,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
 from service.forms import FIELD, HINT, FormError, files_of
-from service.refusals import DeadlineExceededError
+from service.images.refusals import DeadlineExceededError
 from service.settings import Settings
 
 __all__ = ["FIELD", "IMAGE_TYPES", "UploadError", "read_images"]

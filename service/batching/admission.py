@@ -13,7 +13,7 @@ from typing import TypeVar
 from service.batching.counts import Counts
 from service.batching.queue import Priority
 from service.batching.rate import Pace
-from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
+from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -19,7 +19,7 @@ from service.batching.counts import Counts
 from service.batching.outcomes import fail, hand_out
 from service.batching.queue import Image, Lines, Logits, Network, Priority, Ticket
 from service.batching.rate import MemoryCaution, Pace
-from service.refusals import ModelFailedError
+from service.images.refusals import ModelFailedError
 
 logger = logging.getLogger("hal.batching")
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from service.batching.counts import Counts
 from service.batching.queue import Logits, Ticket
-from service.refusals import ModelFailedError
+from service.images.refusals import ModelFailedError
 
 logger = logging.getLogger("hal.batching")
 

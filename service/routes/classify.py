@@ -13,7 +13,7 @@ from contract.classes import CLASS_NAMES
 from service.answers import ClassifiedImage, RefusedImage
 from service.batching.queue import Priority
 from service.errors import request_id_of
-from service.refusals import ModelFailedError
+from service.images.refusals import ModelFailedError
 from service.running import MODEL_FAILED, Classified, Service
 from service.schemas import ClassifyAnswer, ErrorAnswer
 from service.settings import Settings

@@ -17,7 +17,7 @@ from contract.slide_results import MOST_BYTES, GivenModel, GivenSlide, ResultsEr
 from service.answers import ClassifiedImage
 from service.errors import request_id_of
 from service.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
-from service.refusals import DeadlineExceededError
+from service.images.refusals import DeadlineExceededError
 from service.routes.classify import REQUEST, RESPONSES, classify_body, status_of, while_connected
 from service.running import Service
 from service.schemas import ErrorAnswer, ModelStamp

@@ -19,6 +19,7 @@ from contract.classes import CLASS_COUNT
 from contract.decision import decide
 from service.answers import ClassifiedImage, Fault, RefusedImage
 from service.batching.queue import Logits, Priority
+from service.images.refusals import DeadlineExceededError, ModelFailedError
 from service.inference_protocol import (
     EMBEDDING,
     EXTENSIONS,
@@ -32,7 +33,6 @@ from service.inference_protocol import (
     write_answer,
 )
 from service.observer import service_version
-from service.refusals import DeadlineExceededError, ModelFailedError
 from service.routes.classify import priority_of, while_connected
 from service.running import MODEL_FAILED, Service
 from service.served import ServedModel

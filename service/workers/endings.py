@@ -4,7 +4,7 @@ import logging
 
 from service.audit import AuditFullError
 from service.batching.queue import Priority
-from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
+from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.workers.messages import Refused, Reloaded
 

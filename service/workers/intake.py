@@ -12,7 +12,7 @@ import numpy as np
 
 from service.batching.counts import Counts
 from service.batching.queue import Image, Logits, Network, Priority
-from service.refusals import ModelFailedError, QueueFullError
+from service.images.refusals import ModelFailedError, QueueFullError
 from service.settings import Settings
 from service.tracing import current, traceparent_of
 from service.workers.board import Board, Field

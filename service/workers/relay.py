@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from service.audit.rows import Row
 from service.batching.batcher import Batcher
 from service.batching.queue import Priority
+from service.images.refusals import ModelFailedError
 from service.lifecycle import Hal
-from service.refusals import ModelFailedError
 from service.served import ServedModel
 from service.tracing import RequestContext, TraceParent, current
 from service.workers.endings import refusal

@@ -15,7 +15,7 @@ from contract import bundle
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from contract.description import AS_PHOTOGRAPHED, Evidence, Metric
-from service.imaging import decode
+from service.images.decode import decode
 from service.settings import Fit, Settings
 from tests.service.live_server import LiveServer, serving
 from training.data.images import fit, read_image

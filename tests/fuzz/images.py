@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from service.imaging import decode
-from service.refusals import RefusalCode
+from service.images.decode import decode
+from service.images.refusals import RefusalCode
 from service.running import MODEL_FAILED
 from service.settings import Fit
 from tests.fuzz.mutate import mutated

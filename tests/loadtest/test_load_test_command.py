@@ -22,7 +22,7 @@ from loadtest.generator import run
 from loadtest.plan import Load, Target
 from loadtest.requests import SAMPLES, drawn_cell, form, forms, load_images
 from loadtest.trial import SWEEP
-from service.imaging import decode
+from service.images.decode import decode
 from service.settings import Fit
 from tests.service.live_server import LiveServer, serving
 from tests.service.slow_device import SlowDevice

@@ -1,4 +1,4 @@
-"""Image files of every kind, and what :mod:`service.imaging` makes of them."""
+"""Image files of every kind, and what :mod:`service.images.decode` makes of them."""
 
 import io
 from pathlib import Path
@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.imaging import decode
-from service.refusals import ImageRefusedError
+from service.images.decode import decode
+from service.images.refusals import ImageRefusedError
 from service.settings import Fit
 
 LOSSLESS = ("PNG", "BMP", "TIFF")

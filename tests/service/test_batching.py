@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.batching.batcher import Batcher
 from service.batching.queue import Image, Logits, Priority
-from service.refusals import DrainingError, ModelFailedError, QueueFullError
+from service.images.refusals import DrainingError, ModelFailedError, QueueFullError
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 

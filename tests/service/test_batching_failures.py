@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.batching.queue import Ticket
-from service.refusals import ModelFailedError
+from service.images.refusals import ModelFailedError
 from tests.service.batchers import ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 

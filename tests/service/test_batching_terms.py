@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.batching.queue import Priority
-from service.refusals import DeadlineExceededError, QueueFullError
+from service.images.refusals import DeadlineExceededError, QueueFullError
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import SlowDevice, image
 

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.contrast import LEAST_CONTRAST, contrast
-from service.imaging import decode
-from service.refusals import ImageRefusedError, RefusalCode
+from service.images.contrast import LEAST_CONTRAST, contrast
+from service.images.decode import decode
+from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 
 SHARED = os.environ.get("HAL_SHARED")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.batching.queue import Priority
-from service.decoding import Decoders, Pixels
-from service.refusals import ImageRefusedError, RefusalCode
+from service.images.pool import Decoders, Pixels
+from service.images.refusals import ImageRefusedError, RefusalCode
 
 PIXELS = np.zeros((1, 1, 3), np.uint8)
 LARGE = bytes(1 << 17)

@@ -22,9 +22,9 @@ from service.audit import AuditFullError
 from service.batching.counts import Counts
 from service.batching.queue import Priority
 from service.engine.tuning import BatchTime, Tuning
+from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
 from service.lifecycle import Hal
 from service.metrics import Metrics
-from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
 from service.settings import Settings
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.workers.accounts import Account, sum_of

@@ -62,7 +62,7 @@ def test_a_jpeg_that_only_pillow_can_decode_is_accepted(monkeypatch: pytest.Monk
 
     pytest.importorskip("simplejpeg")
     data = encoded(CELL, "JPEG")
-    monkeypatch.setattr("service.jpeg.turbo.decode_jpeg", lacking)
+    monkeypatch.setattr("service.images.jpeg.turbo.decode_jpeg", lacking)
     assert np.array_equal(decoded(data), np.asarray(Image.open(io.BytesIO(data))))
 
 

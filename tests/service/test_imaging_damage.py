@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service import jpeg
-from service.refusals import ImageRefusedError, RefusalCode
+from service.images import jpeg
+from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 from tests.service.image_files import CELL, CELLS, KINDS, decoded, refusal, saved
 from tests.service.tiny_bundle import encoded

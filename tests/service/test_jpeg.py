@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service import jpeg
+from service.images import jpeg
 
 CELLS = sorted((Path(__file__).parents[1] / "data" / "cells").glob("*.jpg"))
 

@@ -6,7 +6,7 @@ from service.batching.admission import Seats
 from service.batching.counts import Counts
 from service.batching.queue import Priority
 from service.batching.rate import Pace
-from service.refusals import DeadlineExceededError, DrainingError, QueueFullError
+from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
 
 ROUTINE, BULK = Priority.ROUTINE, Priority.BULK
 

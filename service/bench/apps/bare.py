@@ -15,7 +15,7 @@ import numpy as np
 
 from contract.bundle import load
 from service.engine.onnx import EngineOptions, OnnxEngine
-from service.imaging import decode
+from service.images.decode import decode
 from service.settings import Fit, Settings
 
 _SIZES = (1, 2, 4, 8, 16)

@@ -8,13 +8,13 @@ Behaviour fixed here, once:
   own orientation tag is part of its layout and is applied. Training reads its images the same way.
 - Palette images are looked up exactly; an alpha channel is dropped if it is opaque everywhere. Anything whose colours
   or depth would have to be guessed (greyscale, CMYK, 16 bits, transparency, several frames) is refused.
-- Another size than 256x256 is refused, cropped or padded (:mod:`service.fitting`).
+- Another size than 256x256 is refused, cropped or padded (:mod:`service.images.fitting`).
 - A truncated or damaged image is refused, never filled with grey. What libjpeg only warns of counts as damage where
   simplejpeg is installed. Pillow alone leaves two gaps: bytes missing just before an intact end marker go unseen within
   a JPEG's last block (bottom right corner), and anywhere in a progressive JPEG.
 - An image that shows nothing (a dark frame, a white field, one colour) is refused: a network has no class for it and
   would name one all the same.
-- A JPEG of 256x256 pixels in colour goes to simplejpeg first (:mod:`service.jpeg`, half of the time). All else, and
+- A JPEG of 256x256 pixels in colour goes to simplejpeg first (:mod:`service.images.jpeg`, half of the time). All else, and
   whatever simplejpeg refuses, goes to Pillow, which finds out why.
 """
 
@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from service import jpeg
-from service.contrast import LEAST_CONTRAST, contrast
-from service.fitting import check_size, fitted
-from service.refusals import ImageRefusedError, RefusalCode
+from service.images import jpeg
+from service.images.contrast import LEAST_CONTRAST, contrast
+from service.images.fitting import check_size, fitted
+from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 
 _SIGNATURES: Final = (

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.batching.queue import BULK_TURN, Priority
-from service.refusals import ImageRefusedError
+from service.images.refusals import ImageRefusedError
 
 _MOST_IMAGES: Final = 8
 _MOST_BYTES: Final = 1 << 17

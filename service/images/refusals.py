@@ -1,4 +1,4 @@
-"""Why an image or a request gets no answer, as :mod:`service.imaging`, ``seats`` and ``batching`` tell it."""
+"""Why an image or a request gets no answer, as :mod:`service.images.decode`, ``seats`` and ``batching`` tell it."""
 
 from enum import StrEnum
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.description import IMAGE_SIDE
-from service.refusals import ImageRefusedError, RefusalCode
+from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 
 _SMALLEST_PADDED_SIDE: Final = IMAGE_SIDE // 2 + 1
