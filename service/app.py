@@ -11,11 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from service import errors
 from service.direct import ShortWay
-from service.exposition import Exposition
 from service.front_door import FrontDoor
 from service.lifecycle import Hal
+from service.observe.exposition import Exposition
+from service.observe.readings import Reading
 from service.observer import service_version
-from service.readings import Reading
 from service.routes import admin, classify, health, metrics, model, page, slides, v2
 from service.running import Service
 from service.security import Gate

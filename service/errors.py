@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.audit import AuditFullError
 from service.images.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.inference_protocol import InferenceRequestError, UnknownModelError
+from service.observe.audit import AuditFullError
 from service.running import MODEL_FAILED
 from service.schemas import ErrorAnswer, Fault
 from service.security import RefusedError

@@ -10,17 +10,17 @@ from typing import Any, Final, Literal
 
 from contract.classes import CELL_CLASSES
 from service.answers import ClassifiedImage, RefusedImage
-from service.audit import AuditFullError
-from service.audit.rows import Row, SettingsVersion
-from service.audit.trail import AuditTrail, Trail
 from service.batching.queue import Ticket
-from service.drift import EmbeddingDrift
 from service.images.pool import Pixels
-from service.metrics import Metrics
+from service.observe.audit import AuditFullError
+from service.observe.audit.rows import Row, SettingsVersion
+from service.observe.audit.trail import AuditTrail, Trail
+from service.observe.drift import EmbeddingDrift
+from service.observe.metrics import Metrics
+from service.observe.tracing import Tracer, current
 from service.schemas import ModelStamp
 from service.served import ServedModel
 from service.settings import Settings
-from service.tracing import Tracer, current
 
 _BY_NAME: Final = {cell.name: cell for cell in CELL_CLASSES}
 

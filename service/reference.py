@@ -101,7 +101,7 @@ def _words(kind: Any) -> list[str]:
 
 def _metric_rows() -> Iterator[str]:
     # Here, since a page of settings does not need the service.
-    from service.exposition import catalogue
+    from service.observe.exposition import catalogue
 
     for family in catalogue():
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")

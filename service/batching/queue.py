@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.tracing import current_span
+from service.observe.tracing import current_span
 
 BULK_TURN: Final = 4
 """While bulk images wait, at least one batch in so many has places for them ..."""

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from service.exposition import Exposition
+from service.observe.exposition import Exposition
 
 router = APIRouter()
 

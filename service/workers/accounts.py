@@ -7,8 +7,8 @@ from typing import Final, Self
 from msgspec import msgpack
 
 from service.batching.counts import Counts
-from service.metrics import HISTOGRAMS, Metrics
-from service.readings import EngineReading
+from service.observe.metrics import HISTOGRAMS, Metrics
+from service.observe.readings import EngineReading
 from service.workers.board import Board
 
 _encoder: Final = msgpack.Encoder()
@@ -21,7 +21,7 @@ class Account:
     Attributes:
         pid: of the process.
         requests: route, status, count.
-        images, predicted, flagged, top_probability: see :class:`service.metrics.Metrics`.
+        images, predicted, flagged, top_probability: see :class:`service.observe.metrics.Metrics`.
         histograms: counts and total, by name.
         counts: what happened to images.
         lost_lines: log lines that could not be written.

@@ -2,9 +2,9 @@
 
 import logging
 
-from service.audit import AuditFullError
 from service.batching.queue import Priority
 from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
+from service.observe.audit import AuditFullError
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.workers.messages import Refused, Reloaded
 

@@ -15,10 +15,10 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from contract.bundle import Bundle
-from service import logs
 from service.allocator import give_large_blocks_back
 from service.app import create_app_for
-from service.exposition import Exposition
+from service.observe import logs
+from service.observe.exposition import Exposition
 from service.server import config_for
 from service.settings import Settings
 from service.workers.board import Field

@@ -13,8 +13,8 @@ import numpy as np
 from service.batching.counts import Counts
 from service.batching.queue import Image, Logits, Network, Priority
 from service.images.refusals import ModelFailedError, QueueFullError
+from service.observe.tracing import current, traceparent_of
 from service.settings import Settings
-from service.tracing import current, traceparent_of
 from service.workers.board import Board, Field
 from service.workers.endings import error_of
 from service.workers.link import Link

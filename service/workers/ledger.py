@@ -6,9 +6,9 @@ import os
 from dataclasses import replace
 
 from service.batching.counts import Counts
-from service.logs import lost_lines
-from service.metrics import Metrics
-from service.readings import EngineReading, ProcessesReading, Reading
+from service.observe.logs import lost_lines
+from service.observe.metrics import Metrics
+from service.observe.readings import EngineReading, ProcessesReading, Reading
 from service.states import State
 from service.workers.accounts import Account, sum_of
 from service.workers.board import HEARTBEAT_S, Field

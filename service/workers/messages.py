@@ -57,7 +57,7 @@ class Withdraw(Struct, frozen=True, array_like=True, tag=4):
 
 
 class Rows(Struct, frozen=True, array_like=True, tag=5):
-    """To the engine: rows of the audit trail, each as :meth:`service.audit.rows.Row.to_json` writes it."""
+    """To the engine: rows of the audit trail, each as :meth:`service.observe.audit.rows.Row.to_json` writes it."""
 
     lines: tuple[str, ...]
 

@@ -10,8 +10,8 @@ import time
 
 from service.batching.queue import Priority
 from service.lifecycle import Hal
-from service.logs import lost_lines
-from service.readings import EngineReading
+from service.observe.logs import lost_lines
+from service.observe.readings import EngineReading
 from service.states import State
 from service.workers.accounts import Account, sum_of
 from service.workers.board import HEARTBEAT_S, Board, Field

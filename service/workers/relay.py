@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.audit.rows import Row
 from service.batching.batcher import Batcher
 from service.batching.queue import Priority
 from service.images.refusals import ModelFailedError
 from service.lifecycle import Hal
+from service.observe.audit.rows import Row
+from service.observe.tracing import RequestContext, TraceParent, current
 from service.served import ServedModel
-from service.tracing import RequestContext, TraceParent, current
 from service.workers.endings import refusal
 from service.workers.link import Link
 from service.workers.messages import (

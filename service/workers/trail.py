@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from service.audit.rows import Row, SettingsVersion
-from service.audit.trail import AuditState
+from service.observe.audit.rows import Row, SettingsVersion
+from service.observe.audit.trail import AuditState
 from service.workers.board import Board, Field
 from service.workers.intake import EngineLink
 from service.workers.messages import Rows

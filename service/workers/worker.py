@@ -12,10 +12,10 @@ from typing import Final
 
 from contract.bundle import Bundle
 from contract.description import Manifest
-from service.audit import AuditFullError
 from service.lifecycle import MOST_DECODERS
+from service.observe.audit import AuditFullError
+from service.observe.readings import Reading
 from service.observer import Observer
-from service.readings import Reading
 from service.running import Reloaded, Service
 from service.schemas import ModelStamp
 from service.served import ServedModel

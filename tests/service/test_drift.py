@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.description import EmbeddingReference
-from service.drift import EmbeddingDrift
+from service.observe.drift import EmbeddingDrift
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import LiveServer, serving
 from tests.service.test_metrics import post, scraped, value

@@ -18,13 +18,13 @@ from msgspec import msgpack
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service.answers import ClassifiedImage
-from service.audit import AuditFullError
 from service.batching.counts import Counts
 from service.batching.queue import Priority
 from service.engine.tuning import BatchTime, Tuning
 from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
 from service.lifecycle import Hal
-from service.metrics import Metrics
+from service.observe.audit import AuditFullError
+from service.observe.metrics import Metrics
 from service.settings import Settings
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.workers.accounts import Account, sum_of

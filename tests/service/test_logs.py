@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.logs import JsonFormatter, LineHandler
+from service.observe.logs import JsonFormatter, LineHandler
 
 
 class Stream(io.StringIO):

@@ -13,7 +13,7 @@ from contract.bundle import Bundle
 from contract.classes import CELL_CLASSES, HAIRY_CELL
 from contract.decision import decide
 from service.keys import Role, add
-from service.metrics import Histogram, outcome_of
+from service.observe.metrics import Histogram, outcome_of
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import POISON, TinyNetwork, coloured, encoded

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from contract.bundle import Bundle
-from service.logs import JsonFormatter
+from service.observe.logs import JsonFormatter
 from tests.service.classify_requests import form
 from tests.service.live_server import LiveServer, serving
 

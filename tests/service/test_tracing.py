@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from contract.bundle import Bundle
-from service.logs import JsonFormatter, LineHandler, lost_lines
-from service.tracing import TraceParent, Tracer
+from service.observe.logs import JsonFormatter, LineHandler, lost_lines
+from service.observe.tracing import TraceParent, Tracer
 from tests.service.live_server import serving
 from tests.service.process import running
 from tests.service.tiny_bundle import TinyNetwork, encoded

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from service.audit import AuditError
-from service.audit.rows import Row, SettingsVersion
-from service.audit.spool import Spool
-from service.audit.trail import AuditTrail
+from service.observe.audit import AuditError
+from service.observe.audit.rows import Row, SettingsVersion
+from service.observe.audit.spool import Spool
+from service.observe.audit.trail import AuditTrail
 from service.settings import Settings
 from tests.service.audit.postgres import Postgres
 from tests.service.live_server import until

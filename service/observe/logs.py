@@ -9,7 +9,7 @@ from typing import Final, TextIO
 
 import msgspec
 
-from service.tracing import NOBODY, current
+from service.observe.tracing import NOBODY, current
 
 _encode: Final = msgspec.json.Encoder().encode
 

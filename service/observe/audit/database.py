@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from service.audit import AuditError
-from service.audit.rows import Row, SettingsVersion
+from service.observe.audit import AuditError
+from service.observe.audit.rows import Row, SettingsVersion
 
 try:
     import sqlalchemy as sa

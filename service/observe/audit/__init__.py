@@ -1,7 +1,7 @@
 """The audit trail: one row for each image, in a database, kept on disk while the database is away.
 
-:mod:`service.audit.trail` is what the service talks to; rows go through :mod:`service.audit.database`, or through
-:mod:`service.audit.spool` until it answers again.
+:mod:`service.observe.audit.trail` is what the service talks to; rows go through :mod:`service.observe.audit.database`, or through
+:mod:`service.observe.audit.spool` until it answers again.
 """
 
 

@@ -1,4 +1,4 @@
-"""What ``/metrics`` says: the counts of :mod:`service.metrics` and the state of the service at that moment."""
+"""What ``/metrics`` says: the counts of :mod:`service.observe.metrics` and the state of the service at that moment."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -9,10 +9,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.audit.trail import AuditState
-from service.metrics import Metrics
+from service.observe.audit.trail import AuditState
+from service.observe.metrics import Metrics
+from service.observe.readings import MODEL_LABELS, DriftReading, EngineReading, ProcessesReading, Reading
 from service.observer import service_version
-from service.readings import MODEL_LABELS, DriftReading, EngineReading, ProcessesReading, Reading
 from service.states import State
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from contract.atomic import UNFINISHED, replacing
-from service.audit import AuditError
-from service.audit.rows import Row
+from service.observe.audit import AuditError
+from service.observe.audit.rows import Row
 
 _SUFFIX: Final = ".jsonl"
 

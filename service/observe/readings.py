@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from service.audit.trail import AuditState
 from service.batching.counts import Counts
 from service.batching.queue import Priority
-from service.drift import EmbeddingDrift
 from service.lifecycle import Hal
-from service.logs import lost_lines
-from service.metrics import Metrics
+from service.observe.audit.trail import AuditState
+from service.observe.drift import EmbeddingDrift
+from service.observe.logs import lost_lines
+from service.observe.metrics import Metrics
 from service.states import State
 
 MODEL_LABELS: Final = ("name", "version", "sha256", "precision", "device", "calibration", "decision_policy")
@@ -17,7 +17,7 @@ MODEL_LABELS: Final = ("name", "version", "sha256", "precision", "device", "cali
 
 @dataclass(frozen=True, slots=True)
 class DriftReading:
-    """See :class:`service.drift.EmbeddingDrift`."""
+    """See :class:`service.observe.drift.EmbeddingDrift`."""
 
     overall: float
     within_class: float

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from service.audit import AuditError
-from service.audit.rows import Row, SettingsVersion
-from service.audit.spool import Spool, SpoolFullError
+from service.observe.audit import AuditError
+from service.observe.audit.rows import Row, SettingsVersion
+from service.observe.audit.spool import Spool, SpoolFullError
 from service.settings import Settings
 
 logger = logging.getLogger("hal.audit")
@@ -86,7 +86,7 @@ class AuditTrail:
 
     def __init__(self, settings: Settings) -> None:
         # Here, so that a service without an audit trail does not need SQLAlchemy.
-        from service.audit.database import Database, DatabaseAwayError
+        from service.observe.audit.database import Database, DatabaseAwayError
 
         if settings.audit is None:
             raise AuditError("HAL_AUDIT is not set")
