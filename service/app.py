@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from service import errors
+from service.auth.security import Gate
 from service.direct import ShortWay
 from service.front_door import FrontDoor
 from service.lifecycle import Hal
@@ -18,7 +19,6 @@ from service.observe.readings import Reading
 from service.observer import service_version
 from service.routes import admin, classify, health, metrics, model, page, slides, v2
 from service.running import Service
-from service.security import Gate
 from service.upload_room import UploadRoom
 
 _DESCRIPTION: Final = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from service import keys_command
+from service.auth import cli as keys_command
 from service.bench.cli import app as bench_app
 from service.folders.cli import classify
 from service.folders.endings import ManyImagesCommand
@@ -65,15 +65,15 @@ def serve(
     _require_extra()
     from contract.bundle import BundleError, load
     from service.allocator import give_large_blocks_back
+    from service.auth.keys import KeysError
+    from service.auth.security import ExposedError, check_exposure
     from service.engine.onnx import EngineError
     from service.engine.sessions import check_device
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
-    from service.keys import KeysError
     from service.lifecycle import Hal
     from service.listening import PortError, listen
     from service.observe import logs
     from service.observe.audit import AuditError
-    from service.security import ExposedError, check_exposure
     from service.workers.memory import SharedMemoryError
 
     options = {
@@ -145,9 +145,9 @@ def reference(
 
 def _run_processes(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
     """HAL_HTTP_WORKERS: what is found out early with one process is found out here, before others are started."""
+    from service.auth.security import Gate
     from service.listening import announce
     from service.observe import logs
-    from service.security import Gate
     from service.workers.parent import serve as serve_in_processes
 
     logs.configure(settings.log_level, "parent")

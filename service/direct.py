@@ -12,9 +12,9 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from service.auth.security import Gate
 from service.front_door import FrontDoor
 from service.observer import Observer
-from service.security import Gate
 from service.upload_room import UploadRoom
 
 _METHOD: Final = "POST"

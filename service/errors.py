@@ -12,12 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from service.auth.security import RefusedError
 from service.images.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.inference_protocol import InferenceRequestError, UnknownModelError
 from service.observe.audit import AuditFullError
 from service.running import MODEL_FAILED
 from service.schemas import ErrorAnswer, Fault
-from service.security import RefusedError
 from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError
 from service.terms import TermsError
 from service.upload_room import RETRY_AFTER_S, UploadsFullError

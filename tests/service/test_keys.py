@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.keys import KeysError, Role, add, find, read, revoke
+from service.auth.keys import KeysError, Role, add, find, read, revoke
 
 ROOT = Path(__file__).parents[2]
 

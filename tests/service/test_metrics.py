@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from contract.bundle import Bundle
 from contract.classes import CELL_CLASSES, HAIRY_CELL
 from contract.decision import decide
-from service.keys import Role, add
+from service.auth.keys import Role, add
 from service.observe.metrics import Histogram, outcome_of
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from contract.bundle import Bundle
-from service.keys import KeysError, Role, add, revoke
-from service.security import ExposedError, Gate, KeyRing, RefusedError, check_exposure, is_loopback
+from service.auth.keys import KeysError, Role, add, revoke
+from service.auth.security import ExposedError, Gate, KeyRing, RefusedError, check_exposure, is_loopback
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import failing, running

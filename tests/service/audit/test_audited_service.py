@@ -15,7 +15,7 @@ import pytest
 
 from contract.bundle import Bundle
 from contract.classes import CELL_CLASSES
-from service.keys import Role, add
+from service.auth.keys import Role, add
 from tests.service.audit.postgres import Postgres
 from tests.service.live_server import serving, until
 from tests.service.process import Process, failing, running

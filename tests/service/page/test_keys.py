@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from contract.bundle import Bundle
-from service.keys import Role, add, revoke
+from service.auth.keys import Role, add, revoke
 from tests.service.live_server import until
 from tests.service.page.browser import Visit, visiting
 from tests.service.page.cells import LYMPHOCYTE, Image

@@ -17,7 +17,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from service.keys import Key, KeysError, Role, find, read
+from service.auth.keys import Key, KeysError, Role, find, read
 from service.settings import Settings
 
 logger = logging.getLogger("hal.security")

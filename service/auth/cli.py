@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.keys import KeysError, Role, add, read, revoke
+from service.auth.keys import KeysError, Role, add, read, revoke
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
