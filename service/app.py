@@ -13,12 +13,12 @@ from service import errors
 from service.auth.security import Gate
 from service.direct import ShortWay
 from service.front_door import FrontDoor
-from service.lifecycle import Hal
 from service.observe.exposition import Exposition
 from service.observe.readings import Reading
-from service.observer import service_version
 from service.routes import admin, classify, health, metrics, model, page, slides, v2
-from service.running import Service
+from service.serving.lifecycle import Hal
+from service.serving.observer import service_version
+from service.serving.service import Service
 from service.upload_room import UploadRoom
 
 _DESCRIPTION: Final = (

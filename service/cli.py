@@ -70,10 +70,10 @@ def serve(
     from service.engine.onnx import EngineError
     from service.engine.sessions import check_device
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
-    from service.lifecycle import Hal
     from service.listening import PortError, listen
     from service.observe import logs
     from service.observe.audit import AuditError
+    from service.serving.lifecycle import Hal
     from service.workers.memory import SharedMemoryError
 
     options = {

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.auth.security import Gate
 from service.front_door import FrontDoor
-from service.observer import Observer
+from service.serving.observer import Observer
 from service.upload_room import UploadRoom
 
 _METHOD: Final = "POST"

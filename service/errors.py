@@ -16,9 +16,9 @@ from service.auth.security import RefusedError
 from service.images.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
 from service.inference_protocol import InferenceRequestError, UnknownModelError
 from service.observe.audit import AuditFullError
-from service.running import MODEL_FAILED
 from service.schemas import ErrorAnswer, Fault
-from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError
+from service.serving.service import MODEL_FAILED
+from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError
 from service.terms import TermsError
 from service.upload_room import RETRY_AFTER_S, UploadsFullError
 from service.uploads import UploadError

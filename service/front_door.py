@@ -13,7 +13,7 @@ from service import errors
 from service.auth.security import Gate, RefusedError, headers_for
 from service.observe.metrics import OTHER_ROUTE
 from service.observe.tracing import RequestContext, TraceParent, current, span_id_of
-from service.observer import Observer
+from service.serving.observer import Observer
 from service.upload_room import Share, UploadRoom
 
 logger = logging.getLogger("hal.requests")

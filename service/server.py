@@ -12,8 +12,8 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.connections import patient
-from service.lifecycle import Hal, last_wait_s
 from service.listening import announce
+from service.serving.lifecycle import Hal, last_wait_s
 from service.settings import Settings
 
 

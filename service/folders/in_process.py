@@ -13,8 +13,8 @@ from contract.bundle import Bundle
 from service.folders.files import ImageFile
 from service.folders.records import STAMP
 from service.folders.sources import UNREADABLE, Outcome, refusal
-from service.lifecycle import Hal
 from service.schemas import ModelStamp
+from service.serving.lifecycle import Hal
 from service.settings import Settings
 
 _GROUPS_AT_ONCE: Final = 3

@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from service.observe.audit.trail import AuditState
 from service.observe.metrics import Metrics
 from service.observe.readings import MODEL_LABELS, DriftReading, EngineReading, ProcessesReading, Reading
-from service.observer import service_version
-from service.states import State
+from service.serving.observer import service_version
+from service.serving.states import State
 
 
 @dataclass(frozen=True)

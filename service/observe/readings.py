@@ -5,12 +5,12 @@ from typing import Final, Self
 
 from service.batching.counts import Counts
 from service.batching.queue import Priority
-from service.lifecycle import Hal
 from service.observe.audit.trail import AuditState
 from service.observe.drift import EmbeddingDrift
 from service.observe.logs import lost_lines
 from service.observe.metrics import Metrics
-from service.states import State
+from service.serving.lifecycle import Hal
+from service.serving.states import State
 
 MODEL_LABELS: Final = ("name", "version", "sha256", "precision", "device", "calibration", "decision_policy")
 

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from service.running import Service
 from service.schemas import ErrorAnswer, ReloadAnswer
+from service.serving.service import Service
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 

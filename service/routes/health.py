@@ -4,9 +4,9 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from service.running import Service
 from service.schemas import ErrorAnswer, LiveAnswer, ReadyAnswer, StartupAnswer
-from service.states import NotReadyError, State
+from service.serving.service import Service
+from service.serving.states import NotReadyError, State
 
 router = APIRouter(prefix="/health", tags=["health"])
 

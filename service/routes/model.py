@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request
 
-from service.running import Service
 from service.schemas import ModelAnswer
+from service.serving.service import Service
 
 router = APIRouter(tags=["model"])
 

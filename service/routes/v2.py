@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_COUNT
 from contract.decision import decide
-from service.answers import ClassifiedImage, Fault, RefusedImage
 from service.batching.queue import Logits, Priority
 from service.images.refusals import DeadlineExceededError, ModelFailedError
 from service.inference_protocol import (
@@ -32,11 +31,12 @@ from service.inference_protocol import (
     read_request,
     write_answer,
 )
-from service.observer import service_version
 from service.routes.classify import priority_of, while_connected
-from service.running import MODEL_FAILED, Service
-from service.served import ServedModel
-from service.states import State
+from service.serving.answers import ClassifiedImage, Fault, RefusedImage
+from service.serving.model import ServedModel
+from service.serving.observer import service_version
+from service.serving.service import MODEL_FAILED, Service
+from service.serving.states import State
 from service.terms import Terms
 from service.uploads import UploadError, read_body
 from service.v2_schemas import INFER_REQUEST, INFER_RESPONSES

@@ -58,7 +58,7 @@ class Field(IntEnum):
     LOST_CPU_S = auto()
     """Parent: processor time of processes that have ended."""
     STATE = auto()
-    """Engine: the place of its state in :class:`service.states.State`; parent: that it was lost."""
+    """Engine: the place of its state in :class:`service.serving.states.State`; parent: that it was lost."""
     START_S = auto()
     """Engine: seconds that it took to become ready."""
     BUSY_SINCE = auto()

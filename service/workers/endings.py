@@ -5,7 +5,7 @@ import logging
 from service.batching.queue import Priority
 from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
 from service.observe.audit import AuditFullError
-from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
+from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.workers.messages import Refused, Reloaded
 
 logger = logging.getLogger("hal.workers")

@@ -13,10 +13,10 @@ from typing import Any, Final
 from contract.bundle import Bundle, BundleError, load
 from service.allocator import give_large_blocks_back
 from service.engine.onnx import EngineError
-from service.lifecycle import Hal, last_wait_s
 from service.observe import logs
 from service.observe.audit import AuditError
-from service.served import ServedModel, ServedNetwork
+from service.serving.lifecycle import Hal, last_wait_s
+from service.serving.model import ServedModel, ServedNetwork
 from service.settings import Settings
 from service.workers.board import Board, Field
 from service.workers.control import Command, listen

@@ -9,7 +9,7 @@ from service.batching.counts import Counts
 from service.observe.logs import lost_lines
 from service.observe.metrics import Metrics
 from service.observe.readings import EngineReading, ProcessesReading, Reading
-from service.states import State
+from service.serving.states import State
 from service.workers.accounts import Account, sum_of
 from service.workers.board import HEARTBEAT_S, Field
 from service.workers.memory import Memory

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from contract.bundle import Bundle
-from service.lifecycle import last_wait_s
+from service.serving.lifecycle import last_wait_s
+from service.serving.states import State
 from service.settings import Settings
-from service.states import State
 from service.workers import engine_process, http_process
 from service.workers.board import Field
 from service.workers.child import Child, cause_of

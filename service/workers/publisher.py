@@ -9,10 +9,10 @@ import os
 import time
 
 from service.batching.queue import Priority
-from service.lifecycle import Hal
 from service.observe.logs import lost_lines
 from service.observe.readings import EngineReading
-from service.states import State
+from service.serving.lifecycle import Hal
+from service.serving.states import State
 from service.workers.accounts import Account, sum_of
 from service.workers.board import HEARTBEAT_S, Board, Field
 

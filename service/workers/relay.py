@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from service.batching.batcher import Batcher
 from service.batching.queue import Priority
 from service.images.refusals import ModelFailedError
-from service.lifecycle import Hal
 from service.observe.audit.rows import Row
 from service.observe.tracing import RequestContext, TraceParent, current
-from service.served import ServedModel
+from service.serving.lifecycle import Hal
+from service.serving.model import ServedModel
 from service.workers.endings import refusal
 from service.workers.link import Link
 from service.workers.messages import (
@@ -62,7 +62,7 @@ class _Asked:
 
 
 class Relay:
-    """Lets one worker use a :class:`service.lifecycle.Hal`.
+    """Lets one worker use a :class:`service.serving.lifecycle.Hal`.
 
     Args:
         hal: the service; it has no HTTP of its own.

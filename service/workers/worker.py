@@ -12,15 +12,15 @@ from typing import Final
 
 from contract.bundle import Bundle
 from contract.description import Manifest
-from service.lifecycle import MOST_DECODERS
 from service.observe.audit import AuditFullError
 from service.observe.readings import Reading
-from service.observer import Observer
-from service.running import Reloaded, Service
 from service.schemas import ModelStamp
-from service.served import ServedModel
+from service.serving.lifecycle import MOST_DECODERS
+from service.serving.model import ServedModel
+from service.serving.observer import Observer
+from service.serving.service import Reloaded, Service
+from service.serving.states import NotReadyError, State
 from service.settings import Device, Settings, available_cores
-from service.states import NotReadyError, State
 from service.workers.board import Board, Field
 from service.workers.endings import reload_error_of
 from service.workers.intake import EngineLink, RemoteIntake

@@ -12,7 +12,7 @@ from PIL import Image
 
 from service.images.decode import decode
 from service.images.refusals import RefusalCode
-from service.running import MODEL_FAILED
+from service.serving.service import MODEL_FAILED
 from service.settings import Fit
 from tests.fuzz.mutate import mutated
 from tests.fuzz.service import Findings, check_end, under_fire

@@ -14,8 +14,8 @@ import uvicorn
 from contract.bundle import Bundle
 from service.app import create_app
 from service.engine.onnx import EngineOptions, OnnxEngine
-from service.lifecycle import Hal, OpenEngine
 from service.server import config_for
+from service.serving.lifecycle import Hal, OpenEngine
 from service.settings import Settings
 
 PATIENCE_S = 60

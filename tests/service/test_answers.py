@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
 from contract.decision import decide
-from service import answers, schemas
+from service import schemas
+from service.serving import answers
 
 TEXT = st.text(max_size=30)
 LOGITS = st.lists(st.floats(-1e4, 1e4), min_size=CLASS_COUNT, max_size=CLASS_COUNT)

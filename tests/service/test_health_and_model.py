@@ -8,7 +8,7 @@ from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service import schemas
 from service.app import create_app
-from service.lifecycle import Hal
+from service.serving.lifecycle import Hal
 from service.settings import Settings
 from tests.service.live_server import PATIENCE_S, serving, until
 from tests.service.slow_device import SlowDevice

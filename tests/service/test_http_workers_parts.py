@@ -17,16 +17,16 @@ from msgspec import msgpack
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from service.answers import ClassifiedImage
 from service.batching.counts import Counts
 from service.batching.queue import Priority
 from service.engine.tuning import BatchTime, Tuning
 from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
-from service.lifecycle import Hal
 from service.observe.audit import AuditFullError
 from service.observe.metrics import Metrics
+from service.serving.answers import ClassifiedImage
+from service.serving.lifecycle import Hal
+from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.settings import Settings
-from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.workers.accounts import Account, sum_of
 from service.workers.board import Board, Field
 from service.workers.child import cause_of

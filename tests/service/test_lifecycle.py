@@ -2,7 +2,7 @@ import asyncio
 from typing import Any
 
 from contract.bundle import Bundle
-from service.lifecycle import Hal, State
+from service.serving.lifecycle import Hal, State
 from service.settings import Settings
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded

@@ -14,9 +14,9 @@ import pytest
 
 from contract.bundle import Bundle
 from service.engine.onnx import EngineOptions, OnnxEngine
-from service.lifecycle import Hal
+from service.serving.lifecycle import Hal
+from service.serving.states import NotReadyError, State
 from service.settings import Settings
-from service.states import NotReadyError, State
 from tests.service.classify_requests import form
 from tests.service.live_server import PATIENCE_S, until
 from tests.service.shelf import Shelf

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle, load
 from contract.classes import CLASS_COUNT
-from service import lifecycle
 from service.app import create_app
 from service.batching.batcher import Batcher
 from service.engine.onnx import EngineOptions
 from service.server import config_for
+from service.serving import lifecycle
 from service.settings import Device, Settings
 
 _TIMER_S = 0.005

@@ -1,6 +1,6 @@
 """A running service as the routes see it, and the way of the images of a request through it.
 
-:class:`service.lifecycle.Hal` is the one that has the network in its own process.
+:class:`service.serving.lifecycle.Hal` is the one that has the network in its own process.
 """
 
 import functools
@@ -14,18 +14,18 @@ import numpy as np
 from contract.bundle import Bundle
 from contract.decision import decide
 from contract.description import Manifest, ModelFile
-from service.answers import ClassifiedImage, Fault, RefusedImage, Writer
 from service.batching.counts import Counts
 from service.batching.queue import Image, Logits, Network, Priority
 from service.engine.tuning import Tuning
 from service.images.decode import decode
 from service.images.pool import Decoders
 from service.images.refusals import ImageRefusedError, ModelFailedError
-from service.observer import Observer
 from service.schemas import ModelStamp
-from service.served import ServedModel
+from service.serving.answers import ClassifiedImage, Fault, RefusedImage, Writer
+from service.serving.model import ServedModel
+from service.serving.observer import Observer
+from service.serving.states import NotReadyError, State
 from service.settings import Device, Settings
-from service.states import NotReadyError, State
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -8,12 +8,12 @@ from typing import Final
 from contract.bundle import Bundle, BundleError, load
 from service.batching.batcher import Batcher
 from service.engine.onnx import EngineError, OnnxEngine
-from service.observer import Observer
-from service.running import Reloaded, Service
 from service.schemas import ModelStamp
-from service.served import Models, OpenEngine, ServedModel
+from service.serving.model import Models, OpenEngine, ServedModel
+from service.serving.observer import Observer
+from service.serving.service import Reloaded, Service
+from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.settings import Settings, available_cores
-from service.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 
 logger = logging.getLogger("hal.lifecycle")
 

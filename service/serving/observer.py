@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal
 
 from contract.classes import CELL_CLASSES
-from service.answers import ClassifiedImage, RefusedImage
 from service.batching.queue import Ticket
 from service.images.pool import Pixels
 from service.observe.audit import AuditFullError
@@ -19,7 +18,8 @@ from service.observe.drift import EmbeddingDrift
 from service.observe.metrics import Metrics
 from service.observe.tracing import Tracer, current
 from service.schemas import ModelStamp
-from service.served import ServedModel
+from service.serving.answers import ClassifiedImage, RefusedImage
+from service.serving.model import ServedModel
 from service.settings import Settings
 
 _BY_NAME: Final = {cell.name: cell for cell in CELL_CLASSES}

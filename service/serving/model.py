@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle
-from service.answers import Writer
 from service.batching.queue import Logits, Network
 from service.engine.onnx import Engine, EngineOptions
 from service.engine.thread import EngineThread
 from service.engine.tuning import Tuning
 from service.schemas import ModelStamp
+from service.serving.answers import Writer
 from service.settings import Device, Settings
 
 logger = logging.getLogger("hal.served")
