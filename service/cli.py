@@ -70,7 +70,7 @@ def serve(
     from service.engine.onnx import EngineError
     from service.engine.sessions import check_device
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
-    from service.listening import PortError, listen
+    from service.http.listening import PortError, listen
     from service.observe import logs
     from service.observe.audit import AuditError
     from service.serving.lifecycle import Hal
@@ -100,7 +100,7 @@ def serve(
             if settings.http_workers > 1:
                 _run_processes(settings, verified, listener)
                 return
-            from service.server import serve as serve_here  # which the parent of several processes does not need
+            from service.http.server import serve as serve_here  # which the parent of several processes does not need
 
             hal = Hal(settings, verified)
             serve_here(hal, listener)
@@ -146,7 +146,7 @@ def reference(
 def _run_processes(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
     """HAL_HTTP_WORKERS: what is found out early with one process is found out here, before others are started."""
     from service.auth.security import Gate
-    from service.listening import announce
+    from service.http.listening import announce
     from service.observe import logs
     from service.workers.parent import serve as serve_in_processes
 

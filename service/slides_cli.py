@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from contract.description import ModelFile
     from contract.slide import SlideSummary
     from contract.slide_results import GivenSlide
-    from service.schemas import ModelStamp
+    from service.http.schemas import ModelStamp
 
 app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
 
@@ -59,7 +59,7 @@ def summary(
     from contract.slide_results import ResultsError, read_files
     from service.environment import SettingsError, load_settings
     from service.fhir import FhirNotInstalledError, fhir_bundle
-    from service.schemas import ModelStamp
+    from service.http.schemas import ModelStamp
 
     try:
         settings = load_settings({"bundle": bundle, "site_fpr": site_fpr})

@@ -13,7 +13,7 @@ from contract.bundle import Bundle
 from service.folders.files import ImageFile
 from service.folders.records import STAMP
 from service.folders.sources import UNREADABLE, Outcome, refusal
-from service.schemas import ModelStamp
+from service.http.schemas import ModelStamp
 from service.serving.lifecycle import Hal
 from service.settings import Settings
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contract.bundle import MANIFEST_NAME, Bundle, sha256_of
 from service.folders.records import STAMP
-from service.schemas import ModelStamp
+from service.http.schemas import ModelStamp
 from service.score.images import folder_of_relative
 from service.settings import Fit, Settings
 

@@ -1,6 +1,6 @@
-"""What ``POST /classify`` answers, as it is made and written: the shape is that of :mod:`service.schemas`.
+"""What ``POST /classify`` answers, as it is made and written: the shape is that of :mod:`service.http.schemas`.
 
-:class:`~service.schemas.ClassifyAnswer` documents the answer and its limits; these structs have the same names, and
+:class:`~service.http.schemas.ClassifyAnswer` documents the answer and its limits; these structs have the same names, and
 the same fields in the same order, and are made and written by msgspec in a few microseconds where pydantic needs some
 forty for an image. A test proves that both write the same bytes.
 """
@@ -12,20 +12,20 @@ from msgspec import Raw, Struct, json
 
 from contract.classes import CLASS_NAMES
 from contract.decision import Decision
-from service.schemas import ModelStamp
+from service.http.schemas import ModelStamp
 
 _encoder: Final = json.Encoder()
 
 
 class Review(Struct, frozen=True):
-    """As :class:`~service.schemas.Review`."""
+    """As :class:`~service.http.schemas.Review`."""
 
     code: str
     message: str
 
 
 class HairyCell(Struct, frozen=True):
-    """As :class:`~service.schemas.HairyCell`."""
+    """As :class:`~service.http.schemas.HairyCell`."""
 
     probability: float | None
     flag: bool | None
@@ -34,7 +34,7 @@ class HairyCell(Struct, frozen=True):
 
 
 class ClassifiedImage(Struct, frozen=True):
-    """As :class:`~service.schemas.ClassifiedImage`."""
+    """As :class:`~service.http.schemas.ClassifiedImage`."""
 
     index: int
     image_sha256: str
@@ -58,14 +58,14 @@ class ClassifiedImage(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """As :class:`~service.schemas.Fault`."""
+    """As :class:`~service.http.schemas.Fault`."""
 
     code: str
     message: str
 
 
 class RefusedImage(Struct, frozen=True):
-    """As :class:`~service.schemas.RefusedImage`."""
+    """As :class:`~service.http.schemas.RefusedImage`."""
 
     index: int
     image_sha256: str

@@ -8,7 +8,7 @@ from typing import Final
 from contract.bundle import Bundle, BundleError, load
 from service.batching.batcher import Batcher
 from service.engine.onnx import EngineError, OnnxEngine
-from service.schemas import ModelStamp
+from service.http.schemas import ModelStamp
 from service.serving.model import Models, OpenEngine, ServedModel
 from service.serving.observer import Observer
 from service.serving.service import Reloaded, Service

@@ -13,7 +13,7 @@ from service.batching.queue import Logits, Network
 from service.engine.onnx import Engine, EngineOptions
 from service.engine.thread import EngineThread
 from service.engine.tuning import Tuning
-from service.schemas import ModelStamp
+from service.http.schemas import ModelStamp
 from service.serving.answers import Writer
 from service.settings import Device, Settings
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from contract.classes import CELL_CLASSES
 from service.batching.queue import Ticket
+from service.http.schemas import ModelStamp
 from service.images.pool import Pixels
 from service.observe.audit import AuditFullError
 from service.observe.audit.rows import Row, SettingsVersion
@@ -17,7 +18,6 @@ from service.observe.audit.trail import AuditTrail, Trail
 from service.observe.drift import EmbeddingDrift
 from service.observe.metrics import Metrics
 from service.observe.tracing import Tracer, current
-from service.schemas import ModelStamp
 from service.serving.answers import ClassifiedImage, RefusedImage
 from service.serving.model import ServedModel
 from service.settings import Settings

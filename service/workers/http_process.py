@@ -16,10 +16,10 @@ from prometheus_client.samples import Sample
 
 from contract.bundle import Bundle
 from service.allocator import give_large_blocks_back
-from service.app import create_app_for
+from service.http.app import create_app_for
+from service.http.server import config_for
 from service.observe import logs
 from service.observe.exposition import Exposition
-from service.server import config_for
 from service.settings import Settings
 from service.workers.board import Field
 from service.workers.control import Command, listen

@@ -146,7 +146,7 @@ class RowsTaken(Struct, frozen=True, array_like=True, tag=27):
 
 
 class Reloaded(Struct, frozen=True, array_like=True, tag=28):
-    """To a worker: a reload has ended; two :class:`service.schemas.ModelStamp`, or how it was refused."""
+    """To a worker: a reload has ended; two :class:`service.http.schemas.ModelStamp`, or how it was refused."""
 
     call: int
     before: str = ""

@@ -12,9 +12,9 @@ from typing import Final
 
 from contract.bundle import Bundle
 from contract.description import Manifest
+from service.http.schemas import ModelStamp
 from service.observe.audit import AuditFullError
 from service.observe.readings import Reading
-from service.schemas import ModelStamp
 from service.serving.lifecycle import MOST_DECODERS
 from service.serving.model import ServedModel
 from service.serving.observer import Observer

@@ -12,9 +12,9 @@ import httpx
 import uvicorn
 
 from contract.bundle import Bundle
-from service.app import create_app
 from service.engine.onnx import EngineOptions, OnnxEngine
-from service.server import config_for
+from service.http.app import create_app
+from service.http.server import config_for
 from service.serving.lifecycle import Hal, OpenEngine
 from service.settings import Settings
 

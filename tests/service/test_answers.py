@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
 from contract.decision import decide
-from service import schemas
+from service.http import schemas
 from service.serving import answers
 
 TEXT = st.text(max_size=30)

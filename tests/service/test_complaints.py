@@ -21,8 +21,8 @@ from PIL import Image
 
 from contract.bundle import Bundle
 from service.engine.onnx import Buckets, EngineOptions, OnnxEngine
-from service.inference_protocol import InferenceRequest
-from service.routes import v2
+from service.http.inference_protocol import InferenceRequest
+from service.http.routes import v2
 from service.settings import Device
 from tests.service.classify_requests import form
 from tests.service.live_server import PATIENCE_S, LiveServer, serving, until

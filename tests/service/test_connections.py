@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from contract.bundle import Bundle
-from service.connections import patient
+from service.http.connections import patient
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import running

@@ -6,8 +6,8 @@ import httpx
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from service import schemas
-from service.app import create_app
+from service.http import schemas
+from service.http.app import create_app
 from service.serving.lifecycle import Hal
 from service.settings import Settings
 from tests.service.live_server import PATIENCE_S, serving, until

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from contract.bundle import Bundle
-from service.joined_writes import JoinedWrites
+from service.http.joined_writes import JoinedWrites
 from tests.service.live_server import serving
 
 
@@ -94,7 +94,7 @@ def test_it_says_when_it_is_closed_with_something_left(left: int) -> None:
 async def uvicorn_serving(app: Any) -> AsyncIterator[int]:
     import uvicorn
 
-    from service.connections import patient
+    from service.http.connections import patient
     from service.settings import Settings
 
     listener = socket.create_server(("127.0.0.1", 0))

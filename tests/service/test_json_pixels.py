@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service import json_pixels
-from service.json_pixels import PixelsError, read_pixels
+from service.http import json_pixels
+from service.http.json_pixels import PixelsError, read_pixels
 
 SHAPE = (2, 3, 2, 3)
 

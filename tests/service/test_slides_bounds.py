@@ -12,7 +12,7 @@ import pytest
 
 from contract.bundle import Bundle
 from contract.slide_results import MOST_BYTES, GivenSlide, read_slide
-from service.routes import slides
+from service.http.routes import slides
 from tests.service.classify_requests import error_of
 from tests.service.live_server import PATIENCE_S, LiveServer, serving, until
 

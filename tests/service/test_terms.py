@@ -1,7 +1,7 @@
 import pytest
 
 from service.batching.queue import Priority
-from service.terms import Terms, TermsError
+from service.http.request_options import Terms, TermsError
 
 
 def test_without_headers_nothing_is_asked_for() -> None:

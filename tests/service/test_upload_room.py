@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from contract.bundle import Bundle
+from service.http.upload_budget import SMALL, UploadRoom
 from service.settings import Settings
-from service.upload_room import SMALL, UploadRoom
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.tiny_bundle import TinyNetwork, encoded
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from service import forms
+from service.http import forms
+from service.http.uploads import UploadError, read_images
 from service.settings import Settings
-from service.uploads import UploadError, read_images
 
 FILES = st.lists(st.binary(max_size=200).filter(lambda file: b"\r\n--bb" not in b"\r\n" + file), min_size=1, max_size=5)
 SETTINGS = Settings(max_upload_bytes=10_000)

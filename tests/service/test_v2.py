@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from contract.decision import calibrated_probabilities
-from service.inference_protocol import InferenceRequest
-from service.routes import v2
+from service.http.inference_protocol import InferenceRequest
+from service.http.routes import v2
 from tests.service.live_server import PATIENCE_S, LiveServer, serving
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import POISON, TinyNetwork

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle, load
 from contract.classes import CLASS_COUNT
-from service.app import create_app
 from service.batching.batcher import Batcher
 from service.engine.onnx import EngineOptions
-from service.server import config_for
+from service.http.app import create_app
+from service.http.server import config_for
 from service.serving import lifecycle
 from service.settings import Device, Settings
 

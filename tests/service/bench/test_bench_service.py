@@ -18,7 +18,7 @@ from service.bench.report import null_table
 from service.bench.run import bench_service
 from service.bench.workload import Workload, form
 from service.engine.onnx import EngineOptions, OnnxEngine
-from service.forms import files_of
+from service.http.forms import files_of
 from tests import stubborn
 from tests.processes import command, marked
 from tests.service.process import environment

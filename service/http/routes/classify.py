@@ -11,14 +11,14 @@ from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_NAMES
 from service.batching.queue import Priority
-from service.errors import request_id_of
+from service.http.errors import request_id_of
+from service.http.request_options import LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, Terms
+from service.http.schemas import ClassifyAnswer, ErrorAnswer
+from service.http.uploads import FIELD, IMAGE_TYPES, read_images
 from service.images.refusals import ModelFailedError
-from service.schemas import ClassifyAnswer, ErrorAnswer
 from service.serving.answers import ClassifiedImage, RefusedImage
 from service.serving.service import MODEL_FAILED, Classified, Service
 from service.settings import Settings
-from service.terms import LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, Terms
-from service.uploads import FIELD, IMAGE_TYPES, read_images
 
 router = APIRouter(tags=["classify"])
 

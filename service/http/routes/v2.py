@@ -1,4 +1,4 @@
-"""``/v2``: the Open Inference Protocol, for clients of KServe and Triton; see :mod:`service.inference_protocol`.
+"""``/v2``: the Open Inference Protocol, for clients of KServe and Triton; see :mod:`service.http.inference_protocol`.
 
 Images come as tensors of pixels and skip the decoder; from there on they share everything with ``POST /classify``:
 seats, priorities, deadlines, batches, metrics and the audit trail.
@@ -18,8 +18,7 @@ from starlette.requests import ClientDisconnect
 from contract.classes import CLASS_COUNT
 from contract.decision import decide
 from service.batching.queue import Logits, Priority
-from service.images.refusals import DeadlineExceededError, ModelFailedError
-from service.inference_protocol import (
+from service.http.inference_protocol import (
     EMBEDDING,
     EXTENSIONS,
     HEADER_LENGTH,
@@ -31,15 +30,16 @@ from service.inference_protocol import (
     read_request,
     write_answer,
 )
-from service.routes.classify import priority_of, while_connected
+from service.http.request_options import Terms
+from service.http.routes.classify import priority_of, while_connected
+from service.http.uploads import UploadError, read_body
+from service.http.v2_schemas import INFER_REQUEST, INFER_RESPONSES
+from service.images.refusals import DeadlineExceededError, ModelFailedError
 from service.serving.answers import ClassifiedImage, Fault, RefusedImage
 from service.serving.model import ServedModel
 from service.serving.observer import service_version
 from service.serving.service import MODEL_FAILED, Service
 from service.serving.states import State
-from service.terms import Terms
-from service.uploads import UploadError, read_body
-from service.v2_schemas import INFER_REQUEST, INFER_RESPONSES
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contract.slide import SlideSummary
 from contract.slide_results import GivenSlide
-from service.schemas import ClassifyAnswer, ModelStamp
+from service.http.schemas import ClassifyAnswer, ModelStamp
 
 
 class SlideAnswer(ClassifyAnswer):

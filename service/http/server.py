@@ -10,9 +10,9 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from service.app import create_app
-from service.connections import patient
-from service.listening import announce
+from service.http.app import create_app
+from service.http.connections import patient
+from service.http.listening import announce
 from service.serving.lifecycle import Hal, last_wait_s
 from service.settings import Settings
 

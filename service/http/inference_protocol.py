@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
-from service.json_pixels import PixelsError, read_pixels
+from service.http.json_pixels import PixelsError, read_pixels
 
 INPUT: Final = "image"
 LOGITS: Final = "logits"

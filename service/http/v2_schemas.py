@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from service.inference_protocol import DEFAULT_OUTPUTS, EMBEDDING, HEADER_LENGTH, INPUT, OUTPUT_SIZES, SHAPE
-from service.routes.classify import REQUEST
+from service.http.inference_protocol import DEFAULT_OUTPUTS, EMBEDDING, HEADER_LENGTH, INPUT, OUTPUT_SIZES, SHAPE
+from service.http.routes.classify import REQUEST
 
 _IMAGE: Final = {
     "type": "object",

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import errors
 from service.auth.security import Gate, RefusedError, headers_for
+from service.http import errors
+from service.http.upload_budget import Share, UploadRoom
 from service.observe.metrics import OTHER_ROUTE
 from service.observe.tracing import RequestContext, TraceParent, current, span_id_of
 from service.serving.observer import Observer
-from service.upload_room import Share, UploadRoom
 
 logger = logging.getLogger("hal.requests")
 

@@ -9,17 +9,17 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from service import errors
 from service.auth.security import Gate
-from service.direct import ShortWay
-from service.front_door import FrontDoor
+from service.http import errors
+from service.http.direct import ShortWay
+from service.http.middleware import FrontDoor
+from service.http.routes import admin, classify, health, metrics, model, page, slides, v2
+from service.http.upload_budget import UploadRoom
 from service.observe.exposition import Exposition
 from service.observe.readings import Reading
-from service.routes import admin, classify, health, metrics, model, page, slides, v2
 from service.serving.lifecycle import Hal
 from service.serving.observer import service_version
 from service.serving.service import Service
-from service.upload_room import UploadRoom
 
 _DESCRIPTION: Final = (
     "Pre-classifies images of blood cells into 20 classes and flags possible hairy cells. "

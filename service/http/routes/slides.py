@@ -14,17 +14,17 @@ from contract.description import Manifest
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError, SlideSummary, summarise
 from contract.slide_results import MOST_BYTES, GivenModel, GivenSlide, ResultsError, read_slide
-from service.errors import request_id_of
 from service.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
+from service.http.errors import request_id_of
+from service.http.request_options import LONGEST_TIMEOUT_MS, TIMEOUT, Terms
+from service.http.routes.classify import REQUEST, RESPONSES, classify_body, status_of, while_connected
+from service.http.schemas import ErrorAnswer, ModelStamp
+from service.http.slide_schemas import SlideAnswer, SummaryAnswer, given_slide_schema
+from service.http.uploads import UploadError, read_body
 from service.images.refusals import DeadlineExceededError
-from service.routes.classify import REQUEST, RESPONSES, classify_body, status_of, while_connected
-from service.schemas import ErrorAnswer, ModelStamp
 from service.serving.answers import ClassifiedImage
 from service.serving.service import Service
 from service.settings import Settings
-from service.slide_schemas import SlideAnswer, SummaryAnswer, given_slide_schema
-from service.terms import LONGEST_TIMEOUT_MS, TIMEOUT, Terms
-from service.uploads import UploadError, read_body
 
 router = APIRouter(prefix="/slides", tags=["slides"])
 

@@ -13,15 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service.auth.security import RefusedError
+from service.http.inference_protocol import InferenceRequestError, UnknownModelError
+from service.http.request_options import TermsError
+from service.http.schemas import ErrorAnswer, Fault
+from service.http.upload_budget import RETRY_AFTER_S, UploadsFullError
+from service.http.uploads import UploadError
 from service.images.refusals import DeadlineExceededError, DrainingError, ModelFailedError, QueueFullError
-from service.inference_protocol import InferenceRequestError, UnknownModelError
 from service.observe.audit import AuditFullError
-from service.schemas import ErrorAnswer, Fault
 from service.serving.service import MODEL_FAILED
 from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError
-from service.terms import TermsError
-from service.upload_room import RETRY_AFTER_S, UploadsFullError
-from service.uploads import UploadError
 
 logger = logging.getLogger("hal.errors")
 
@@ -52,7 +52,7 @@ def error_response(
 
 
 def install(app: FastAPI) -> None:
-    """Make ``app`` answer every error with :class:`~service.schemas.ErrorAnswer`."""
+    """Make ``app`` answer every error with :class:`~service.http.schemas.ErrorAnswer`."""
     for kind in (
         UploadError,
         TermsError,

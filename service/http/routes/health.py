@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from service.schemas import ErrorAnswer, LiveAnswer, ReadyAnswer, StartupAnswer
+from service.http.schemas import ErrorAnswer, LiveAnswer, ReadyAnswer, StartupAnswer
 from service.serving.service import Service
 from service.serving.states import NotReadyError, State
 

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from service.auth.security import Gate
-from service.front_door import FrontDoor
+from service.http.middleware import FrontDoor
+from service.http.upload_budget import UploadRoom
 from service.serving.observer import Observer
-from service.upload_room import UploadRoom
 
 _METHOD: Final = "POST"
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from service.schemas import ErrorAnswer, ReloadAnswer
+from service.http.schemas import ErrorAnswer, ReloadAnswer
 from service.serving.service import Service
 
 router = APIRouter(prefix="/admin", tags=["admin"])

@@ -8,7 +8,7 @@ from fastapi import Request
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
-from service.forms import FIELD, HINT, FormError, files_of
+from service.http.forms import FIELD, HINT, FormError, files_of
 from service.images.refusals import DeadlineExceededError
 from service.settings import Settings
 

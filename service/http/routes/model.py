@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from service.schemas import ModelAnswer
+from service.http.schemas import ModelAnswer
 from service.serving.service import Service
 
 router = APIRouter(tags=["model"])
