@@ -12,10 +12,10 @@ from typer.core import TyperCommand
 
 from service.auth import cli as keys_command
 from service.bench.cli import app as bench_app
-from service.folders.cli import classify
-from service.folders.endings import ManyImagesCommand
-from service.score.cli import score
-from service.slides_cli import app as slides_app
+from service.jobs.folders.cli import classify
+from service.jobs.folders.endings import ManyImagesCommand
+from service.jobs.score.cli import score
+from service.jobs.slides import app as slides_app
 
 if TYPE_CHECKING:
     from contract.bundle import Bundle

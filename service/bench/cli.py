@@ -7,7 +7,7 @@ import typer
 
 from contract.termination import nothing_left_running
 from service.bench.parts import USUAL, Part
-from service.folders.endings import STOPPED
+from service.jobs.folders.endings import STOPPED
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, side by side in one run.")
 

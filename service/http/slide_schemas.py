@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from contract.slide import SlideSummary
-from contract.slide_results import GivenSlide
 from service.http.schemas import ClassifyAnswer, ModelStamp
+from service.slides.results import GivenSlide
 
 
 class SlideAnswer(ClassifyAnswer):

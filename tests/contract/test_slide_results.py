@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contract.classes import CLASS_NAMES
-from contract.slide_results import MOST_BYTES, MOST_RESULTS, ResultsError, read_slide
+from service.slides.results import MOST_BYTES, MOST_RESULTS, ResultsError, read_slide
 
 LONGEST = {
     "image_sha256": "0" * 64,
@@ -29,7 +29,7 @@ HOSTILE = {
 }
 MEASURED = """
 import resource, sys
-from contract.slide_results import ResultsError, read_slide
+from service.slides.results import ResultsError, read_slide
 document = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF)
 try:

@@ -13,7 +13,7 @@ from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
 from contract.bundle import Bundle
 from contract.classes import BY_SLUG, CELL_CLASSES, HAIRY_CELL
-from service import fhir
+from service.slides import fhir
 from tests.service.live_server import LiveServer, serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from contract.bundle import Bundle
-from contract.slide_results import MOST_BYTES, GivenSlide, read_slide
 from service.http.routes import slides
+from service.slides.results import MOST_BYTES, GivenSlide, read_slide
 from tests.service.classify_requests import error_of
 from tests.service.live_server import PATIENCE_S, LiveServer, serving, until
 

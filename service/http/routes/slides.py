@@ -13,8 +13,6 @@ from contract.classes import BY_NAME
 from contract.description import Manifest
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError, SlideSummary, summarise
-from contract.slide_results import MOST_BYTES, GivenModel, GivenSlide, ResultsError, read_slide
-from service.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
 from service.http.errors import request_id_of
 from service.http.request_options import LONGEST_TIMEOUT_MS, TIMEOUT, Terms
 from service.http.routes.classify import REQUEST, RESPONSES, classify_body, status_of, while_connected
@@ -25,6 +23,8 @@ from service.images.refusals import DeadlineExceededError
 from service.serving.answers import ClassifiedImage
 from service.serving.service import Service
 from service.settings import Settings
+from service.slides.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
+from service.slides.results import MOST_BYTES, GivenModel, GivenSlide, ResultsError, read_slide
 
 router = APIRouter(prefix="/slides", tags=["slides"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
-from contract.slide_results import read_files
+from service.slides.results import read_files
 from tests.service.live_server import LiveServer
 from tests.service.page.browser import Visit, visiting
 from tests.service.page.cells import ERYTHROBLAST, LYMPHOCYTE, Image

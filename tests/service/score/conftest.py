@@ -6,7 +6,7 @@ import pytest
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service.environment import load_settings
-from service.score.plan import Plan
+from service.jobs.score.plan import Plan
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 

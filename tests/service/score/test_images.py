@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("fsspec", reason="the extra 'score' is not installed")
 
-from service.folders.errors import FoldersError
-from service.folders.files import ImageFile
-from service.score.errors import ScoreError
-from service.score.images import find, read_all
+from service.jobs.folders.errors import FoldersError
+from service.jobs.folders.files import ImageFile
+from service.jobs.score.errors import ScoreError
+from service.jobs.score.images import find, read_all
 
 
 @pytest.fixture

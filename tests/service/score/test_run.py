@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("fsspec", reason="the extra 'score' is not installed")
 
 from contract.bundle import Bundle
-from service.folders.sources import refusal
-from service.score.errors import OtherRunError, ScoreError
-from service.score.pieces import Answer, Piece
-from service.score.run import Summary, look, score_shards
-from service.score.store import Store
+from service.jobs.folders.sources import refusal
+from service.jobs.score.errors import OtherRunError, ScoreError
+from service.jobs.score.pieces import Answer, Piece
+from service.jobs.score.run import Summary, look, score_shards
+from service.jobs.score.store import Store
 from tests.service.score.conftest import plan_of
 
 PATHS = [f"/archive/{index:02d}.png" for index in range(23)]

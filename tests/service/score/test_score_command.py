@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import hal
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from service.folders.records import COLUMNS
+from service.jobs.folders.records import COLUMNS
 from tests.processes import marked
 from tests.service.live_server import until
 from tests.service.process import PATIENCE_S, ROOT, environment

@@ -17,7 +17,7 @@ pytest.importorskip("fsspec", reason="the extra 'score' is not installed")
 import hal
 from contract.bundle import Bundle
 from service.environment import load_settings
-from service.score.worker import MOST_TRIES, Orders, Worker, files_of
+from service.jobs.score.worker import MOST_TRIES, Orders, Worker, files_of
 from service.settings import Settings
 
 Hire = Callable[[Orders], Worker]

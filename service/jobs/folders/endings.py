@@ -34,7 +34,7 @@ class ManyImagesCommand(TyperCommand):
 def explained(command: str, *, stopped: str) -> Iterator[None]:
     """Errors that a user can do something about, as one message and exit code 1; ``stopped`` is said after Ctrl-C."""
     from contract.bundle import BundleError
-    from service.folders.errors import FoldersError
+    from service.jobs.folders.errors import FoldersError
 
     try:
         yield

@@ -1,4 +1,4 @@
-"""The workers, on Ray Data. This module and :mod:`service.score.ray_cluster` are the only ones that know Ray."""
+"""The workers, on Ray Data. This module and :mod:`service.jobs.score.ray_cluster` are the only ones that know Ray."""
 
 import itertools
 import json
@@ -12,10 +12,10 @@ import pyarrow
 import ray.data
 from ray.exceptions import RayError
 
-from service.score.errors import ScoreError
-from service.score.pieces import Answer, Piece
-from service.score.ray_cluster import Share
-from service.score.worker import PIECES_AT_ONCE, Orders, Worker
+from service.jobs.score.errors import ScoreError
+from service.jobs.score.pieces import Answer, Piece
+from service.jobs.score.ray_cluster import Share
+from service.jobs.score.worker import PIECES_AT_ONCE, Orders, Worker
 
 
 class _Tries:
@@ -40,7 +40,7 @@ class _Begin:
 
 
 class Crew:
-    """Workers, each with an engine of its own, in the cluster that :func:`service.score.ray_cluster.cluster` opened.
+    """Workers, each with an engine of its own, in the cluster that :func:`service.jobs.score.ray_cluster.cluster` opened.
 
     Args:
         orders: what they are told once.

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from service.folders.files import ImageFile
-from service.folders.records import Record, record_of
-from service.folders.results import Results
-from service.folders.sources import Source
+from service.jobs.folders.files import ImageFile
+from service.jobs.folders.records import Record, record_of
+from service.jobs.folders.results import Results
+from service.jobs.folders.sources import Source
 
 
 @dataclass(slots=True)

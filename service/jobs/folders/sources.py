@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from service.folders.files import ImageFile
+from service.jobs.folders.files import ImageFile
 
 UNREADABLE: Final = "unreadable_file"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contract.classes import CELL_CLASSES
-from service.folders.files import ImageFile
+from service.jobs.folders.files import ImageFile
 
 STAMP: Final = ("name", "version", "sha256", "precision", "decision_policy", "calibration", "preprocessing")
 """What two results must share to be compared; the rest of an answer's model is prose."""

@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from contract.atomic import replacing
-from service.folders.errors import FoldersError, MixedModelsError
-from service.folders.files import ImageFile
-from service.folders.formats import format_of
-from service.folders.records import STAMP, Entry, Record, entry_of
+from service.jobs.folders.errors import FoldersError, MixedModelsError
+from service.jobs.folders.files import ImageFile
+from service.jobs.folders.formats import format_of
+from service.jobs.folders.records import STAMP, Entry, Record, entry_of
 
 JOURNAL: Final = ".part"
 _TAIL_BYTES: Final = 65536

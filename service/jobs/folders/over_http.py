@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Sequence
 
 from client import AsyncHalClient
 from client.protocol import service_url
-from service.folders.errors import FoldersError
-from service.folders.files import ImageFile
-from service.folders.sources import Outcome
+from service.jobs.folders.errors import FoldersError
+from service.jobs.folders.files import ImageFile
+from service.jobs.folders.sources import Outcome
 
 
 class OverHttp:
@@ -32,7 +32,7 @@ class OverHttp:
         self._concurrency = concurrency
 
     async def outcomes(self, files: Sequence[ImageFile]) -> AsyncGenerator[Outcome, None]:
-        """See :class:`service.folders.sources.Source`.
+        """See :class:`service.jobs.folders.sources.Source`.
 
         Raises:
             FoldersError: there is no service that is ready.

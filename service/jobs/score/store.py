@@ -1,6 +1,6 @@
 """The folder of results: a plan, one file for each shard, a summary at the end.
 
-``run.json`` says what the run is (:class:`service.score.plan.Plan`). ``results/00042.parquet`` has the images of shard
+``run.json`` says what the run is (:class:`service.jobs.score.plan.Plan`). ``results/00042.parquet`` has the images of shard
 42, in their order; it is there as a whole or not at all, so that what is missing is what is left to do.
 """
 
@@ -13,12 +13,12 @@ from typing import Any, Final, Self
 from pydantic import ValidationError
 
 from contract.atomic import UNFINISHED, replacing, write_text
-from service.folders.errors import FoldersError
-from service.folders.formats import format_of
-from service.folders.records import Finding, Record
-from service.folders.results import lock
-from service.score.errors import OtherRunError, ScoreError
-from service.score.plan import Plan
+from service.jobs.folders.errors import FoldersError
+from service.jobs.folders.formats import format_of
+from service.jobs.folders.records import Finding, Record
+from service.jobs.folders.results import lock
+from service.jobs.score.errors import OtherRunError, ScoreError
+from service.jobs.score.plan import Plan
 
 PLAN: Final = "run.json"
 RESULTS: Final = "results"

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from service.folders.records import Record
-from service.folders.run import Tally
+from service.jobs.folders.records import Record
+from service.jobs.folders.run import Tally
 
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _MOST_REASONS: Final = 50

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from service.folders.endings import ALL_CLASSIFIED, SOME_REFUSED, explained, fail
+from service.jobs.folders.endings import ALL_CLASSIFIED, SOME_REFUSED, explained, fail
 
 if TYPE_CHECKING:
-    from service.folders.run import Tally
-    from service.folders.sources import Source
+    from service.jobs.folders.run import Tally
+    from service.jobs.folders.sources import Source
 
 API_KEY: Final = "HAL_API_KEY"
 _COMMAND: Final = "hal classify"
@@ -55,10 +55,10 @@ def classify(
     if url is not None and given:
         fail(_COMMAND, f"{given} cannot be used with --url: the service has its own settings")
     with explained(_COMMAND, stopped="with --out, run the same command again to go on"):
-        from service.folders import console
-        from service.folders.files import find
-        from service.folders.results import Results
-        from service.folders.run import left_to_do
+        from service.jobs.folders import console
+        from service.jobs.folders.files import find
+        from service.jobs.folders.results import Results
+        from service.jobs.folders.run import left_to_do
 
         files = find(paths)
         source = (
@@ -87,7 +87,7 @@ def classify(
 
 
 def _run(source: "Source", todo: Any, results: Any, see: Any) -> "Tally":
-    from service.folders.run import classify as run
+    from service.jobs.folders.run import classify as run
 
     return asyncio.run(run(source, todo, results, see))
 
@@ -95,17 +95,17 @@ def _run(source: "Source", todo: Any, results: Any, see: Any) -> "Tally":
 def _in_process(options: dict[str, Any]) -> "Source":
     from contract.bundle import load
     from service.environment import load_settings
-    from service.folders.in_process import InProcess
+    from service.jobs.folders.in_process import InProcess
 
     settings = load_settings(options)
     return InProcess(settings, load(settings.bundle))
 
 
 def _over_http(url: str, api_key: str | None, images_per_request: int, concurrency: int) -> "Source":
-    from service.folders.errors import FoldersError
+    from service.jobs.folders.errors import FoldersError
 
     try:
-        from service.folders.over_http import OverHttp
+        from service.jobs.folders.over_http import OverHttp
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise
@@ -117,7 +117,7 @@ def _over_http(url: str, api_key: str | None, images_per_request: int, concurren
 
 
 def _api_key(file: Path | None) -> str | None:
-    from service.folders.errors import FoldersError
+    from service.jobs.folders.errors import FoldersError
 
     if file is None:
         return os.environ.get(API_KEY) or None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from service.folders.records import Record
+from service.jobs.folders.records import Record
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,10 +10,10 @@ from typing import Final, Self, TypeAlias
 import msgspec
 
 from contract.bundle import Bundle
-from service.folders.files import ImageFile
-from service.folders.records import STAMP
-from service.folders.sources import UNREADABLE, Outcome, refusal
 from service.http.schemas import ModelStamp
+from service.jobs.folders.files import ImageFile
+from service.jobs.folders.records import STAMP
+from service.jobs.folders.sources import UNREADABLE, Outcome, refusal
 from service.serving.lifecycle import Hal
 from service.settings import Settings
 
@@ -48,7 +48,7 @@ class InProcess:
         return self._opened.stamp
 
     async def outcomes(self, files: Sequence[ImageFile]) -> AsyncGenerator[Outcome, None]:
-        """See :class:`service.folders.sources.Source`.
+        """See :class:`service.jobs.folders.sources.Source`.
 
         Raises:
             EngineError, BundleError: the network cannot be opened.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from service.folders.errors import FoldersError
-from service.folders.records import (
+from service.jobs.folders.errors import FoldersError
+from service.jobs.folders.records import (
     COLUMNS,
     FINDING_COLUMNS,
     Entry,
@@ -67,7 +67,7 @@ class JsonLines:
 
 
 class Csv:
-    """A row an image with :data:`~service.folders.records.COLUMNS`; flags are ``true`` and ``false``."""
+    """A row an image with :data:`~service.jobs.folders.records.COLUMNS`; flags are ``true`` and ``false``."""
 
     def read(self, path: Path) -> Iterator[tuple[Entry, dict[str, Any]]]:  # noqa: D102
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:

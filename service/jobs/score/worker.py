@@ -18,10 +18,10 @@ import pyarrow
 
 from contract.bundle import MANIFEST_NAME, Bundle, BundleError, load
 from service.engine.onnx import EngineError
-from service.folders.files import ImageFile
-from service.folders.in_process import OpenBundle
-from service.folders.records import Record, record_of
-from service.score.images import is_url, read_all
+from service.jobs.folders.files import ImageFile
+from service.jobs.folders.in_process import OpenBundle
+from service.jobs.folders.records import Record, record_of
+from service.jobs.score.images import is_url, read_all
 from service.settings import Settings
 
 PIECES_AT_ONCE: Final = 2

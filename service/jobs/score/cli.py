@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from contract.termination import nothing_left_running, stopped_by_sigterm
-from service.folders.endings import ALL_CLASSIFIED, SOME_REFUSED, explained
+from service.jobs.folders.endings import ALL_CLASSIFIED, SOME_REFUSED, explained
 
 if TYPE_CHECKING:
     from contract.bundle import Bundle
-    from service.score.run import Score
+    from service.jobs.score.run import Score
     from service.settings import Settings
 
 _COMMAND: Final = "hal score"
@@ -75,11 +75,11 @@ def score(
         _check_installed()
         from contract.bundle import load
         from service.environment import load_settings
-        from service.folders import console
-        from service.score.images import find
-        from service.score.plan import Plan
-        from service.score.run import look, score_shards
-        from service.score.store import Store
+        from service.jobs.folders import console
+        from service.jobs.score.images import find
+        from service.jobs.score.plan import Plan
+        from service.jobs.score.run import look, score_shards
+        from service.jobs.score.store import Store
 
         # Each worker would keep an audit trail of its own in the same place; the results say as much.
         settings = load_settings(options).model_copy(update={"audit": None})
@@ -126,12 +126,12 @@ def _crew(
     threads: int | None,
 ) -> Iterator["Score"]:
     """Workers, and Ray only if there is something to do."""
-    from service.score.environment import environment
+    from service.jobs.score.environment import environment
 
     with environment(local=address is None):
-        from service.score.crew import Crew
-        from service.score.ray_cluster import cluster, share
-        from service.score.worker import Orders, files_of
+        from service.jobs.score.crew import Crew
+        from service.jobs.score.ray_cluster import cluster, share
+        from service.jobs.score.worker import Orders, files_of
 
         with cluster(address, workers, threads):
             has = share(settings.device, workers, threads)
@@ -147,7 +147,7 @@ def _crew(
 def _check_installed() -> None:
     from importlib.util import find_spec
 
-    from service.score.errors import ScoreError
+    from service.jobs.score.errors import ScoreError
 
     if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
         raise ScoreError(f"{', '.join(missing)} not installed: pip install 'hal-cells[service,score]'")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from contract.bundle import Bundle
     from contract.description import ModelFile
     from contract.slide import SlideSummary
-    from contract.slide_results import GivenSlide
     from service.http.schemas import ModelStamp
+    from service.slides.results import GivenSlide
 
 app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
 
@@ -56,10 +56,10 @@ def summary(
     """
     from contract.bundle import BundleError, load
     from contract.slide import OtherBundleError, summarise
-    from contract.slide_results import ResultsError, read_files
     from service.environment import SettingsError, load_settings
-    from service.fhir import FhirNotInstalledError, fhir_bundle
     from service.http.schemas import ModelStamp
+    from service.slides.fhir import FhirNotInstalledError, fhir_bundle
+    from service.slides.results import ResultsError, read_files
 
     try:
         settings = load_settings({"bundle": bundle, "site_fpr": site_fpr})

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from service.folders.files import ImageFile
-from service.folders.records import Finding, Record, finding_of, record_of
-from service.folders.run import Tally
-from service.folders.sources import refusal
-from service.score.errors import ScoreError
-from service.score.pieces import Answer, Assembly, Piece
-from service.score.store import Store
+from service.jobs.folders.files import ImageFile
+from service.jobs.folders.records import Finding, Record, finding_of, record_of
+from service.jobs.folders.run import Tally
+from service.jobs.folders.sources import refusal
+from service.jobs.score.errors import ScoreError
+from service.jobs.score.pieces import Answer, Assembly, Piece
+from service.jobs.score.store import Store
 
 WORKER_DIED: Final = "worker_died"
 _PARTS: Final = 8
@@ -67,7 +67,7 @@ class Summary:
 
 
 class Score(Protocol):
-    """Scores pieces: see :meth:`service.score.crew.Crew.score`."""
+    """Scores pieces: see :meth:`service.jobs.score.crew.Crew.score`."""
 
     def __call__(self, pieces: Sequence[Piece], *, alone: bool) -> Iterator[Answer]:
         """An answer to each piece, in any order."""

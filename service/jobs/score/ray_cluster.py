@@ -14,7 +14,7 @@ import ray.data
 
 import contract
 import service
-from service.score.errors import ScoreError
+from service.jobs.score.errors import ScoreError
 from service.settings import Device, available_cores
 
 _OBJECT_STORE: Final = 256 * 1024 * 1024
@@ -77,7 +77,7 @@ def share(device: Device, workers: int | None, threads: int | None) -> Share:
 def cluster(address: str | None, workers: int | None, threads: int | None) -> Iterator[None]:
     """Open the cluster at ``address``, or one of this machine's own, until the block ends.
 
-    To be imported and called within :func:`service.score.environment.environment`.
+    To be imported and called within :func:`service.jobs.score.environment.environment`.
 
     Raises:
         ScoreError: there is no cluster at the address.

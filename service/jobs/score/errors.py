@@ -1,6 +1,6 @@
 """What ends ``hal score`` before all images are done."""
 
-from service.folders.errors import FoldersError
+from service.jobs.folders.errors import FoldersError
 
 
 class ScoreError(FoldersError):

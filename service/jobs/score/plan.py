@@ -8,9 +8,9 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from contract.bundle import MANIFEST_NAME, Bundle, sha256_of
-from service.folders.records import STAMP
 from service.http.schemas import ModelStamp
-from service.score.images import folder_of_relative
+from service.jobs.folders.records import STAMP
+from service.jobs.score.images import folder_of_relative
 from service.settings import Fit, Settings
 
 LAYOUT: Final = 1
