@@ -13,7 +13,7 @@ import typer
 from typer.models import TyperInfo
 
 DISTRIBUTION: Final = "hal-cells"
-TRAINING, SERVICE, LOADTEST = "training", "service", "loadtest"
+TRAINING, SERVICE, LOADTEST = "training", "service", "bench.loadtest"
 TRAIN, SERVE, MEASURE = "Train: images to a bundle", "Serve: a bundle to answers", "Measure: a service under load"
 _SHARED_GROUPS: Final = {"bench": MEASURE, "slides": SERVE}
 """Groups that both halves add to, and where they belong."""

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from service.auth import cli as keys_command
-from service.bench.cli import app as bench_app
+from bench.service.cli import app as bench_app
 from service.jobs.folders.cli import classify
 from service.jobs.folders.endings import ManyImagesCommand
 from service.jobs.score.cli import score

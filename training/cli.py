@@ -194,7 +194,7 @@ def bench_train(
     Example: hal bench train --data datasets/open.csv --out bench-train.json
     """
     with explained():
-        from training.bench import bench_training
+        from bench.training import bench_training
 
         bench_training(weights, data, batches, images, views, out)
 
@@ -209,7 +209,7 @@ def bench_memory(
     Example: hal bench memory --batch 256 --micro-batch 16
     """
     with explained(), nothing_left_running():
-        from training.bench_memory import bench_memory as measure
+        from bench.memory import bench_memory as measure
 
         measure(batch, micro_batch)
 

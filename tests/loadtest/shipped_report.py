@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from loadtest.trial import SWEEP
+from bench.loadtest.trial import SWEEP
 from tests.service.page.browser import chromium
 from tests.service.process import ROOT, environment, running
 

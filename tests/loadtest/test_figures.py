@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from loadtest.figures import figures_of, percentile
-from loadtest.generator import NOT_SENT, OK, Run, Sample, due_times
-from loadtest.plan import Load
-from loadtest.server_side import Batches, parse_batches
+from bench.loadtest.figures import figures_of, percentile
+from bench.loadtest.generator import NOT_SENT, OK, Run, Sample, due_times
+from bench.loadtest.plan import Load
+from bench.loadtest.server_side import Batches, parse_batches
 
 METRICS = """# TYPE hal_batch_images histogram
 hal_batch_images_bucket{le="1.0"} 4.0

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 import hal
 from contract.bundle import Bundle
-from loadtest import ceiling, generator
-from loadtest.figures import figures_of, latencies_ms, measured
-from loadtest.generator import run
-from loadtest.plan import Load, Target
-from loadtest.requests import SAMPLES, drawn_cell, form, forms, load_images
-from loadtest.trial import SWEEP
+from bench.loadtest import ceiling, generator
+from bench.loadtest.figures import figures_of, latencies_ms, measured
+from bench.loadtest.generator import run
+from bench.loadtest.plan import Load, Target
+from bench.loadtest.requests import SAMPLES, drawn_cell, form, forms, load_images
+from bench.loadtest.trial import SWEEP
 from service.images.decode import decode
 from service.settings import Fit
 from tests.service.live_server import LiveServer, serving
@@ -249,7 +249,7 @@ def test_all_images_take_their_turn_in_bulk_forms(cells: list[bytes]) -> None:
 
 def test_the_images_are_real_cells_or_at_least_decodable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(load_images(None).data) == len(list(SAMPLES.glob("*.jpg")))
-    monkeypatch.setattr("loadtest.requests.SAMPLES", Path("nowhere"))
+    monkeypatch.setattr("bench.loadtest.requests.SAMPLES", Path("nowhere"))
     drawn = load_images(None)
     assert "drawn" in drawn.origin
     for data in drawn.data[:3]:

@@ -27,7 +27,7 @@ def test_locust_sends_cells_that_are_classified(bundle: Bundle, bulk: str) -> No
     arguments = ["--headless", "--users", "2", "--run-time", "60s", "--json", "--only-summary"]
     with serving(bundle) as live:
         locust = subprocess.Popen(
-            [str(LOCUST), "-f", "loadtest/locustfile.py", "--host", live.url, *arguments],
+            [str(LOCUST), "-f", "bench/loadtest/locustfile.py", "--host", live.url, *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "HAL_BULK": bulk},
             stdout=subprocess.PIPE,

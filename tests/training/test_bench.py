@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tests.processes import command
 from tests.training import small
-from training import bench, bench_memory
+from bench import training as bench, memory as bench_memory
 from training.data.manifest import LabelledImage, ManifestError
 
 

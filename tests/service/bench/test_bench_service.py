@@ -10,13 +10,13 @@ import pytest
 
 from contract.bundle import Bundle
 from contract.bundle import load as load_bundle
-from service.bench import device, real, workload
-from service.bench.candidates import Candidate, running
-from service.bench.null_bundle import write_null_bundle
-from service.bench.parts import Part
-from service.bench.report import null_table
-from service.bench.run import bench_service
-from service.bench.workload import Workload, form
+from bench.service import device, real, workload
+from bench.service.candidates import Candidate, running
+from bench.service.null_bundle import write_null_bundle
+from bench.service.parts import Part
+from bench.service.report import null_table
+from bench.service.run import bench_service
+from bench.service.workload import Workload, form
 from service.engine.onnx import EngineOptions, OnnxEngine
 from service.http.forms import files_of
 from tests import stubborn
@@ -105,7 +105,7 @@ def test_a_candidate_that_does_not_start_is_told_and_the_others_are_compared() -
 
 MADE = """
 import sys
-from service.bench import candidates
+from bench.service import candidates
 made = candidates.Candidate("made", (sys.executable, {peer!r}, "{{port}}"), {{"form": "/"}})
 candidates.hal = candidates.plain = lambda *_: made
 from hal import main

@@ -2,8 +2,8 @@ from statistics import fmean
 
 import pytest
 
-from service.bench.ideal import greedy_latencies
-from service.bench.load import due_times
+from bench.service.ideal import greedy_latencies
+from bench.service.load import due_times
 
 
 def test_a_free_device_takes_what_waits_up_to_the_limit() -> None:

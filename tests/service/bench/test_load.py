@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from service.bench.load import Tally, due_times
-from service.bench.workload import LOAD
+from bench.service.load import Tally, due_times
+from bench.service.workload import LOAD
 
 
 class Answering(socketserver.StreamRequestHandler):

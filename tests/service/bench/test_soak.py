@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from contract.bundle import Bundle
-from service.bench.candidates import Candidate, Running
-from service.bench.report import soak_table
-from service.bench.run import Part, bench_service
-from service.bench.soak import growth, soak
-from service.bench.workload import Workload
+from bench.service.candidates import Candidate, Running
+from bench.service.report import soak_table
+from bench.service.run import Part, bench_service
+from bench.service.soak import growth, soak
+from bench.service.workload import Workload
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
@@ -71,7 +71,7 @@ def test_it_is_a_part_of_the_command(bundle: Bundle, tmp_path: Path, monkeypatch
         "seconds": 1.0, "memory": [(1.0, 100 << 20), (2.0, 101 << 20)], "growth": 0.01, "per_second": 9.0,
         "statuses": {"200": 9}, "broken": 0,
     }  # fmt: skip
-    monkeypatch.setattr("service.bench.run.soak", lambda *_: figures)
+    monkeypatch.setattr("bench.service.run.soak", lambda *_: figures)
     said: list[str] = []
     bench_service(bundle, tmp_path, [Part.SOAK], peers=None, seconds=1, say=said.append)
     assert "| memory at first, at last, at most, MiB | 100.0 101.0 101.0 |" in said[0]

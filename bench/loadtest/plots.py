@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loadtest.figures import latencies_ms
-from loadtest.server_side import Batches
-from loadtest.trial import Step
+from bench.loadtest.figures import latencies_ms
+from bench.loadtest.server_side import Batches
+from bench.loadtest.trial import Step
 
 COLOURS: Final = ("#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
 """Okabe and Ito 2008, "Color Universal Design"."""

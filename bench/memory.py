@@ -58,7 +58,7 @@ def peak(batch_size: int, micro_batch: int, image_side: int = IMAGE_SIDE) -> Pea
     Raises:
         subprocess.CalledProcessError: it failed, for want of memory perhaps.
     """
-    command = [sys.executable, "-m", "training.bench_memory", str(batch_size), str(micro_batch), str(image_side)]
+    command = [sys.executable, "-m", "bench.memory", str(batch_size), str(micro_batch), str(image_side)]
     # In a session of its own, so that Ctrl-C is not explained by both.
     done = subprocess.run(  # noqa: S603 - this very file
         command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=True

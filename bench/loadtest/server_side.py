@@ -8,10 +8,10 @@ from typing import Any, Final
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from loadtest.errors import LoadTestError
-from loadtest.generator import code_of, session_for
-from loadtest.plan import Target
-from loadtest.requests import Images, form
+from bench.loadtest.errors import LoadTestError
+from bench.loadtest.generator import code_of, session_for
+from bench.loadtest.plan import Target
+from bench.loadtest.requests import Images, form
 
 BATCHES: Final = "hal_batch_images"
 _PROBED_AT_ONCE: Final = 16

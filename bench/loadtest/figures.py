@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.generator import NOT_SENT, OK, Run, Sample
+from bench.loadtest.generator import NOT_SENT, OK, Run, Sample
 
 PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
 LATE_MS: Final = 10.0

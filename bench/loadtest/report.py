@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from loadtest import ceiling, plots
-from loadtest.figures import LATE_MS, PERCENTILES
-from loadtest.server_side import Batches
-from loadtest.trial import SWEEP, Outcome, Step, errors_in_words
+from bench.loadtest import ceiling, plots
+from bench.loadtest.figures import LATE_MS, PERCENTILES
+from bench.loadtest.server_side import Batches
+from bench.loadtest.trial import SWEEP, Outcome, Step, errors_in_words
 
 REPORT: Final = "report.html"
 FIGURES: Final = "figures.json"
@@ -67,7 +67,7 @@ def _step_as_json(step: Step) -> dict[str, Any]:
 def render(outcome: Outcome) -> str:
     """The report as HTML; nothing is loaded from elsewhere."""
     environment = Environment(
-        loader=PackageLoader("loadtest", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("bench.loadtest", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"inline": _inline, "ms": _ms, "errors": errors_in_words}

@@ -10,8 +10,8 @@ from itertools import count
 
 import aiohttp
 
-from loadtest.plan import MOST_IN_FLIGHT, Load, Target
-from loadtest.requests import Form
+from bench.loadtest.plan import MOST_IN_FLIGHT, Load, Target
+from bench.loadtest.requests import Form
 
 OK = "ok"
 NOT_SENT = "not_sent"

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from contract.bundle import Bundle
-from service.bench import candidates
-from service.bench.candidates import APPS
-from service.bench.ideal import greedy_latencies
-from service.bench.load import due_times
-from service.bench.scrape import Batches
-from service.bench.scripts import ask
-from service.bench.workload import Workload, offer
+from bench.service import candidates
+from bench.service.candidates import APPS
+from bench.service.ideal import greedy_latencies
+from bench.service.load import due_times
+from bench.service.scrape import Batches
+from bench.service.scripts import ask
+from bench.service.workload import Workload, offer
 
 WARMUP_S: Final = 3.0
 IDLE_S: Final = 3.0

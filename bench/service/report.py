@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from contract.bundle import Bundle
-from service.bench.soak import LARGEST_GROWTH
+from bench.service.soak import LARGEST_GROWTH
 from service.settings import available_cores
 
 _LIBRARIES: Final = (

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from contract.bundle import Bundle
-from service.bench import candidates
-from service.bench.null_path import BULK_CONNECTIONS, CONNECTIONS
-from service.bench.workload import BULK, Workload, offer
+from bench.service import candidates
+from bench.service.null_path import BULK_CONNECTIONS, CONNECTIONS
+from bench.service.workload import BULK, Workload, offer
 
 WORKERS: Final = (1, 2)
 

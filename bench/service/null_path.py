@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from contract.bundle import Bundle
-from service.bench import candidates
-from service.bench.candidates import Candidate, CandidateError
-from service.bench.workload import BULK, Workload, offer
+from bench.service import candidates
+from bench.service.candidates import Candidate, CandidateError
+from bench.service.workload import BULK, Workload, offer
 
 CONNECTIONS: Final = 32
 BULK_CONNECTIONS: Final = 2

@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any, Final
 
 from contract.bundle import Bundle
-from service.bench import candidates
-from service.bench.workload import Workload, offer
+from bench.service import candidates
+from bench.service.workload import Workload, offer
 
 LARGEST_GROWTH: Final = 0.02
 _CONNECTIONS: Final = 32

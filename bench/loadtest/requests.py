@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from loadtest.errors import LoadTestError
+from bench.loadtest.errors import LoadTestError
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 SAMPLES: Final = Path(__file__).parents[1] / "tests" / "data" / "cells"

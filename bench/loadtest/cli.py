@@ -47,16 +47,16 @@ def load_test(
     if rate is not None and rate <= 0:
         _fail(f"--rate {rate:g}: expected more than 0 requests a second")
     try:
-        from loadtest import report
-        from loadtest.event_loop import run
-        from loadtest.plan import Load, Target
-        from loadtest.requests import load_images
-        from loadtest.trial import perform
+        from bench.loadtest import report
+        from bench.loadtest.event_loop import run
+        from bench.loadtest.plan import Load, Target
+        from bench.loadtest.requests import load_images
+        from bench.loadtest.trial import perform
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "loadtest":
+        if (error.name or "").partition(".")[0] == "bench.loadtest":
             raise
         _fail(f"{error.name} is not installed: pip install 'hal-cells[loadtest]'")
-    from loadtest.errors import LoadTestError
+    from bench.loadtest.errors import LoadTestError
 
     load = Load(
         rate=rate,

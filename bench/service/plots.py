@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from service.bench.report import KINDS
+from bench.service.report import KINDS
 
 
 def plot_null(rows: Sequence[dict[str, Any]], target: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from contract.bundle import Bundle
-from service.bench import candidates
-from service.bench.candidates import APPS, Candidate
-from service.bench.scrape import Batches
-from service.bench.workload import BULK, Workload, offer
+from bench.service import candidates
+from bench.service.candidates import APPS, Candidate
+from bench.service.scrape import Batches
+from bench.service.workload import BULK, Workload, offer
 
 FAST: Final = "1.5+0.1n"
 """Milliseconds for ``n`` images: some 5000 images a second in batches of 16, more than Python's HTTP can bring."""

@@ -12,15 +12,15 @@ from typing import Any, Final
 
 from contract.atomic import write_text
 from contract.bundle import Bundle
-from service.bench import plots, report
-from service.bench.device import measure_device
-from service.bench.null_bundle import write_null_bundle
-from service.bench.null_path import measure_null_path
-from service.bench.parts import Part
-from service.bench.real import measure_real
-from service.bench.soak import soak
-from service.bench.workers import measure_workers
-from service.bench.workload import Workload, jpegs
+from bench.service import plots, report
+from bench.service.device import measure_device
+from bench.service.null_bundle import write_null_bundle
+from bench.service.null_path import measure_null_path
+from bench.service.parts import Part
+from bench.service.real import measure_real
+from bench.service.soak import soak
+from bench.service.workers import measure_workers
+from bench.service.workload import Workload, jpegs
 
 _PEERS: Final = ("litserve", "bentoml", "onnxruntime", "pillow", "numpy", "python-multipart")
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.bench.candidates import Running, machine_cpu_s
-from service.bench.scripts import ask
+from bench.service.candidates import Running, machine_cpu_s
+from bench.service.scripts import ask
 
 LOAD: Final = Path(__file__).parent / "load.py"
 BULK: Final = 64

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from loadtest.figures import Figures, figures_of
-from loadtest.generator import run
-from loadtest.plan import Load, Target
-from loadtest.requests import Form
+from bench.loadtest.figures import Figures, figures_of
+from bench.loadtest.generator import run
+from bench.loadtest.plan import Load, Target
+from bench.loadtest.requests import Form
 
 CLIENTS: Final = 32
 ANSWER_BYTES: Final = 1200
@@ -21,7 +21,7 @@ async def measure(forms: Sequence[Form], seconds: float) -> Figures:
     """The same requests against a server that does nothing, which shares this machine's cores with the generator."""
     size = str(ANSWER_BYTES * forms[0].images)
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loadtest.trivial", size, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "bench.loadtest.trivial", size, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert server.stdout is not None  # noqa: S101
     assert server.stdin is not None  # noqa: S101

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from loadtest import ceiling, server_side
-from loadtest.errors import LoadTestError
-from loadtest.figures import Figures, figures_of
-from loadtest.generator import Run, run
-from loadtest.plan import Load, Target
-from loadtest.requests import Form, Images, forms
-from loadtest.server_side import Batches, Service
+from bench.loadtest import ceiling, server_side
+from bench.loadtest.errors import LoadTestError
+from bench.loadtest.figures import Figures, figures_of
+from bench.loadtest.generator import Run, run
+from bench.loadtest.plan import Load, Target
+from bench.loadtest.requests import Form, Images, forms
+from bench.loadtest.server_side import Batches, Service
 
 SWEEP: Final = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
 """Offered loads as shares of the rate at saturation."""

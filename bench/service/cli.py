@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from contract.termination import nothing_left_running
-from service.bench.parts import USUAL, Part
+from bench.service.parts import USUAL, Part
 from service.jobs.folders.endings import STOPPED
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, side by side in one run.")
@@ -48,7 +48,7 @@ def bench_service(
     """
     try:
         from contract.bundle import BundleError, load
-        from service.bench.run import bench_service as measure
+        from bench.service.run import bench_service as measure
     except ModuleNotFoundError as error:
         typer.echo(f"hal bench service: {error.name} is not installed; pip install 'hal-cells[bench]'.", err=True)
         raise typer.Exit(1) from None

@@ -1,4 +1,4 @@
-"""For those who use Locust: ``HAL_IMAGES=cells/ locust -f loadtest/locustfile.py --host http://127.0.0.1:8000``.
+"""For those who use Locust: ``HAL_IMAGES=cells/ locust -f bench/loadtest/locustfile.py --host http://127.0.0.1:8000``.
 
 Locust's users wait for their answers (a closed loop); 'hal load-test --rate' is an open loop. HAL_API_KEY holds the
 service's key, HAL_BULK the images in a request; without HAL_IMAGES the sample cells of a checkout are sent.
@@ -11,7 +11,7 @@ from typing import Any
 
 from locust import FastHttpUser, constant, task
 
-from loadtest.requests import forms, load_images
+from bench.loadtest.requests import forms, load_images
 
 _FOLDER = os.environ.get("HAL_IMAGES")
 _FORMS = cycle(forms(load_images(Path(_FOLDER) if _FOLDER else None).data, int(os.environ.get("HAL_BULK", "1"))))
