@@ -53,7 +53,7 @@ def peak(batch_size: int, micro_batch: int, image_side: int = IMAGE_SIDE) -> Pea
 
     Args:
         batch_size, micro_batch: see :func:`bench_memory`.
-        image_side: pixels to which the encoder's input is scaled, see :class:`training.networks.Network`.
+        image_side: pixels to which the encoder's input is scaled, see :class:`training.networks.xception.Network`.
 
     Raises:
         subprocess.CalledProcessError: it failed, for want of memory perhaps.
@@ -73,8 +73,8 @@ def _update(batch_size: int, micro_batch: int, image_side: int) -> None:
     import keras
     import numpy as np
 
-    from training import networks
-    from training.augment import PROJECTION_AUGMENTATION
+    from training.networks import xception as networks
+    from training.networks.augmentation import PROJECTION_AUGMENTATION
     from training.update import Contrastive, Update
 
     encoder = networks.build_encoder(None)

@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.table import Table
 
 from contract.atomic import write_text
-from training import networks
-from training.augment import CLASSIFIER_AUGMENTATION
+from training.networks import xception as networks
+from training.networks.augmentation import CLASSIFIER_AUGMENTATION
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.pipeline import image_batches
 from training.data.sampling import epoch_batches
 from training.features import encode
-from training.folding import folded
+from training.networks.folding import folded
 from training.update import CrossEntropy, Update
 
 BATCH_SIZES: Final = (16, 20, 25)

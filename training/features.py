@@ -10,11 +10,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
-from training.augment import Augmentation
+from training.networks.augmentation import Augmentation
 from training.data.pipeline import image_batches, unreadable_named
 from training.errors import MemoryShortError
-from training.folding import folded
-from training.networks import fingerprint
+from training.networks.folding import folded
+from training.networks.xception import fingerprint
 from training.progress import track
 from training.run import Run
 
@@ -27,7 +27,7 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
     """The encoder's output for every image, augmented if a layer is given.
 
     Args:
-        encoder: pixels to features, see :func:`training.networks.build_encoder`.
+        encoder: pixels to features, see :func:`training.networks.xception.build_encoder`.
         paths: the image files.
         augmentation: applied as in training; ``None`` shows the images as they are.
         what: the caption of the progress bar.

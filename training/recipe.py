@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from contract.description import IMAGE_SIDE
-from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
+from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
 from training.errors import TrainingError
 
 XCEPTION_BLOCKS: Final = 14

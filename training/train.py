@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from contract.atomic import write_text
 from contract.bundle import sha256_of
-from training import networks, recipe
+from training import recipe
+from training.networks import xception as networks
 from training.data import manifest
 from training.data.check import check
 from training.data.contents import content_hashes
@@ -22,7 +23,7 @@ from training.data.overlap import traces
 from training.data.sampling import balance_problem, largest_balance
 from training.data.sets import set_of
 from training.overrides import override, override_begun
-from training.precision import slowness
+from training.networks.precision import slowness
 from training.recipe import Recipe
 from training.run import Progress, Run, RunError
 from training.trainer import Trainer

@@ -2,7 +2,7 @@
 
 import keras
 
-from training import networks
+from training.networks import xception as networks
 from training.run import Run, RunError
 
 

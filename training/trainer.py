@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
-from training import networks
+from training.networks import xception as networks
 from training.data.manifest import LabelledImage
 from training.data.pipeline import image_batches, unreadable_named
 from training.data.sampling import epoch_batches, epoch_size
@@ -63,7 +63,7 @@ class Trainer:
 
     Args:
         run: its recipe and its images.
-        encoder: see :func:`training.networks.build_encoder`.
+        encoder: see :func:`training.networks.xception.build_encoder`.
     """
 
     def __init__(self, run: Run, encoder: keras.Model) -> None:

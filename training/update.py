@@ -22,7 +22,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from training.losses import supervised_contrastive_loss
+from training.networks.losses import supervised_contrastive_loss
 
 VIEWS: Final = 2
 
@@ -49,7 +49,7 @@ class Contrastive:
         self.temperature = temperature
 
     def __call__(self, outputs: Any, labels: Any) -> Any:
-        """See :func:`training.losses.supervised_contrastive_loss`."""
+        """See :func:`training.networks.losses.supervised_contrastive_loss`."""
         projections = tf.reshape(outputs, (-1, self.copies, outputs.shape[-1]))
         return supervised_contrastive_loss(projections, labels, self.temperature)
 

@@ -16,7 +16,7 @@ from training.embedding_health import (
     spread,
 )
 from training.errors import TrainingError
-from training.losses import supervised_contrastive_loss
+from training.networks.losses import supervised_contrastive_loss
 from training.recipe import Recipe, Stage
 from training.update import CrossEntropy
 

@@ -4,7 +4,7 @@ import re
 
 from tests.docs.pages import text
 from training import recipe
-from training.augment import Augmentation
+from training.networks.augmentation import Augmentation
 from training.recipe import Recipe, Stage
 
 PAGE = text("docs/method.md")

@@ -42,7 +42,7 @@ def main(devices: str, folder: str | None = None) -> None:
 def two_updates(kind: str, micro_batch: int | None) -> dict[str, list[float]]:
     import keras
 
-    from training import networks
+    from training.networks import xception as networks
     from training.update import Contrastive, CrossEntropy, Update
 
     generator = np.random.default_rng(1)

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 from contract import bundle
 from contract.description import Evidence, Precision, StartedFrom
 from tests.training import small
-from training import networks, onnx_graph, triton
+from training import onnx_graph, triton
+from training.networks import xception as networks
 from training.data.images import read_image
 from training.export import export, write_bundle
 from training.model_card import FILE_NAME, render

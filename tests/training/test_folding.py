@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from training.folding import folded
+from training.networks.folding import folded
 
 layers = keras.layers
 

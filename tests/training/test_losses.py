@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from training.losses import supervised_contrastive_loss
+from training.networks.losses import supervised_contrastive_loss
 
 
 def oracle(projections: NDArray[np.float64], labels: NDArray[np.int64], temperature: float) -> float:

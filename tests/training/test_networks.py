@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from training import networks
-from training.augment import PROJECTION_AUGMENTATION, Augmentation
+from training.networks import xception as networks
+from training.networks.augmentation import PROJECTION_AUGMENTATION, Augmentation
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from tests.training import small
-from training import precision, trainer
+from training import trainer
+from training.networks import precision
 from training.data.manifest import LabelledImage
 from training.overrides import override
 from training.run import Run
@@ -90,8 +91,8 @@ def test_a_contrastive_run_in_half_precision_keeps_loss_and_weights_in_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Trained by ``hal train --resume``, which sets the precision and says what is slow here."""
-    monkeypatch.setattr("training.networks.build_encoder", lambda _: small.encoder())
-    monkeypatch.setattr("training.networks.imagenet_weights", lambda given: given)
+    monkeypatch.setattr("training.networks.xception.build_encoder", lambda _: small.encoder())
+    monkeypatch.setattr("training.networks.xception.imagenet_weights", lambda given: given)
     monkeypatch.setattr(precision, "cpu_flags", frozenset)
     adam, optimizers, learners, losses = trainer.adam, [], [], []
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from training import recipe
-from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
+from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
 from training.overrides import override
 from training.recipe import Recipe, RecipeError, ThesisFigures
 from training.recipes import hal_r_live_bn

@@ -15,12 +15,13 @@ import tensorflow as tf
 from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
 from tests.training import small
-from training import networks, recipe, train
+from training import recipe, train
+from training.networks import xception as networks
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.errors import MemoryShortError
 from training.export import export
-from training.networks import WeightsError
+from training.networks.xception import WeightsError
 from training.overrides import override
 from training.recipe import Recipe, RecipeError
 from training.run import Run, RunError

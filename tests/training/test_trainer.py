@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training import small
-from training import networks
+from training.networks import xception as networks
 from training.data.images import UnreadableImageError
 from training.data.manifest import LabelledImage
 from training.errors import MemoryShortError

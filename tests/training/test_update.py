@@ -16,9 +16,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tests.training import small
-from training import networks
-from training.augment import PROJECTION_AUGMENTATION
-from training.losses import supervised_contrastive_loss
+from training.networks import xception as networks
+from training.networks.augmentation import PROJECTION_AUGMENTATION
+from training.networks.losses import supervised_contrastive_loss
 from training.update import Contrastive, CrossEntropy, Objective, Update, random_state
 
 IMAGES = 24

@@ -13,7 +13,7 @@ Measured on test images (models/hal-c/2/MODEL_CARD.md, int8): accuracy 0.896 on 
     hal train hal-c3003-twenty --data datasets/twenty/manifest.csv --run runs/hal-c3003-twenty
 """
 
-from training.augment import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
+from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
 from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, projection_stage
 
 VIEWS = PROJECTION_AUGMENTATION.model_copy(update={"mirror": True, "stain": 0.08, "brightness": 0.1})

@@ -12,7 +12,7 @@ from sklearn.preprocessing import normalize
 from contract import bundle
 from contract.bundle import sha256_of
 from tests.training import small
-from training import networks
+from training.networks import xception as networks
 from training.calibrate import fit_temperature
 from training.data import manifest
 from training.data.images import UnreadableImageError, read_image
