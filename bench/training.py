@@ -24,9 +24,9 @@ from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.pipeline import image_batches
 from training.data.sampling import epoch_batches
-from training.features import encode
+from training.fit.features import encode
 from training.networks.folding import folded
-from training.update import CrossEntropy, Update
+from training.fit.update import CrossEntropy, Update
 
 BATCH_SIZES: Final = (16, 20, 25)
 """Of HAL-C (Table 4.8) and of HAL-T (Table 4.4)."""

@@ -34,7 +34,7 @@ class Shippable(StrEnum):
 
 
 class Devices(StrEnum):
-    """How a batch is spread, see :func:`training.train.strategy`."""
+    """How a batch is spread, see :func:`training.fit.start.strategy`."""
 
     AUTO = "auto"
     ONE = "one"
@@ -109,7 +109,7 @@ def train(
     hal train --resume runs/first
     """
     with explained():
-        from training import train as training
+        from training.fit import start as training
 
         if resume is not None:
             if recipe or run or data or encoder_from or start_from:

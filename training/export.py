@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from contract import bundle
 from contract.description import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Precision, Provenance
-from training import model_card, trained, triton
+from training import model_card, triton
+from training.fit import trained
 from training.calibrate import fit_temperature
 from training.data import image_list
 from training.data import manifest as data_manifest
@@ -29,7 +30,7 @@ from training.evidence import attributions, class_evidence, limits
 from training.metrics import COMMAND, bundle_metrics, of_kind
 from training.model_files import WrittenFile, describe_file, write_files
 from training.policy import decision_policy
-from training.run import Run, RunError
+from training.fit.run import Run, RunError
 
 GOLDEN_IMAGES: Final = 4
 INTENDED_USE: Final = (

@@ -19,7 +19,7 @@ from training.data.images import read_image
 from training.data.manifest import LabelledImage
 from training.float16 import as_on_a_gpu, to_float16
 from training.quantize import quantize
-from training.run import Run
+from training.fit.run import Run
 
 PARITY_BATCHES: Final = (1, 7, 32)
 LARGEST_DIFFERENCE: Final[dict[Precision, float]] = {"float32": 1e-3, "float16": 0.05}

@@ -16,7 +16,7 @@ from service.engine.onnx import EngineOptions, OnnxEngine
 from tests.training import small
 from training.data.images import read_image
 from training.export import write_bundle
-from training.run import Run
+from training.fit.run import Run
 
 
 def test_from_labelled_images_to_an_answer_over_http(tmp_path: Path) -> None:

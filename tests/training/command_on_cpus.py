@@ -17,7 +17,8 @@ def main(cpus: int, arguments: list[str]) -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * cpus)
     import hal
     from tests.training import small
-    from training import recipe, train
+    from training import recipe
+    from training.fit import start as train
     from training.networks import xception as networks
 
     def told(*given: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.training import small
 from training.data.manifest import LabelledImage
 from training.recipe import Recipe
-from training.run import Run
+from training.fit.run import Run
 
 
 @pytest.fixture(autouse=True)

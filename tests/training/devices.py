@@ -25,7 +25,7 @@ def main(devices: str, folder: str | None = None) -> None:
     if devices == "mirrored":
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    from training.train import strategy
+    from training.fit.start import strategy
 
     spread = strategy(devices)
     answers: dict[str, Any]
@@ -43,7 +43,7 @@ def two_updates(kind: str, micro_batch: int | None) -> dict[str, list[float]]:
     import keras
 
     from training.networks import xception as networks
-    from training.update import Contrastive, CrossEntropy, Update
+    from training.fit.update import Contrastive, CrossEntropy, Update
 
     generator = np.random.default_rng(1)
     objective = Contrastive(0.1) if kind == "contrastive" else CrossEntropy()
@@ -72,7 +72,7 @@ def two_updates(kind: str, micro_batch: int | None) -> dict[str, list[float]]:
 def one_image_left(count: int, micro_batch: int | None) -> dict[str, list[float]]:
     import keras
 
-    from training.update import CrossEntropy, Update
+    from training.fit.update import CrossEntropy, Update
 
     generator = np.random.default_rng(1)
     keras.utils.set_random_seed(11)
@@ -97,9 +97,9 @@ def one_image_left(count: int, micro_batch: int | None) -> dict[str, list[float]
 def whole_and_resumed(folder: Path) -> dict[str, Any]:
     """Updates counted by each stage's optimizer, and whether a run killed after its first epoch ends the same."""
     from tests.training import small
-    from training import trainer
+    from training.fit import trainer
     from training.overrides import override
-    from training.run import Run
+    from training.fit.run import Run
 
     two_stages = small.RECIPE.model_copy(update={"stages": small.RECIPE.stages[1:]})
     choices = ["encoder.batch_size=23", "encoder.classes_per_batch=null", "classifier.batch_size=23"]

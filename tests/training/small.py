@@ -16,8 +16,8 @@ from PIL import Image
 
 from training.data.manifest import LabelledImage
 from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, contrastive_stages
-from training.run import Run
-from training.trainer import Trainer
+from training.fit.run import Run
+from training.fit.trainer import Trainer
 
 COLOURS = {
     "Segmented neutrophil": (200, 80, 160),

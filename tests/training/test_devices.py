@@ -11,7 +11,7 @@ import pytest
 from tests.processes import ROOT
 from tests.training import small
 from training.data import manifest
-from training.run import Run
+from training.fit.run import Run
 
 CHOICES = ("--set", "encoder.epochs=1", "--set", "classifier.epochs=1")
 

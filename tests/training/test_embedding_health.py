@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestCentroid
 
-from training.embedding_health import (
+from training.fit.embedding_health import (
     CollapseError,
     class_mean_accuracy,
     embedding_health,

@@ -18,8 +18,8 @@ from training.data.images import read_image
 from training.export import export, write_bundle
 from training.model_card import FILE_NAME, render
 from training.model_files import LARGEST_DIFFERENCE
-from training.run import Run, RunError
-from training.trainer import Trainer
+from training.fit.run import Run, RunError
+from training.fit.trainer import Trainer
 
 SHIPPED = Path(__file__).parents[2] / "models" / "hal-c" / "2"
 

@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 
 from tests.training import small
-from training import features
+from training.fit import features
 from training.data.manifest import LabelledImage
 from training.errors import MemoryShortError
 
 
 def _memory_for(images: int, shown: list[int]) -> Callable[..., Any]:
-    """:func:`training.features.image_batches`, whose batches of more than ``images`` do not fit a device."""
+    """:func:`training.fit.features.image_batches`, whose batches of more than ``images`` do not fit a device."""
 
     def batches(*arguments: Any) -> Any:
         for pixels, indices in whole(*arguments):

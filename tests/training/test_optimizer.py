@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.training import small
-from training.optimizer import learning_rate
+from training.fit.optimizer import learning_rate
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from tests.training import small
-from training import progress, trainer
+from training import progress
+from training.fit import trainer
 from training.progress import SECONDS_BETWEEN_LINES, track
-from training.run import Run
+from training.fit.run import Run
 
 
 @dataclass

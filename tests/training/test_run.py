@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from tests.training import small
-from training import trainer
+from training.fit import trainer
 from training.data.manifest import LabelledImage
 from training.overrides import override
 from training.recipe import Recipe
-from training.run import Progress, Run, RunError
-from training.trainer import Trainer
+from training.fit.run import Progress, Run, RunError
+from training.fit.trainer import Trainer
 
 PROJECTION, ENCODER, CLASSIFIER = range(3)
 

@@ -15,7 +15,8 @@ import tensorflow as tf
 from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
 from tests.training import small
-from training import recipe, train
+from training import recipe
+from training.fit import start as train
 from training.networks import xception as networks
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
@@ -24,9 +25,9 @@ from training.export import export
 from training.networks.xception import WeightsError
 from training.overrides import override
 from training.recipe import Recipe, RecipeError
-from training.run import Run, RunError
-from training.trainer import Trainer
-from training.update import Update
+from training.fit.run import Run, RunError
+from training.fit.trainer import Trainer
+from training.fit.update import Update
 
 HAIRY, LYMPHOCYTE = HAIRY_CELL.name, "Lymphocyte"
 

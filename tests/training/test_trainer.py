@@ -15,9 +15,9 @@ from training.data.images import UnreadableImageError
 from training.data.manifest import LabelledImage
 from training.errors import MemoryShortError
 from training.overrides import override
-from training.run import Progress, Run
-from training.trainer import FrozenEncoderError, Trainer
-from training.update import Update
+from training.fit.run import Progress, Run
+from training.fit.trainer import FrozenEncoderError, Trainer
+from training.fit.update import Update
 
 PROJECTION, ENCODER, CLASSIFIER = range(3)
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from tests.training import small
 from training.data.manifest import LabelledImage
-from training.embedding_health import COLLAPSED_SPREAD, CollapseError, loss_of_one_point, spread
+from training.fit.embedding_health import COLLAPSED_SPREAD, CollapseError, loss_of_one_point, spread
 from training.overrides import override
-from training.run import Progress, Run
-from training.trainer import Trainer
-from training.watch import COLLAPSE_WINDOW, DivergedError, Meter, stopped_improving
+from training.fit.run import Progress, Run
+from training.fit.trainer import Trainer
+from training.fit.watch import COLLAPSE_WINDOW, DivergedError, Meter, stopped_improving
 
 
 def test_a_stage_ends_when_the_loss_has_not_improved_for_the_recipes_patience(
@@ -106,7 +106,7 @@ def test_every_epoch_leaves_its_figures_for_people_and_for_tensorboard(run: Run,
 def test_a_collapsed_stage_stops_the_run_with_an_explanation_and_keeps_the_checkpoint(
     run: Run, small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.watch.COLLAPSE_WINDOW", 2)
+    monkeypatch.setattr("training.fit.watch.COLLAPSE_WINDOW", 2)
     learner = Trainer(run, small_encoder)
     dense = next(layer for layer in learner.heads["projection"].layers if isinstance(layer, keras.layers.Dense))
     dense.set_weights([np.zeros_like(dense.get_weights()[0]), np.ones_like(dense.get_weights()[1])])
@@ -118,7 +118,7 @@ def test_a_collapsed_stage_stops_the_run_with_an_explanation_and_keeps_the_check
 def test_a_collapse_of_the_encoder_is_found_behind_the_noise_of_dropout(
     tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.watch.COLLAPSE_WINDOW", 3)
+    monkeypatch.setattr("training.fit.watch.COLLAPSE_WINDOW", 3)
     choices = ["projection_head.dropout=0.2", "projection.learning_rate=1e-9"]
     run = Run.start(tmp_path / "run", override(small.RECIPE, choices), cells)
     last = small_encoder.get_layer("block3_conv")

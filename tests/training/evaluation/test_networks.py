@@ -21,7 +21,7 @@ from training.evaluation.evaluate import predictions_of
 from training.evaluation.network import is_run, open_network
 from training.evaluation.results import EvaluationError
 from training.evaluation.run_network import RunNetwork
-from training.run import Progress, Run, RunError
+from training.fit.run import Progress, Run, RunError
 
 ROOT = Path(__file__).parents[3]
 BUNDLE = ROOT / "models" / "hal-c" / "2"

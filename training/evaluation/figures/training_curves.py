@@ -74,7 +74,7 @@ def draw_training_curves(history: Path, folder: Path, name: str, title: str) -> 
 
 
 def _by_nearest_mean(rows: Sequence[Row], quantity: str) -> bool:
-    """A contrastive stage has no classifier: see :data:`training.run.COLUMNS`."""
+    """A contrastive stage has no classifier: see :data:`training.fit.run.COLUMNS`."""
     return quantity == "Accuracy" and any(row.get("val_accuracy") and not row.get("accuracy") for row in rows)
 
 

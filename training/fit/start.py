@@ -25,8 +25,8 @@ from training.data.sets import set_of
 from training.overrides import override, override_begun
 from training.networks.precision import slowness
 from training.recipe import Recipe
-from training.run import Progress, Run, RunError
-from training.trainer import Trainer
+from training.fit.run import Progress, Run, RunError
+from training.fit.trainer import Trainer
 
 Devices = Literal["auto", "one", "mirrored", "workers"]
 

@@ -16,7 +16,7 @@ from training.errors import MemoryShortError
 from training.networks.folding import folded
 from training.networks.xception import fingerprint
 from training.progress import track
-from training.run import Run
+from training.fit.run import Run
 
 BATCH = 32
 """Images embedded at once; fewer where the device has no memory for them."""

@@ -42,7 +42,7 @@ COLUMNS: Final = (
     "seconds",
 )
 """Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean, see
-:func:`training.embedding_health.class_mean_accuracy`; spread, alignment and uniformity are those of its projections."""
+:func:`training.fit.embedding_health.class_mean_accuracy`; spread, alignment and uniformity are those of its projections."""
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.embedding_health import (
+from training.fit.embedding_health import (
     class_mean_accuracy,
     embedding_health,
     is_loss_of_one_point,
@@ -18,7 +18,7 @@ from training.embedding_health import (
 from training.errors import TrainingError
 from training.networks.losses import supervised_contrastive_loss
 from training.recipe import Recipe, Stage
-from training.update import CrossEntropy
+from training.fit.update import CrossEntropy
 
 COLLAPSE_WINDOW: Final = 50
 """Batches between two looks at whether their mean loss is that of a single point."""

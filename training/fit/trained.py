@@ -3,7 +3,7 @@
 import keras
 
 from training.networks import xception as networks
-from training.run import Run, RunError
+from training.fit.run import Run, RunError
 
 
 def load(run: Run) -> tuple[keras.Model, keras.Model]:
