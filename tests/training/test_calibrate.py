@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.calibrate import (
+from training.evaluation.calibration import (
     FittedOnTestError,
     calibration_error_by_chance,
     expected_calibration_error,

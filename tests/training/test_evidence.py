@@ -6,7 +6,7 @@ from pathlib import Path
 from contract.classes import CLASS_NAMES
 from contract.description import Evidence
 from training.data.manifest import LabelledImage
-from training.evidence import attributions, class_evidence, limits
+from training.evaluation.evidence import attributions, class_evidence, limits
 
 
 def images(label: str, source: str, count: int, evidence: str = "real", split: str = "train") -> list[LabelledImage]:

@@ -8,7 +8,7 @@ from contract.description import Metric
 from tests.training.evaluation.made import image, logits_for
 from training.data.manifest import LabelledImage
 from training.evaluation.results import Proportion
-from training.metrics import bundle_metrics
+from training.evaluation.metrics import bundle_metrics
 
 NOTHING_SUPPRESSED = np.zeros(CLASS_COUNT, bool)
 

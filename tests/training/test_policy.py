@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.description import ClassEvidence, DecisionPolicy, Evidence
-from training import policy
-from training.calibrate import FittedOnTestError
+from training.evaluation import policy
+from training.evaluation.calibration import FittedOnTestError
 from training.evaluation.results import Evaluation
-from training.policy import PolicyError, confident_from, hairy_threshold
+from training.evaluation.policy import PolicyError, confident_from, hairy_threshold
 
 
 def decided(validation: Evaluation, classes: list[ClassEvidence], split: str) -> DecisionPolicy:

@@ -20,7 +20,8 @@ from contract.atomic import write_text
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from contract.description import FalseFlags, Manifest, Metric
-from training import metrics, model_card, triton
+from training import model_card, triton
+from training.evaluation import metrics
 from training.data import image_list
 from training.data import manifest as manifests
 from training.data.images import SUFFIXES, fit, read_pixels
@@ -31,8 +32,8 @@ from training.evaluation.edit_probe import edit_probe
 from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs, onnx_pixels
 from training.evaluation.results import Evaluation
-from training.metrics import About, of_kind
-from training.policy import false_flags
+from training.evaluation.metrics import About, of_kind
+from training.evaluation.policy import false_flags
 
 COMMAND: Final = "hal evidence"
 SPLIT: Final = "test"

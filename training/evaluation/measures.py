@@ -12,7 +12,7 @@ from contract.classes import CELL_CLASSES, HAIRY_CELL, CellClass
 from contract.description import ClassEvidence, Evidence
 from training.evaluation.predictions import Predictions
 from training.evaluation.results import Proportion
-from training.metrics import EXPERT_LABELLED
+from training.evaluation.metrics import EXPERT_LABELLED
 
 FILE_NAME: Final = "metrics.json"
 Method = Literal["Wilson", "Clopper-Pearson"]

@@ -6,7 +6,7 @@ import pytest
 from contract.description import Metric
 from tests.training.evaluation.made import image
 from training.evaluation.edit_probe import edit_probe
-from training.metrics import About
+from training.evaluation.metrics import About
 
 ABOUT = About("test", "int8", "hal evidence made")
 KINDS = ["real"] * 60 + ["sham"] * 60 + ["composite"] * 60

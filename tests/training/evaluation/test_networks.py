@@ -13,7 +13,7 @@ from contract import bundle
 from contract.bundle import sha256_of
 from tests.training import small
 from training.networks import xception as networks
-from training.calibrate import fit_temperature
+from training.evaluation.calibration import fit_temperature
 from training.data import manifest
 from training.data.images import UnreadableImageError, read_image
 from training.data.manifest import LabelledImage

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.calibrate import BINS, confidence_bin
+from training.evaluation.calibration import BINS, confidence_bin
 from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, write_csv
 from training.evaluation.results import Evaluation, Proportion
 

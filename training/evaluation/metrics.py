@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL
 from contract.description import AS_PHOTOGRAPHED, Metric, Precision
-from training.calibrate import calibration_error_by_chance
+from training.evaluation.calibration import calibration_error_by_chance
 from training.data.manifest import LabelledImage
 from training.evaluation.results import Evaluation, Proportion
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from contract.classes import HAIRY_CELL
 from contract.description import ClassEvidence, DecisionPolicy, Evidence, FalseFlags
-from training.calibrate import require_validation
+from training.evaluation.calibration import require_validation
 from training.errors import TrainingError
 from training.evaluation.results import Evaluation, Proportion
 
