@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from contract.bundle import load
-from training import triton
+from training.export import triton
 
 MODELS = Path(__file__).parents[1] / "models"
 

@@ -152,7 +152,7 @@ def export(
     For a GPU beside: --precision int8 --precision float16, and HAL_PRECISION=float16 where it is served.
     """
     with explained():
-        from training.export import export as write_bundle
+        from training.export.bundle import export as write_bundle
 
         precisions = precision or [Shippable.FLOAT32, Shippable.INT8]
         manifest = write_bundle(run, out, name, version, [p.value for p in precisions])
@@ -171,7 +171,7 @@ def drift_reference(
     Example: hal drift-reference models/hal-c/2 --data datasets/open.csv
     """
     with explained():
-        from training.embedding_reference import add_reference
+        from training.export.embedding_reference import add_reference
 
         reference = add_reference(bundle, data, split)
         typer.echo(

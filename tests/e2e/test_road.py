@@ -15,7 +15,7 @@ from contract.decision import decide
 from service.engine.onnx import EngineOptions, OnnxEngine
 from tests.training import small
 from training.data.images import read_image
-from training.export import write_bundle
+from training.export.bundle import write_bundle
 from training.fit.run import Run
 
 

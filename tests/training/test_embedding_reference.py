@@ -12,7 +12,7 @@ from contract.classes import HAIRY_CELL
 from tests.service.tiny_bundle import TinyNetwork, manifest_for
 from training.data.images import read_image
 from training.data.manifest import ManifestError
-from training.embedding_reference import add_reference
+from training.export.embedding_reference import add_reference
 
 CELLS = Path(__file__).parents[1] / "data" / "cells"
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from training.float16 import as_on_a_gpu, to_float16
+from training.export.float16 import as_on_a_gpu, to_float16
 
 WIDTH = 4
 HIDDEN = 5

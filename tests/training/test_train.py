@@ -21,7 +21,7 @@ from training.networks import xception as networks
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.errors import MemoryShortError
-from training.export import export
+from training.export.bundle import export
 from training.networks.xception import WeightsError
 from training.overrides import override
 from training.recipe import Recipe, RecipeError

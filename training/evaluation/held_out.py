@@ -20,7 +20,7 @@ from contract.atomic import write_text
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from contract.description import FalseFlags, Manifest, Metric
-from training import model_card, triton
+from training.export import model_card, triton
 from training.evaluation import metrics
 from training.data import image_list
 from training.data import manifest as manifests

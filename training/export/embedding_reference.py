@@ -10,7 +10,7 @@ from contract import bundle
 from contract.bundle import sha256_of
 from contract.classes import CLASS_COUNT
 from contract.description import EmbeddingReference, Precision
-from training import triton
+from training.export import triton
 from training.data import manifest as manifests
 from training.data.manifest import ManifestError
 from training.evaluation.network import Outputs
