@@ -13,9 +13,9 @@ import typer
 from typer.models import TyperInfo
 
 DISTRIBUTION: Final = "hal-cells"
-TRAINING, SERVICE, LOADTEST = "training", "service", "bench.loadtest"
+TRAINING, SERVICE, BENCH = "training", "service", "bench"
 TRAIN, SERVE, MEASURE = "Train: images to a bundle", "Serve: a bundle to answers", "Measure: a service under load"
-_SHARED_GROUPS: Final = {"bench": MEASURE, "slides": SERVE}
+_SHARED_GROUPS: Final = {"slides": SERVE}
 """Groups that both halves add to, and where they belong."""
 
 app = typer.Typer(
@@ -75,7 +75,7 @@ def _paragraphs(callback: Callable[..., object] | None) -> str:
 
 
 def _add_group(group: TyperInfo) -> None:
-    """Add a group of commands, to the one of the same name if the other half brought one ('hal bench')."""
+    """Add a group of commands, to the one of the same name if the other half brought one ('hal slides')."""
     twin = next((other for other in app.registered_groups if other.name == group.name), None)
     if twin is None:
         app.registered_groups.append(group)
@@ -85,7 +85,7 @@ def _add_group(group: TyperInfo) -> None:
 
 _mount(TRAINING, TRAIN)
 _mount(SERVICE, SERVE)
-_mount(LOADTEST, MEASURE)
+_mount(BENCH, MEASURE)
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in (TRAINING, SERVICE, LOADTEST, "contract", "client"):
+        if (error.name or "").partition(".")[0] in (TRAINING, SERVICE, BENCH, "contract", "client"):
             raise
         command = " ".join(sys.argv[1:2])
         sys.exit(

@@ -1,1 +1,1 @@
-"""."""
+"""Benchmarks; nothing here ships with a service."""

@@ -73,9 +73,9 @@ def _update(batch_size: int, micro_batch: int, image_side: int) -> None:
     import keras
     import numpy as np
 
+    from training.fit.update import Contrastive, Update
     from training.networks import xception as networks
     from training.networks.augmentation import PROJECTION_AUGMENTATION
-    from training.fit.update import Contrastive, Update
 
     encoder = networks.build_encoder(None)
     head = networks.build_projection_head(128, 0.2, 1)

@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from contract.atomic import write_text
-from training.networks import xception as networks
-from training.networks.augmentation import CLASSIFIER_AUGMENTATION
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.pipeline import image_batches
 from training.data.sampling import epoch_batches
 from training.fit.features import encode
-from training.networks.folding import folded
 from training.fit.update import CrossEntropy, Update
+from training.networks import xception as networks
+from training.networks.augmentation import CLASSIFIER_AUGMENTATION
+from training.networks.folding import folded
 
 BATCH_SIZES: Final = (16, 20, 25)
 """Of HAL-C (Table 4.8) and of HAL-T (Table 4.4)."""

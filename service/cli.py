@@ -11,7 +11,6 @@ import typer
 from typer.core import TyperCommand
 
 from service.auth import cli as keys_command
-from bench.service.cli import app as bench_app
 from service.jobs.folders.cli import classify
 from service.jobs.folders.endings import ManyImagesCommand
 from service.jobs.score.cli import score
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 app = typer.Typer(help="Serve a bundle over HTTP.", no_args_is_help=True)
-app.add_typer(bench_app, name="bench")
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(slides_app, name="slides")
 logger = logging.getLogger("hal.cli")

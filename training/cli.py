@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from contract.termination import nothing_left_running
 from training.composites.cli import app as composites_app
 from training.data.cli import app as data_app
 from training.errors import TrainingError, explained
@@ -16,8 +15,6 @@ from training.slides.cli import app as slides_app
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(composites_app, name="composites")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, side by side in one run.")
-app.add_typer(bench_app, name="bench")
 
 Weights = Annotated[
     Path | None,
@@ -178,40 +175,6 @@ def drift_reference(
             f"{bundle}: embeddings of {reference.images} images, spread {reference.spread:.3f}, within the predicted "
             f"classes {reference.spread_within:.3f}"
         )
-
-
-@bench_app.command("train")
-def bench_train(
-    data: Annotated[Path, typer.Option("--data", help="Manifest with training and validation images.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write the figures here, as JSON.")] = None,
-    batches: Annotated[int, typer.Option(min=2, help="Batches timed for each figure.")] = 6,
-    images: Annotated[int, typer.Option(min=40, help="Images for the comparison of feature views.")] = 400,
-    views: Annotated[int, typer.Option(min=2, help="Feature views V.")] = 3,
-    weights: Weights = None,
-) -> None:
-    """Time a training step fed by the pipeline against images in memory, folded normalisation, and feature views.
-
-    Example: hal bench train --data datasets/open.csv --out bench-train.json
-    """
-    with explained():
-        from bench.training import bench_training
-
-        bench_training(weights, data, batches, images, views, out)
-
-
-@bench_app.command("memory")
-def bench_memory(
-    batch: Annotated[int, typer.Option(min=2, help="Images of the large batch.")] = 256,
-    micro_batch: Annotated[int, typer.Option(min=1, help="Images embedded at once.")] = 16,
-) -> None:
-    """Compare the peak memory of a large contrastive batch, by gradient caching, with that of a small one.
-
-    Example: hal bench memory --batch 256 --micro-batch 16
-    """
-    with explained(), nothing_left_running():
-        from bench.memory import bench_memory as measure
-
-        measure(batch, micro_batch)
 
 
 app.add_typer(slides_app, name="slides")

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from contract.description import IMAGE_SIDE
-from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
 from training.errors import TrainingError
+from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
 
 XCEPTION_BLOCKS: Final = 14
 

@@ -21,7 +21,12 @@ async def measure(forms: Sequence[Form], seconds: float) -> Figures:
     """The same requests against a server that does nothing, which shares this machine's cores with the generator."""
     size = str(ANSWER_BYTES * forms[0].images)
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.loadtest.trivial", size, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "bench.loadtest.trivial",
+        size,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
     )
     assert server.stdout is not None  # noqa: S101
     assert server.stdin is not None  # noqa: S101

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from contract.termination import nothing_left_running
 from bench.service.parts import USUAL, Part
+from contract.termination import nothing_left_running
 from service.jobs.folders.endings import STOPPED
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, side by side in one run.")
@@ -47,8 +47,8 @@ def bench_service(
     Does memory grow in ten minutes at saturation? hal bench service --part soak --seconds 600
     """
     try:
-        from contract.bundle import BundleError, load
         from bench.service.run import bench_service as measure
+        from contract.bundle import BundleError, load
     except ModuleNotFoundError as error:
         typer.echo(f"hal bench service: {error.name} is not installed; pip install 'hal-cells[bench]'.", err=True)
         raise typer.Exit(1) from None

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from contract.bundle import Bundle
 from bench.service import candidates
 from bench.service.candidates import APPS, Candidate
 from bench.service.scrape import Batches
 from bench.service.workload import BULK, Workload, offer
+from contract.bundle import Bundle
 
 FAST: Final = "1.5+0.1n"
 """Milliseconds for ``n`` images: some 5000 images a second in batches of 16, more than Python's HTTP can bring."""

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from contract.bundle import Bundle
 from bench.service import candidates
 from bench.service.candidates import Candidate, CandidateError
 from bench.service.workload import BULK, Workload, offer
+from contract.bundle import Bundle
 
 CONNECTIONS: Final = 32
 BULK_CONNECTIONS: Final = 2

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from contract.bundle import Bundle
 from bench.service import candidates
 from bench.service.candidates import APPS
 from bench.service.ideal import greedy_latencies
@@ -14,6 +13,7 @@ from bench.service.load import due_times
 from bench.service.scrape import Batches
 from bench.service.scripts import ask
 from bench.service.workload import Workload, offer
+from contract.bundle import Bundle
 
 WARMUP_S: Final = 3.0
 IDLE_S: Final = 3.0

@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from contract.bundle import Bundle
 from bench.service.soak import LARGEST_GROWTH
+from contract.bundle import Bundle
 from service.settings import available_cores
 
 _LIBRARIES: Final = (

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from contract.atomic import write_text
-from contract.bundle import Bundle
 from bench.service import plots, report
 from bench.service.device import measure_device
 from bench.service.null_bundle import write_null_bundle
@@ -21,6 +19,8 @@ from bench.service.real import measure_real
 from bench.service.soak import soak
 from bench.service.workers import measure_workers
 from bench.service.workload import Workload, jpegs
+from contract.atomic import write_text
+from contract.bundle import Bundle
 
 _PEERS: Final = ("litserve", "bentoml", "onnxruntime", "pillow", "numpy", "python-multipart")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from contract.bundle import Bundle
 from bench.service import candidates
 from bench.service.workload import Workload, offer
+from contract.bundle import Bundle
 
 LARGEST_GROWTH: Final = 0.02
 _CONNECTIONS: Final = 32

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from contract.bundle import Bundle
 from bench.service import candidates
 from bench.service.null_path import BULK_CONNECTIONS, CONNECTIONS
 from bench.service.workload import BULK, Workload, offer
+from contract.bundle import Bundle
 
 WORKERS: Final = (1, 2)
 

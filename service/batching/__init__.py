@@ -1,1 +1,1 @@
-"""."""
+"""Which image goes next. asyncio only."""

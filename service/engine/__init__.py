@@ -1,1 +1,1 @@
-"""."""
+"""A batch of images to logits. The only package that knows ONNX Runtime."""

@@ -1,1 +1,1 @@
-"""."""
+"""Everything that knows HTTP; nothing below imports it."""

@@ -1,1 +1,1 @@
-"""."""
+"""Metrics, logs, traces, drift and the audit trail."""

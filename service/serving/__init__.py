@@ -1,1 +1,1 @@
-"""."""
+"""A bundle at work: opened, warmed up, reloaded, drained; images in, answers out."""

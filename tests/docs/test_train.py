@@ -24,9 +24,9 @@ from contract.classes import HAIRY_CELL
 from tests.docs.pages import ROOT, Call, blocks, hal_calls, shell_lines, text
 from tests.training import small
 from training import recipe
-from training.networks import xception as networks
 from training.data import manifest
 from training.data.presets.mll23 import MLL23
+from training.networks import xception as networks
 from training.recipe import Recipe, classifier_stage, contrastive_stages
 
 PAGE = "docs/train.md"

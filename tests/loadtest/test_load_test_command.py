@@ -15,13 +15,13 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import hal
-from contract.bundle import Bundle
 from bench.loadtest import ceiling, generator
 from bench.loadtest.figures import figures_of, latencies_ms, measured
 from bench.loadtest.generator import run
 from bench.loadtest.plan import Load, Target
 from bench.loadtest.requests import SAMPLES, drawn_cell, form, forms, load_images
 from bench.loadtest.trial import SWEEP
+from contract.bundle import Bundle
 from service.images.decode import decode
 from service.settings import Fit
 from tests.service.live_server import LiveServer, serving

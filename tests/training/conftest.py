@@ -7,8 +7,8 @@ import pytest
 
 from tests.training import small
 from training.data.manifest import LabelledImage
-from training.recipe import Recipe
 from training.fit.run import Run
+from training.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)

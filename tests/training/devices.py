@@ -42,8 +42,8 @@ def main(devices: str, folder: str | None = None) -> None:
 def two_updates(kind: str, micro_batch: int | None) -> dict[str, list[float]]:
     import keras
 
-    from training.networks import xception as networks
     from training.fit.update import Contrastive, CrossEntropy, Update
+    from training.networks import xception as networks
 
     generator = np.random.default_rng(1)
     objective = Contrastive(0.1) if kind == "contrastive" else CrossEntropy()
@@ -98,8 +98,8 @@ def whole_and_resumed(folder: Path) -> dict[str, Any]:
     """Updates counted by each stage's optimizer, and whether a run killed after its first epoch ends the same."""
     from tests.training import small
     from training.fit import trainer
-    from training.overrides import override
     from training.fit.run import Run
+    from training.overrides import override
 
     two_stages = small.RECIPE.model_copy(update={"stages": small.RECIPE.stages[1:]})
     choices = ["encoder.batch_size=23", "encoder.classes_per_batch=null", "classifier.batch_size=23"]

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from training.data.manifest import LabelledImage
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, contrastive_stages
 from training.fit.run import Run
 from training.fit.trainer import Trainer
+from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, contrastive_stages
 
 COLOURS = {
     "Segmented neutrophil": (200, 80, 160),

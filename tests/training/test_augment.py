@@ -3,7 +3,13 @@
 import numpy as np
 import skimage.color
 
-from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, STAINS, Augmentation, StainJitter
+from training.networks.augmentation import (
+    CLASSIFIER_AUGMENTATION,
+    PROJECTION_AUGMENTATION,
+    STAINS,
+    Augmentation,
+    StainJitter,
+)
 
 
 def cell(count: int = 1) -> np.ndarray:

@@ -15,9 +15,10 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from bench import memory as bench_memory
+from bench import training as bench
 from tests.processes import command
 from tests.training import small
-from bench import training as bench, memory as bench_memory
 from training.data.manifest import LabelledImage, ManifestError
 
 

@@ -12,14 +12,14 @@ from onnx import TensorProto, helper
 from contract import bundle
 from contract.description import Evidence, Precision, StartedFrom
 from tests.training import small
-from training.export import onnx_graph, triton
-from training.networks import xception as networks
 from training.data.images import read_image
+from training.export import onnx_graph, triton
 from training.export.bundle import export, write_bundle
 from training.export.model_card import FILE_NAME, render
 from training.export.model_files import LARGEST_DIFFERENCE
 from training.fit.run import Run, RunError
 from training.fit.trainer import Trainer
+from training.networks import xception as networks
 
 SHIPPED = Path(__file__).parents[2] / "models" / "hal-c" / "2"
 

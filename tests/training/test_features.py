@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tests.training import small
-from training.fit import features
 from training.data.manifest import LabelledImage
 from training.errors import MemoryShortError
+from training.fit import features
 
 
 def _memory_for(images: int, shown: list[int]) -> Callable[..., Any]:

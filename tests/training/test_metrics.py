@@ -7,8 +7,8 @@ from contract.classes import CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
 from contract.description import Metric
 from tests.training.evaluation.made import image, logits_for
 from training.data.manifest import LabelledImage
-from training.evaluation.results import Proportion
 from training.evaluation.metrics import bundle_metrics
+from training.evaluation.results import Proportion
 
 NOTHING_SUPPRESSED = np.zeros(CLASS_COUNT, bool)
 

@@ -9,8 +9,8 @@ from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.description import ClassEvidence, DecisionPolicy, Evidence
 from training.evaluation import policy
 from training.evaluation.calibration import FittedOnTestError
-from training.evaluation.results import Evaluation
 from training.evaluation.policy import PolicyError, confident_from, hairy_threshold
+from training.evaluation.results import Evaluation
 
 
 def decided(validation: Evaluation, classes: list[ClassEvidence], split: str) -> DecisionPolicy:

@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 
 from tests.training import small
-from training.fit import trainer
-from training.networks import precision
 from training.data.manifest import LabelledImage
-from training.overrides import override
+from training.fit import trainer
 from training.fit.run import Run
 from training.fit.start import resume
 from training.fit.trainer import Trainer
 from training.fit.update import Update
+from training.networks import precision
+from training.overrides import override
 
 HALVES = ["mixed_bfloat16", "mixed_float16"]
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from tests.training import small
 from training import progress
 from training.fit import trainer
-from training.progress import SECONDS_BETWEEN_LINES, track
 from training.fit.run import Run
+from training.progress import SECONDS_BETWEEN_LINES, track
 
 
 @dataclass

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from tests.training import small
-from training.fit import trainer
 from training.data.manifest import LabelledImage
-from training.overrides import override
-from training.recipe import Recipe
+from training.fit import trainer
 from training.fit.run import Progress, Run, RunError
 from training.fit.trainer import Trainer
+from training.overrides import override
+from training.recipe import Recipe
 
 PROJECTION, ENCODER, CLASSIFIER = range(3)
 

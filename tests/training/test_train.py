@@ -16,18 +16,18 @@ from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
 from tests.training import small
 from training import recipe
-from training.fit import start as train
-from training.networks import xception as networks
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.errors import MemoryShortError
 from training.export.bundle import export
-from training.networks.xception import WeightsError
-from training.overrides import override
-from training.recipe import Recipe, RecipeError
+from training.fit import start as train
 from training.fit.run import Run, RunError
 from training.fit.trainer import Trainer
 from training.fit.update import Update
+from training.networks import xception as networks
+from training.networks.xception import WeightsError
+from training.overrides import override
+from training.recipe import Recipe, RecipeError
 
 HAIRY, LYMPHOCYTE = HAIRY_CELL.name, "Lymphocyte"
 

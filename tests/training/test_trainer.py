@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 
 from tests.training import small
-from training.networks import xception as networks
 from training.data.images import UnreadableImageError
 from training.data.manifest import LabelledImage
 from training.errors import MemoryShortError
-from training.overrides import override
 from training.fit.run import Progress, Run
 from training.fit.trainer import FrozenEncoderError, Trainer
 from training.fit.update import Update
+from training.networks import xception as networks
+from training.overrides import override
 
 PROJECTION, ENCODER, CLASSIFIER = range(3)
 

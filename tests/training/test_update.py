@@ -16,10 +16,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tests.training import small
+from training.fit.update import Contrastive, CrossEntropy, Objective, Update, random_state
 from training.networks import xception as networks
 from training.networks.augmentation import PROJECTION_AUGMENTATION
 from training.networks.losses import supervised_contrastive_loss
-from training.fit.update import Contrastive, CrossEntropy, Objective, Update, random_state
 
 IMAGES = 24
 SETTINGS = {"contrastive": (Contrastive(0.1), 16), "cross-entropy": (CrossEntropy(), 20)}

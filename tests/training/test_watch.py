@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tests.training import small
 from training.data.manifest import LabelledImage
 from training.fit.embedding_health import COLLAPSED_SPREAD, CollapseError, loss_of_one_point, spread
-from training.overrides import override
 from training.fit.run import Progress, Run
 from training.fit.trainer import Trainer
 from training.fit.watch import COLLAPSE_WINDOW, DivergedError, Meter, stopped_improving
+from training.overrides import override
 
 
 def test_a_stage_ends_when_the_loss_has_not_improved_for_the_recipes_patience(

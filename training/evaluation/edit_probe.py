@@ -16,8 +16,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from contract.description import Metric
 from training.data.manifest import LabelledImage
-from training.evaluation.probe import FOLDS, PENALTY, probe
 from training.evaluation.metrics import About, of_kind
+from training.evaluation.probe import FOLDS, PENALTY, probe
 
 SEED = 2022
 

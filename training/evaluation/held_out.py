@@ -20,20 +20,20 @@ from contract.atomic import write_text
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from contract.description import FalseFlags, Manifest, Metric
-from training.export import model_card, triton
-from training.evaluation import metrics
 from training.data import image_list
 from training.data import manifest as manifests
 from training.data.images import SUFFIXES, fit, read_pixels
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
+from training.evaluation import metrics
 from training.evaluation.conditions import CONDITIONS
 from training.evaluation.edit_probe import edit_probe
+from training.evaluation.metrics import About, of_kind
 from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs, onnx_pixels
-from training.evaluation.results import Evaluation
-from training.evaluation.metrics import About, of_kind
 from training.evaluation.policy import false_flags
+from training.evaluation.results import Evaluation
+from training.export import model_card, triton
 
 COMMAND: Final = "hal evidence"
 SPLIT: Final = "test"

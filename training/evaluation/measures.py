@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL, CellClass
 from contract.description import ClassEvidence, Evidence
+from training.evaluation.metrics import EXPERT_LABELLED
 from training.evaluation.predictions import Predictions
 from training.evaluation.results import Proportion
-from training.evaluation.metrics import EXPERT_LABELLED
 
 FILE_NAME: Final = "metrics.json"
 Method = Literal["Wilson", "Clopper-Pearson"]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL
 from contract.description import AS_PHOTOGRAPHED, Metric, Precision
-from training.evaluation.calibration import calibration_error_by_chance
 from training.data.manifest import LabelledImage
+from training.evaluation.calibration import calibration_error_by_chance
 from training.evaluation.results import Evaluation, Proportion
 
 COMMAND = "hal evaluate {bundle} --data {manifest} --split val"

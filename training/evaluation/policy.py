@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from contract.classes import HAIRY_CELL
 from contract.description import ClassEvidence, DecisionPolicy, Evidence, FalseFlags
-from training.evaluation.calibration import require_validation
 from training.errors import TrainingError
+from training.evaluation.calibration import require_validation
 from training.evaluation.results import Evaluation, Proportion
 
 CONFIDENT_ACCURACY: Final = 0.98

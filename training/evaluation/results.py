@@ -10,8 +10,8 @@ from contract.binomial import clopper_pearson
 from contract.classes import CLASS_COUNT, CLASS_NAMES
 from contract.decision import calibrated_probabilities
 from contract.description import Manifest
-from training.evaluation.calibration import expected_calibration_error, negative_log_likelihood
 from training.errors import TrainingError
+from training.evaluation.calibration import expected_calibration_error, negative_log_likelihood
 
 
 class EvaluationError(TrainingError):

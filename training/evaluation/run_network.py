@@ -11,15 +11,15 @@ import numpy as np
 
 from contract.bundle import sha256_of
 from contract.description import ClassEvidence, Precision
-from training.fit import trained
-from training.evaluation.calibration import fit_temperature
 from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage
-from training.evaluation.network import Fitted, Outputs, suppressed
-from training.evaluation.results import Evaluation
+from training.evaluation.calibration import fit_temperature
 from training.evaluation.evidence import class_evidence
-from training.fit.features import encode
+from training.evaluation.network import Fitted, Outputs, suppressed
 from training.evaluation.policy import PolicyError, hairy_threshold
+from training.evaluation.results import Evaluation
+from training.fit import trained
+from training.fit.features import encode
 from training.fit.run import Run, RunError
 
 Load = Callable[[Run], tuple[keras.Model, keras.Model]]

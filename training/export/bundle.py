@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 
 from contract import bundle
 from contract.description import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Precision, Provenance
-from training.export import model_card, triton
-from training.fit import trained
-from training.evaluation.calibration import fit_temperature
 from training.data import image_list
 from training.data import manifest as data_manifest
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
-from training.export.embedding_reference import write_reference
-from training.evaluation.network import Outputs
-from training.evaluation.onnx_inference import onnx_outputs
-from training.evaluation.results import Evaluation
+from training.evaluation.calibration import fit_temperature
 from training.evaluation.evidence import attributions, class_evidence, limits
 from training.evaluation.metrics import COMMAND, bundle_metrics, of_kind
-from training.export.model_files import WrittenFile, describe_file, write_files
+from training.evaluation.network import Outputs
+from training.evaluation.onnx_inference import onnx_outputs
 from training.evaluation.policy import decision_policy
+from training.evaluation.results import Evaluation
+from training.export import model_card, triton
+from training.export.embedding_reference import write_reference
+from training.export.model_files import WrittenFile, describe_file, write_files
+from training.fit import trained
 from training.fit.run import Run, RunError
 
 GOLDEN_IMAGES: Final = 4

@@ -10,11 +10,11 @@ from contract import bundle
 from contract.bundle import sha256_of
 from contract.classes import CLASS_COUNT
 from contract.description import EmbeddingReference, Precision
-from training.export import triton
 from training.data import manifest as manifests
 from training.data.manifest import ManifestError
 from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs
+from training.export import triton
 
 FILE_NAME: Final = "reference.npz"
 

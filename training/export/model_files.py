@@ -14,9 +14,9 @@ import onnxruntime
 
 from contract import bundle
 from contract.description import ModelFile, Parity, Precision
-from training.export import onnx_graph
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
+from training.export import onnx_graph
 from training.export.float16 import as_on_a_gpu, to_float16
 from training.export.quantize import quantize
 from training.fit.run import Run

@@ -1,1 +1,1 @@
-"""."""
+"""From a recipe and a manifest to weights."""

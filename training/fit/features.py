@@ -10,13 +10,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
-from training.networks.augmentation import Augmentation
 from training.data.pipeline import image_batches, unreadable_named
 from training.errors import MemoryShortError
+from training.fit.run import Run
+from training.networks.augmentation import Augmentation
 from training.networks.folding import folded
 from training.networks.xception import fingerprint
 from training.progress import track
-from training.fit.run import Run
 
 BATCH = 32
 """Images embedded at once; fewer where the device has no memory for them."""

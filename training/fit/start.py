@@ -14,7 +14,6 @@ import tensorflow as tf
 from contract.atomic import write_text
 from contract.bundle import sha256_of
 from training import recipe
-from training.networks import xception as networks
 from training.data import manifest
 from training.data.check import check
 from training.data.contents import content_hashes
@@ -22,11 +21,12 @@ from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import traces
 from training.data.sampling import balance_problem, largest_balance
 from training.data.sets import set_of
-from training.overrides import override, override_begun
-from training.networks.precision import slowness
-from training.recipe import Recipe
 from training.fit.run import Progress, Run, RunError
 from training.fit.trainer import Trainer
+from training.networks import xception as networks
+from training.networks.precision import slowness
+from training.overrides import override, override_begun
+from training.recipe import Recipe
 
 Devices = Literal["auto", "one", "mirrored", "workers"]
 

@@ -2,8 +2,8 @@
 
 import keras
 
-from training.networks import xception as networks
 from training.fit.run import Run, RunError
+from training.networks import xception as networks
 
 
 def load(run: Run) -> tuple[keras.Model, keras.Model]:

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 
 from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
-from training.networks import xception as networks
 from training.data.manifest import LabelledImage
 from training.data.pipeline import image_batches, unreadable_named
 from training.data.sampling import epoch_batches, epoch_size
 from training.errors import MemoryShortError
 from training.fit.features import cached_views, encode
 from training.fit.optimizer import adam
-from training.progress import track
-from training.recipe import Stage
 from training.fit.run import Progress, Run
 from training.fit.update import Contrastive, CrossEntropy, Update, random_state
 from training.fit.watch import Meter, stopped_improving, validation_figures
+from training.networks import xception as networks
+from training.progress import track
+from training.recipe import Stage
 
 BATCHES_BETWEEN_CHECKPOINTS: Final = 50
 EPOCHS_BETWEEN_CHECKPOINTS: Final = 10

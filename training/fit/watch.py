@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training.errors import TrainingError
 from training.fit.embedding_health import (
     class_mean_accuracy,
     embedding_health,
@@ -15,10 +16,9 @@ from training.fit.embedding_health import (
     refuse_collapse,
     spread,
 )
-from training.errors import TrainingError
+from training.fit.update import CrossEntropy
 from training.networks.losses import supervised_contrastive_loss
 from training.recipe import Recipe, Stage
-from training.fit.update import CrossEntropy
 
 COLLAPSE_WINDOW: Final = 50
 """Batches between two looks at whether their mean loss is that of a single point."""

@@ -1,1 +1,1 @@
-"""."""
+"""Xception with its heads, augmentation, the loss."""

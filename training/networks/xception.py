@@ -13,8 +13,8 @@ import keras
 
 from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
-from training.networks.augmentation import Augmentation
 from training.errors import TrainingError
+from training.networks.augmentation import Augmentation
 from training.networks.folding import folded
 
 ENCODER_PARAMETERS: Final = 20_861_480

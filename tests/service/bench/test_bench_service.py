@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from contract.bundle import Bundle
-from contract.bundle import load as load_bundle
 from bench.service import device, real, workload
 from bench.service.candidates import Candidate, running
 from bench.service.null_bundle import write_null_bundle
@@ -17,6 +15,8 @@ from bench.service.parts import Part
 from bench.service.report import null_table
 from bench.service.run import bench_service
 from bench.service.workload import Workload, form
+from contract.bundle import Bundle
+from contract.bundle import load as load_bundle
 from service.engine.onnx import EngineOptions, OnnxEngine
 from service.http.forms import files_of
 from tests import stubborn

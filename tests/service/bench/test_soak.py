@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from contract.bundle import Bundle
 from bench.service.candidates import Candidate, Running
 from bench.service.report import soak_table
 from bench.service.run import Part, bench_service
 from bench.service.soak import growth, soak
 from bench.service.workload import Workload
+from contract.bundle import Bundle
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 

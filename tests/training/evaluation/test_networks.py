@@ -12,16 +12,16 @@ from sklearn.preprocessing import normalize
 from contract import bundle
 from contract.bundle import sha256_of
 from tests.training import small
-from training.networks import xception as networks
-from training.evaluation.calibration import fit_temperature
 from training.data import manifest
 from training.data.images import UnreadableImageError, read_image
 from training.data.manifest import LabelledImage
+from training.evaluation.calibration import fit_temperature
 from training.evaluation.evaluate import predictions_of
 from training.evaluation.network import is_run, open_network
 from training.evaluation.results import EvaluationError
 from training.evaluation.run_network import RunNetwork
 from training.fit.run import Progress, Run, RunError
+from training.networks import xception as networks
 
 ROOT = Path(__file__).parents[3]
 BUNDLE = ROOT / "models" / "hal-c" / "2"
