@@ -2,10 +2,9 @@
 
 import logging
 import os
-import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -15,10 +14,6 @@ from service.jobs.folders.cli import classify
 from service.jobs.folders.endings import ManyImagesCommand
 from service.jobs.score.cli import score
 from service.jobs.slides import app as slides_app
-
-if TYPE_CHECKING:
-    from contract.bundle import Bundle
-    from service.settings import Settings
 
 app = typer.Typer(help="Serve a bundle over HTTP.", no_args_is_help=True)
 app.add_typer(keys_command.app, name="keys")
@@ -69,10 +64,10 @@ def serve(
     from service.engine.sessions import check_device
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
     from service.http.listening import PortError, listen
+    from service.http.server import serve as run
     from service.observe import logs
     from service.observe.audit import AuditError
     from service.serving.lifecycle import Hal
-    from service.workers.memory import SharedMemoryError
 
     options = {
         "bundle": bundle,
@@ -95,13 +90,8 @@ def serve(
             check_exposure(settings, listener)
             check_device(settings.device)
             verified = load(settings.bundle)
-            if settings.http_workers > 1:
-                _run_processes(settings, verified, listener)
-                return
-            from service.http.server import serve as serve_here  # which the parent of several processes does not need
-
             hal = Hal(settings, verified)
-            serve_here(hal, listener)
+            run(hal, listener)
         if hal.failure is not None:
             raise hal.failure
         if hal.abandoned:
@@ -117,7 +107,6 @@ def serve(
         ExposedError,
         KeysError,
         PortError,
-        SharedMemoryError,
     ) as error:
         typer.echo(f"hal serve: {error}", err=True)
         raise typer.Exit(1) from None
@@ -139,20 +128,6 @@ def reference(
         typer.echo(page(), nl=False)
     else:
         out.write_text(page(), encoding="utf-8")
-
-
-def _run_processes(settings: "Settings", bundle: "Bundle", listener: socket.socket) -> None:
-    """HAL_HTTP_WORKERS: what is found out early with one process is found out here, before others are started."""
-    from service.auth.security import Gate
-    from service.http.listening import announce
-    from service.observe import logs
-    from service.workers.parent import serve as serve_in_processes
-
-    logs.configure(settings.log_level, "parent")
-    Gate.of(settings)
-    announce(settings, bundle, listener)
-    if code := serve_in_processes(settings, bundle, listener):
-        raise typer.Exit(code)
 
 
 def _require_extra() -> None:

@@ -1,7 +1,6 @@
 """Every knob of the service, documented where it is declared; :mod:`service.environment` reads them."""
 
 import os
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -68,14 +67,6 @@ class Settings(BaseSettings):
         le=65535,
         validation_alias=AliasChoices("PORT", "HAL_PORT"),
         description="Port to listen on, 0 for any free one. PORT wins over HAL_PORT, since platforms set PORT.",
-    )
-    http_workers: int = Field(
-        default=1,
-        ge=1,
-        le=64,
-        description="Processes that take requests and decode images; above 1 the network has a process of its own "
-        "beside them, images reach it through shared memory, and whichever process dies is started again. Linux only. "
-        "1 does everything in one process, which is faster on few cores (docs/performance.md).",
     )
     device: Device = Field(
         default=Device.AUTO,
@@ -186,8 +177,7 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=256,
-        description="Threads that decode images, of each HTTP worker; 0: one for each core, at most 8, divided among "
-        "the workers.",
+        description="Threads that decode images; 0: one for each core, at most 8.",
     )
     engine_threads: int = Field(
         default=0,
@@ -274,14 +264,6 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"HAL_MAX_UPLOADS_BYTES={self.max_uploads_bytes} for all request bodies is less than "
                 f"HAL_MAX_UPLOAD_BYTES={self.max_upload_bytes} for one; raise the first or lower the second"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _workers_are_for_linux(self) -> Self:
-        if self.http_workers > 1 and sys.platform != "linux":
-            raise ValueError(
-                f"HAL_HTTP_WORKERS={self.http_workers} needs Linux, this is {sys.platform}; leave it at 1 here"
             )
         return self
 

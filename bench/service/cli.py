@@ -25,7 +25,7 @@ def bench_service(
     out: Annotated[Path, typer.Option(help="Folder for service.json, service.md and the pictures.")] = Path("bench"),
     part: Annotated[
         list[Part] | None,
-        typer.Option(help="What to measure, repeated: null, real, device, workers, soak. Default: all but soak."),
+        typer.Option(help="What to measure, repeated: null, real, device, soak. Default: all but soak."),
     ] = None,
     peers_venv: Annotated[
         Path | None,

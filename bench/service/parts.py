@@ -12,10 +12,8 @@ class Part(StrEnum):
     """The real bundle beside decoding and ONNX Runtime in a loop without HTTP."""
     DEVICE = "device"
     """Batches and waits in front of a simulated fast device."""
-    WORKERS = "workers"
-    """One HTTP process against two (HAL_HTTP_WORKERS)."""
     SOAK = "soak"
     """Memory at saturation, for as long as you like; only measured when it is asked for."""
 
 
-USUAL = (Part.NULL, Part.REAL, Part.DEVICE, Part.WORKERS)
+USUAL = (Part.NULL, Part.REAL, Part.DEVICE)

@@ -152,27 +152,6 @@ def real_table(figures: dict[str, Any]) -> str:
     return table(["real bundle", "value", "against"], rows)
 
 
-def workers_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Images a second of one and of several HTTP workers."""
-    alone = {(row["bundle"], row["kind"]): row["images_per_second"] for row in rows if row["workers"] == 1}
-    cells = [
-        [
-            f"{row['bundle']}, {KINDS[row['kind']]}",
-            str(row["workers"]),
-            f"{row['images_per_second']:.{0 if row['images_per_second'] > 200 else 1}f}",
-            f"{row['images_per_second'] / one:.2f}" if (one := alone.get((row["bundle"], row["kind"]))) else "",
-            _ms(row["latency_ms"]["p50"], 1),
-            _ms(row["latency_ms"]["p99"], 1),
-            f"{row['server_busy_cores']:.2f}" if "server_busy_cores" in row else "",
-            f"{row['other_busy_cores']:.2f}" if "other_busy_cores" in row else "",
-            str(row["broken"] + sum(count for status, count in row["statuses"].items() if status != "200")),
-        ]
-        for row in rows
-    ]
-    header = ["", "HTTP workers", "images/s", "x one", "p50 ms", "p99 ms", "cores", "others' cores", "not 200"]
-    return table(header, cells)
-
-
 def device_table(rows: Sequence[dict[str, Any]]) -> str:
     """Latency and batches by load."""
     cells = [

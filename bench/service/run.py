@@ -17,7 +17,6 @@ from bench.service.null_path import measure_null_path
 from bench.service.parts import Part
 from bench.service.real import measure_real
 from bench.service.soak import soak
-from bench.service.workers import measure_workers
 from bench.service.workload import Workload, jpegs
 from contract.atomic import write_text
 from contract.bundle import Bundle
@@ -80,9 +79,6 @@ class _Parts:
             plots.plot_soak(soaked, self.out / "service-soak.svg")
             return soaked, report.soak_table(soaked, self.bundle)
         null = write_null_bundle(self.folder / "null")
-        if part is Part.WORKERS:
-            rows = list(measure_workers(null, self.bundle, self.workload, self.folder, self.seconds))
-            return rows, report.workers_table(rows)
         if part is Part.DEVICE:
             rows = list(measure_device(null, self.workload, self.folder, self.peers, self.seconds))
             plots.plot_device(rows, self.out / "service-device.svg")

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from service.observe.audit.trail import AuditState
 from service.observe.metrics import Metrics
-from service.observe.readings import MODEL_LABELS, DriftReading, EngineReading, ProcessesReading, Reading
+from service.observe.readings import MODEL_LABELS, DriftReading, EngineReading, Reading
 from service.serving.observer import service_version
 from service.serving.states import State
 
@@ -31,8 +31,6 @@ class _Families(Collector):
         if reading.engine.audit is not None:
             yield from _audit(reading.engine.audit)
         yield from _log(reading.lost_lines)
-        if reading.processes is not None:
-            yield from _processes(reading.processes)
 
 
 class Exposition:
@@ -63,7 +61,6 @@ def catalogue() -> Iterator[Metric]:
     yield from _drift(DriftReading(math.nan, math.nan, 0))
     yield from _audit(AuditState(None, full=False, waiting=0, spooled_bytes=0, written=0, logged=0))
     yield from _log(0)
-    yield from _processes(ProcessesReading({"http": 0, "engine": 0}, {"http": 0, "engine": 0}))
 
 
 def _states(current: State, engine: EngineReading) -> Iterator[Metric]:
@@ -143,18 +140,6 @@ def _audit(state: AuditState) -> Iterator[Metric]:
 def _log(lost: int) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "hal_log_lines_lost", "Log lines that could not be written, as on a full disk.", value=lost
-    )
-
-
-def _processes(processes: ProcessesReading) -> Iterator[Metric]:
-    yield _gauges(
-        "hal_processes", "Processes that run, where there are several (HAL_HTTP_WORKERS).", "process", processes.running
-    )
-    yield _counters(
-        "hal_processes_lost",
-        "Processes that ended by themselves and were started again (HAL_HTTP_WORKERS).",
-        "process",
-        processes.lost,
     )
 
 

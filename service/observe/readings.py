@@ -77,19 +77,6 @@ class EngineReading:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessesReading:
-    """The processes of a service that has several, by what they do: ``http`` and ``engine``.
-
-    Attributes:
-        running: how many there are.
-        lost: how many ended by themselves and were started again.
-    """
-
-    running: dict[str, int]
-    lost: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
     """Everything that ``/metrics`` tells.
 
@@ -99,7 +86,6 @@ class Reading:
         seats: images that may be accepted at once.
         engine: what the process that has the network knows.
         lost_lines: log lines that could not be written.
-        processes: ``None`` where there is one.
     """
 
     metrics: Metrics
@@ -107,7 +93,6 @@ class Reading:
     seats: int
     engine: EngineReading
     lost_lines: int
-    processes: ProcessesReading | None = None
 
     @classmethod
     def of(cls, hal: Hal) -> Self:

@@ -10,7 +10,6 @@ class State(StrEnum):
     STARTING = "starting"
     READY = "ready"
     STALLED = "stalled"
-    ENGINE_LOST = "engine_lost"
     DRAINING = "draining"
     FAILED = "failed"
 
@@ -18,8 +17,6 @@ class State(StrEnum):
 _EXPLANATIONS: Final = {
     State.STARTING: "The model is being loaded, verified and warmed up; try again in a few seconds.",
     State.STALLED: "The network has made no progress for HAL_STALL_S seconds; the service has to be restarted.",
-    State.ENGINE_LOST: "The process that runs the network has ended and is being started again; what it was working on "
-    "is lost, send it again.",
     State.DRAINING: "The service is stopping; send the request again, to another instance if there is one.",
     State.FAILED: "The model could not be loaded and the service is stopping; see its log.",
 }

@@ -17,7 +17,6 @@ from service.http.connections import patient
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import running
-from tests.service.several_processes import several
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n"
@@ -191,16 +190,6 @@ def test_a_body_that_is_no_http_is_counted_as_its_request(server: LiveServer) ->
     until(lambda: gone in server.http.get("/metrics").text)
     assert gone not in before
     assert counted(server, "bad_request") == refused
-
-
-def test_what_never_becomes_a_request_is_counted_by_several_processes_together(bundle: Bundle) -> None:
-    with several(bundle.root) as served, served.http() as http:
-        for _ in range(6):
-            with socket.create_connection(("127.0.0.1", served.port), timeout=10) as client:
-                client.sendall(b"no HTTP at all\r\n\r\n")
-                assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
-        said = 'hal_requests_total{outcome="bad_request",route="other"} 6.0\n'
-        until(lambda: said in http.get("/metrics").text, every_s=0.05)
 
 
 def test_a_connection_that_was_opened_and_not_needed_is_no_refusal(server: LiveServer) -> None:

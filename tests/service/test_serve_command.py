@@ -117,11 +117,10 @@ def test_wrong_settings_are_one_clear_message(bundle: Bundle) -> None:
     assert "HAL_MAX_BATCH='many'" in said
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_cuda_asked_for_and_absent_is_refused_before_an_address_is_promised(bundle: Bundle, workers: str) -> None:
+def test_cuda_asked_for_and_absent_is_refused_before_an_address_is_promised(bundle: Bundle) -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "service", "--port", "0", "--device", "cuda"],
-        env=environment(HAL_BUNDLE=str(bundle.root), CUDA_VISIBLE_DEVICES="", HAL_HTTP_WORKERS=workers),
+        env=environment(HAL_BUNDLE=str(bundle.root), CUDA_VISIBLE_DEVICES=""),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

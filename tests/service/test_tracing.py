@@ -91,10 +91,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_spans_of_decoding_queue_and_device_reach_a_collector(
-    bundle: Bundle, network: TinyNetwork, workers: str
-) -> None:
+def test_spans_of_decoding_queue_and_device_reach_a_collector(bundle: Bundle, network: TinyNetwork) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra 'otel' is not installed")
     import httpx
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -104,7 +101,7 @@ def test_spans_of_decoding_queue_and_device_reach_a_collector(
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()
         endpoint = f"http://127.0.0.1:{collector.server_port}"
-        with running(bundle.root, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, HAL_HTTP_WORKERS=workers) as served:
+        with running(bundle.root, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as served:
             headers = {"Content-Type": "image/png", "traceparent": HEADER}
             response = httpx.post(f"{served.url}/classify", content=encoded(network.cell(1)), headers=headers)
             assert response.status_code == 200
