@@ -31,7 +31,7 @@ def test_every_fault_that_is_tested_is_in_the_table(file: str) -> None:
 
 
 def test_every_complaint_is_on_the_page() -> None:
-    text = (ROOT / "tests/service/test_complaints.py").read_text(encoding="utf-8")
+    text = (ROOT / "tests/service/http/test_complaints.py").read_text(encoding="utf-8")
     issues = re.findall(r"^def test_(ray|tei|triton|ort|litserve)_(\d+)_", text, re.MULTILINE)
     assert len(issues) > 7
     assert [number for _, number in issues if f"#{number}" not in PAGE] == []

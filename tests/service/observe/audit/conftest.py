@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.service.audit.postgres import Postgres, binaries
+from tests.service.observe.audit.postgres import Postgres, binaries
 
 
 @pytest.fixture(scope="session")

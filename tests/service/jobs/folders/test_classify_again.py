@@ -13,7 +13,7 @@ import pytest
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from tests.client.faulty_road import FaultyRoad
-from tests.service.folders.result_files import FORMATS, Classify, class_of, rows
+from tests.service.jobs.folders.result_files import FORMATS, Classify, class_of, rows
 from tests.service.live_server import serving, until
 from tests.service.process import environment
 from tests.service.tiny_bundle import TinyNetwork, encoded

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.loadtest.shipped_report import BEGIN, END, SHARES, section, sentence, with_report
+from tests.bench.loadtest.shipped_report import BEGIN, END, SHARES, section, sentence, with_report
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs/load-test/figures.json"

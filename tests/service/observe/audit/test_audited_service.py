@@ -16,8 +16,8 @@ import pytest
 from contract.bundle import Bundle
 from contract.classes import CELL_CLASSES
 from service.auth.keys import Role, add
-from tests.service.audit.postgres import Postgres
 from tests.service.live_server import serving, until
+from tests.service.observe.audit.postgres import Postgres
 from tests.service.process import Process, failing, running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded

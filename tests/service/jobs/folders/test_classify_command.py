@@ -9,7 +9,7 @@ from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service.jobs.folders.records import COLUMNS
 from tests.client.faulty_road import FaultyRoad
-from tests.service.folders.result_files import FORMATS, Classify, class_of, rows
+from tests.service.jobs.folders.result_files import FORMATS, Classify, class_of, rows
 from tests.service.live_server import LiveServer
 from tests.service.tiny_bundle import TinyNetwork, encoded
 

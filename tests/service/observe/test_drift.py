@@ -12,7 +12,7 @@ from contract.description import EmbeddingReference
 from service.observe.drift import EmbeddingDrift
 from tests.service.conftest import WriteBundle
 from tests.service.live_server import LiveServer, serving
-from tests.service.test_metrics import post, scraped, value
+from tests.service.observe.test_metrics import post, scraped, value
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 SIZE = 32

@@ -14,8 +14,8 @@ from service.observe.audit.rows import Row, SettingsVersion
 from service.observe.audit.spool import Spool
 from service.observe.audit.trail import AuditTrail
 from service.settings import Settings
-from tests.service.audit.postgres import Postgres
 from tests.service.live_server import until
+from tests.service.observe.audit.postgres import Postgres
 
 pytest.importorskip("sqlalchemy", reason="the extra 'audit' is not installed")
 

@@ -16,7 +16,7 @@ from service.jobs.score.errors import OtherRunError, ScoreError
 from service.jobs.score.pieces import Answer, Piece
 from service.jobs.score.run import Summary, look, score_shards
 from service.jobs.score.store import Store
-from tests.service.score.conftest import plan_of
+from tests.service.jobs.score.conftest import plan_of
 
 PATHS = [f"/archive/{index:02d}.png" for index in range(23)]
 
