@@ -8,7 +8,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 LOCKS = sorted((ROOT / "locks").glob("*.txt"))
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 RUNTIMES = {"onnxruntime", "onnxruntime-gpu"}

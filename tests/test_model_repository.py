@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from contract.bundle import load
+from tests.paths import ROOT
 from training.export import triton
 
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = ROOT / "models"
 
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in MODELS.iterdir() if path.is_dir()))

@@ -5,15 +5,14 @@ import subprocess
 import sys
 import threading
 import uuid
-from pathlib import Path
 
 import pytest
 
 from contract.termination import descendants, nothing_left_running, stopped_by_sigterm
 from tests import stubborn
+from tests.paths import ROOT
 from tests.processes import marked
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60
 COMMAND = """
 import subprocess, sys, time

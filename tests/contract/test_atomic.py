@@ -13,9 +13,9 @@ import pytest
 
 from contract import bundle as bundles
 from contract.atomic import write_text
+from tests.paths import ROOT
 from tests.service.tiny_bundle import TinyNetwork, manifest_for
 
-ROOT = Path(__file__).parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path

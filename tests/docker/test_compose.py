@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from service.settings import Settings
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PROFILES = ("gpu", "observability", "audit")
 KEYS = ("-f", "docker-compose.yml", "-f", "docker/compose.keys.yml")
 

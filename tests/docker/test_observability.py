@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,11 +9,12 @@ import pytest
 import yaml
 
 from contract.bundle import Bundle
+from tests.paths import ROOT
 from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401
 from tests.service.live_server import serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
-DOCKER = Path(__file__).parents[2] / "docker"
+DOCKER = ROOT / "docker"
 DASHBOARD = json.loads((DOCKER / "grafana" / "dashboards" / "hal.json").read_text(encoding="utf-8"))
 ALERTS = yaml.safe_load((DOCKER / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
 METRIC = re.compile(r"\b(?:hal|process)_[a-z_]+")

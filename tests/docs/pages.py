@@ -4,14 +4,13 @@ import re
 import shlex
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import typer
 
 import hal
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 _PLACEHOLDERS = re.compile(r"…|\.\.\.")
 

@@ -15,11 +15,11 @@ import pytest
 from contract.bundle import Bundle
 from tests.client.conftest import road  # noqa: F401
 from tests.client.faulty_road import FaultyRoad
+from tests.paths import ROOT
 from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
 
-ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "integrate.md").read_text(encoding="utf-8")
 CELLS = [str(ROOT / "tests" / "data" / "cells" / name) for name in ("basophil-1.jpg", "monocyte-1.jpg")]
 PROGRAMS = ("with_client.py", "plain.py", "slide.py", "Classify.java", "Classify.cs")

@@ -17,10 +17,10 @@ from contract.classes import CLASS_NAMES
 from contract.description import AS_PHOTOGRAPHED, Evidence, Metric
 from service.images.decode import decode
 from service.settings import Fit, Settings
+from tests.paths import ROOT
 from tests.service.live_server import LiveServer, serving
 from training.data.images import fit, read_image
 
-ROOT = Path(__file__).parents[2]
 CELLS = ROOT / "tests" / "data" / "cells"
 
 

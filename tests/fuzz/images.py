@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -16,9 +15,9 @@ from service.serving.service import MODEL_FAILED
 from service.settings import Fit
 from tests.fuzz.mutate import mutated
 from tests.fuzz.service import Findings, check_end, under_fire
+from tests.paths import CELLS
 from tests.service.tiny_bundle import CENTRE, POISON
 
-CELLS: Final = Path(__file__).parents[1] / "data" / "cells"
 IN_ONE_REQUEST: Final = 64
 MEMORY_EVERY: Final = 1000
 _PATIENCE_S: Final = 60

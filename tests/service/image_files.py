@@ -1,7 +1,6 @@
 """Image files of every kind, and what :mod:`service.images.decode` makes of them."""
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from service.settings import Fit
 
 LOSSLESS = ("PNG", "BMP", "TIFF")
 KINDS = ("JPEG", *LOSSLESS)
-CELLS = Path(__file__).parents[1] / "data" / "cells"
 RANDOM = np.random.default_rng(5)
 CELL = np.asarray(
     Image.fromarray(RANDOM.integers(0, 256, (32, 32, 3)).astype(np.uint8)).resize((256, 256), Image.Resampling.BICUBIC)

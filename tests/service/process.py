@@ -16,9 +16,9 @@ from typing import Any
 
 import httpx
 
+from tests.paths import ROOT
 from tests.service.live_server import until
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60
 GREETING_LINES = 4
 

@@ -11,9 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from contract.bundle import Bundle
 from service.reference import page, variable
 from service.settings import Settings
+from tests.paths import ROOT
 from tests.service.live_server import serving
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_is_the_one_that_the_code_writes() -> None:

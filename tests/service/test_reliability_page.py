@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 PAGE = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 FILES = [
     *sorted(path.name for path in Path(__file__).parent.glob("test_*faults*.py")),

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from contract.bundle import Bundle
+from tests.paths import ROOT
 from tests.service.live_server import serving, until
 
-ROOT = Path(__file__).parents[2]
 LOCUST = os.environ.get("HAL_LOCUST") or shutil.which("locust", path=str(Path(sys.executable).parent))
 
 

@@ -1,14 +1,13 @@
 """The report of the shipped bundle on the page and in the README is the one whose figures are kept."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench.loadtest.shipped_report import BEGIN, END, SHARES, section, sentence, with_report
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs/load-test/figures.json"
 PAGE = (ROOT / "docs/load-test.md").read_text(encoding="utf-8")
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.auth.keys import KeysError, Role, add, find, read, revoke
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 def hal_keys(*arguments: str) -> "subprocess.CompletedProcess[str]":

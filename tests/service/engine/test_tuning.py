@@ -1,6 +1,5 @@
 import logging
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +10,10 @@ from contract.classes import CLASS_COUNT
 from service.engine.onnx import EngineOptions, OnnxEngine
 from service.engine.tuning import BatchTime, Hindsight, Tuning, choose, tune
 from service.settings import Device
+from tests.paths import CELLS
 from tests.service.live_server import serving
 
-CELL = Path(__file__).parents[1] / "data" / "cells" / "segmented-neutrophil-1.jpg"
+CELL = CELLS / "segmented-neutrophil-1.jpg"
 JPEG = {"Content-Type": "image/jpeg"}
 
 

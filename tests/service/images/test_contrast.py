@@ -13,9 +13,10 @@ from service.images.contrast import LEAST_CONTRAST, contrast
 from service.images.decode import decode
 from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
+from tests.paths import CELLS
 
 SHARED = os.environ.get("HAL_SHARED")
-SAMPLES = sorted((Path(__file__).parents[1] / "data" / "cells").glob("*.jpg"))
+SAMPLES = sorted((CELLS).glob("*.jpg"))
 
 
 def encoded(pixels: NDArray[np.uint8], kind: str) -> bytes:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from tests.service.image_files import CELL, CELLS, LOSSLESS, decoded, saved
+from tests.paths import CELLS
+from tests.service.image_files import CELL, LOSSLESS, decoded, saved
 from tests.service.tiny_bundle import encoded
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

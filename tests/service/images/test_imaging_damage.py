@@ -12,7 +12,8 @@ from PIL import Image
 from service.images import jpeg
 from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
-from tests.service.image_files import CELL, CELLS, KINDS, decoded, refusal, saved
+from tests.paths import CELLS
+from tests.service.image_files import CELL, KINDS, decoded, refusal, saved
 from tests.service.tiny_bundle import encoded
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

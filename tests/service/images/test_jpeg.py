@@ -1,5 +1,4 @@
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.images import jpeg
+from tests.paths import CELLS
 
-CELLS = sorted((Path(__file__).parents[1] / "data" / "cells").glob("*.jpg"))
+CELLS = sorted((CELLS).glob("*.jpg"))
 
 pytestmark = pytest.mark.skipif(jpeg.turbo is None, reason="simplejpeg is not installed")
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from contract import bundle as bundles
 from service.settings import Settings
+from tests.paths import ROOT
 from tests.service.live_server import serving
 from tests.service.page.browser import chromium, visiting
 
-ROOT = Path(__file__).parents[3]
 PICTURES = {"page-light": (1280, 860, "light"), "page-dark": (768, 1100, "dark")}
 
 

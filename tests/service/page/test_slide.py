@@ -8,11 +8,11 @@ from playwright.sync_api import Browser, expect
 
 from contract import bundle as bundles
 from service.settings import Settings
+from tests.paths import ROOT
 from tests.service.live_server import LiveServer, serving
 from tests.service.page.browser import Visit, visiting
 from tests.service.page.cells import ERYTHROBLAST, LYMPHOCYTE, Image
 
-ROOT = Path(__file__).parents[3]
 CELLS = ROOT / "tests/data/cells"
 
 

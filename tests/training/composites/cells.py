@@ -1,17 +1,17 @@
 """The sample cells of tests/data/cells, as parents."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.paths import CELLS
 from training.composites.generators import PLATELETS
 from training.composites.segment import Cell, segment_platelet, segment_white_cell
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
 
-FOLDER = Path(__file__).parents[2] / "data" / "cells"
+FOLDER = CELLS
 
 
 def rows() -> list[LabelledImage]:

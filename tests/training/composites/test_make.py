@@ -25,7 +25,6 @@ from training.data.prepare import Choices, split_manifest
 from training.data.sets import set_of
 from training.data.splits import By
 
-ROOT = Path(__file__).parents[3]
 ARGUMENTS = ["--per-class", "2", "--val-per-class", "1", "--sham-share", "0.34", "--seed", "7", "--processes", "1"]
 
 

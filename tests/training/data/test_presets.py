@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from contract.classes import CLASS_NAMES
+from tests.paths import ROOT
 from training.data import manifest, presets
 from training.data.images import read_image, read_pixels
 from training.data.manifest import LabelledImage
@@ -232,7 +233,7 @@ def test_the_shared_images_and_splits_are_those_that_the_shipped_bundle_was_made
     from service.settings import Settings
     from training.data import image_list
 
-    shipped = Path(__file__).parents[3] / Settings.model_fields["bundle"].default
+    shipped = ROOT / Settings.model_fields["bundle"].default
     prepare(open_sources, tmp_path / "like.csv", 0.2, 2022, like=shipped / image_list.FILE_NAME)
     afresh, like = manifest.read(open_images), manifest.read(tmp_path / "like.csv")
     seen = [image for image in afresh if image.split != "test"]

@@ -11,6 +11,7 @@ from sklearn.preprocessing import normalize
 
 from contract import bundle
 from contract.bundle import sha256_of
+from tests.paths import ROOT
 from tests.training import small
 from training.data import manifest
 from training.data.images import UnreadableImageError, read_image
@@ -23,7 +24,6 @@ from training.evaluation.run_network import RunNetwork
 from training.fit.run import Progress, Run, RunError
 from training.networks import xception as networks
 
-ROOT = Path(__file__).parents[3]
 BUNDLE = ROOT / "models" / "hal-c" / "2"
 CELLS = ROOT / "tests" / "data" / "cells"
 

@@ -9,12 +9,11 @@ import pytest
 
 from contract import bundle as bundles
 from contract.classes import HAIRY_CELL
+from tests.paths import CELLS
 from tests.service.tiny_bundle import TinyNetwork, manifest_for
 from training.data.images import read_image
 from training.data.manifest import ManifestError
 from training.export.embedding_reference import add_reference
-
-CELLS = Path(__file__).parents[1] / "data" / "cells"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from contract import bundle
 from contract.description import Evidence, Precision, StartedFrom
+from tests.paths import ROOT
 from tests.training import small
 from training.data.images import read_image
 from training.export import onnx_graph, triton
@@ -21,7 +22,7 @@ from training.fit.run import Run, RunError
 from training.fit.trainer import Trainer
 from training.networks import xception as networks
 
-SHIPPED = Path(__file__).parents[2] / "models" / "hal-c" / "2"
+SHIPPED = ROOT / "models" / "hal-c" / "2"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,8 @@
+"""Where things lie in the checkout."""
+
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+CELLS: Final = ROOT / "tests" / "data" / "cells"
+"""Sample cells with attribution."""
