@@ -21,7 +21,7 @@ Weights = Annotated[
 
 @bench_app.command("train")
 def bench_train(
-    data: Annotated[Path, typer.Option("--data", help="Manifest with training and validation images.")],
+    data: Annotated[Path, typer.Option("--data", help="BundleDescription with training and validation images.")],
     out: Annotated[Path | None, typer.Option("--out", help="Write the figures here, as JSON.")] = None,
     batches: Annotated[int, typer.Option(min=2, help="Batches timed for each figure.")] = 6,
     images: Annotated[int, typer.Option(min=40, help="Images for the comparison of feature views.")] = 400,

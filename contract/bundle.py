@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from contract.atomic import write_text
 from contract.classes import CLASS_COUNT
-from contract.description import IMAGE_SIDE, Manifest, ModelFile, Precision
+from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
 
 MANIFEST_NAME: Final = "bundle.json"
 
@@ -55,7 +55,7 @@ class Bundle:
     """A verified bundle on disk."""
 
     root: Path
-    manifest: Manifest
+    description: BundleDescription
 
     def file(self, precision: Precision | None = None) -> ModelFile:
         """The ONNX file of ``precision``, or the bundle's first when ``None``.
@@ -64,13 +64,13 @@ class Bundle:
             BundleError: the bundle has no file of that precision.
         """
         if precision is None:
-            return self.manifest.files[0]
-        for file in self.manifest.files:
+            return self.description.files[0]
+        for file in self.description.files:
             if file.precision == precision:
                 return file
-        available = ", ".join(file.precision for file in self.manifest.files)
+        available = ", ".join(file.precision for file in self.description.files)
         raise BundleError(
-            f"bundle {self.manifest.name} {self.manifest.version} has no {precision} file, only {available}; "
+            f"bundle {self.description.name} {self.description.version} has no {precision} file, only {available}; "
             f"choose one of those or export again with --precision {precision}"
         )
 
@@ -84,11 +84,11 @@ class Bundle:
         Raises:
             BundleInvalidError: the file is not an ``.npz``, or an array is missing or of the wrong shape.
         """
-        path = self.root / self.manifest.golden.path
+        path = self.root / self.description.golden.path
         arrays = _read_npz(path)
-        count = self.manifest.golden.images
+        count = self.description.golden.images
         expected: dict[str, tuple[tuple[int, ...], str]] = {"images": ((count, IMAGE_SIDE, IMAGE_SIDE, 3), "uint8")}
-        for file in self.manifest.files:
+        for file in self.description.files:
             expected[f"logits_{file.precision}"] = ((count, CLASS_COUNT), "float32")
         _check_arrays(path, arrays, expected)
         return arrays
@@ -99,9 +99,9 @@ class Bundle:
         Raises:
             BundleInvalidError: the file is not an ``.npz``, or an array is missing or of the wrong shape.
         """
-        if self.manifest.reference is None:
+        if self.description.reference is None:
             return None
-        path, size = self.root / self.manifest.reference.path, self.manifest.outputs[1].size
+        path, size = self.root / self.description.reference.path, self.description.outputs[1].size
         arrays = _read_npz(path)
         _check_arrays(path, arrays, {"mean": ((size,), "float32"), "class_means": ((CLASS_COUNT, size), "float32")})
         return arrays
@@ -137,7 +137,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_manifest(root: Path) -> Manifest:
+def read_description(root: Path) -> BundleDescription:
     """Read and validate ``root/bundle.json`` without touching the other files.
 
     Raises:
@@ -155,7 +155,7 @@ def read_manifest(root: Path) -> Manifest:
     except (OSError, UnicodeDecodeError) as error:
         raise BundleInvalidError(path, [f"cannot be read: {error}"]) from error
     try:
-        return Manifest.model_validate_json(text)
+        return BundleDescription.model_validate_json(text)
     except ValidationError as error:
         raise BundleInvalidError(path, (_breach(detail) for detail in error.errors())) from error
 
@@ -177,14 +177,14 @@ def load(root: Path) -> Bundle:
     """Read ``root/bundle.json`` and verify every file that it names by size and SHA-256.
 
     Raises:
-        BundleNotFoundError, BundleInvalidError: see :func:`read_manifest`.
+        BundleNotFoundError, BundleInvalidError: see :func:`read_description`.
         BundleCorruptError: a file is missing or altered; every one is listed.
     """
-    manifest = read_manifest(root)
+    description = read_description(root)
     problems = []
-    sizes = {file.path: file.bytes for file in manifest.files}
-    others = [manifest.golden] if manifest.reference is None else [manifest.golden, manifest.reference]
-    named = [(file.path, file.sha256) for file in (*manifest.files, *others)]
+    sizes = {file.path: file.bytes for file in description.files}
+    others = [description.golden] if description.reference is None else [description.golden, description.reference]
+    named = [(file.path, file.sha256) for file in (*description.files, *others)]
     for name, expected in named:
         path = root / name
         if not path.is_file():
@@ -195,19 +195,19 @@ def load(root: Path) -> Bundle:
             problems.append(f"{name} has SHA-256 {found}, expected {expected}")
     if problems:
         raise BundleCorruptError(root, problems)
-    bundle = Bundle(root, manifest)
+    bundle = Bundle(root, description)
     bundle.golden()
     bundle.reference()
     return bundle
 
 
-def write(root: Path, manifest: Manifest) -> Bundle:
+def write(root: Path, description: BundleDescription) -> Bundle:
     """Write ``bundle.json`` beside the files it names, then load what was written.
 
     Raises:
-        BundleCorruptError: the files in ``root`` are not the ones that the manifest names.
+        BundleCorruptError: the files in ``root`` are not the ones that the description names.
     """
-    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    text = json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False)
     # A service may be reading the folder whose figures are being added.
     write_text(root / MANIFEST_NAME, text + "\n")
     return load(root)

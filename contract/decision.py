@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from contract.classes import CELL_CLASSES, CLASS_COUNT, HAIRY_CELL, CellClass
-from contract.description import Evidence, Manifest
+from contract.description import BundleDescription, Evidence
 
 
 def calibrated_probabilities(
@@ -89,44 +89,44 @@ class Decision:
     review: tuple[ReviewReason, ...]
 
 
-def decide(logits: ArrayLike, manifest: Manifest) -> list[Decision]:
+def decide(logits: ArrayLike, description: BundleDescription) -> list[Decision]:
     """Decide about each cell of a batch by the bundle's calibration and policy.
 
     Args:
         logits: Shape: ``(n, 20)``, as the bundle's graph gives them.
-        manifest: the bundle's description.
+        description: the bundle's description.
 
     Raises:
         ValueError: see :func:`calibrated_probabilities`.
     """
-    rows = calibrated_probabilities(logits, manifest.calibration.temperature, manifest.suppressed)
-    return [_decide_one(row, manifest) for row in rows.tolist()]
+    rows = calibrated_probabilities(logits, description.calibration.temperature, description.suppressed)
+    return [_decide_one(row, description) for row in rows.tolist()]
 
 
-def _decide_one(probabilities: list[float], manifest: Manifest) -> Decision:
+def _decide_one(probabilities: list[float], description: BundleDescription) -> Decision:
     # Plain numbers: taking them out of an array one by one costs more than all the rest.
     predicted = CELL_CLASSES[probabilities.index(max(probabilities))]
-    hairy = _hairy(probabilities[HAIRY_CELL.index], manifest)
+    hairy = _hairy(probabilities[HAIRY_CELL.index], description)
     return Decision(
         predicted_class=predicted,
         probabilities=tuple(probabilities),
         hairy_cell=hairy,
-        review=_review(probabilities, predicted, hairy, manifest),
+        review=_review(probabilities, predicted, hairy, description),
     )
 
 
-def _hairy(probability: float, manifest: Manifest) -> HairyDecision:
-    threshold = manifest.policy.hairy_threshold
+def _hairy(probability: float, description: BundleDescription) -> HairyDecision:
+    threshold = description.policy.hairy_threshold
     if threshold is None:
-        return HairyDecision(None, None, None, manifest.policy.hairy_advice)
-    return HairyDecision(probability, probability >= threshold, threshold, manifest.policy.hairy_advice)
+        return HairyDecision(None, None, None, description.policy.hairy_advice)
+    return HairyDecision(probability, probability >= threshold, threshold, description.policy.hairy_advice)
 
 
 def _review(
-    probabilities: list[float], predicted: CellClass, hairy: HairyDecision, manifest: Manifest
+    probabilities: list[float], predicted: CellClass, hairy: HairyDecision, description: BundleDescription
 ) -> tuple[ReviewReason, ...]:
-    policy = manifest.policy
-    evidence = manifest.classes[predicted.index].evidence
+    policy = description.policy
+    evidence = description.classes[predicted.index].evidence
     top = predicted.index
     others = probabilities.copy()
     others[top] = -1.0

@@ -247,7 +247,7 @@ class Attribution(_Part):
     changes: str
 
 
-class Manifest(_Part):
+class BundleDescription(_Part):
     """``bundle.json``."""
 
     format: Literal[1] = 1

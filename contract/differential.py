@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from contract.binomial import clopper_pearson
 from contract.classes import CELL_CLASSES, CellClass
 from contract.decision import Decision
-from contract.description import Evidence, Manifest
+from contract.description import BundleDescription, Evidence
 
 Interval = tuple[float, float]
 
@@ -79,12 +79,12 @@ def white_cells(cells: Iterable[SlideCell]) -> int:
     return sum(cell.predicted.is_wbc for cell in cells)
 
 
-def differential(cells: Sequence[SlideCell], manifest: Manifest) -> tuple[DifferentialRow, ...]:
+def differential(cells: Sequence[SlideCell], description: BundleDescription) -> tuple[DifferentialRow, ...]:
     """One row for each of the 20 classes, in their order."""
     white = white_cells(cells)
     counts = Counter(cell.predicted.index for cell in cells)
     rows = []
-    for cell, learned in zip(CELL_CLASSES, manifest.classes, strict=True):
+    for cell, learned in zip(CELL_CLASSES, description.classes, strict=True):
         count = counts[cell.index]
         known = white > 0 and learned.evidence is not Evidence.NONE
         low, high = clopper_pearson(count, white) if known and cell.is_wbc else (0.0, 0.0)

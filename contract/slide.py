@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contract.binomial import clopper_pearson, upper_tail
 from contract.classes import HAIRY_CELL
-from contract.description import Evidence, FalseFlags, Manifest, Probability
+from contract.description import BundleDescription, Evidence, FalseFlags, Probability
 from contract.differential import DifferentialRow, Interval, SlideCell, differential, white_cells, without_duplicates
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -108,7 +108,7 @@ class OtherBundleError(ValueError):
 
 def summarise(
     cells: Sequence[SlideCell],
-    manifest: Manifest,
+    description: BundleDescription,
     rule: SlideRule | None = None,
     *,
     site_rate: float | None = None,
@@ -117,8 +117,8 @@ def summarise(
     """Differential and advice of one slide.
 
     Args:
-        cells: the classified images of the slide, by a bundle with this manifest.
-        manifest: states the evidence of each class and the rate of false flags.
+        cells: the classified images of the slide, by a bundle with this description.
+        description: states the evidence of each class and the rate of false flags.
         rule: default: :class:`SlideRule` as it is.
         site_rate: rate of false flags that the site has measured itself, above 0 and below 1; wins over the bundle's.
         refused: images of the slide that were not classified.
@@ -128,14 +128,14 @@ def summarise(
     """
     rule = rule or SlideRule()
     single = without_duplicates(cells)
-    answers = manifest.policy.hairy_threshold is not None
+    answers = description.policy.hairy_threshold is not None
     if any((cell.flag is not None) != answers for cell in single):
         raise OtherBundleError(
-            f"some results have {'no hairy flag' if answers else 'a hairy flag'}, but {manifest.name} "
-            f"{manifest.version} {'gives' if answers else 'cannot give'} one; classify the images again with one bundle"
+            f"some results have {'no hairy flag' if answers else 'a hairy flag'}, but {description.name} "
+            f"{description.version} {'gives' if answers else 'cannot give'} one; classify the images again with one bundle"
         )
-    hairy = _hairy_count(single, manifest, site_rate) if answers else None
-    advice, reason = _advise(hairy, manifest, rule)
+    hairy = _hairy_count(single, description, site_rate) if answers else None
+    advice, reason = _advise(hairy, description, rule)
     duplicates = len(cells) - len(single)
     doubtful = sum(cell.doubtful for cell in single)
     return SlideSummary(
@@ -144,11 +144,11 @@ def summarise(
         duplicates=duplicates,
         white_cells=white_cells(single),
         doubtful=doubtful,
-        differential=differential(single, manifest),
+        differential=differential(single, description),
         hairy=hairy,
         advice=advice,
         reason=reason,
-        cautions=tuple(_cautions(manifest, refused, duplicates, doubtful)),
+        cautions=tuple(_cautions(description, refused, duplicates, doubtful)),
         rule=rule,
     )
 
@@ -173,8 +173,10 @@ def count_flags(flagged: int, cells: int, rate: float, basis: str) -> HairyCount
     )
 
 
-def _hairy_count(cells: Sequence[SlideCell], manifest: Manifest, site_rate: float | None) -> HairyCount | None:
-    stated = manifest.policy.false_flags
+def _hairy_count(
+    cells: Sequence[SlideCell], description: BundleDescription, site_rate: float | None
+) -> HairyCount | None:
+    stated = description.policy.false_flags
     if site_rate is not None:
         rate, basis = site_rate, "stated by the site (HAL_SITE_FPR)"
     elif stated is not None:
@@ -192,15 +194,15 @@ def _basis(stated: FalseFlags) -> str:
     )
 
 
-def _advise(hairy: HairyCount | None, manifest: Manifest, rule: SlideRule) -> tuple[Advice, str]:
+def _advise(hairy: HairyCount | None, description: BundleDescription, rule: SlideRule) -> tuple[Advice, str]:
     if hairy is None:
-        if manifest.classes[HAIRY_CELL.index].evidence is Evidence.NONE:
+        if description.classes[HAIRY_CELL.index].evidence is Evidence.NONE:
             return Advice.NOT_SUPPORTED, (
-                f"{manifest.name} {manifest.version} has never seen a hairy cell and flags none, which says nothing "
+                f"{description.name} {description.version} has never seen a hairy cell and flags none, which says nothing "
                 "about this slide."
             )
         return Advice.NOT_SUPPORTED, (
-            f"{manifest.name} {manifest.version} does not state how often it flags a cell that is not hairy; measure "
+            f"{description.name} {description.version} does not state how often it flags a cell that is not hairy; measure "
             "it on your own slides and set HAL_SITE_FPR."
         )
     advice = advise(hairy, rule)
@@ -219,11 +221,11 @@ def _advise(hairy: HairyCount | None, manifest: Manifest, rule: SlideRule) -> tu
     return advice, f"{found}: no more than false flags explain ({test}), which does not exclude hairy cells."
 
 
-def _cautions(manifest: Manifest, refused: int, duplicates: int, doubtful: int) -> Iterable[str]:
-    hairy = manifest.classes[HAIRY_CELL.index].evidence
+def _cautions(description: BundleDescription, refused: int, duplicates: int, doubtful: int) -> Iterable[str]:
+    hairy = description.classes[HAIRY_CELL.index].evidence
     if hairy in (Evidence.COMPOSITE, Evidence.SIZE_DERIVED):
-        yield f"The hairy class of this bundle was learned from {hairy} images. {manifest.policy.hairy_advice}"
-    if unseen := [entry.name for entry in manifest.classes if entry.evidence is Evidence.NONE]:
+        yield f"The hairy class of this bundle was learned from {hairy} images. {description.policy.hairy_advice}"
+    if unseen := [entry.name for entry in description.classes if entry.evidence is Evidence.NONE]:
         yield f"This bundle cannot name: {', '.join(unseen)}. Such cells are counted under other classes."
     if doubtful:
         yield f"{doubtful} cells are marked for review; the differential is preliminary until someone has looked."

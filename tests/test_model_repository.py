@@ -38,12 +38,12 @@ def test_each_model_has_a_configuration_that_triton_understands(folder: str) -> 
 def test_the_configuration_is_the_one_that_the_export_writes_for_the_newest_version(folder: str) -> None:
     newest = max((path for path in (MODELS / folder).iterdir() if path.is_dir()), key=lambda path: int(path.name))
     text = (MODELS / folder / triton.FILE_NAME).read_text(encoding="utf-8")
-    assert text == triton.config(load(newest).manifest)
+    assert text == triton.config(load(newest).description)
 
 
 def test_folders_of_another_layout_get_no_configuration(tmp_path: Path) -> None:
-    manifest = load(MODELS / "hal-c" / "2").manifest
+    description = load(MODELS / "hal-c" / "2").description
     (tmp_path / "out").mkdir()
-    assert triton.write(tmp_path / "out", manifest) is None
-    assert triton.write(tmp_path / "other" / "1", manifest) is None
+    assert triton.write(tmp_path / "out", description) is None
+    assert triton.write(tmp_path / "other" / "1", description) is None
     assert list(tmp_path.rglob(triton.FILE_NAME)) == []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT, CLASS_NAMES
-from contract.description import EMBEDDING_SIZE, IMAGE_SIDE, Evidence, Manifest
+from contract.description import EMBEDDING_SIZE, IMAGE_SIDE, BundleDescription, Evidence
 
 _GOLDEN_IMAGES = 4
 
@@ -56,7 +56,7 @@ def write_null_bundle(root: Path) -> Bundle:
     return bundles.write(root, _manifest(root))
 
 
-def _manifest(root: Path) -> Manifest:
+def _manifest(root: Path) -> BundleDescription:
     model, golden = root / "model.onnx", root / "golden.npz"
     classes = [
         {"name": name, "evidence": Evidence.REAL, "training_images": 1, "validation_images": 1} for name in CLASS_NAMES
@@ -69,7 +69,7 @@ def _manifest(root: Path) -> Manifest:
         "parity": {"batch_sizes": [1], "images": 1, "max_abs_logit_difference": 0},
         "golden_tolerance": 1e-3,
     }
-    return Manifest.model_validate(
+    return BundleDescription.model_validate(
         {
             "name": "null",
             "version": "1.0.0",

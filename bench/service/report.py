@@ -175,9 +175,9 @@ def soak_table(figures: dict[str, Any], bundle: Bundle) -> str:
     grown = figures["growth"]
     answers = ", ".join(f"{status}: {count}" for status, count in sorted(figures["statuses"].items()))
     verdict = "no reading" if grown is None else "steady" if grown < LARGEST_GROWTH else "grows"
-    manifest = bundle.manifest
+    description = bundle.description
     rows = [
-        [f"{manifest.name} {manifest.version} ({bundle.file().precision}), seconds", f"{figures['seconds']:.0f}"],
+        [f"{description.name} {description.version} ({bundle.file().precision}), seconds", f"{figures['seconds']:.0f}"],
         ["images/s; answers by status", f"{figures['per_second']:.1f}; {answers}"],
         ["broken connections", str(figures["broken"])],
         ["memory at first, at last, at most, MiB", _mebibytes(held)],

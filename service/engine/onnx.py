@@ -130,7 +130,7 @@ class OnnxEngine:
         if (found := hashlib.sha256(graph).hexdigest()) != file.sha256:
             raise BundleCorruptError(bundle.root, [f"{file.path} has SHA-256 {found}, expected {file.sha256}"])
         session, device = open_session(graph, file, options)
-        check_signature(session, bundle.manifest)
+        check_signature(session, bundle.description)
         on_gpu = device is not Device.CPU
         if on_gpu and file.precision == "int8":
             logger.warning("int8 on %s: most of the graph may stay on the CPU; prefer float16 or float32", device)
@@ -193,8 +193,8 @@ class OnnxEngine:
         images, expected = golden["images"], golden[f"logits_{self.file.precision}"]
         starts = range(0, len(images), self._max_batch)
         logits = np.concatenate([self.run(images[start : start + self._max_batch]) for start in starts])
-        manifest = bundle.manifest
-        temperature, suppressed = manifest.calibration.temperature, manifest.suppressed
+        description = bundle.description
+        temperature, suppressed = description.calibration.temperature, description.suppressed
         try:
             difference = np.abs(
                 calibrated_probabilities(logits, temperature, suppressed)

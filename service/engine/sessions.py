@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 import onnxruntime as ort
 
-from contract.description import IMAGE_SIDE, Manifest, ModelFile, Precision
+from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
 from service.engine import cuda_driver
 from service.settings import Device, Settings, available_cores
 
@@ -31,7 +31,7 @@ class DeviceUnavailableError(EngineError):
 
 
 class GraphMismatchError(EngineError):
-    """The graph's inputs or outputs are not the ones that the manifest describes."""
+    """The graph's inputs or outputs are not the ones described in bundle.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +70,15 @@ class EngineOptions:
         )
 
 
-def check_signature(session: Any, manifest: Manifest) -> None:
-    """Compare a session's inputs and outputs with the manifest's; a dimension without a fixed size agrees with any.
+def check_signature(session: Any, description: BundleDescription) -> None:
+    """Compare a session's inputs and outputs with the description's; a dimension without a fixed size agrees with any.
 
     Raises:
         GraphMismatchError: every disagreement is listed.
     """
-    spec = manifest.input
+    spec = description.input
     problems = _disagreements("input", session.get_inputs(), spec.name, spec.dtype, spec.shape)
-    for output in manifest.outputs:
+    for output in description.outputs:
         problems += _disagreements("output", session.get_outputs(), output.name, "float32", (output.size,))
     if len(session.get_inputs()) != 1:
         problems.append(f"{len(session.get_inputs())} inputs, expected 1")

@@ -39,12 +39,12 @@ def listen(settings: Settings) -> socket.socket:
 def announce(settings: Settings, bundle: Bundle, listener: socket.socket) -> None:
     """Say where the service is, and let clients wait from then on who would be refused until the server runs."""
     listener.listen(_BACKLOG)
-    manifest, file = bundle.manifest, bundle.file(settings.precision)
+    description, file = bundle.description, bundle.file(settings.precision)
     host, port, *_ = listener.getsockname()
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     typer.echo(
-        f"HAL {manifest.name} {manifest.version} ({file.precision}, SHA-256 {file.sha256})\n"
-        f"HAL_DEVICE={settings.device}. {manifest.intended_use}\n"
+        f"HAL {description.name} {description.version} ({file.precision}, SHA-256 {file.sha256})\n"
+        f"HAL_DEVICE={settings.device}. {description.intended_use}\n"
         f"Listening on {url}, where a page takes images; {url}/docs has the API. Try:\n"
         f"  curl -F file=@tests/data/cells/segmented-neutrophil-1.jpg {url}/classify"
     )

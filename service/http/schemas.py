@@ -47,16 +47,16 @@ class ModelStamp(_Answer):
     @classmethod
     def of(cls, bundle: Bundle, file: ModelFile) -> "ModelStamp":
         """The stamp of ``file`` of ``bundle``."""
-        manifest = bundle.manifest
+        description = bundle.description
         return cls(
-            name=manifest.name,
-            version=manifest.version,
+            name=description.name,
+            version=description.version,
             sha256=file.sha256,
             precision=file.precision,
-            intended_use=manifest.intended_use,
-            decision_policy=manifest.policy.version,
-            calibration=manifest.calibration.id,
-            preprocessing=manifest.input.preprocessing_version,
+            intended_use=description.intended_use,
+            decision_policy=description.policy.version,
+            calibration=description.calibration.id,
+            preprocessing=description.input.preprocessing_version,
         )
 
 
@@ -202,23 +202,23 @@ class ModelAnswer(_Answer):
 
     @classmethod
     def of(cls, bundle: Bundle, file: ModelFile, device: Device | None, tuning: Tuning | None = None) -> "ModelAnswer":
-        """The public part of a bundle's manifest."""
-        manifest = bundle.manifest
+        """The public part of a bundle's description."""
+        description = bundle.description
         return cls(
-            name=manifest.name,
-            version=manifest.version,
-            intended_use=manifest.intended_use,
-            limits=manifest.limits,
+            name=description.name,
+            version=description.version,
+            intended_use=description.intended_use,
+            limits=description.limits,
             device=device,
             batching=None if tuning is None else Batching.of(tuning),
             precision=file.precision,
             files=tuple(
                 BundleFile(path=entry.path, precision=entry.precision, sha256=entry.sha256, bytes=entry.bytes)
-                for entry in manifest.files
+                for entry in description.files
             ),
-            classes=manifest.classes,
-            calibration=manifest.calibration,
-            policy=manifest.policy,
-            metrics=manifest.metrics,
-            attributions=manifest.attributions,
+            classes=description.classes,
+            calibration=description.calibration,
+            policy=description.policy,
+            metrics=description.metrics,
+            attributions=description.attributions,
         )

@@ -66,10 +66,10 @@ def summary(
         loaded = load(settings.bundle)
         slide = read_files(results)
         file = _file_of(slide, loaded)
-        policy = loaded.manifest.policy
+        policy = loaded.description.policy
         found = summarise(
             slide.cells(policy.hairy_threshold),
-            loaded.manifest,
+            loaded.description,
             settings.slide_rule,
             site_rate=settings.site_fpr,
             refused=slide.refused,
@@ -95,8 +95,8 @@ def _file_of(slide: "GivenSlide", bundle: "Bundle") -> "ModelFile":
 
     if slide.model is None:
         return bundle.file()
-    made_by = [file for file in bundle.manifest.files if file.sha256 == slide.model.sha256]
-    if not made_by or slide.model.decision_policy not in (None, bundle.manifest.policy.version):
+    made_by = [file for file in bundle.description.files if file.sha256 == slide.model.sha256]
+    if not made_by or slide.model.decision_policy not in (None, bundle.description.policy.version):
         raise OtherBundleError(
             f"the results were made with the model {slide.model.sha256[:12]} (policy {slide.model.decision_policy}), "
             f"which is not {bundle.root}; name its bundle with --bundle"

@@ -58,10 +58,10 @@ class EngineReading:
     @classmethod
     def of(cls, hal: Hal) -> Self:
         """What it knows now."""
-        manifest, file, batcher, observer = hal.bundle.manifest, hal.file, hal.observed_batcher, hal.observer
+        description, file, batcher, observer = hal.bundle.description, hal.file, hal.observed_batcher, hal.observer
         labels = (
-            *(manifest.name, manifest.version, file.sha256, file.precision, hal.device or "none"),
-            *(manifest.calibration.id, manifest.policy.version),
+            *(description.name, description.version, file.sha256, file.precision, hal.device or "none"),
+            *(description.calibration.id, description.policy.version),
         )
         return cls(
             reloads=hal.reloads,

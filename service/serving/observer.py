@@ -61,13 +61,15 @@ class Observer:
     def serves(self, model: ServedModel) -> None:
         """Another model answers from now on."""
         described = SettingsVersion.of(
-            self._settings, model.bundle.manifest, model.file, model.device, service_version()
+            self._settings, model.bundle.description, model.file, model.device, service_version()
         )
         self._versions[model.stamp] = described
         reference = model.bundle.reference() if self._settings.drift else None
         self.drift = None
-        if model.network.gives_embeddings and reference is not None and model.bundle.manifest.reference is not None:
-            self.drift = EmbeddingDrift(model.bundle.manifest.reference, reference, model.bundle.manifest.suppressed)
+        if model.network.gives_embeddings and reference is not None and model.bundle.description.reference is not None:
+            self.drift = EmbeddingDrift(
+                model.bundle.description.reference, reference, model.bundle.description.suppressed
+            )
             model.network.watch = self.drift.add
         if self.audit is not None:
             self.audit.describe(described)

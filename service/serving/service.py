@@ -13,7 +13,7 @@ import numpy as np
 
 from contract.bundle import Bundle
 from contract.decision import decide
-from contract.description import Manifest, ModelFile
+from contract.description import BundleDescription, ModelFile
 from service.batching.counts import Counts
 from service.batching.queue import Image, Logits, Network, Priority
 from service.engine.tuning import Tuning
@@ -38,7 +38,7 @@ class Classified:
     """The results of a request, in the order of its images, the one model that made them all, and what writes them."""
 
     model: ModelStamp
-    manifest: Manifest
+    description: BundleDescription
     results: tuple[ClassifiedImage | RefusedImage, ...]
     writer: Writer
 
@@ -203,7 +203,7 @@ class Service(ABC):
         with model.in_use():
             results = await batcher.seats.spread(list(enumerate(images)), one, priority=priority, due=due)
         self.observer.answered(model.stamp, results)
-        return Classified(model.stamp, model.bundle.manifest, tuple(results), model.writer)
+        return Classified(model.stamp, model.bundle.description, tuple(results), model.writer)
 
     async def _classify_one(
         self, batcher: Intake, model: ServedModel, priority: Priority, index: int, data: bytes
@@ -216,5 +216,5 @@ class Service(ABC):
             logits = await batcher.infer(pixels, network=model.network, priority=priority)
         except ModelFailedError as error:
             return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=MODEL_FAILED, message=str(error)))
-        (decision,) = decide(logits[np.newaxis], model.bundle.manifest)
+        (decision,) = decide(logits[np.newaxis], model.bundle.description)
         return ClassifiedImage.of(index, sha256, decision)

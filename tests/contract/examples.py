@@ -10,7 +10,7 @@ import numpy as np
 
 from contract.bundle import MANIFEST_NAME
 from contract.classes import BY_NAME, CLASS_COUNT, CLASS_NAMES
-from contract.description import Manifest
+from contract.description import BundleDescription
 
 GOLDEN_IMAGES = 2
 PRECISIONS = ("float32", "int8")
@@ -91,9 +91,9 @@ def description(evidence: Mapping[str, str] | None = None, temperature: float = 
     }
 
 
-def manifest(evidence: Mapping[str, str] | None = None, temperature: float = 1.0, **policy: Any) -> Manifest:
+def describe(evidence: Mapping[str, str] | None = None, temperature: float = 1.0, **policy: Any) -> BundleDescription:
     """:func:`description` as the typed model."""
-    return Manifest.model_validate(description(evidence, temperature, **policy))
+    return BundleDescription.model_validate(description(evidence, temperature, **policy))
 
 
 def lay_files(root: Path, described: Description) -> Description:

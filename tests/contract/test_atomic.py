@@ -14,7 +14,7 @@ import pytest
 from contract import bundle as bundles
 from contract.atomic import write_text
 from tests.paths import ROOT
-from tests.service.tiny_bundle import TinyNetwork, manifest_for
+from tests.service.tiny_bundle import TinyNetwork, description_for
 
 KILLED = """
 import os, signal, sys
@@ -62,7 +62,7 @@ def test_figures_that_find_no_room_leave_the_bundle_that_is_served(tmp_path: Pat
     (tmp_path / "model.onnx").write_bytes(network.graph())
     images = np.stack([network.cell(index) for index in (0, 7, 19)])
     np.savez(tmp_path / "golden.npz", images=images, logits_float32=network.logits(images))
-    former = bundles.write(tmp_path, manifest_for(tmp_path))
+    former = bundles.write(tmp_path, description_for(tmp_path))
     with pytest.raises(OSError, match="File too large"), full_disk(after=1000):
-        bundles.write(tmp_path, former.manifest.model_copy(update={"intended_use": "x" * 1000}))
-    assert bundles.load(tmp_path).manifest == former.manifest
+        bundles.write(tmp_path, former.description.model_copy(update={"intended_use": "x" * 1000}))
+    assert bundles.load(tmp_path).description == former.description

@@ -14,22 +14,22 @@ from contract.bundle import (
     BundleInvalidError,
     BundleNotFoundError,
     load,
-    read_manifest,
+    read_description,
     sha256_of,
     write,
 )
-from contract.description import Manifest
+from contract.description import BundleDescription
 from tests.contract.examples import Description, description, lay_files
 
 
 def test_a_written_bundle_loads_as_it_was_described(tmp_path: Path) -> None:
-    described = Manifest.model_validate(lay_files(tmp_path, description()))
+    described = BundleDescription.model_validate(lay_files(tmp_path, description()))
     written = write(tmp_path, described)
     assert written == load(tmp_path) == Bundle(tmp_path, described)
 
 
 def test_bundle_json_is_readable_text_that_keeps_letters_beyond_ascii(tmp_path: Path) -> None:
-    write(tmp_path, Manifest.model_validate(lay_files(tmp_path, description())))
+    write(tmp_path, BundleDescription.model_validate(lay_files(tmp_path, description())))
     text = (tmp_path / MANIFEST_NAME).read_text(encoding="utf-8")
     assert "Hospital Clínic, Barcelona" in text
     assert text.endswith("}\n")
@@ -37,7 +37,7 @@ def test_bundle_json_is_readable_text_that_keeps_letters_beyond_ascii(tmp_path: 
 
 
 def test_writing_beside_files_that_do_not_match_is_refused(tmp_path: Path) -> None:
-    described = Manifest.model_validate(lay_files(tmp_path, description()))
+    described = BundleDescription.model_validate(lay_files(tmp_path, description()))
     (tmp_path / "model.int8.onnx").unlink()
     with pytest.raises(BundleCorruptError, match=r"model\.int8\.onnx is missing"):
         write(tmp_path, described)
@@ -118,7 +118,7 @@ def test_a_folder_in_the_place_of_a_model_file_counts_as_missing(tmp_path: Path)
 @pytest.mark.usefixtures("described")
 def test_the_description_alone_can_be_read_when_the_files_are_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "golden.npz").unlink()
-    assert read_manifest(tmp_path).name == "hal-c"
+    assert read_description(tmp_path).name == "hal-c"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from scipy.special import softmax
 
 from contract.classes import BY_SLUG, CELL_CLASSES, CLASS_COUNT, HAIRY_CELL
 from contract.decision import Decision, ReviewCode, calibrated_probabilities, decide
-from contract.description import Manifest
-from tests.contract.examples import manifest
+from contract.description import BundleDescription
+from tests.contract.examples import describe
 
 NOTHING_SUPPRESSED = np.zeros(CLASS_COUNT, dtype=bool)
 ORDER = [code.value for code in ReviewCode]
@@ -29,7 +29,7 @@ def logits_of(**by_slug: float) -> NDArray[np.float64]:
     return row
 
 
-def decide_one(row: NDArray[np.float64], description: Manifest) -> Decision:
+def decide_one(row: NDArray[np.float64], description: BundleDescription) -> Decision:
     (decision,) = decide(row, description)
     return decision
 
@@ -115,7 +115,7 @@ def test_a_suppressed_class_with_a_huge_logit_takes_nothing_from_the_others() ->
 
 
 def test_no_cells_give_no_answers() -> None:
-    assert decide(np.empty((0, CLASS_COUNT)), manifest()) == []
+    assert decide(np.empty((0, CLASS_COUNT)), describe()) == []
 
 
 @given(array_shapes(min_dims=0, max_dims=3, max_side=25).filter(lambda shape: len(shape) != 2 or shape[1] != 20))
@@ -144,7 +144,7 @@ def test_a_temperature_that_is_not_above_0_is_refused(temperature: float) -> Non
 
 
 def test_a_bundle_that_has_learned_nothing_gives_no_answer() -> None:
-    nothing = manifest(evidence=dict.fromkeys(BY_SLUG, "none"))
+    nothing = describe(evidence=dict.fromkeys(BY_SLUG, "none"))
     with pytest.raises(ValueError, match="every class is suppressed"):
         decide(np.zeros((1, CLASS_COUNT)), nothing)
 
@@ -152,30 +152,30 @@ def test_a_bundle_that_has_learned_nothing_gives_no_answer() -> None:
 @pytest.mark.parametrize("cell", CELL_CLASSES, ids=lambda cell: cell.slug)
 def test_the_most_probable_class_is_predicted(cell: object) -> None:
     values = np.where([known is cell for known in CELL_CLASSES], 5.0, 0.0)[None]
-    assert decide_one(values, manifest()).predicted_class is cell
+    assert decide_one(values, describe()).predicted_class is cell
 
 
 def test_each_cell_of_a_batch_gets_its_own_answer_in_order() -> None:
     batch = np.vstack([logits_of(monocyte=0.9), logits_of(hairy_cell=0.8), logits_of(basophil=0.7)])
-    found = decide(batch, manifest())
+    found = decide(batch, describe())
     assert [decision.predicted_class.name for decision in found] == ["Monocyte", "Hairy cell", "Basophil"]
     assert [decision.hairy_cell.flag for decision in found] == [False, True, False]
 
 
 @given(logits)
 def test_batch_mates_never_change_an_answer(values: NDArray[np.float64]) -> None:
-    description = manifest(temperature=1.7, review_below_probability=0.6, review_below_margin=0.2)
+    description = describe(temperature=1.7, review_below_probability=0.6, review_below_margin=0.2)
     assert decide(values, description) == [decide_one(row[None], description) for row in values]
 
 
 def test_the_bundles_calibration_is_applied() -> None:
     values = np.random.default_rng(3).normal(size=(1, CLASS_COUNT))
-    found = decide_one(values, manifest(temperature=2.5)).probabilities
+    found = decide_one(values, describe(temperature=2.5)).probabilities
     np.testing.assert_allclose(found, softmax(values[0] / 2.5), rtol=1e-12)
 
 
 def test_without_evidence_for_hairy_cells_the_question_stays_unanswered() -> None:
-    description = manifest(evidence={"hairy-cell": "none"}, always_review=["hairy-cell"])
+    description = describe(evidence={"hairy-cell": "none"}, always_review=["hairy-cell"])
     decision = decide_one(logits_of(hairy_cell=0.98, lymphocyte=0.02), description)
     assert decision.predicted_class.name == "Lymphocyte"
     assert decision.probabilities[HAIRY_CELL.index] == 0
@@ -187,20 +187,20 @@ def test_without_evidence_for_hairy_cells_the_question_stays_unanswered() -> Non
 @pytest.mark.parametrize(("threshold", "flag"), [(0.05, True), (np.nextafter(0.05, 1), False), (0.0, True), (1, False)])
 def test_the_flag_is_raised_from_exactly_the_threshold_on(threshold: float, flag: bool) -> None:
     """Equal logits give every class exactly 1/20."""
-    hairy = decide_one(np.zeros((1, CLASS_COUNT)), manifest(hairy_threshold=threshold)).hairy_cell
+    hairy = decide_one(np.zeros((1, CLASS_COUNT)), describe(hairy_threshold=threshold)).hairy_cell
     assert (hairy.probability, hairy.flag, hairy.threshold) == (0.05, flag, threshold)
 
 
 @given(logits, st.floats(0, 1))
 def test_flag_probability_and_threshold_agree(values: NDArray[np.float64], threshold: float) -> None:
-    for decision in decide(values, manifest(hairy_threshold=threshold)):
+    for decision in decide(values, describe(hairy_threshold=threshold)):
         hairy = decision.hairy_cell
         assert hairy.probability == decision.probabilities[HAIRY_CELL.index]
         assert hairy.flag is (decision.probabilities[HAIRY_CELL.index] >= threshold)
 
 
 def test_a_low_threshold_flags_a_cell_that_is_predicted_as_another_class() -> None:
-    decision = decide_one(logits_of(monocyte=0.7, hairy_cell=0.3), manifest(hairy_threshold=0.2))
+    decision = decide_one(logits_of(monocyte=0.7, hairy_cell=0.3), describe(hairy_threshold=0.2))
     assert decision.predicted_class.name == "Monocyte"
     assert decision.hairy_cell.flag is True
     assert codes(decision) == ["hairy_cell"]
@@ -208,24 +208,24 @@ def test_a_low_threshold_flags_a_cell_that_is_predicted_as_another_class() -> No
 
 
 def test_a_sure_answer_on_a_well_known_class_needs_no_review() -> None:
-    description = manifest(review_below_probability=0.9, review_below_margin=0.5, always_review=["blast"])
+    description = describe(review_below_probability=0.9, review_below_margin=0.5, always_review=["blast"])
     assert decide_one(logits_of(eosinophil=0.99, basophil=0.01), description).review == ()
 
 
 def test_a_class_that_must_be_confirmed_is_reviewed_however_sure() -> None:
-    decision = decide_one(logits_of(blast=1.0), manifest(always_review=["blast"]))
+    decision = decide_one(logits_of(blast=1.0), describe(always_review=["blast"]))
     assert codes(decision) == ["must_confirm"]
     assert decision.review[0].message == "Blast (no lineage spec) must be confirmed by a qualified technologist."
 
 
 def test_a_top_probability_below_the_limit_is_reviewed() -> None:
-    decision = decide_one(logits_of(monocyte=0.7, lymphocyte=0.3), manifest(review_below_probability=0.8))
+    decision = decide_one(logits_of(monocyte=0.7, lymphocyte=0.3), describe(review_below_probability=0.8))
     assert codes(decision) == ["low_probability"]
     assert decision.review[0].message == "Top probability 0.70 is below 0.80."
 
 
 def test_a_close_runner_up_is_reviewed_and_named() -> None:
-    decision = decide_one(logits_of(myelocyte=0.55, metamyelocyte=0.45), manifest(review_below_margin=0.2))
+    decision = decide_one(logits_of(myelocyte=0.55, metamyelocyte=0.45), describe(review_below_margin=0.2))
     assert codes(decision) == ["close_runner_up"]
     assert decision.review[0].message == "Metamyelocyte is only 0.10 behind (limit 0.20)."
 
@@ -234,28 +234,28 @@ def test_a_close_runner_up_is_reviewed_and_named() -> None:
 def test_of_two_equal_classes_the_one_that_was_not_predicted_is_the_runner_up(one: str, other: str) -> None:
     row = np.full((1, CLASS_COUNT), -1e3)
     row[0, [BY_SLUG[one].index, BY_SLUG[other].index]] = 0
-    decision = decide_one(row, manifest(review_below_margin=0.1))
+    decision = decide_one(row, describe(review_below_margin=0.1))
     assert decision.predicted_class is BY_SLUG[one]
     assert decision.review[0].message == f"{BY_SLUG[other].name} is only 0.00 behind (limit 0.10)."
 
 
 @pytest.mark.parametrize(("limit", "reviewed"), [(0.05, False), (np.nextafter(0.05, 1), True)])
 def test_a_top_probability_at_exactly_the_limit_is_not_reviewed(limit: float, reviewed: bool) -> None:
-    decision = decide_one(np.zeros((1, CLASS_COUNT)), manifest(review_below_probability=limit))
+    decision = decide_one(np.zeros((1, CLASS_COUNT)), describe(review_below_probability=limit))
     assert codes(decision) == ["low_probability"] * reviewed
 
 
 def test_a_margin_at_exactly_the_limit_is_not_reviewed() -> None:
     """Only one class is left: it is 1 ahead of the suppressed ones, and no margin can be larger."""
     only_monocytes = dict.fromkeys(BY_SLUG, "none") | {"monocyte": "real"}
-    decision = decide_one(np.zeros((1, CLASS_COUNT)), manifest(evidence=only_monocytes, review_below_margin=1.0))
+    decision = decide_one(np.zeros((1, CLASS_COUNT)), describe(evidence=only_monocytes, review_below_margin=1.0))
     assert decision.probabilities[BY_SLUG["monocyte"].index] == 1
     assert decision.review == ()
 
 
 @pytest.mark.parametrize("evidence", ["size-derived", "composite"])
 def test_a_class_learned_from_weak_evidence_is_reviewed(evidence: str) -> None:
-    decision = decide_one(logits_of(giant_thrombocyte=0.99), manifest(evidence={"giant-thrombocyte": evidence}))
+    decision = decide_one(logits_of(giant_thrombocyte=0.99), describe(evidence={"giant-thrombocyte": evidence}))
     assert codes(decision) == ["weak_evidence"]
     assert decision.review[0].message == (
         f"Giant thrombocyte was learned from {evidence} images, not from expert-labelled cells."
@@ -263,11 +263,11 @@ def test_a_class_learned_from_weak_evidence_is_reviewed(evidence: str) -> None:
 
 
 def test_weak_evidence_of_another_class_does_not_matter() -> None:
-    assert decide_one(logits_of(monocyte=0.99), manifest(evidence={"artefact": "composite"})).review == ()
+    assert decide_one(logits_of(monocyte=0.99), describe(evidence={"artefact": "composite"})).review == ()
 
 
 def test_all_reasons_are_given_in_one_order() -> None:
-    description = manifest(
+    description = describe(
         evidence={"hairy-cell": "composite"},
         always_review=["hairy-cell"],
         hairy_threshold=0.1,

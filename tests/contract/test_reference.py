@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contract.bundle import BundleCorruptError, BundleInvalidError, load, sha256_of
-from contract.description import Manifest
+from contract.description import BundleDescription
 from tests.contract.examples import describe_in, description
 
 
@@ -54,4 +54,6 @@ def test_a_reference_of_the_wrong_form_is_refused(
 
 def test_a_reference_stays_in_the_bundle_s_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leaves the bundle's folder"):
-        Manifest.model_validate(description() | {"reference": lay_reference(tmp_path) | {"path": "../reference.npz"}})
+        BundleDescription.model_validate(
+            description() | {"reference": lay_reference(tmp_path) | {"path": "../reference.npz"}}
+        )

@@ -9,7 +9,7 @@ from scipy import stats
 
 from contract.classes import BY_SLUG, CELL_CLASSES, HAIRY_CELL
 from contract.decision import decide
-from contract.description import Manifest
+from contract.description import BundleDescription
 from contract.differential import SlideCell
 from contract.slide import Advice, OtherBundleError, SlideRule, SlideSummary, advise, count_flags, summarise
 from tests.contract.examples import description
@@ -17,8 +17,8 @@ from tests.contract.examples import description
 FALSE_FLAGS = {"flagged": 1, "cells": 1000, "data": "val split"}
 
 
-def manifest(evidence: dict[str, str] | None = None, **policy: Any) -> Manifest:
-    return Manifest.model_validate(description(evidence, **({"false_flags": FALSE_FLAGS} | policy)))
+def describe(evidence: dict[str, str] | None = None, **policy: Any) -> BundleDescription:
+    return BundleDescription.model_validate(description(evidence, **({"false_flags": FALSE_FLAGS} | policy)))
 
 
 def cells(
@@ -33,7 +33,7 @@ def row(summary: SlideSummary, slug: str) -> Any:
 
 def test_the_differential_is_per_100_white_cells_and_others_are_apart() -> None:
     slide = cells(60, "segmented-neutrophil") + cells(40, "lymphocyte") + cells(30, "erythroblast")
-    summary = summarise(slide + cells(5, "large-thrombocyte") + cells(2, "artefact"), manifest())
+    summary = summarise(slide + cells(5, "large-thrombocyte") + cells(2, "artefact"), describe())
     assert (summary.images, summary.white_cells) == (137, 100)
     assert [entry.slug for entry in summary.differential] == [cell.slug for cell in CELL_CLASSES]
     assert (row(summary, "segmented-neutrophil").per_100_wbc, row(summary, "lymphocyte").per_100_wbc) == (60, 40)
@@ -46,14 +46,14 @@ def test_the_differential_is_per_100_white_cells_and_others_are_apart() -> None:
 
 def test_without_white_cells_there_is_no_differential_and_too_few_cells() -> None:
     for slide in ([], cells(20, "smudge-cell")):
-        summary = summarise(slide, manifest())
+        summary = summarise(slide, describe())
         assert summary.advice is Advice.TOO_FEW_CELLS
         assert summary.white_cells == 0
         assert all(entry.per_100_wbc is None for entry in summary.differential)
 
 
 def test_many_flags_are_followed_up() -> None:
-    summary = summarise(cells(190) + cells(10, "hairy-cell", flag=True), manifest())
+    summary = summarise(cells(190) + cells(10, "hairy-cell", flag=True), describe())
     assert summary.advice is Advice.FOLLOW_UP
     hairy = summary.hairy
     assert hairy is not None
@@ -67,30 +67,30 @@ def test_many_flags_are_followed_up() -> None:
 
 
 def test_few_flags_are_what_false_flags_explain_and_exclude_nothing() -> None:
-    summary = summarise(cells(299) + cells(1, flag=True), manifest())
+    summary = summarise(cells(299) + cells(1, flag=True), describe())
     assert summary.advice is Advice.NO_INDICATION
     assert "does not exclude hairy cells" in summary.reason
 
 
 def test_no_flags_on_few_cells_say_nothing() -> None:
-    assert summarise(cells(199), manifest()).advice is Advice.TOO_FEW_CELLS
-    assert summarise(cells(200), manifest()).advice is Advice.NO_INDICATION
-    assert "200 white cells" in summarise(cells(199), manifest()).reason
+    assert summarise(cells(199), describe()).advice is Advice.TOO_FEW_CELLS
+    assert summarise(cells(200), describe()).advice is Advice.NO_INDICATION
+    assert "200 white cells" in summarise(cells(199), describe()).reason
 
 
 def test_few_cells_that_are_mostly_flagged_are_followed_up_all_the_same() -> None:
-    assert summarise(cells(10) + cells(30, flag=True), manifest()).advice is Advice.FOLLOW_UP
+    assert summarise(cells(10) + cells(30, flag=True), describe()).advice is Advice.FOLLOW_UP
 
 
 def test_one_flag_is_never_enough() -> None:
-    assert summarise(cells(1, flag=True), manifest(), site_rate=1e-6).advice is Advice.TOO_FEW_CELLS
-    assert summarise(cells(300) + cells(1, flag=True), manifest(), site_rate=1e-9).advice is Advice.NO_INDICATION
+    assert summarise(cells(1, flag=True), describe(), site_rate=1e-6).advice is Advice.TOO_FEW_CELLS
+    assert summarise(cells(300) + cells(1, flag=True), describe(), site_rate=1e-9).advice is Advice.NO_INDICATION
 
 
 def test_the_site_s_rate_wins_over_the_bundle_s() -> None:
     slide = cells(196) + cells(4, flag=True)
-    assert summarise(slide, manifest(), site_rate=0.0005).advice is Advice.FOLLOW_UP
-    summary = summarise(slide, manifest(), site_rate=0.02)
+    assert summarise(slide, describe(), site_rate=0.0005).advice is Advice.FOLLOW_UP
+    summary = summarise(slide, describe(), site_rate=0.02)
     assert summary.advice is Advice.NO_INDICATION
     assert summary.hairy is not None
     assert "HAL_SITE_FPR" in summary.hairy.false_flag_basis
@@ -98,13 +98,13 @@ def test_the_site_s_rate_wins_over_the_bundle_s() -> None:
 
 def test_a_rule_of_the_site_is_applied_and_told() -> None:
     rule = SlideRule(min_cells=50, min_hits=1, significance=0.3)
-    summary = summarise(cells(59) + cells(1, flag=True), manifest(), rule)
+    summary = summarise(cells(59) + cells(1, flag=True), describe(), rule)
     assert summary.advice is Advice.FOLLOW_UP
     assert summary.rule == rule
 
 
 def test_a_bundle_that_never_saw_a_hairy_cell_supports_no_advice() -> None:
-    unseen = manifest({"hairy-cell": "none"}, false_flags=None)
+    unseen = describe({"hairy-cell": "none"}, false_flags=None)
     summary = summarise(cells(500, flag=None), unseen)
     assert summary.advice is Advice.NOT_SUPPORTED
     assert summary.hairy is None
@@ -114,7 +114,7 @@ def test_a_bundle_that_never_saw_a_hairy_cell_supports_no_advice() -> None:
 
 
 def test_without_a_stated_rate_of_false_flags_there_is_no_advice_unless_the_site_states_one() -> None:
-    unmeasured = manifest(false_flags=None)
+    unmeasured = describe(false_flags=None)
     summary = summarise(cells(500), unmeasured)
     assert summary.advice is Advice.NOT_SUPPORTED
     assert "HAL_SITE_FPR" in summary.reason
@@ -124,11 +124,11 @@ def test_without_a_stated_rate_of_false_flags_there_is_no_advice_unless_the_site
 @pytest.mark.parametrize(("flag", "evidence"), [(None, None), (False, {"hairy-cell": "none"})])
 def test_results_of_another_bundle_are_refused(flag: bool | None, evidence: dict[str, str] | None) -> None:
     with pytest.raises(OtherBundleError, match="classify the images again"):
-        summarise(cells(3, flag=flag), manifest(evidence, false_flags=None))
+        summarise(cells(3, flag=flag), describe(evidence, false_flags=None))
 
 
 def test_composite_evidence_is_a_caution_beside_any_advice() -> None:
-    composite = manifest({"hairy-cell": "composite"}, hairy_advice="Train on your own cells.")
+    composite = describe({"hairy-cell": "composite"}, hairy_advice="Train on your own cells.")
     (caution,) = summarise(cells(300), composite).cautions
     assert "learned from composite images" in caution
     assert "Train on your own cells." in caution
@@ -136,7 +136,7 @@ def test_composite_evidence_is_a_caution_beside_any_advice() -> None:
 
 def test_a_photograph_that_occurs_twice_counts_once() -> None:
     twice = [SlideCell(HAIRY_CELL, flag=True, doubtful=True, image_sha256="a" * 64)] * 2
-    summary = summarise(twice + cells(10), manifest())
+    summary = summarise(twice + cells(10), describe())
     assert summary.duplicates == 1
     assert summary.hairy is not None
     assert (summary.hairy.flagged, summary.hairy.cells, summary.doubtful) == (1, 11, 1)
@@ -144,13 +144,13 @@ def test_a_photograph_that_occurs_twice_counts_once() -> None:
 
 
 def test_refused_images_are_counted_apart() -> None:
-    summary = summarise(cells(10), manifest(), refused=3)
+    summary = summarise(cells(10), describe(), refused=3)
     assert (summary.images, summary.refused, summary.white_cells) == (13, 3, 10)
     assert any("3 images were refused" in caution for caution in summary.cautions)
 
 
 def test_a_flagged_cell_of_another_class_counts_among_the_cells_that_were_tested() -> None:
-    summary = summarise(cells(10) + cells(2, "smudge-cell", flag=True), manifest())
+    summary = summarise(cells(10) + cells(2, "smudge-cell", flag=True), describe())
     assert summary.white_cells == 10
     assert summary.hairy is not None
     assert (summary.hairy.flagged, summary.hairy.cells) == (2, 12)
@@ -159,7 +159,7 @@ def test_a_flagged_cell_of_another_class_counts_among_the_cells_that_were_tested
 def test_a_cell_is_what_was_decided_about_it() -> None:
     logits = [[0.0] * 20]
     logits[0][HAIRY_CELL.index] = 9.0
-    (decision,) = decide(logits, manifest())
+    (decision,) = decide(logits, describe())
     assert SlideCell.of(decision, "f" * 64) == SlideCell(HAIRY_CELL, flag=True, doubtful=True, image_sha256="f" * 64)
 
 

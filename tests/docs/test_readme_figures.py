@@ -51,7 +51,7 @@ def rows() -> dict[str, str]:
     shipped = bundle.load(ROOT / Settings.model_fields["bundle"].default)
     measured = {
         (m.name, m.split, m.data): m
-        for m in shipped.manifest.metrics
+        for m in shipped.description.metrics
         if m.condition == AS_PHOTOGRAPHED and m.precision == shipped.file().precision
     }
     return {label: row(label, measured[key]) for label, key in ROWS.items()}

@@ -165,7 +165,7 @@ def test_what_the_page_points_to_is_there(walk: Walk) -> None:
         assert (walk.folder / path).is_file(), path
     stored = json.loads((walk.folder / "runs/mine/recipe.json").read_text(encoding="utf-8"))["recipe"]
     assert [stage["name"] for stage in stored["stages"]] == ["projection", "encoder", "classifier"]
-    written = bundle.load(walk.folder / "models/mine/1").manifest
+    written = bundle.load(walk.folder / "models/mine/1").description
     assert written.files[0].precision == "int8"
     assert written.policy.hairy_threshold is not None
 

@@ -44,7 +44,7 @@ def stated(shipped: Bundle, name: str, split: str = "test", data: str = "matek-m
     """A figure that the bundle states for the file that it serves, of images as they are."""
     (found,) = [
         m
-        for m in shipped.manifest.metrics
+        for m in shipped.description.metrics
         if (m.name, m.split, m.data, m.precision) == (name, split, data, shipped.file().precision)
         and m.condition == AS_PHOTOGRAPHED
     ]
@@ -88,7 +88,7 @@ def test_a_lymphocyte_raises_no_flag_and_the_answer_says_that_hairy_cells_were_c
     assert list(result["probabilities"]) == list(CLASS_NAMES)
     assert sum(result["probabilities"].values()) == pytest.approx(1)
     assert result["hairy_cell"]["flag"] is False
-    assert result["hairy_cell"]["threshold"] == pytest.approx(shipped.manifest.policy.hairy_threshold)
+    assert result["hairy_cell"]["threshold"] == pytest.approx(shipped.description.policy.hairy_threshold)
     assert "composites" in result["hairy_cell"]["advice"]
     assert "MLL23" in result["hairy_cell"]["advice"]
     model = live.http.get("/model").json()
@@ -97,12 +97,12 @@ def test_a_lymphocyte_raises_no_flag_and_the_answer_says_that_hairy_cells_were_c
 
 
 def test_every_class_has_images_and_says_which(shipped: Bundle) -> None:
-    evidence = {entry.name: entry.evidence for entry in shipped.manifest.classes}
+    evidence = {entry.name: entry.evidence for entry in shipped.description.classes}
     assert Evidence.NONE not in evidence.values()
     assert evidence["Large thrombocyte"] is Evidence.SIZE_DERIVED
     assert evidence["Segmented neutrophil"] is Evidence.REAL
     assert evidence["Hairy cell"] is Evidence.COMPOSITE
-    assert {entry.licence for entry in shipped.manifest.attributions} == {"CC BY 4.0"}
+    assert {entry.licence for entry in shipped.description.attributions} == {"CC BY 4.0"}
 
 
 def test_the_figures_that_a_user_relies_on_are_stated_and_good_enough(shipped: Bundle) -> None:
@@ -142,7 +142,7 @@ def test_the_stated_accuracy_is_found_again_on_the_downloaded_test_images(shippe
     images = [image for image in manifest.read(open_images) if image.split == "test"]
     labels = np.array([image.class_index for image in images])
     logits = onnx_outputs(shipped.path(shipped.file()), [image.path for image in images], "test images").logits
-    found = Evaluation.of(logits, labels, shipped.manifest).accuracy
+    found = Evaluation.of(logits, labels, shipped.description).accuracy
     expected = stated(shipped, "accuracy, real images")
     assert abs(found.images - expected.images) <= 3
     assert found.value == pytest.approx(expected.value, abs=0.012)

@@ -13,7 +13,7 @@ import numpy as np
 from contract import bundle as bundles
 from tests.service.live_server import until
 from tests.service.process import Process, running
-from tests.service.tiny_bundle import TinyNetwork, manifest_for
+from tests.service.tiny_bundle import TinyNetwork, description_for
 
 GROWTH_BYTES: Final = 32 << 20
 """More than allocators keep for their own reasons, less than a leak of one image in a hundred would take."""
@@ -49,7 +49,7 @@ def under_fire(**settings: str) -> Iterator["Target"]:
         (root / "model.onnx").write_bytes(network.graph())
         images = np.stack([network.cell(index) for index in (0, 7, 11)])
         np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-        bundles.write(root, manifest_for(root))
+        bundles.write(root, description_for(root))
         memory_file = Path(folder) / "memory"
         with running(
             root, program=("-m", "tests.fuzz.told_memory"), MEMORY_FILE=str(memory_file), **settings

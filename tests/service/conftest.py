@@ -10,7 +10,7 @@ from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from tests.service.load_clients import CELL, ROUNDS
 from tests.service.shelf import Shelf
-from tests.service.tiny_bundle import TinyNetwork, encoded, manifest_for
+from tests.service.tiny_bundle import TinyNetwork, description_for, encoded
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,7 +44,7 @@ def write_bundle(network: TinyNetwork) -> WriteBundle:
         (root / "model.onnx").write_bytes(graph or network.graph())
         images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
         np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-        return bundles.write(root, manifest_for(root, hairy_known=hairy_known, version=version))
+        return bundles.write(root, description_for(root, hairy_known=hairy_known, version=version))
 
     return write
 

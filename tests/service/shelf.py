@@ -31,7 +31,7 @@ class Shelf:
 
     @contextmanager
     def serving(self, **options: Any) -> Iterator[LiveServer]:
-        with serving(Bundle(self.link, self.bundles["1.0.0"].manifest), **options) as live:
+        with serving(Bundle(self.link, self.bundles["1.0.0"].description), **options) as live:
             yield live
 
     def agrees(self, answer: dict[str, Any], cell: int) -> bool:

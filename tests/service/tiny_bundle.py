@@ -17,7 +17,7 @@ from PIL import Image
 
 from contract import bundle as bundles
 from contract.classes import CLASS_NAMES, HAIRY_CELL
-from contract.description import Evidence, Manifest
+from contract.description import BundleDescription, Evidence
 
 CENTRE = 128
 POISON = (255, 0, 255)
@@ -182,11 +182,13 @@ def encoded(pixels: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> byt
     return stream.getvalue()
 
 
-def manifest_for(root: Path, *, hairy_known: bool = True, tolerance: float = 1e-3, version: str = "1.2.3") -> Manifest:
-    """A manifest of ``model.onnx`` and ``golden.npz`` as they are in ``root``."""
+def description_for(
+    root: Path, *, hairy_known: bool = True, tolerance: float = 1e-3, version: str = "1.2.3"
+) -> BundleDescription:
+    """A description of ``model.onnx`` and ``golden.npz`` as they are in ``root``."""
     model, golden = root / "model.onnx", root / "golden.npz"
     without = set() if hairy_known else {HAIRY_CELL.name}
-    return Manifest.model_validate(
+    return BundleDescription.model_validate(
         {
             "name": "tiny",
             "version": version,

@@ -36,7 +36,7 @@ class BundleNetwork:
     @property
     def name(self) -> str:
         """Name, version and precision."""
-        return f"{self.bundle.manifest.name} {self.bundle.manifest.version} ({self.file.precision})"
+        return f"{self.bundle.description.name} {self.bundle.description.version} ({self.file.precision})"
 
     @property
     def root(self) -> Path:
@@ -51,7 +51,7 @@ class BundleNetwork:
     @property
     def classes(self) -> tuple[ClassEvidence, ...]:
         """As the bundle declares them."""
-        return self.bundle.manifest.classes
+        return self.bundle.description.classes
 
     @property
     def images(self) -> Sequence[LabelledImage]:
@@ -66,7 +66,7 @@ class BundleNetwork:
     @property
     def recipe(self) -> dict[str, Any]:
         """As the bundle declares it."""
-        provenance = self.bundle.manifest.provenance
+        provenance = self.bundle.description.provenance
         return provenance.recipe | {"seed": provenance.seed}
 
     def outputs(self, paths: Sequence[Path], what: str) -> Outputs:
@@ -75,7 +75,7 @@ class BundleNetwork:
 
     def fitted(self) -> Fitted:
         """As the bundle declares them."""
-        calibration, policy = self.bundle.manifest.calibration, self.bundle.manifest.policy
+        calibration, policy = self.bundle.description.calibration, self.bundle.description.policy
         basis = f"fitted at export on {calibration.images} images: {calibration.fitted_on}"
         return Fitted(calibration.temperature, policy.hairy_threshold, basis)
 

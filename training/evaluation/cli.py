@@ -24,7 +24,7 @@ class Split(StrEnum):
 def evaluate(
     network: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a bundle.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Manifest with labelled images; default: the run's own.")
+        Path | None, typer.Option("--data", help="BundleDescription with labelled images; default: the run's own.")
     ] = None,
     split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.VAL,
     precision: Annotated[Precision | None, typer.Option(help="Which file of a bundle; default: its first.")] = None,
@@ -49,7 +49,7 @@ def evaluate(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (or bundles), two or more.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Manifest with labelled images; default: each run's own.")
+        Path | None, typer.Option("--data", help="BundleDescription with labelled images; default: each run's own.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for comparison.md, comparison.json and accuracy.png.")
@@ -71,7 +71,7 @@ def compare(
 def sanity(
     run_ab: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A and B.")],
     run_abc: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A, B and C.")],
-    data: Annotated[Path, typer.Option("--data", help="Manifest with images of set C or D.")],
+    data: Annotated[Path, typer.Option("--data", help="BundleDescription with images of set C or D.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for sanity.md, sanity.json and confusion matrices.")],
     split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.TEST,
 ) -> None:
@@ -89,7 +89,9 @@ def sanity(
 @app.command("evidence")
 def evidence(
     folder: Annotated[Path, typer.Argument(help="Folder of a bundle; its bundle.json and MODEL_CARD.md are written.")],
-    data: Annotated[Path, typer.Option("--data", help="Manifest that the bundle was made of, with a test split.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="BundleDescription that the bundle was made of, with a test split.")
+    ],
     elsewhere: Annotated[
         list[Path] | None,
         typer.Option("--elsewhere", help="Manifest of a data set that was never trained on; may be repeated."),

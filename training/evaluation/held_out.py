@@ -19,7 +19,7 @@ from contract import bundle
 from contract.atomic import write_text
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
-from contract.description import FalseFlags, Manifest, Metric
+from contract.description import BundleDescription, FalseFlags, Metric
 from training.data import image_list
 from training.data import manifest as manifests
 from training.data.images import SUFFIXES, fit, read_pixels
@@ -51,7 +51,7 @@ def add_evidence(
     elsewhere: Sequence[Path] = (),
     hairy: Path | None = None,
     hairy_scale: float = ANALYSER_SCALE,
-) -> Manifest:
+) -> BundleDescription:
     """Measure a bundle on held-out images and write the figures into ``bundle.json`` and the model card.
 
     A figure that is measured again takes the place of the earlier one; others stay, so that each of the commands that
@@ -73,7 +73,7 @@ def add_evidence(
     """
     loaded = bundle.load(folder)
     images = _held_out(loaded, data)
-    folder_name = f"models/{loaded.manifest.name}/{loaded.manifest.version.partition('.')[0]}"
+    folder_name = f"models/{loaded.description.name}/{loaded.description.version.partition('.')[0]}"
     about = About(SPLIT, loaded.file().precision, f"{COMMAND} {folder_name} --data {_shown(data)}")
     figures: list[Metric] = []
     flagged: FalseFlags | None = None
@@ -86,7 +86,7 @@ def add_evidence(
             figures += metrics.errors(images, result, about)
             figures += metrics.recalls(images, result, about)
             figures += edit_probe(outputs.embeddings, images, about)
-            if (threshold := loaded.manifest.policy.hairy_threshold) is not None:
+            if (threshold := loaded.description.policy.hairy_threshold) is not None:
                 real = result.of_images(of_kind(images) == "real")
                 flagged = false_flags(real, threshold, f"real images of split {SPLIT}")
     for path in elsewhere:
@@ -122,20 +122,20 @@ def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
 
 def _known(loaded: Bundle, images: Sequence[LabelledImage]) -> list[LabelledImage]:
     """Those of classes that the bundle was trained on."""
-    known = {entry.name for entry in loaded.manifest.classes if entry.training_images}
+    known = {entry.name for entry in loaded.description.classes if entry.training_images}
     return [image for image in images if image.label in known]
 
 
 def _evaluation(loaded: Bundle, outputs: Outputs, images: Sequence[LabelledImage]) -> Evaluation:
     labels = np.array([image.class_index for image in images], dtype=np.int64)
-    return Evaluation.of(outputs.logits, labels, loaded.manifest)
+    return Evaluation.of(outputs.logits, labels, loaded.description)
 
 
 def _of_condition(
     loaded: Bundle, images: Sequence[LabelledImage], result: Evaluation, about: About
 ) -> Iterable[Metric]:
     yield from metrics.accuracies(images, result, about)
-    if (threshold := loaded.manifest.policy.hairy_threshold) is not None:
+    if (threshold := loaded.description.policy.hairy_threshold) is not None:
         yield from metrics.flags(images, result, threshold, about)
 
 
@@ -145,19 +145,19 @@ def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) ->
     names = "+".join(sorted({image.source for image in images}))
     if not images:
         raise EvidenceError("a manifest of --elsewhere has no image of a class that the bundle knows")
-    if shared := {image.source for image in images} & {entry.source for entry in loaded.manifest.attributions}:
+    if shared := {image.source for image in images} & {entry.source for entry in loaded.description.attributions}:
         raise EvidenceError(f"the bundle was trained on {', '.join(sorted(shared))}, which is not elsewhere")
     outputs = onnx_outputs(loaded.path(loaded.file()), [image.path for image in images], f"images of {names}")
     result = _evaluation(loaded, outputs, images)
     yield about.share("accuracy, real images", result.predicted == result.labels, names)
-    if (threshold := loaded.manifest.policy.hairy_threshold) is not None:
+    if (threshold := loaded.description.policy.hairy_threshold) is not None:
         yield from metrics.flags(images, result, threshold, about)
     yield from metrics.recalls(images, result, about)
 
 
 def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Iterable[Metric]:
     """How many photographs of real hairy cells raise the flag, at their own scale and at the analyser's."""
-    threshold = loaded.manifest.policy.hairy_threshold
+    threshold = loaded.description.policy.hairy_threshold
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths or threshold is None:
         raise EvidenceError(
@@ -167,7 +167,7 @@ def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Ite
     scaled = [_scaled(each, ANALYSER_SCALE / scale) for each in pixels]
     for name, shown in (("as they are", pixels), (f"scaled to {ANALYSER_SCALE:g} pixels a micrometre", scaled)):
         outputs = onnx_pixels(loaded.path(loaded.file()), np.stack([fit(each) for each in shown]))
-        manifest = loaded.manifest
+        manifest = loaded.description
         result = Evaluation.of(outputs.logits, np.full(len(paths), HAIRY_CELL.index, np.int64), manifest)
         raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
         data = "/".join(folder.resolve().parts[-2:])
@@ -179,8 +179,8 @@ def _scaled(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None) -> Manifest:
-    before = loaded.manifest
+def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None) -> BundleDescription:
+    before = loaded.description
     again = {_question(metric) for metric in figures}
     kept = tuple(metric for metric in before.metrics if _question(metric) not in again)
     changes: dict[str, object] = {"metrics": (*kept, *figures)}

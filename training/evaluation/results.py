@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from contract.binomial import clopper_pearson
 from contract.classes import CLASS_COUNT, CLASS_NAMES
 from contract.decision import calibrated_probabilities
-from contract.description import Manifest
+from contract.description import BundleDescription
 from training.errors import TrainingError
 from training.evaluation.calibration import expected_calibration_error, negative_log_likelihood
 
@@ -59,7 +59,7 @@ class Evaluation:
     probabilities: NDArray[np.float64]
 
     @classmethod
-    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64], manifest: Manifest) -> "Evaluation":
+    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64], manifest: BundleDescription) -> "Evaluation":
         """By the calibration of a bundle.
 
         Raises:

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import bundle
-from contract.description import Calibration, Evidence, GoldenSample, Manifest, ModelFile, Precision, Provenance
+from contract.description import (
+    BundleDescription,
+    Calibration,
+    Evidence,
+    GoldenSample,
+    ModelFile,
+    Precision,
+    Provenance,
+)
 from training.data import image_list
 from training.data import manifest as data_manifest
 from training.data.images import read_image
@@ -50,7 +58,7 @@ class Validation:
     embeddings: dict[Precision, NDArray[np.float32]]
 
 
-def export(run_folder: Path, out: Path, name: str, version: str, precisions: Sequence[Precision]) -> Manifest:
+def export(run_folder: Path, out: Path, name: str, version: str, precisions: Sequence[Precision]) -> BundleDescription:
     """Write the bundle of a finished run.
 
     Args:
@@ -86,7 +94,7 @@ def write_bundle(
     name: str,
     version: str,
     precisions: Sequence[Precision],
-) -> Manifest:
+) -> BundleDescription:
     """:func:`export` for networks that are in memory already; ``out`` appears whole or not at all."""
     if (out / bundle.MANIFEST_NAME).exists():
         raise RunError(f"{out} holds a bundle already; remove it or choose another folder")
@@ -107,7 +115,7 @@ def write_bundle(
         folder.rename(out)
     if (config := triton.write(out, manifest)) is not None:
         run.say(f"export: {config} makes {out.parent.parent} a Triton model repository")
-    return bundle.load(out).manifest
+    return bundle.load(out).description
 
 
 def _validate(run: Run, written: dict[Precision, WrittenFile]) -> Validation:
@@ -143,7 +151,7 @@ def _describe(
     validation: Validation,
     golden: GoldenSample,
     folder: Path,
-) -> Manifest:
+) -> BundleDescription:
     classes = class_evidence(run.images)
     suppressed = np.array([entry.evidence is Evidence.NONE for entry in classes])
     shipped = files[0].precision
@@ -155,7 +163,7 @@ def _describe(
     after = Evaluation.at(outputs.logits, validation.labels, temperature, suppressed)
     manifest_sha256 = data_manifest.fingerprint(run.images, bundle.sha256_of)
     policy = decision_policy(after, real, classes, split)
-    return Manifest(
+    return BundleDescription(
         name=name,
         version=version,
         intended_use=INTENDED_USE,

@@ -72,8 +72,8 @@ def add_reference(folder: Path, data: Path, split: str) -> EmbeddingReference:
         raise ManifestError(f"{data} has no image of the split {split!r}", ["a reference needs some"])
     outputs = onnx_outputs(loaded.path(file), [image.path for image in images], f"{split} images, {file.precision}")
     described = f"{split} images of {data.name}"
-    reference = write_reference(folder, outputs, loaded.manifest.suppressed, file.precision, described)
-    manifest = loaded.manifest.model_copy(update={"reference": reference})
+    reference = write_reference(folder, outputs, loaded.description.suppressed, file.precision, described)
+    manifest = loaded.description.model_copy(update={"reference": reference})
     bundle.write(folder, manifest)
     triton.write(folder, manifest)
     return reference

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from contract.description import AS_PHOTOGRAPHED, Evidence, Manifest, Metric, StartedFrom
+from contract.description import AS_PHOTOGRAPHED, BundleDescription, Evidence, Metric, StartedFrom
 
 FILE_NAME = "MODEL_CARD.md"
 RECALL = "recall, "
@@ -16,33 +16,33 @@ MEANING = {
 }
 
 
-def render(manifest: Manifest) -> str:
+def render(description: BundleDescription) -> str:
     """The model card of a bundle, in Markdown; every figure is one of ``bundle.json``."""
     parts = (
-        _heading(manifest),
-        _figures(manifest),
-        _robustness(manifest),
-        _elsewhere(manifest),
-        _classes(manifest),
-        _rules(manifest),
-        _origin(manifest),
+        _heading(description),
+        _figures(description),
+        _robustness(description),
+        _elsewhere(description),
+        _classes(description),
+        _rules(description),
+        _origin(description),
     )
     return "\n".join(line for part in parts for line in part)
 
 
-def _heading(manifest: Manifest) -> Iterable[str]:
-    yield f"# Model card: {manifest.name} {manifest.version}\n"
+def _heading(description: BundleDescription) -> Iterable[str]:
+    yield f"# Model card: {description.name} {description.version}\n"
     yield "Written by `hal export` from `bundle.json`; do not edit.\n"
-    yield f"**Intended use.** {manifest.intended_use}\n"
+    yield f"**Intended use.** {description.intended_use}\n"
     yield "**Limits.**\n"
-    yield from (f"- {limit}" for limit in manifest.limits)
+    yield from (f"- {limit}" for limit in description.limits)
     yield ""
 
 
-def _figures(manifest: Manifest) -> Iterable[str]:
+def _figures(description: BundleDescription) -> Iterable[str]:
     shown = [
         metric
-        for metric in manifest.metrics
+        for metric in description.metrics
         if not metric.name.startswith(RECALL) and metric.condition == AS_PHOTOGRAPHED and metric.split != ELSEWHERE
     ]
     yield "## Figures\n"
@@ -59,27 +59,27 @@ def _figures(manifest: Manifest) -> Iterable[str]:
         )
     yield "\n| File | Precision | Megabytes | Largest logit difference to Keras | Images |"
     yield "|---|---|---:|---:|---:|"
-    for file in manifest.files:
+    for file in description.files:
         difference = file.parity.max_abs_logit_difference
         yield f"| {file.path} | {file.precision} | {file.bytes / 1e6:.1f} | {difference:.2g} | {file.parity.images} |"
-    yield from _again(manifest)
+    yield from _again(description)
 
 
-def _again(manifest: Manifest) -> Iterable[str]:
+def _again(description: BundleDescription) -> Iterable[str]:
     """The commands that give the figures again."""
-    made = any(entry.evidence is Evidence.COMPOSITE for entry in manifest.classes)
-    sources = " ".join(f"--preset {entry.source}=FOLDER" for entry in manifest.attributions)
+    made = any(entry.evidence is Evidence.COMPOSITE for entry in description.classes)
+    sources = " ".join(f"--preset {entry.source}=FOLDER" for entry in description.attributions)
     edits = "; docs/composites.md has the command that edits them" if made else ""
     yield f"\nAll of these again, from the downloaded image sets (`images.csv` lists the images used{edits}):\n"
     yield "```sh"
     yield f"hal data prepare {sources} --like BUNDLE/images.csv --out datasets/open.csv"
-    yield from dict.fromkeys(metric.command for metric in manifest.metrics)
+    yield from dict.fromkeys(metric.command for metric in description.metrics)
     yield "```\n"
 
 
-def _robustness(manifest: Manifest) -> Iterable[str]:
+def _robustness(description: BundleDescription) -> Iterable[str]:
     """A row a condition, a column a figure; the same test images throughout."""
-    measured = [m for m in manifest.metrics if m.split == "test" and not m.name.startswith(RECALL)]
+    measured = [m for m in description.metrics if m.split == "test" and not m.name.startswith(RECALL)]
     changed = {metric.name for metric in measured if metric.condition != AS_PHOTOGRAPHED}
     conditions = list(dict.fromkeys(metric.condition for metric in measured))
     if not changed:
@@ -96,9 +96,9 @@ def _robustness(manifest: Manifest) -> Iterable[str]:
     yield ""
 
 
-def _elsewhere(manifest: Manifest) -> Iterable[str]:
+def _elsewhere(description: BundleDescription) -> Iterable[str]:
     """Data sets that the bundle was never trained on, by class."""
-    shown = [metric for metric in manifest.metrics if metric.split == ELSEWHERE]
+    shown = [metric for metric in description.metrics if metric.split == ELSEWHERE]
     if not shown:
         return
     yield "## On data sets that were never trained on\n"
@@ -109,15 +109,15 @@ def _elsewhere(manifest: Manifest) -> Iterable[str]:
     yield ""
 
 
-def _classes(manifest: Manifest) -> Iterable[str]:
-    recalls = [metric for metric in manifest.metrics if metric.name.startswith(RECALL) and metric.split != ELSEWHERE]
+def _classes(description: BundleDescription) -> Iterable[str]:
+    recalls = [metric for metric in description.metrics if metric.name.startswith(RECALL) and metric.split != ELSEWHERE]
     split = "test" if any(metric.split == "test" for metric in recalls) else "val"
     recall = {metric.name.removeprefix(RECALL): metric for metric in recalls if metric.split == split}
     yield "## Classes\n"
     yield f"Recall is of {split} images, of real ones where the class has any.\n"
     yield "| Class | Evidence | Training images | Validation images | Recall | Interval | Of |"
     yield "|---|---|---:|---:|---:|---|---|"
-    for entry in manifest.classes:
+    for entry in description.classes:
         metric = recall.get(entry.name)
         figures = f"{metric.value:.3f} | {_interval(metric)} | {metric.images}, {metric.data}" if metric else " |  | "
         yield (
@@ -127,8 +127,8 @@ def _classes(manifest: Manifest) -> Iterable[str]:
     yield ""
 
 
-def _rules(manifest: Manifest) -> Iterable[str]:
-    calibration, policy = manifest.calibration, manifest.policy
+def _rules(description: BundleDescription) -> Iterable[str]:
+    calibration, policy = description.calibration, description.policy
     yield "## Calibration and decision\n"
     yield (
         f"- Temperature {calibration.temperature:.4f}, fitted on {calibration.images} images: {calibration.fitted_on}. "
@@ -143,18 +143,18 @@ def _rules(manifest: Manifest) -> Iterable[str]:
     yield ""
 
 
-def _origin(manifest: Manifest) -> Iterable[str]:
-    provenance = manifest.provenance
-    recipe, precisions = provenance.recipe["name"], [f"--precision {file.precision}" for file in manifest.files]
+def _origin(description: BundleDescription) -> Iterable[str]:
+    provenance = description.provenance
+    recipe, precisions = provenance.recipe["name"], [f"--precision {file.precision}" for file in description.files]
     libraries = ", ".join(f"{name} {version}" for name, version in provenance.libraries.items())
     yield "## Origin\n"
     yield f"- Recipe `{recipe}`, seed {provenance.seed}. Made by:\n"
     yield "```sh"
-    made = any(entry.evidence is Evidence.COMPOSITE for entry in manifest.classes)
+    made = any(entry.evidence is Evidence.COMPOSITE for entry in description.classes)
     yield from _training(recipe, provenance.run, provenance.started_from, made=made)
     yield f"hal export runs/{provenance.run} --out BUNDLE {' '.join(precisions)}"
     yield "```\n"
-    yield f"- Data manifest fingerprint `{provenance.manifest_sha256}`."
+    yield f"- Data description fingerprint `{provenance.manifest_sha256}`."
     initial = provenance.initial_weights_sha256
     for origin in _chain(provenance.started_from):
         initial = origin.initial_weights_sha256
@@ -162,7 +162,7 @@ def _origin(manifest: Manifest) -> Iterable[str]:
     yield f"- Initial encoder weights (ImageNet), SHA-256 of the variables `{initial}`."
     yield f"- Source revision `{provenance.source_revision}`, {provenance.created:%Y-%m-%d}, with {libraries}."
     yield "\n## Attribution of the training images\n"
-    for entry in manifest.attributions:
+    for entry in description.attributions:
         yield f"- **{entry.title}** ({entry.licence}). {entry.citation} Changes: {entry.changes}."
     yield ""
 
@@ -177,7 +177,7 @@ def _training(recipe: str, run: str, origin: StartedFrom | None, *, made: bool) 
 
 def manifest_path(run: str, *, made: bool) -> str:
     """Where the documents' commands keep the images of a run: a set with edited images is named like its run."""
-    return f"datasets/{run}/manifest.csv" if made else "datasets/open.csv"
+    return f"datasets/{run}/description.csv" if made else "datasets/open.csv"
 
 
 def _chain(origin: StartedFrom | None) -> Iterable[StartedFrom]:

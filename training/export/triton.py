@@ -8,27 +8,27 @@ from pathlib import Path
 from typing import Final
 
 from contract.atomic import write_text
-from contract.description import IMAGE_SIDE, Manifest
+from contract.description import IMAGE_SIDE, BundleDescription
 
 FILE_NAME: Final = "config.pbtxt"
 MAX_BATCH: Final = 64
 
 
-def config(manifest: Manifest) -> str:
+def config(description: BundleDescription) -> str:
     """The text for a bundle whose first file is to be served."""
-    file = manifest.files[0].path
+    file = description.files[0].path
     outputs = ",\n".join(
-        f'  {{ name: "{output.name}" data_type: TYPE_FP32 dims: [ {output.size} ] }}' for output in manifest.outputs
+        f'  {{ name: "{output.name}" data_type: TYPE_FP32 dims: [ {output.size} ] }}' for output in description.outputs
     )
     return f"""\
-# Written by 'hal export'. {manifest.intended_use}
+# Written by 'hal export'. {description.intended_use}
 # Logits become probabilities, a class and a flag only by the calibration and the policy in bundle.json.
-name: "{manifest.name}"
+name: "{description.name}"
 backend: "onnxruntime"
 default_model_filename: "{file}"
 max_batch_size: {MAX_BATCH}
 input [
-  {{ name: "{manifest.input.name}" data_type: TYPE_UINT8 dims: [ {IMAGE_SIDE}, {IMAGE_SIDE}, 3 ] }}
+  {{ name: "{description.input.name}" data_type: TYPE_UINT8 dims: [ {IMAGE_SIDE}, {IMAGE_SIDE}, 3 ] }}
 ]
 output [
 {outputs}
@@ -39,14 +39,14 @@ dynamic_batching {{ max_queue_delay_microseconds: 0 }}
 """
 
 
-def write(bundle: Path, manifest: Manifest) -> Path | None:
+def write(bundle: Path, description: BundleDescription) -> Path | None:
     """Write the configuration beside a bundle's version folder, ``models/<name>/<version>``.
 
     Returns:
         The file, or ``None`` where the folders do not follow that layout and so are no model repository.
     """
-    if not bundle.name.isdigit() or bundle.parent.name != manifest.name:
+    if not bundle.name.isdigit() or bundle.parent.name != description.name:
         return None
     path = bundle.parent / FILE_NAME
-    write_text(path, config(manifest))
+    write_text(path, config(description))
     return path

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from contract.classes import BY_NAME
-from contract.description import Manifest
+from contract.description import BundleDescription
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError, SlideSummary, summarise
 from service.http.errors import request_id_of
@@ -87,7 +87,7 @@ async def classify_slide(request: Request) -> Response:
         for result in done.results
         if isinstance(result, ClassifiedImage)
     ]
-    summary = await _summarise(cells, len(done.results) - len(cells), done.manifest, hal.settings)
+    summary = await _summarise(cells, len(done.results) - len(cells), done.description, hal.settings)
     if wants_fhir:
         return _fhir(summary, done.model, status_of(done))
     answer = done.writer.write(request_id_of(request), done.results)
@@ -153,7 +153,7 @@ async def summarise_slide(request: Request) -> Response:
             model = hal.model
             if given.model is not None:
                 _require_same_model(given.model, model.stamp)
-            summary = await while_connected(request, _summary_of(given, model.bundle.manifest, hal.settings))
+            summary = await while_connected(request, _summary_of(given, model.bundle.description, hal.settings))
     except TimeoutError:
         if not limit.expired():
             raise
@@ -181,17 +181,19 @@ async def _given(request: Request, hal: Service) -> GivenSlide:
         raise UploadError(400, "invalid_results", f"The results cannot be summarised: {error}") from error
 
 
-async def _summary_of(given: GivenSlide, manifest: Manifest, settings: Settings) -> SlideSummary:
+async def _summary_of(given: GivenSlide, description: BundleDescription, settings: Settings) -> SlideSummary:
     try:
-        cells = await asyncio.to_thread(given.cells, manifest.policy.hairy_threshold)
-        return await _summarise(cells, given.refused, manifest, settings)
+        cells = await asyncio.to_thread(given.cells, description.policy.hairy_threshold)
+        return await _summarise(cells, given.refused, description, settings)
     except OtherBundleError as error:
         raise _other_model(f"{error}.") from error
 
 
-async def _summarise(cells: list[SlideCell], refused: int, manifest: Manifest, settings: Settings) -> SlideSummary:
+async def _summarise(
+    cells: list[SlideCell], refused: int, description: BundleDescription, settings: Settings
+) -> SlideSummary:
     # Milliseconds for a slide, a second for the largest that is accepted: not on the event loop.
-    work = functools.partial(summarise, cells, manifest, settings.slide_rule, refused=refused)
+    work = functools.partial(summarise, cells, description, settings.slide_rule, refused=refused)
     return await asyncio.to_thread(work, site_rate=settings.site_fpr)
 
 

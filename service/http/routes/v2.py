@@ -169,7 +169,7 @@ def _answer(
     hal: Service, model: ServedModel, wanted: InferenceRequest, rows: NDArray[np.float32]
 ) -> tuple[bytes, int | None]:
     logits, embedding = rows[:, :CLASS_COUNT], rows[:, CLASS_COUNT:]
-    decisions = decide(logits, model.bundle.manifest)
+    decisions = decide(logits, model.bundle.description)
     results = [
         ClassifiedImage.of(index, sha256, decision)
         for index, (sha256, decision) in enumerate(zip(_hashes(wanted), decisions, strict=True))
@@ -194,16 +194,16 @@ def _hashes(wanted: InferenceRequest) -> list[str]:
 
 def _check_name(hal: Service, name: str, version: str | None) -> None:
     versions = _versions(hal)
-    if name != hal.bundle.manifest.name or (version is not None and version not in versions):
+    if name != hal.bundle.description.name or (version is not None and version not in versions):
         asked = name if version is None else f"{name}, version {version}"
         raise UnknownModelError(
-            f"there is no model {asked[:100]!r}; this service has {hal.bundle.manifest.name!r}, version "
+            f"there is no model {asked[:100]!r}; this service has {hal.bundle.description.name!r}, version "
             f"{' or '.join(versions)}"
         )
 
 
 def _versions(hal: Service) -> Sequence[str]:
-    return _versions_of(hal.bundle.manifest.version)
+    return _versions_of(hal.bundle.description.version)
 
 
 def _versions_of(version: str) -> Sequence[str]:

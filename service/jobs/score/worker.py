@@ -52,7 +52,7 @@ class Orders:
 
 def files_of(bundle: Bundle) -> dict[str, bytes]:
     """The files of a bundle by name, to be sent to other machines."""
-    manifest = bundle.manifest
+    manifest = bundle.description
     names = [MANIFEST_NAME, *(file.path for file in manifest.files), manifest.golden.path]
     if manifest.reference is not None:
         names.append(manifest.reference.path)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from contract.description import Manifest, ModelFile
+from contract.description import BundleDescription, ModelFile
 from service.settings import Settings
 
 
@@ -77,19 +77,19 @@ class SettingsVersion:
 
     @classmethod
     def of(
-        cls, settings: Settings, manifest: Manifest, file: ModelFile, device: str, service: str
+        cls, settings: Settings, description: BundleDescription, file: ModelFile, device: str, service: str
     ) -> "SettingsVersion":
         """The version in force for one model on one device by one release of the service."""
         document = {
             "service": service,
-            "model": {"name": manifest.name, "version": manifest.version, "sha256": file.sha256},
+            "model": {"name": description.name, "version": description.version, "sha256": file.sha256},
             "precision": file.precision,
             "device": device,
             "fit": str(settings.fit),
-            "preprocessing": manifest.input.preprocessing_version,
-            "calibration": manifest.calibration.model_dump(mode="json"),
-            "policy": manifest.policy.model_dump(mode="json"),
-            "suppressed": [cell.name for cell in manifest.classes if cell.evidence == "none"],
+            "preprocessing": description.input.preprocessing_version,
+            "calibration": description.calibration.model_dump(mode="json"),
+            "policy": description.policy.model_dump(mode="json"),
+            "suppressed": [cell.name for cell in description.classes if cell.evidence == "none"],
         }
         canonical = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         return cls(document, hashlib.sha256(canonical).hexdigest()[:16])

@@ -21,7 +21,7 @@ def test_both_write_the_same_bytes(
     bundle: Bundle, logits: list[list[float]], request_id: str, code: str, message: str
 ) -> None:
     stamp = schemas.ModelStamp.of(bundle, bundle.file())
-    decisions = list(enumerate(decide(np.array(logits), bundle.manifest)))
+    decisions = list(enumerate(decide(np.array(logits), bundle.description)))
     sha256, refused = "ab" * 32, len(decisions)
     documented = schemas.ClassifyAnswer(
         request_id=request_id,

@@ -46,7 +46,7 @@ def test_one_image_in_a_form(server: LiveServer, bundle: Bundle, network: TinyNe
         "preprocessing": "1",
     }
     (result,) = answer["results"]
-    (expected,) = decide(network.logits(network.cell(EOSINOPHIL)[np.newaxis]), bundle.manifest)
+    (expected,) = decide(network.logits(network.cell(EOSINOPHIL)[np.newaxis]), bundle.description)
     assert result["index"] == 0
     assert result["image_sha256"] == hashlib.sha256(cell).hexdigest()
     assert result["predicted_class"] == "Eosinophil"

@@ -247,5 +247,5 @@ def test_openapi_describes_both_with_an_example_that_works(server: LiveServer, b
     described = paths["/slides/summary"]["post"]["requestBody"]["content"]["application/json"]
     assert "$ref" not in json.dumps(described["schema"])
     example = described["example"] | {"model": {"sha256": bundle.file().sha256}}
-    example["results"][0]["hairy_cell"]["threshold"] = bundle.manifest.policy.hairy_threshold
+    example["results"][0]["hairy_cell"]["threshold"] = bundle.description.policy.hairy_threshold
     assert server.http.post("/slides/summary", json=example).status_code == 200

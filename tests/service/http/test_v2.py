@@ -82,8 +82,8 @@ def test_triton_s_client_gets_what_the_graph_gives(
     answer = client.infer("tiny", [tensor], outputs=outputs, request_id="r-5")
     logits = network.logits(images)
     np.testing.assert_allclose(answer.as_numpy("logits"), logits, rtol=1e-5)
-    calibration = bundle.manifest.calibration
-    expected = calibrated_probabilities(logits, calibration.temperature, bundle.manifest.suppressed)
+    calibration = bundle.description.calibration
+    expected = calibrated_probabilities(logits, calibration.temperature, bundle.description.suppressed)
     np.testing.assert_allclose(answer.as_numpy("probabilities"), expected, atol=1e-6)
     np.testing.assert_allclose(answer.as_numpy("embedding"), embedding(bundle, images), rtol=1e-5)
     described = answer.get_response()

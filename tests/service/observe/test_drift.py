@@ -121,7 +121,7 @@ def referenced(tmp_path: Path, write_bundle: WriteBundle, network: TinyNetwork) 
         spread=0.01,
         spread_within=0.01,
     )
-    return bundles.write(bundle.root, bundle.manifest.model_copy(update={"reference": reference}))
+    return bundles.write(bundle.root, bundle.description.model_copy(update={"reference": reference}))
 
 
 def measured(live: LiveServer) -> float:

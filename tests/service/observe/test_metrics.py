@@ -65,7 +65,7 @@ def test_requests_images_and_cells_are_counted(live: LiveServer, bundle: Bundle,
     assert value(found, "hal_cells_predicted_total", class_="eosinophil") == 1
     assert value(found, "hal_cells_predicted_total", class_="blast") == 0
     assert value(found, "hal_cells_flagged_total") == 1
-    decisions = decide(network.logits(np.stack([hairy, eosinophil])), bundle.manifest)
+    decisions = decide(network.logits(np.stack([hairy, eosinophil])), bundle.description)
     assert value(found, "hal_top_probability_count") == 2
     expected = sum(max(decision.probabilities) for decision in decisions)
     assert value(found, "hal_top_probability_sum") == pytest.approx(expected, abs=1e-5)

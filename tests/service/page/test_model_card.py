@@ -24,7 +24,7 @@ def test_the_card_tells_the_evidence_of_each_class_and_the_limits(seen: Visit) -
 def test_composite_evidence_is_told_in_the_header_the_advice_and_the_card(
     browser: Browser, bundle: Bundle, slide: list[Path], tmp_path: Path
 ) -> None:
-    described = bundle.manifest.model_dump(mode="json")
+    described = bundle.description.model_dump(mode="json")
     described["classes"][HAIRY_CELL.index]["evidence"] = "composite"
     described["policy"]["false_flags"] = {"flagged": 1, "cells": 3000, "data": "val split"}
     for file in bundle.root.iterdir():

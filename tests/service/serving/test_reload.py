@@ -50,13 +50,13 @@ def spoil(shelf: Shelf, how: str) -> str:
         (bundle.root / "golden.npz").unlink()
         (bundle.root / "model.onnx").write_bytes(b"x")
         return "model.onnx has 1 bytes"
-    if how == "manifest":
+    if how == "description":
         (bundle.root / "bundle.json").write_text('{"name": 3}')
         return "is not a valid bundle"
     raise AssertionError(how)
 
 
-@pytest.mark.parametrize("how", ["missing", "two faults", "manifest"])
+@pytest.mark.parametrize("how", ["missing", "two faults", "description"])
 def test_a_bundle_that_cannot_be_served_is_refused_with_the_reasons_and_the_old_one_stays(
     shelf: Shelf, network: TinyNetwork, how: str
 ) -> None:
@@ -90,7 +90,7 @@ def test_a_network_that_fails_its_golden_sample_never_takes_over(
 
 def test_an_unexpected_failure_tells_nothing_of_itself(shelf: Shelf) -> None:
     def open_engine(bundle: Bundle, options: EngineOptions) -> Any:
-        if bundle.manifest.version == "2.0.0":
+        if bundle.description.version == "2.0.0":
             raise RuntimeError("secret")
         return OnnxEngine.open(bundle, options)
 

@@ -112,7 +112,7 @@ def test_a_reload_does_not_keep_requests_waiting(shelf: Shelf, network: TinyNetw
     opening, carry_on = threading.Event(), threading.Event()
 
     def open_engine(bundle: Bundle, options: EngineOptions) -> Any:
-        if bundle.manifest.version == "2.0.0":
+        if bundle.description.version == "2.0.0":
             opening.set()
             assert carry_on.wait(PATIENCE_S)
         return OnnxEngine.open(bundle, options)
@@ -137,7 +137,7 @@ def test_a_signal_during_a_reload_is_not_lost(shelf: Shelf) -> None:
     versions: list[str] = []
 
     def open_engine(bundle: Bundle, options: EngineOptions) -> Any:
-        versions.append(bundle.manifest.version)
+        versions.append(bundle.description.version)
         if len(versions) == 2:
             opening.set()
             assert carry_on.wait(PATIENCE_S)
@@ -161,7 +161,7 @@ def test_a_service_that_stops_during_a_reload_stops(shelf: Shelf) -> None:
     opening, carry_on = threading.Event(), threading.Event()
 
     def open_engine(bundle: Bundle, _: EngineOptions) -> Any:
-        if bundle.manifest.version == "2.0.0":
+        if bundle.description.version == "2.0.0":
             opening.set()
             assert carry_on.wait(PATIENCE_S)
         return SlowDevice()
@@ -187,7 +187,7 @@ def test_an_opening_that_never_ends_does_not_hold_up_the_end(shelf: Shelf) -> No
     begun, carry_on = threading.Event(), threading.Event()
 
     def open_engine(bundle: Bundle, _: EngineOptions) -> Any:
-        if bundle.manifest.version == "2.0.0":
+        if bundle.description.version == "2.0.0":
             begun.set()
             carry_on.wait(PATIENCE_S)
         return SlowDevice()

@@ -129,7 +129,7 @@ def test_warnings(tmp_path: Path) -> None:
     )
 
 
-def test_a_manifest_for_evaluation_alone_has_no_empty_classes(tmp_path: Path) -> None:
+def test_a_description_for_evaluation_alone_has_no_empty_classes(tmp_path: Path) -> None:
     found = check([replace(image, split="test") for image in clean(tmp_path)])
     assert kinds(found) == ({}, {Kind.ABSENT_CLASS: 1, Kind.NO_IMAGES: 1})
 

@@ -120,7 +120,7 @@ def test_networks_of_different_manifests_are_refused(
         compare(list(networks), None, None)
 
 
-def test_a_manifest_for_all_is_taken_instead_of_their_own(
+def test_a_description_for_all_is_taken_instead_of_their_own(
     networks: dict[Path, MadeNetwork], rows: list[LabelledImage], tmp_path: Path
 ) -> None:
     manifest.write(tmp_path / "some.csv", rows[:7])

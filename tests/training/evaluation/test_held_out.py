@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from contract import bundle as bundles
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.description import Metric
-from tests.service.tiny_bundle import TinyNetwork, manifest_for
+from tests.service.tiny_bundle import TinyNetwork, description_for
 from training.data import image_list, manifest
 from training.evaluation.cli import app
 from training.evaluation.conditions import CONDITIONS
@@ -51,7 +51,7 @@ def made(tmp_path: Path) -> Made:
     (root / "model.onnx").write_bytes(network.graph())
     images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
     np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-    described = manifest_for(root)
+    described = description_for(root)
     policy = described.policy.model_copy(update={"hairy_threshold": 0.5, "false_flags": None})
     provenance = described.provenance.model_copy(update={"recipe": {"name": "tiny"}})
     bundles.write(root, described.model_copy(update={"policy": policy, "provenance": provenance}))
@@ -107,12 +107,12 @@ def test_false_flags_of_the_test_images_are_what_the_advice_on_slides_is_tested_
 
 
 def test_the_bundle_and_its_card_are_written_and_still_verify(made: Made, data: Path) -> None:
-    before = bundles.load(made.folder).manifest
+    before = bundles.load(made.folder).description
     again = add_evidence(made.folder, data)
     written = (made.folder / "bundle.json").read_bytes()
     add_evidence(made.folder, data)
     assert (made.folder / "bundle.json").read_bytes() == written, "figures of an earlier call are replaced, not doubled"
-    assert bundles.load(made.folder).manifest.model_dump() == again.model_dump()
+    assert bundles.load(made.folder).description.model_dump() == again.model_dump()
     assert again.metrics[: len(before.metrics)] == before.metrics
     card = (made.folder / "MODEL_CARD.md").read_text()
     assert "Under the conditions of another laboratory" in card

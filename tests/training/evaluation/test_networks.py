@@ -133,7 +133,7 @@ def test_the_shipped_bundle_answers_with_logits_and_unit_embeddings(tmp_path: Pa
     assert found.left_out == {}
     assert found.logits.shape == (2, 20)
     np.testing.assert_allclose(np.linalg.norm(found.embeddings, axis=1), 1, atol=1e-3)
-    assert found.fitted.temperature == bundle.load(BUNDLE).manifest.calibration.temperature
+    assert found.fitted.temperature == bundle.load(BUNDLE).description.calibration.temperature
     assert found.suppressed.sum() == 0
     assert network.sha256 == sha256_of(BUNDLE / "model.int8.onnx")
 

@@ -10,7 +10,7 @@ import pytest
 from contract import bundle as bundles
 from contract.classes import HAIRY_CELL
 from tests.paths import CELLS
-from tests.service.tiny_bundle import TinyNetwork, manifest_for
+from tests.service.tiny_bundle import TinyNetwork, description_for
 from training.data.images import read_image
 from training.data.manifest import ManifestError
 from training.export.embedding_reference import add_reference
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     (root / "model.onnx").write_bytes(network.graph())
     images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
     np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-    bundles.write(root, manifest_for(root))
+    bundles.write(root, description_for(root))
     return root
 
 
@@ -42,8 +42,8 @@ def test_a_bundle_is_given_the_means_of_its_own_embeddings(folder: Path, data: P
     before = bundles.load(folder)
     reference = add_reference(folder, data, "val")
     after = bundles.load(folder)
-    assert after.manifest.reference == reference
-    assert after.manifest.files == before.manifest.files
+    assert after.description.reference == reference
+    assert after.description.files == before.description.files
     images = np.stack([read_image(path) for path in sorted(CELLS.glob("*.jpg"))[1::2]])
     assert reference.images == len(images)
     session = ort.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])

@@ -83,7 +83,7 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
     precisions: tuple[Precision, ...] = ("int8", "float32", "float16")
     written = write_bundle(run, trainer.encoder, trainer.heads["classifier"], out, "small", "1.0.0", precisions)
     loaded = bundle.load(out)
-    manifest = loaded.manifest
+    manifest = loaded.description
     assert manifest == written
     assert sorted(path.name for path in out.iterdir()) == sorted(
         [
@@ -193,7 +193,7 @@ def test_an_unfinished_run_is_not_exported(tmp_path: Path, run: Run) -> None:
 
 
 def test_the_card_gives_the_commands_of_every_run_that_the_weights_went_through() -> None:
-    shipped = bundle.load(SHIPPED).manifest
+    shipped = bundle.load(SHIPPED).description
     provenance = shipped.provenance
     first, second = (
         StartedFrom(run=name, recipe={"name": recipe}, manifest_sha256=c * 64, initial_weights_sha256=c * 64)

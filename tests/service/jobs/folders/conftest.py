@@ -49,5 +49,5 @@ def live(bundle: Bundle) -> Iterator[LiveServer]:
 def other(bundle: Bundle, tmp_path: Path) -> Bundle:
     """The same network with another calibration."""
     root = shutil.copytree(bundle.root, tmp_path / "other")
-    calibration = bundle.manifest.calibration.model_copy(update={"id": "t-2"})
-    return bundles.write(root, bundle.manifest.model_copy(update={"calibration": calibration}))
+    calibration = bundle.description.calibration.model_copy(update={"id": "t-2"})
+    return bundles.write(root, bundle.description.model_copy(update={"calibration": calibration}))

@@ -157,8 +157,8 @@ def test_another_list_setting_or_bundle_is_refused(out: Path, bundle: Bundle) ->
     assert "--shard-size 5 there, 7 now" in str(error.value), "all differences at once"
     with pytest.raises(OtherRunError, match="--format parquet there, csv now"):
         store_of(out, bundle, format="csv")
-    calibration = bundle.manifest.calibration.model_copy(update={"id": "t-2"})
-    other = Bundle(bundle.root, bundle.manifest.model_copy(update={"calibration": calibration}))
+    calibration = bundle.description.calibration.model_copy(update={"id": "t-2"})
+    other = Bundle(bundle.root, bundle.description.model_copy(update={"calibration": calibration}))
     with pytest.raises(OtherRunError, match="model calibration t-1 there, t-2 now"):
         store_of(out, other)
 

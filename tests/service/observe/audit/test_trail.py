@@ -218,7 +218,7 @@ def test_a_spool_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> 
 
 def test_the_version_of_the_settings_changes_with_whatever_changes_answers(bundle: Any) -> None:
     def version(**settings: Any) -> str:
-        return SettingsVersion.of(Settings(**settings), bundle.manifest, bundle.file(), "cpu", "1").version
+        return SettingsVersion.of(Settings(**settings), bundle.description, bundle.file(), "cpu", "1").version
 
     assert version() == version(queue_limit=99)
     assert version() != version(fit="crop")

@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from contract.bundle import BundleInvalidError, read_manifest
+from contract.bundle import BundleInvalidError, read_description
 from contract.classes import BY_SLUG, CLASS_NAMES
 from contract.description import Evidence
-from tests.contract.examples import Description, describe_in, description, manifest
+from tests.contract.examples import Description, describe, describe_in, description
 
 
 def breaches(root: Path, described: Any) -> tuple[str, ...]:
     """The breaches that are reported for ``described``, which must not be accepted."""
     describe_in(root, described)
     with pytest.raises(BundleInvalidError) as refusal:
-        read_manifest(root)
+        read_description(root)
     assert all(problem in str(refusal.value) for problem in refusal.value.problems)
     return refusal.value.problems
 
 
 def test_a_description_cannot_be_changed_after_it_was_read() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        manifest().policy.hairy_threshold = 0.0  # type: ignore[misc]
+        describe().policy.hairy_threshold = 0.0  # type: ignore[misc]
 
 
 def test_classes_without_evidence_are_the_suppressed_ones() -> None:
-    suppressed = manifest(evidence={"hairy-cell": "none", "artefact": "none", "blast": "composite"}).suppressed
+    suppressed = describe(evidence={"hairy-cell": "none", "artefact": "none", "blast": "composite"}).suppressed
     assert suppressed.dtype == bool
     assert {CLASS_NAMES[index] for index in np.flatnonzero(suppressed)} == {"Hairy cell", "Artefact"}
 
@@ -92,7 +92,7 @@ def test_parts_that_do_not_fit_each_other_are_reported_together(tmp_path: Path, 
 def test_a_value_out_of_its_range_is_reported_with_its_place(
     tmp_path: Path, described: Description, place: str, value: Any
 ) -> None:
-    described["input"] = manifest().input.model_dump(mode="json")
+    described["input"] = describe().input.model_dump(mode="json")
     *parents, field = place.split(".")
     part: Any = described
     for parent in parents:
@@ -143,7 +143,7 @@ def test_a_hairy_threshold_goes_with_evidence_and_only_with_it(
 
 
 def test_a_bundle_without_hairy_cells_and_without_a_threshold_is_valid() -> None:
-    described = manifest(evidence={"hairy-cell": "none"})
+    described = describe(evidence={"hairy-cell": "none"})
     assert described.classes[BY_SLUG["hairy-cell"].index].evidence is Evidence.NONE
     assert described.policy.hairy_threshold is None
 
