@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from contract.atomic import write_text
 from contract.classes import CLASS_COUNT
 from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
+from contract.novelty import NoveltyBasis
 
 MANIFEST_NAME: Final = "bundle.json"
 
@@ -106,6 +107,21 @@ class Bundle:
         _check_arrays(path, arrays, {"mean": ((size,), "float32"), "class_means": ((CLASS_COUNT, size), "float32")})
         return arrays
 
+    def novelty(self) -> NoveltyBasis | None:
+        """What unfamiliar images are told by; ``None`` where the bundle has none.
+
+        Raises:
+            BundleInvalidError: the file is not an ``.npz``, or an array is missing or of the wrong shape.
+        """
+        described = self.description.novelty
+        if described is None:
+            return None
+        path, size = self.root / described.path, self.description.outputs[1].size
+        arrays = _read_npz(path)
+        expected = {"mean": ((size,), "float32"), "components": ((described.components, size), "float32")}
+        _check_arrays(path, arrays, expected)
+        return NoveltyBasis(arrays["mean"], arrays["components"], described.threshold)
+
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
@@ -183,8 +199,8 @@ def load(root: Path) -> Bundle:
     description = read_description(root)
     problems = []
     sizes = {file.path: file.bytes for file in description.files}
-    others = [description.golden] if description.reference is None else [description.golden, description.reference]
-    named = [(file.path, file.sha256) for file in (*description.files, *others)]
+    parts = (*description.files, description.golden, description.reference, description.novelty)
+    named = [(part.path, part.sha256) for part in parts if part is not None]
     for name, expected in named:
         path = root / name
         if not path.is_file():
@@ -198,6 +214,7 @@ def load(root: Path) -> Bundle:
     bundle = Bundle(root, description)
     bundle.golden()
     bundle.reference()
+    bundle.novelty()
     return bundle
 
 

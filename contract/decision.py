@@ -5,6 +5,7 @@ What the cells of a slide say together is in :mod:`contract.slide`.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,13 +15,13 @@ from contract.description import BundleDescription, Evidence
 
 
 def calibrated_probabilities(
-    logits: ArrayLike, temperature: float, suppressed: NDArray[np.bool_]
+    logits: ArrayLike, temperature: float | NDArray[np.float64], suppressed: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """``softmax(logits / temperature)`` over the classes that are not suppressed.
 
     Args:
         logits: Shape: ``(n, 20)``.
-        temperature: above 0; above 1 softens (Guo et al. 2017).
+        temperature: above 0; above 1 softens (Guo et al. 2017). A number, or one for each row, shape ``(n, 1)``.
         suppressed: Shape: ``(20,)``; classes without evidence, which get probability exactly 0.
 
     Returns:
@@ -38,7 +39,7 @@ def calibrated_probabilities(
     silent = np.count_nonzero(suppressed)
     if silent == CLASS_COUNT:
         raise ValueError("every class is suppressed: the bundle has no class with evidence")
-    if not temperature > 0:
+    if not np.all(np.asarray(temperature) > 0):
         raise ValueError(f"temperature {temperature}, expected a number above 0")
     kept = np.where(suppressed, -np.inf, values) if silent else values
     # The maximum goes first: after the division it could be infinite, and infinity minus itself is not a number.
@@ -50,6 +51,7 @@ def calibrated_probabilities(
 class ReviewCode(StrEnum):
     """Why a technologist should look at this cell."""
 
+    UNFAMILIAR_IMAGE = "unfamiliar_image"
     HAIRY_CELL = "hairy_cell"
     MUST_CONFIRM = "must_confirm"
     LOW_PROBABILITY = "low_probability"
@@ -80,39 +82,75 @@ class HairyDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class NoveltyDecision:
+    """Whether the image looks like those that the network learned from.
+
+    Attributes:
+        score: distance from the training images in units of the threshold.
+        unfamiliar: the score is above 1: probabilities say little.
+    """
+
+    score: float
+    unfamiliar: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What is said about one cell."""
 
     predicted_class: CellClass
     probabilities: tuple[float, ...]
     hairy_cell: HairyDecision
+    novelty: NoveltyDecision | None
     review: tuple[ReviewReason, ...]
 
 
-def decide(logits: ArrayLike, description: BundleDescription) -> list[Decision]:
+def decide(
+    logits: ArrayLike, description: BundleDescription, novelty: NDArray[np.float32] | None = None
+) -> list[Decision]:
     """Decide about each cell of a batch by the bundle's calibration and policy.
 
     Args:
         logits: Shape: ``(n, 20)``, as the bundle's graph gives them.
         description: the bundle's description.
+        novelty: scores of :meth:`contract.novelty.NoveltyBasis.scores`, ``None`` where the bundle has no basis.
+            Shape: ``(n,)``.
 
     Raises:
         ValueError: see :func:`calibrated_probabilities`.
     """
-    rows = calibrated_probabilities(logits, description.calibration.temperature, description.suppressed)
-    return [_decide_one(row, description) for row in rows.tolist()]
+    if novelty is None:
+        rows = calibrated_probabilities(logits, description.calibration.temperature, description.suppressed)
+        return [_decide_one(row, None, description) for row in rows.tolist()]
+    judged = [NoveltyDecision(score, score > 1) for score in novelty.tolist()]
+    rows = calibrated_probabilities(logits, _temperatures(judged, description), description.suppressed)
+    return [_decide_one(row, each, description) for row, each in zip(rows.tolist(), judged, strict=True)]
 
 
-def _decide_one(probabilities: list[float], description: BundleDescription) -> Decision:
+def _temperatures(judged: list[NoveltyDecision], description: BundleDescription) -> NDArray[np.float64]:
+    """Shape: ``(n, 1)``."""
+    familiar = description.calibration.temperature
+    unfamiliar = description.calibration.unfamiliar_temperature or familiar
+    return np.array([[unfamiliar if each.unfamiliar else familiar] for each in judged])
+
+
+def _decide_one(
+    probabilities: list[float], novelty: NoveltyDecision | None, description: BundleDescription
+) -> Decision:
     # Plain numbers: taking them out of an array one by one costs more than all the rest.
     predicted = CELL_CLASSES[probabilities.index(max(probabilities))]
     hairy = _hairy(probabilities[HAIRY_CELL.index], description)
-    return Decision(
-        predicted_class=predicted,
-        probabilities=tuple(probabilities),
-        hairy_cell=hairy,
-        review=_review(probabilities, predicted, hairy, description),
-    )
+    reasons = _review(probabilities, predicted, hairy, description)
+    if novelty is not None and novelty.unfamiliar:
+        reasons.insert(0, _UNFAMILIAR)
+    return Decision(predicted, tuple(probabilities), hairy, novelty, tuple(reasons))
+
+
+_UNFAMILIAR: Final = ReviewReason(
+    ReviewCode.UNFAMILIAR_IMAGE,
+    "This image looks unlike those that the network learned from: stain, camera or scale differ, or it shows something "
+    "else.",
+)
 
 
 def _hairy(probability: float, description: BundleDescription) -> HairyDecision:
@@ -124,7 +162,7 @@ def _hairy(probability: float, description: BundleDescription) -> HairyDecision:
 
 def _review(
     probabilities: list[float], predicted: CellClass, hairy: HairyDecision, description: BundleDescription
-) -> tuple[ReviewReason, ...]:
+) -> list[ReviewReason]:
     policy = description.policy
     evidence = description.classes[predicted.index].evidence
     top = predicted.index
@@ -160,4 +198,4 @@ def _review(
                 f"{predicted.name} was learned from {evidence} images, not from expert-labelled cells.",
             )
         )
-    return tuple(reasons)
+    return reasons

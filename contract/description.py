@@ -130,11 +130,38 @@ class EmbeddingReference(_Part):
     spread_within: Annotated[float, Field(gt=0)]
 
 
+class Novelty(_Part):
+    """How unfamiliar images are recognised (:mod:`contract.novelty`). The file is an ``.npz`` of the subspace.
+
+    Attributes:
+        images: training images that the subspace was fitted on, each source with the same weight.
+        threshold: distance from the subspace above which an image is unfamiliar.
+        familiar_rate: share of the validation images that the threshold calls unfamiliar, each source with the same
+            weight; what is above it on a slide is unexplained.
+        validation_images: how many those were.
+    """
+
+    path: str
+    sha256: Sha256
+    precision: Precision
+    components: Annotated[int, Field(gt=0)]
+    images: Annotated[int, Field(gt=0)]
+    threshold: Annotated[float, Field(gt=0)]
+    familiar_rate: Annotated[float, Field(gt=0, lt=1)]
+    validation_images: Annotated[int, Field(gt=0)]
+
+
 class Calibration(_Part):
-    """Temperature scaling (Guo et al. 2017): probabilities are ``softmax(logits / temperature)``."""
+    """Temperature scaling (Guo et al. 2017): probabilities are ``softmax(logits / temperature)``.
+
+    Attributes:
+        unfamiliar_temperature: of images that the novelty threshold calls unfamiliar, fitted on validation images in
+            other stain and camera styles; ``None`` where the bundle does not tell them apart.
+    """
 
     id: str
     temperature: Annotated[float, Field(gt=0)]
+    unfamiliar_temperature: Annotated[float, Field(gt=0)] | None = None
     fitted_on: str
     images: Annotated[int, Field(gt=0)]
     ece_before: Probability
@@ -264,6 +291,7 @@ class BundleDescription(_Part):
     files: Annotated[tuple[ModelFile, ...], Field(min_length=1)]
     golden: GoldenSample
     reference: EmbeddingReference | None = None
+    novelty: Novelty | None = None
     calibration: Calibration
     policy: DecisionPolicy
     metrics: tuple[Metric, ...]
@@ -300,8 +328,8 @@ class BundleDescription(_Part):
         precisions = [file.precision for file in self.files]
         if len(set(precisions)) != len(precisions):
             yield f"two files of one precision in {precisions}"
-        reference = () if self.reference is None else (self.reference.path,)
-        for path in (self.golden.path, *reference, *(file.path for file in self.files)):
+        others = [part.path for part in (self.reference, self.novelty) if part is not None]
+        for path in (self.golden.path, *others, *(file.path for file in self.files)):
             parts = PurePosixPath(path).parts
             if PurePosixPath(path).is_absolute() or ".." in parts or len(parts) != 1:
                 yield f"file name {path!r} leaves the bundle's folder; expected a plain name"

@@ -23,6 +23,7 @@ class SlideCell:
         predicted: the class with the largest probability.
         flag: the hairy flag, ``None`` where the bundle cannot tell.
         doubtful: there are reasons for review.
+        unfamiliar: the image looks unlike those learned from; ``None`` where the bundle cannot tell.
         image_sha256: of the image's bytes, ``None`` if unknown; equal ones are one photograph and count once.
     """
 
@@ -30,11 +31,13 @@ class SlideCell:
     flag: bool | None
     doubtful: bool
     image_sha256: str | None = None
+    unfamiliar: bool | None = None
 
     @classmethod
     def of(cls, decision: Decision, image_sha256: str | None = None) -> Self:
         """The cell that a decision is about."""
-        return cls(decision.predicted_class, decision.hairy_cell.flag, bool(decision.review), image_sha256)
+        unfamiliar = None if decision.novelty is None else decision.novelty.unfamiliar
+        return cls(decision.predicted_class, decision.hairy_cell.flag, bool(decision.review), image_sha256, unfamiliar)
 
 
 class DifferentialRow(BaseModel):

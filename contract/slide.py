@@ -48,6 +48,7 @@ class Advice(StrEnum):
     FOLLOW_UP = "follow up by flow cytometry"
     TOO_FEW_CELLS = "too few cells"
     NOT_SUPPORTED = "not supported by this bundle"
+    UNFAMILIAR_IMAGES = "not supported on these images"
 
 
 class HairyCount(_Part):
@@ -72,6 +73,22 @@ class HairyCount(_Part):
     p_value: Probability
 
 
+class UnfamiliarCount(_Part):
+    """The images of a slide that look unlike those learned from, and the test of their number.
+
+    Attributes:
+        unfamiliar: images above the novelty threshold.
+        images: classified images.
+        familiar_rate: share of the bundle's own validation images above the threshold.
+        p_value: probability of as many or more at that rate: one-sided binomial test.
+    """
+
+    unfamiliar: Annotated[int, Field(ge=0)]
+    images: Annotated[int, Field(ge=0)]
+    familiar_rate: Rate
+    p_value: Probability
+
+
 class SlideSummary(_Part):
     """What a slide's cells say together.
 
@@ -83,7 +100,8 @@ class SlideSummary(_Part):
         doubtful: cells with reasons for review.
         differential: the 20 classes in their order.
         hairy: ``None`` where the bundle cannot tell.
-        advice: one of the four answers.
+        unfamiliar: ``None`` where the bundle cannot tell.
+        advice: one of :class:`Advice`.
         reason: why, in a sentence.
         cautions: what a reader must know before believing any of it.
         rule: the rule that was applied.
@@ -96,6 +114,7 @@ class SlideSummary(_Part):
     doubtful: int
     differential: tuple[DifferentialRow, ...]
     hairy: HairyCount | None
+    unfamiliar: UnfamiliarCount | None
     advice: Advice
     reason: str
     cautions: tuple[str, ...]
@@ -132,10 +151,14 @@ def summarise(
     if any((cell.flag is not None) != answers for cell in single):
         raise OtherBundleError(
             f"some results have {'no hairy flag' if answers else 'a hairy flag'}, but {description.name} "
-            f"{description.version} {'gives' if answers else 'cannot give'} one; classify the images again with one bundle"
+            f"{description.version} {'gives' if answers else 'cannot give'} one; classify the images again with one "
+            "bundle"
         )
     hairy = _hairy_count(single, description, site_rate) if answers else None
-    advice, reason = _advise(hairy, description, rule)
+    unfamiliar = _unfamiliar_count(single, description)
+    advice, reason = _advise(hairy, unfamiliar, description, rule)
+    if refused:
+        reason += f" {refused} of {len(cells) + refused} images could not be judged."
     duplicates = len(cells) - len(single)
     doubtful = sum(cell.doubtful for cell in single)
     return SlideSummary(
@@ -146,6 +169,7 @@ def summarise(
         doubtful=doubtful,
         differential=differential(single, description),
         hairy=hairy,
+        unfamiliar=unfamiliar,
         advice=advice,
         reason=reason,
         cautions=tuple(_cautions(description, refused, duplicates, doubtful)),
@@ -194,16 +218,40 @@ def _basis(stated: FalseFlags) -> str:
     )
 
 
-def _advise(hairy: HairyCount | None, description: BundleDescription, rule: SlideRule) -> tuple[Advice, str]:
-    if hairy is None:
-        if description.classes[HAIRY_CELL.index].evidence is Evidence.NONE:
-            return Advice.NOT_SUPPORTED, (
-                f"{description.name} {description.version} has never seen a hairy cell and flags none, which says nothing "
-                "about this slide."
-            )
+def _unfamiliar_count(cells: Sequence[SlideCell], description: BundleDescription) -> UnfamiliarCount | None:
+    if description.novelty is None:
+        return None
+    unfamiliar, rate = sum(bool(cell.unfamiliar) for cell in cells), description.novelty.familiar_rate
+    return UnfamiliarCount(
+        unfamiliar=unfamiliar,
+        images=len(cells),
+        familiar_rate=rate,
+        p_value=upper_tail(unfamiliar, len(cells), rate),
+    )
+
+
+def _advise(
+    hairy: HairyCount | None, unfamiliar: UnfamiliarCount | None, description: BundleDescription, rule: SlideRule
+) -> tuple[Advice, str]:
+    bundle = f"{description.name} {description.version}"
+    if unfamiliar is not None and unfamiliar.unfamiliar and unfamiliar.p_value <= rule.significance:
+        return Advice.UNFAMILIAR_IMAGES, (
+            f"{unfamiliar.unfamiliar} of {unfamiliar.images} images look unlike those that {bundle} learned from, "
+            f"{100 * unfamiliar.familiar_rate:.2g} % would be expected. Do not use these results; check stain, focus "
+            "and scale, or train the network on labelled cells of this laboratory."
+        )
+    evidence = description.classes[HAIRY_CELL.index].evidence
+    if evidence is Evidence.NONE:
+        return Advice.NOT_SUPPORTED, f"{bundle} has never seen a hairy cell and flags none."
+    if evidence is not Evidence.REAL:
         return Advice.NOT_SUPPORTED, (
-            f"{description.name} {description.version} does not state how often it flags a cell that is not hairy; measure "
-            "it on your own slides and set HAL_SITE_FPR."
+            f"{bundle} has learned hairy cells from {evidence} images only, never from a real one. Its flags are a "
+            "demonstration and say nothing about this slide."
+        )
+    if hairy is None:
+        return Advice.NOT_SUPPORTED, (
+            f"{bundle} does not state how often it flags a cell that is not hairy; measure it on your own slides and "
+            "set HAL_SITE_FPR."
         )
     advice = advise(hairy, rule)
     found = f"{hairy.flagged} of {hairy.cells} white cells flagged as hairy"

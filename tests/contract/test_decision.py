@@ -274,4 +274,26 @@ def test_all_reasons_are_given_in_one_order() -> None:
         review_below_probability=0.9,
         review_below_margin=0.5,
     )
-    assert codes(decide_one(logits_of(hairy_cell=0.6, lymphocyte=0.4), description)) == ORDER
+    (decision,) = decide(logits_of(hairy_cell=0.6, lymphocyte=0.4), description, np.array([1.5], np.float32))
+    assert codes(decision) == ORDER
+
+
+@given(logits, st.data())
+def test_an_unfamiliar_image_has_its_own_temperature_and_asks_for_review(
+    values: NDArray[np.float64], data: st.DataObject
+) -> None:
+    scores = data.draw(arrays(np.float32, len(values), elements=st.floats(0, 5, width=32)))
+    description = describe(temperature=0.8)
+    softened = description.calibration.model_copy(update={"unfamiliar_temperature": 3.0})
+    description = description.model_copy(update={"calibration": softened})
+    for row, score, decision in zip(values, scores, decide(values, description, scores), strict=True):
+        assert decision.novelty is not None
+        assert decision.novelty.unfamiliar == (score > 1)
+        assert ("unfamiliar_image" in codes(decision)) == decision.novelty.unfamiliar
+        temperature = 3.0 if score > 1 else 0.8
+        expected = calibrated_probabilities(row[None], temperature, description.suppressed)[0]
+        np.testing.assert_allclose(decision.probabilities, expected)
+
+
+def test_a_bundle_without_a_basis_says_nothing_of_novelty() -> None:
+    assert decide_one(logits_of(monocyte=0.99), describe()).novelty is None

@@ -127,11 +127,50 @@ def test_results_of_another_bundle_are_refused(flag: bool | None, evidence: dict
         summarise(cells(3, flag=flag), describe(evidence, false_flags=None))
 
 
-def test_composite_evidence_is_a_caution_beside_any_advice() -> None:
-    composite = describe({"hairy-cell": "composite"}, hairy_advice="Train on your own cells.")
-    (caution,) = summarise(cells(300), composite).cautions
-    assert "learned from composite images" in caution
-    assert "Train on your own cells." in caution
+@pytest.mark.parametrize("flagged", [0, 5, 100])
+@pytest.mark.parametrize("evidence", ["composite", "size-derived"])
+def test_a_bundle_that_never_saw_a_real_hairy_cell_supports_no_advice(evidence: str, flagged: int) -> None:
+    composite = describe({"hairy-cell": evidence}, hairy_advice="Train on your own cells.")
+    summary = summarise(cells(300) + cells(flagged, "hairy-cell", flag=True), composite, site_rate=0.001)
+    assert summary.advice is Advice.NOT_SUPPORTED
+    assert f"from {evidence} images only, never from a real one" in summary.reason
+    assert any("Train on your own cells." in caution for caution in summary.cautions)
+
+
+def familiar(rate: float = 0.02, evidence: str = "real") -> BundleDescription:
+    novelty = {
+        "path": "novelty.npz",
+        "sha256": "0" * 64,
+        "precision": "int8",
+        "components": 64,
+        "images": 700,
+        "threshold": 0.5,
+        "familiar_rate": rate,
+        "validation_images": 500,
+    }
+    described = description({"hairy-cell": evidence}, false_flags=FALSE_FLAGS)
+    return BundleDescription.model_validate(described | {"novelty": novelty})
+
+
+def seen(count: int, *, unfamiliar: bool = False) -> list[SlideCell]:
+    return [SlideCell(BY_SLUG["lymphocyte"], flag=False, doubtful=unfamiliar, unfamiliar=unfamiliar)] * count
+
+
+@given(st.integers(0, 300), st.integers(1, 300), st.sampled_from([0.005, 0.02, 0.05]))
+def test_more_unfamiliar_images_than_the_rate_explains_win_over_any_other_advice(
+    unfamiliar: int, others: int, rate: float
+) -> None:
+    summary = summarise(seen(others) + seen(unfamiliar, unfamiliar=True), familiar(rate, "composite"))
+    test = stats.binomtest(unfamiliar, unfamiliar + others, rate, alternative="greater")
+    assert summary.unfamiliar is not None
+    assert summary.unfamiliar.p_value == pytest.approx(test.pvalue, rel=1e-6, abs=1e-12)
+    unexplained = unfamiliar > 0 and test.pvalue <= SlideRule().significance
+    assert summary.advice is (Advice.UNFAMILIAR_IMAGES if unexplained else Advice.NOT_SUPPORTED)
+    assert (f"{unfamiliar} of {unfamiliar + others} images look unlike" in summary.reason) == unexplained
+
+
+def test_a_few_unfamiliar_images_change_no_advice() -> None:
+    assert summarise(seen(295) + seen(5, unfamiliar=True), familiar()).advice is Advice.NO_INDICATION
 
 
 def test_a_photograph_that_occurs_twice_counts_once() -> None:
@@ -147,6 +186,7 @@ def test_refused_images_are_counted_apart() -> None:
     summary = summarise(cells(10), describe(), refused=3)
     assert (summary.images, summary.refused, summary.white_cells) == (13, 3, 10)
     assert any("3 images were refused" in caution for caution in summary.cautions)
+    assert "3 of 13 images could not be judged." in summary.reason
 
 
 def test_a_flagged_cell_of_another_class_counts_among_the_cells_that_were_tested() -> None:
