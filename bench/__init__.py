@@ -1,1 +1,5 @@
-"""Benchmarks; nothing here ships with a service."""
+"""Measurements: ``hal load-test`` and ``hal bench``. They see a service from outside, as a process and over HTTP."""
+
+
+class BenchError(Exception):
+    """A measurement cannot be made as asked; the message says what was wrong, what was expected and what to do."""
