@@ -28,12 +28,12 @@ _IDLE_RATE: Final = 2.0
 _IDEAL_REQUESTS: Final = 50_000
 """From which the tail of the ideal batcher is known to a few per cent."""
 _SIZES: Final = (1, 2, 4, 8, 16)
-_PAUSE_S: Final = 0.5
+PAUSE_S: Final = 0.5
 
 
 def measure_real(bundle: Bundle, files: Sequence[bytes], log: Path, seconds: float) -> dict[str, Any]:
     """The figures of the service, of the plain app and of a loop without HTTP on the same bundle and images."""
-    bare = apart(bare_loop, str(bundle.path(bundle.file())), files, 2 * seconds)
+    bare = apart(bare_loop, str(bundle.path(bundle.file())), files, 2 * seconds, PAUSE_S)
     requests = forms(files)
     saturating = Load(connections=_CONNECTIONS, duration_s=2 * seconds, warmup_s=WARMUP_S)
     figures: dict[str, Any] = {"bare": bare}
@@ -57,7 +57,7 @@ def measure_real(bundle: Bundle, files: Sequence[bytes], log: Path, seconds: flo
     return figures
 
 
-def bare_loop(model: str, files: Sequence[bytes], seconds: float) -> dict[str, Any]:
+def bare_loop(model: str, files: Sequence[bytes], seconds: float, pause_s: float) -> dict[str, Any]:
     """Decoding and ONNX Runtime in a loop without HTTP, with the service's session options: the most it could reach.
 
     Batch sizes take turns, so that a disturbance hits all of them.
@@ -92,8 +92,8 @@ def bare_loop(model: str, files: Sequence[bytes], seconds: float) -> dict[str, A
             spent[size].append(done - begin)
             batch_s[size].append(done - before)
     rested = []
-    for _ in range(max(int(seconds / _PAUSE_S), 3)):
-        time.sleep(_PAUSE_S)
+    for _ in range(max(int(seconds / pause_s), 3)):
+        time.sleep(pause_s)
         begin = time.perf_counter()
         rested.append(run(decoded(1)) - begin)
     return {

@@ -29,6 +29,7 @@ from contract.bundle import Bundle
 
 BULK: Final = 64
 CONNECTIONS: Final = 32
+WARMUP_S: Final = 1.0
 _BULK_CONNECTIONS: Final = 2
 """Two requests of 64 images: one is worked on while the other arrives."""
 FAST: Final = "1.5+0.1n"
@@ -138,7 +139,7 @@ def measure_null(setup: Setup) -> Iterator[Row]:
                         else forms(setup.files, BULK if kind == "bulk" else 1, path)
                     )
                     connections = _BULK_CONNECTIONS if kind == "bulk" else CONNECTIONS
-                    load = Load(connections=connections, duration_s=setup.seconds, warmup_s=1.0)
+                    load = Load(connections=connections, duration_s=setup.seconds, warmup_s=WARMUP_S)
                     yield {"candidate": candidate.name, "kind": kind, **offer(target, requests, load)}
         except CandidateError as error:
             yield {"candidate": candidate.name, "kind": "form", "note": str(error)}
@@ -153,14 +154,14 @@ def measure_device(setup: Setup) -> Iterator[Row]:
     for way, candidate, requests in compared:
         with candidates.running(candidate, setup.log) as target:
             for rate in RATES:
-                load = Load(rate=rate, connections=256, duration_s=setup.seconds, warmup_s=1.0)
+                load = Load(rate=rate, connections=256, duration_s=setup.seconds, warmup_s=WARMUP_S)
                 row = _with_device(target, requests, load) if way == "HAL" else offer(target, requests, load)
                 yield {"way": way, "rate": rate, **row}
                 if row["requests_s"] < 0.9 * rate:
                     break
     for times in (FAST, FED):
         with candidates.running(candidates.simulated(null, times, _MAX_BATCH), setup.log) as target:
-            load = Load(connections=4, duration_s=setup.seconds, warmup_s=1.0)
+            load = Load(connections=4, duration_s=setup.seconds, warmup_s=WARMUP_S)
             yield {"way": f"saturated, {times}", "rate": None, **_with_device(target, forms(setup.files, BULK), load)}
 
 
