@@ -114,7 +114,9 @@ def bench_service(
     bundle: Annotated[Path, typer.Option(help="The bundle to serve; its golden sample is sent.")] = Path(
         "models/hal-c/2"
     ),
-    out: Annotated[Path, typer.Option(help="Folder for service.json, service.md and the pictures.")] = Path("bench"),
+    out: Annotated[Path, typer.Option(help="Folder for service.json, service.md and the pictures.")] = Path(
+        "bench-service"
+    ),
     part: Annotated[
         list[Part] | None, typer.Option(help="What to measure; may be repeated. Default: all but soak.")
     ] = None,
@@ -133,11 +135,16 @@ def bench_service(
     Example: hal bench service --part null --seconds 2
 
     null: how many requests a second HTTP, decoding and answers allow, with a network that costs nothing.
+
     real: the real network; throughput beside a loop without HTTP, latency at 80 % of it and when idle.
+
     device: latency and batches before a simulated GPU.
+
     soak: memory at saturation, --seconds 600 for ten minutes.
 
-    The load comes from a process of its own on the same machine. Run it on a quiet machine.
+    The load comes from a process of its own on the same machine, which should be quiet.
+
+    Needs the extra hal-cells[bench].
     """
     with _explained("hal bench service", "bench", f"parts that were done are in {out}"):
         from bench import service

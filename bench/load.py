@@ -29,8 +29,8 @@ from bench.requests import Request
 
 OK: Final = "ok"
 MOST_CONNECTIONS: Final = 4096
-_WATCH_S: Final = 0.05
-"""How often requests are looked at that may have timed out."""
+_MOST_WATCH_S: Final = 0.5
+"""Until the next look at requests that may have timed out."""
 _RETRY_S: Final = 0.05
 """Until a client of a closed loop that was refused a connection tries again."""
 
@@ -71,7 +71,7 @@ class Load:
 
     def __str__(self) -> str:
         if self.rate is not None:
-            return f"open loop, {self.rate:.4g} requests/s, {'equal gaps' if self.even else 'Poisson arrivals'}"
+            return f"open loop, {self.rate:.3g} requests/s, {'equal gaps' if self.even else 'Poisson arrivals'}"
         return f"closed loop, {self.connections} clients"
 
 
@@ -242,7 +242,7 @@ class _Generator:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(_WATCH_S)
+            await asyncio.sleep(min(_MOST_WATCH_S, self._target.timeout_s / 4))
             overdue = self.now() - self._target.timeout_s
             for connection in [*self.connections]:
                 if connection.busy and connection.sent < overdue:
@@ -265,7 +265,7 @@ class _Connection(asyncio.Protocol):
         self._generator = generator
         self._parser = httptools.HttpResponseParser(self)
         self._error = b""
-        self._complete = False
+        self._complete = self._kept = False
         self.due = self.sent = 0.0
         self.busy = False
 
@@ -285,8 +285,8 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self.fail("not HTTP")
         if self.busy and self._complete:
-            status, kept = self._parser.get_status_code(), self._parser.should_keep_alive()
-            self._finish(OK if status == 200 else code_of(status, self._error), kept=kept)
+            status = self._parser.get_status_code()
+            self._finish(OK if status == 200 else code_of(status, self._error), kept=self._kept)
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
@@ -294,8 +294,8 @@ class _Connection(asyncio.Protocol):
             self._error += body
 
     def on_message_complete(self) -> None:
-        """Called by the parser."""
-        self._complete = True
+        """Called by the parser, which knows only now whether the connection is kept."""
+        self._complete, self._kept = True, self._parser.should_keep_alive()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._generator.connections.discard(self)

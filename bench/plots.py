@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from bench.load import OK
 from bench.load_test import Step
@@ -30,6 +31,8 @@ def latency_against_load(steps: Sequence[Step], saturation: Step) -> str:
             axes.plot(*zip(*known, strict=True), "o-", color=colour, label=name, markersize=4)
     axes.axvline(saturation.figures.requests_s, color=_GREY, linestyle=":", label="saturation")
     axes.set(xlabel="offered load (requests/s)", ylabel="latency from when due (ms)", yscale="log", xlim=(0, None))
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
     return _svg(figure)
 
 

@@ -85,7 +85,7 @@ def _headline(outcome: Outcome) -> list[tuple[str, str, str]]:
     if outcome.saturation is None:
         return [("Answered", *rates), latency("Latency", first), end]
     shares = dict(zip(SWEEP, outcome.steps, strict=True))
-    lower = [latency(f"At {share:.0%} of saturation", shares[share]) for share in (0.1, 0.8)]
+    lower = [latency(f"At {100 * share:.0f} % of saturation", shares[share]) for share in (0.1, 0.8)]
     return [("At saturation", *rates), *lower, end]
 
 

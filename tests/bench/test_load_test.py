@@ -122,7 +122,7 @@ def test_a_sweep_finds_saturation_and_goes_through_it(load_test: LoadTest, live:
     assert [step["rate"] for step in saved["steps"]] == [pytest.approx(share * full) for share in SWEEP]
     html = (tmp_path / "out" / "report.html").read_text()
     assert "Latency against offered load" in html
-    assert "At 80% of saturation" in html
+    assert "At 80 % of saturation" in html
 
 
 def test_batch_sizes_are_told(load_test: LoadTest, live: Process, tmp_path: Path) -> None:
