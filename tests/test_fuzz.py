@@ -16,7 +16,7 @@ def test_mutated_images_get_a_class_or_a_known_reason() -> None:
     assert findings.sent == 1500
     assert findings.outcomes["classified"] > 50, "some mutations leave an image whole"
     assert len(findings.outcomes) > 6, "many kinds of damage are met"
-    assert re.fullmatch(r"after 1024 images \d+ MiB resident, \d+ MiB in use", findings.memory[0])
+    assert re.fullmatch(r"after 1024 images \d+ MiB resident", findings.memory[0])
 
 
 def test_mutated_requests_are_answered_or_closed() -> None:

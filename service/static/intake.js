@@ -1,6 +1,6 @@
-// From what is dropped or chosen to a list of image files with their paths.
+// The image files of a drop or a choice, with their paths.
 
-import { IMAGE } from "./cell.js";
+import { typeOf } from "./prepare.js";
 
 async function entriesOf(directory) {
   const reader = directory.createReader();
@@ -36,12 +36,12 @@ export async function dropped(transfer) {
 /** The files of an input, as [file, path]. */
 export const chosen = (input) => [...input.files].map((file) => [file, file.webkitRelativePath || file.name]);
 
-/** Images and others apart, in the order of their paths; files that systems hide in folders are dropped. */
+/** Images and other files, in the order of their paths; hidden files are left out. */
 export function sorted(files) {
   const shown = files.filter(([file]) => !file.name.startsWith(".") && file.name !== "Thumbs.db");
   const order = (a, b) => a[1].localeCompare(b[1], "en", { numeric: true });
   return {
-    images: shown.filter(([file]) => IMAGE.test(file.name)).sort(order),
-    others: shown.filter(([file]) => !IMAGE.test(file.name)),
+    images: shown.filter(([file]) => typeOf(file.name)).sort(order),
+    others: shown.filter(([file]) => !typeOf(file.name)),
   };
 }
