@@ -13,24 +13,25 @@ async function entriesOf(directory) {
   }
 }
 
-async function walk(entry, found) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    found.push([file, entry.fullPath.replace(/^\//, "")]);
-  } else if (entry.isDirectory) {
-    for (const inner of await entriesOf(entry)) await walk(inner, found);
+async function walk(entry, found, unreadable) {
+  const path = entry.fullPath.replace(/^\//, "");
+  try {
+    if (entry.isFile) found.push([await new Promise((resolve, reject) => entry.file(resolve, reject)), path]);
+    else for (const inner of await entriesOf(entry)) await walk(inner, found, unreadable);
+  } catch {
+    unreadable.push(path);
   }
 }
 
-/** The files of a drop, folders included, as [file, path]. */
+/** The files of a drop as [file, path], folders included, and the paths that cannot be read. */
 export async function dropped(transfer) {
   // Entries must be taken before the first wait: the transfer is emptied when the event ends.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const files = [...transfer.files].map((file) => [file, file.name]);
-  if (!entries.length) return files;
-  const found = [];
-  for (const entry of entries) await walk(entry, found);
-  return found.length ? found : files;
+  if (!entries.length) return { files, unreadable: [] };
+  const [found, unreadable] = [[], []];
+  for (const entry of entries) await walk(entry, found, unreadable);
+  return { files: found, unreadable };
 }
 
 /** The files of an input, as [file, path]. */

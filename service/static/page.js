@@ -5,8 +5,8 @@ import { Cell, FILTERS, ORDERS } from "./cell.js";
 import { announce, byId, count, h, throttled } from "./elements.js";
 import { csv, download, json } from "./export.js";
 import { Grid } from "./grid.js";
-import { chosen, dropped, sorted } from "./intake.js";
 import { showModel, showThemeButton } from "./header.js";
+import { chosen, dropped, sorted } from "./intake.js";
 import { renderPrint } from "./print.js";
 import { Sender } from "./sender.js";
 import { Service } from "./service.js";
@@ -58,9 +58,14 @@ const stamps = () => new Map(cells.filter((cell) => cell.model).map((cell) => [c
 
 // Image files
 
-function add(files) {
+const firstOf = (paths) => `${paths[0]}${paths.length > 1 ? ", …" : ""}`;
+
+function add({ files, unreadable = [] }) {
   const { images, others } = sorted(files);
-  notice("files", others.length ? `${count(others.length, "file")} skipped: the name does not end in .jpg, .png, .bmp or .tif (${others[0][1]}${others.length > 1 ? ", …" : ""}).` : null);
+  notice("files", [
+    others.length && `${count(others.length, "file")} skipped: the name does not end in .jpg, .png, .bmp or .tif (${firstOf(others.map(([, path]) => path))}).`,
+    unreadable.length && `${count(unreadable.length, "file or folder", "files or folders")} cannot be read (${firstOf(unreadable)}).`,
+  ].filter(Boolean).join(" "));
   if (!images.length) return;
   const added = images.map(([file, path]) => new Cell(file, path));
   cells.push(...added);
@@ -82,7 +87,7 @@ const waiting = () => cells.filter((cell) => cell.state === "waiting");
 byId("choose-images").addEventListener("click", () => byId("images").click());
 byId("choose-folder").addEventListener("click", () => byId("folder").click());
 for (const id of ["images", "folder"]) {
-  byId(id).addEventListener("change", ({ target }) => (add(chosen(target)), (target.value = "")));
+  byId(id).addEventListener("change", ({ target }) => (add({ files: chosen(target) }), (target.value = "")));
 }
 addEventListener("dragover", (event) => (event.preventDefault(), document.body.classList.add("dragging")));
 addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("dragging"));
@@ -233,6 +238,7 @@ async function summariseOnce() {
     const { body: answer } = await service.ask("slides/summary", options);
     if (slide !== cells) return;
     summary = answer.summary;
+    notice("model", null);
     drawSlide();
   } catch (error) {
     if (slide === cells) notice("model", `Cannot summarise the slide: ${error.message}`);

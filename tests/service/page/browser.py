@@ -1,5 +1,6 @@
 """A real Chromium on the page, with its requests and console errors; cells for the tiny network."""
 
+import base64
 import contextlib
 import os
 import shutil
@@ -63,12 +64,13 @@ class Visit:
         transfer = self.page.evaluate_handle(
             """([files, type]) => {
                 const transfer = new DataTransfer();
-                for (const [name, bytes] of files) {
-                    transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+                for (const [name, base64] of files) {
+                    const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+                    transfer.items.add(new File([bytes], name, { type }));
                 }
                 return transfer;
             }""",
-            [[[name, list(content)] for name, content in files.items()], kind],
+            [[[name, base64.b64encode(content).decode()] for name, content in files.items()], kind],
         )
         self.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
 

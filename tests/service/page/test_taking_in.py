@@ -43,6 +43,26 @@ def test_a_file_of_another_type_is_skipped_by_its_name(visit: Visit, image: Imag
     visit.shows("#banner", name)
 
 
+DROP_A_FOLDER = """async (bytes) => {
+    const event = new Event("drop");
+    const file = new File([new Uint8Array(bytes)], "a.png");
+    const failing = (_, reject) => reject(new DOMException("locked", "NotReadableError"));
+    const entries = [
+        { isFile: true, fullPath: "/smear/a.png", file: (resolve) => resolve(file) },
+        { isFile: true, fullPath: "/smear/locked.png", file: failing },
+        { isDirectory: true, fullPath: "/smear/field-2", createReader: () => ({ readEntries: failing }) },
+    ];
+    const items = entries.map((entry) => ({ webkitGetAsEntry: () => entry }));
+    dispatchEvent(Object.assign(event, { dataTransfer: { items, files: [] } }));
+}"""
+
+
+def test_files_and_folders_that_cannot_be_read_are_named_and_the_others_classified(visit: Visit, image: Image) -> None:
+    visit.page.evaluate(DROP_A_FOLDER, list(image(LYMPHOCYTE, 1)))
+    visit.progress("1 of 1 classified")
+    visit.shows("#banner", "2 files or folders cannot be read (smear/locked.png, …)")
+
+
 def test_a_refused_image_says_why_and_does_not_affect_others(visit: Visit, image: Image) -> None:
     small = encoded(np.zeros((100, 100, 3), np.uint8))
     visit.drop({"good.png": image(LYMPHOCYTE, 1), "small.png": small, "broken.jpg": b"\xff\xd8\xffnonsense"})
