@@ -14,7 +14,7 @@ from service.images.refusals import RefusalCode
 from service.serving.service import MODEL_FAILED
 from service.settings import Fit
 from tests.fuzz.mutate import mutated
-from tests.fuzz.service import Findings, check_end, resident_bytes, under_fire
+from tests.fuzz.service import Findings, check_end, fuzz_target, resident_bytes
 from tests.paths import CELLS
 from tests.service.image_files import saved
 from tests.service.tiny_bundle import CENTRE, POISON
@@ -46,7 +46,7 @@ def fuzz_images(count: int, seed: int) -> Findings:
     """Send ``count`` mutated images; reproducible by its seed."""
     random, seeds, findings = Random(seed), corpus(), Findings()  # noqa: S311
     early = 0
-    with under_fire(HAL_FIT="crop", HAL_LOG_LEVEL="warning") as served, served.http() as http:
+    with fuzz_target(HAL_FIT="crop", HAL_LOG_LEVEL="warning") as served, served.http() as http:
         while findings.sent < count:
             size = min(IN_ONE_REQUEST, count - findings.sent)
             images = [mutated(random.choice(seeds), seeds, random) for _ in range(size)]

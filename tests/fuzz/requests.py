@@ -13,7 +13,7 @@ import numpy as np
 from contract.classes import CLASS_NAMES
 from tests.fuzz.images import corpus
 from tests.fuzz.mutate import mutated
-from tests.fuzz.service import Findings, check_end, resident_bytes, under_fire
+from tests.fuzz.service import Findings, check_end, fuzz_target, resident_bytes
 
 AT_ONCE: Final = 8
 _PATIENCE_S: Final = 30
@@ -122,7 +122,7 @@ def fuzz_requests(count: int, seed: int) -> Findings:
     """Send ``count`` mutated requests; reproducible by its seed."""
     settings = {"HAL_UPLOAD_TIMEOUT_S": "2", "HAL_LOG_LEVEL": "error", "HAL_MAX_UPLOAD_BYTES": "2000000"}
     findings = Findings()
-    with under_fire(**settings) as served:
+    with fuzz_target(**settings) as served:
         source = mutations(count, seed)
         for part in (count // 4, count - count // 4):
             early = 0 if not findings.sent else resident_bytes(served)

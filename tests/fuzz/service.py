@@ -1,4 +1,4 @@
-"""The service under fire, and whether it grows."""
+"""The service that is fuzzed, and what went wrong with it."""
 
 import contextlib
 import tempfile
@@ -38,7 +38,7 @@ class Findings:
 
 
 @contextlib.contextmanager
-def under_fire(**settings: str) -> Iterator[Process]:
+def fuzz_target(**settings: str) -> Iterator[Process]:
     """A service with the tiny bundle as a process of its own."""
     network = TinyNetwork()
     with tempfile.TemporaryDirectory() as folder:
