@@ -14,9 +14,9 @@ from typing import Any, Final
 import psutil
 
 from bench import BenchError
-from bench.load import Load, Target, fetch
+from bench.load import Load
 from bench.processes import apart, cpu_s, end, environment, family, machine_cpu_s, memory_bytes
-from bench.requests import Request
+from bench.requests import Request, Target, fetch
 from bench.statistics import measure
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES

@@ -93,8 +93,7 @@ def load_test(
             raise BenchError(f"--rate {rate:g}: expected more than 0 requests a second")
         from bench import load_test as test
         from bench import report
-        from bench.load import Target
-        from bench.requests import load_images
+        from bench.requests import Target, load_images
 
         load = test.load_of(rate, concurrency, sweep=sweep, duration_s=duration, warmup_s=warm_up, even=even, seed=seed)
         key = api_key_file.read_text(encoding="utf-8").strip() if api_key_file else os.environ.get("HAL_API_KEY")

@@ -6,15 +6,12 @@ connection was free for it; otherwise a slow service would be asked less and loo
 """
 
 import asyncio
-import json
 import random
 import select
 import selectors
 import ssl
 import sys
 import time
-import urllib.error
-import urllib.request
 from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,7 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
-from bench.requests import Request
+from bench.requests import Request, Target, code_of
 
 OK: Final = "ok"
 MOST_CONNECTIONS: Final = 4096
@@ -33,20 +30,6 @@ _MOST_WATCH_S: Final = 0.5
 """Until the next look at requests that may have timed out."""
 _RETRY_S: Final = 0.05
 """Until a client of a closed loop that was refused a connection tries again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A service; ``timeout_s`` is the patience with one request."""
-
-    url: str
-    api_key: str | None = None
-    timeout_s: float = 30.0
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of every request."""
-        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,31 +98,6 @@ def send(target: Target, requests: Sequence[Request], load: Load) -> Samples:
     """Put the load on the target and wait until every request has been answered or has failed."""
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(_Generator(target, requests, load).run())
-
-
-def fetch(target: Target, path: str, request: Request | None = None) -> tuple[int, bytes]:
-    """Status and body of a single GET, or of a POST of ``request``.
-
-    Raises:
-        OSError: nobody answers HTTP there.
-    """
-    headers = target.headers | ({"Content-Type": request.content_type} if request else {})
-    asked = urllib.request.Request(  # noqa: S310 - the user's own address
-        target.url + path, data=request.body if request else None, headers=headers
-    )
-    try:
-        with urllib.request.urlopen(asked, timeout=target.timeout_s) as answer:  # noqa: S310
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def code_of(status: int, body: bytes) -> str:
-    """Status and HAL's code of an error, or the status alone."""
-    try:
-        return f"{status} {json.loads(body)['error']['code']}"
-    except (ValueError, KeyError, TypeError):
-        return str(status)
 
 
 class _Generator:

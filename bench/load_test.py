@@ -12,9 +12,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bench import BenchError
-from bench.load import MOST_CONNECTIONS, Load, Samples, Target, code_of, fetch, send
+from bench.load import MOST_CONNECTIONS, Load, Samples, send
 from bench.processes import machine
-from bench.requests import Request, form, forms
+from bench.requests import Request, Target, code_of, fetch, form, forms
 from bench.statistics import BUSY_SHARE, LATE_MS, Batches, Figures, MetricsError, batches, figures_of
 
 SWEEP: Final = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2)

@@ -1,6 +1,9 @@
-"""Images to send, and the requests that carry them, made before a test so that making them costs it nothing."""
+"""Images to send and the requests that carry them, made before a test so that making them costs it nothing."""
 
 import io
+import json
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -28,6 +31,20 @@ class Request:
     content_type: str
     body: bytes
     images: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A service; ``timeout_s`` is the patience with one request."""
+
+    url: str
+    api_key: str | None = None
+    timeout_s: float = 30.0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of every request."""
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
 
 def form(files: Sequence[bytes], path: str = "/classify") -> Request:
@@ -80,3 +97,28 @@ def jpeg(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=90)
     return stream.getvalue()
+
+
+def fetch(target: Target, path: str, request: Request | None = None) -> tuple[int, bytes]:
+    """Status and body of a single GET, or of a POST of ``request``.
+
+    Raises:
+        OSError: nobody answers HTTP there.
+    """
+    headers = target.headers | ({"Content-Type": request.content_type} if request else {})
+    asked = urllib.request.Request(  # noqa: S310 - the user's own address
+        target.url + path, data=request.body if request else None, headers=headers
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=target.timeout_s) as answer:  # noqa: S310
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def code_of(status: int, body: bytes) -> str:
+    """Status and HAL's code of an error, or the status alone."""
+    try:
+        return f"{status} {json.loads(body)['error']['code']}"
+    except (ValueError, KeyError, TypeError):
+        return str(status)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench import BenchError
-from bench.load import OK, Load, Samples, Target, fetch, send
-from bench.requests import Request
+from bench.load import OK, Load, Samples, send
+from bench.requests import Request, Target, fetch
 
 PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
 LATE_MS: Final = 10.0

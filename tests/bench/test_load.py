@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.load import OK, Load, Samples, Target, due_times, fetch, send
-from bench.requests import Request
+from bench.load import OK, Load, Samples, due_times, send
+from bench.requests import Request, Target, fetch
 from bench.statistics import figures_of, latencies_ms
 
 
