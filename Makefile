@@ -79,7 +79,9 @@ $(DEV): NEWEST := 13
 $(DEV): locks/dev.txt locks/service.txt pyproject.toml | $(BIN)/python
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, $(NEWEST) + 1))' || { \
 	  echo "TensorFlow has no release for the Python in $(VENV): it is made again with an older one."; \
-	  rm -rf $(VENV) && $(MAKE) --no-print-directory NEWEST=$(NEWEST) $(BIN)/python; }
+	  mv $(VENV) $(VENV).newer; \
+	  if $(MAKE) --no-print-directory NEWEST=$(NEWEST) $(BIN)/python; then rm -rf $(VENV).newer; \
+	  else mv $(VENV).newer $(VENV); exit 1; fi; }
 	$(PIP) install --quiet --require-hashes -r locks/dev.txt
 	$(PIP) install --quiet --no-deps --editable .
 	@touch $(SERVICE) $@
