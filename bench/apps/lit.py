@@ -19,7 +19,7 @@ MAX_BATCH = int(sys.argv[4]) if len(sys.argv) > 4 else 1
 class Classify(ls.LitAPI):
     """Decode, run, name."""
 
-    def setup(self, device: str) -> None:  # noqa: ARG002, D102
+    def setup(self, device: str) -> None:  # noqa: ARG002
         if MODEL.endswith("n"):
             self.times = [float(part) / 1000 for part in MODEL[:-1].split("+")]
             self.session = None
@@ -28,10 +28,10 @@ class Classify(ls.LitAPI):
 
             self.session = ort.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
 
-    def decode_request(self, request: Request) -> Any:  # noqa: D102
+    def decode_request(self, request: Request) -> Any:
         return np.asarray(Image.open(request["file"].file).convert("RGB"))
 
-    def predict(self, x: Any) -> Any:  # noqa: D102
+    def predict(self, x: Any) -> Any:
         images = np.stack(x) if MAX_BATCH > 1 else x[np.newaxis]
         if self.session is None:
             time.sleep(self.times[0] + self.times[1] * len(images))
@@ -40,7 +40,7 @@ class Classify(ls.LitAPI):
             (logits,) = self.session.run(["logits"], {"image": images})
         return logits if MAX_BATCH > 1 else logits[0]
 
-    def encode_response(self, output: Any) -> Any:  # noqa: D102
+    def encode_response(self, output: Any) -> Any:
         exponentials = np.exp(output - output.max())
         probabilities = dict(zip(CLASSES, (exponentials / exponentials.sum()).tolist(), strict=True))
         return {"class": max(probabilities, key=lambda name: probabilities[name]), "probabilities": probabilities}

@@ -14,6 +14,8 @@ from bench.load import OK, Load, Samples, due_times, send
 from bench.requests import Request, Target, fetch
 from bench.statistics import figures_of, latencies_ms
 
+pytestmark = pytest.mark.serial
+
 
 class Answering(socketserver.StreamRequestHandler):
     """Answers each request by what its path asks for: a status, after so many milliseconds, keeping the connection."""

@@ -25,6 +25,8 @@ from tests import stubborn
 from tests.processes import command, marked
 from tests.service.process import environment
 
+pytestmark = pytest.mark.serial
+
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
