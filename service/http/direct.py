@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from service.auth.security import Gate
+from service.auth.authorise import Authorisation
 from service.http.middleware import FrontDoor
 from service.http.upload_budget import UploadRoom
 from service.serving.observer import Observer
@@ -30,7 +30,7 @@ class ShortWay:
         room: of the door.
     """
 
-    def __init__(self, route: APIRoute, gate: Gate, observer: Observer, room: UploadRoom) -> None:
+    def __init__(self, route: APIRoute, gate: Authorisation, observer: Observer, room: UploadRoom) -> None:
         self._route = route
         self._path = route.path
         self._door = FrontDoor(self._answer, gate, observer, room)
