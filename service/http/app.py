@@ -82,7 +82,6 @@ def create_app_for(hal: Service) -> FastAPI:
     )
     app.state.hal = hal
     app.state.upload_room = room = UploadRoom(hal.settings.max_uploads_bytes)
-    app.state.json_readers = asyncio.Semaphore(v2.JSON_READERS)
     errors.install(app)
     for routes in (classify, slides, health, model, metrics, v2, admin, page):
         app.include_router(routes.router)

@@ -77,6 +77,8 @@ class LineHandler(logging.StreamHandler[TextIO]):
         """Write what was kept."""
         with self.lock or contextlib.nullcontext():
             kept, self._kept, self._flushes = self._kept, [], None
+            if not kept:
+                return
             try:
                 self.stream.write("".join(kept))
                 self.stream.flush()
