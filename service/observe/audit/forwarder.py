@@ -104,9 +104,7 @@ class Forwarder:
                     return
                 retry_s = min(2 * retry_s, _LONGEST_RETRY_S)
                 continue
-            if self.problem:
-                logger.info("the database of the audit trail answers again")
-            self.problem, retry_s = None, _FIRST_RETRY_S
+            retry_s = _FIRST_RETRY_S
             if not moved:
                 if self._stopping.is_set():
                     return
@@ -131,6 +129,10 @@ class Forwarder:
         if rows:
             self._insert([each for each in versions if each.version not in self._known], rows)
             self._known = {each.version for each in versions}
+        if self.problem:
+            logger.info("the database of the audit trail answers again")
+        self.problem = None
+        if rows:
             self._journal.delete(rows)
             self.delivered += len(rows)
         return len(rows)
