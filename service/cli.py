@@ -58,8 +58,8 @@ def serve(
     _require_extra()
     from contract.bundle import BundleError, load
     from service.allocator import give_large_blocks_back
-    from service.auth.keys import KeysError
     from service.auth.authorise import ExposedError, check_exposure
+    from service.auth.keys import KeysError
     from service.engine.onnx import EngineError
     from service.engine.sessions import check_device
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables

@@ -34,7 +34,7 @@ class Application(FastAPI):
 
     short_way: ShortWay | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.short_way is not None and self.short_way.leads_to(scope):
             scope["app"] = self
             await self.short_way(scope, receive, send)

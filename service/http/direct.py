@@ -39,7 +39,7 @@ class ShortWay:
         """Whether a request is for the route."""
         return bool(scope["type"] == "http" and scope["path"] == self._path and scope["method"] == _METHOD)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._door(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
