@@ -1,67 +1,26 @@
-"""Who may ask for what, on which addresses the service listens without asking, and what a browser is told.
+"""Who may ask for what, and on which addresses the service listens without asking.
 
 Without ``HAL_KEYS_FILE`` everybody who reaches the service may use it; so it then listens on this machine only, unless
 ``HAL_ALLOW_ANONYMOUS`` says otherwise, and changes of the service itself are taken from this machine only.
 """
 
 import ipaddress
-import logging
 import re
 import socket
-import threading
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from service.auth.keys import Key, KeysError, Role, find, read
+from service.auth.keys import KeyStore, Role
 from service.settings import Settings
-
-logger = logging.getLogger("hal.security")
 
 _OPEN: Final = frozenset({"/", "/health/live", "/health/ready", "/health/startup", "/docs", "/openapi.json", "/v2"})
 _OPEN_BELOW: Final = ("/health/", "/v2/health/", "/static/", "/docs/")
 _ADMIN_BELOW: Final = "/admin/"
 _METRICS: Final = "/metrics"
-_RECHECK_S: Final = 1.0
 _PORT: Final = re.compile(r":\d*$")
-
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; "
-)
-_PAGE_POLICY: Final = _POLICY + "style-src 'self'; img-src 'self' blob:"
-_DOCS_POLICY: Final = _POLICY + "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-"""Swagger UI sets style attributes and draws its icons from data URLs."""
-
-
-def _headers(policy: str, cache: str = "no-store") -> tuple[tuple[bytes, bytes], ...]:
-    return (
-        (b"x-content-type-options", b"nosniff"),
-        (b"x-frame-options", b"DENY"),
-        (b"referrer-policy", b"no-referrer"),
-        (b"cross-origin-resource-policy", b"same-origin"),
-        (b"cache-control", cache.encode()),
-        (b"content-security-policy", policy.encode()),
-    )
-
-
-_PAGE_HEADERS: Final = _headers(_PAGE_POLICY)
-_DOCS_HEADERS: Final = _headers(_DOCS_POLICY)
-_STATIC_HEADERS: Final = _headers(_PAGE_POLICY, "no-cache")
-
-
-def headers_for(path: str) -> tuple[tuple[bytes, bytes], ...]:
-    """What every answer tells a browser: take nothing from elsewhere, show it in no frame, keep no copy.
-
-    Copies of the page's own files are kept, but asked about each time, so that an update shows at once.
-    """
-    if path.startswith("/static/"):
-        return _STATIC_HEADERS
-    return _DOCS_HEADERS if path.startswith("/docs") else _PAGE_HEADERS
 
 
 class ExposedError(Exception):
@@ -112,79 +71,24 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-class KeyRing:
-    """The keys of a file that may change while the service runs; it is looked at once a second while keys are used.
-
-    A file that has gone lets nobody in. A file that cannot be understood leaves the former keys in force, so that a
-    slip of the pen does not stop a laboratory; the log says so.
-
-    Raises:
-        KeysError: at the start there is no file, it is broken or it is empty.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._seen: tuple[int, int, int] | None = self._state()
-        self._keys: tuple[Key, ...] = read(path)
-        self._look_again = time.monotonic() + _RECHECK_S
-        if not self._keys:
-            raise KeysError(
-                f"{path} holds no key, so nobody could use the service; add one with 'hal keys add --file {path} "
-                "--role classify --name analyser-1'"
-            )
-
-    def find(self, presented: str) -> Key | None:
-        """The key that was presented, if it is one of the file's."""
-        if time.monotonic() >= self._look_again:
-            self.reload()
-        return find(self._keys, presented)
-
-    def reload(self) -> None:
-        """Read the file again if it has changed."""
-        with self._lock:
-            self._look_again = time.monotonic() + _RECHECK_S
-            state = self._state()
-            if state == self._seen:
-                return
-            self._seen = state
-            if state is None:
-                self._keys = ()
-                logger.error("the file of keys %s has gone: every request is refused", self._path)
-                return
-            try:
-                self._keys = read(self._path)
-            except KeysError as error:
-                logger.error("the former keys stay in force: %s", error)
-            else:
-                logger.info("%d keys are in force", len(self._keys))
-
-    def _state(self) -> tuple[int, int, int] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
-
-
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """Lets a request pass or not, before its body is read.
+class Authorisation:
+    """Decides whether a request may pass, before its body is read.
 
     Open to all: the page, the documentation and ``/health``. ``/admin`` needs an admin key. ``/metrics`` needs a key
     too, but not on this machine, where Prometheus often runs. Everything else, known or not, needs a key.
     """
 
-    ring: KeyRing | None
+    keys: KeyStore | None
 
     @classmethod
-    def of(cls, settings: Settings) -> "Gate":
-        """The gate that the settings ask for.
+    def of(cls, settings: Settings) -> "Authorisation":
+        """What the settings ask for.
 
         Raises:
-            KeysError: see :class:`KeyRing`.
+            KeysError: see :class:`~service.auth.keys.KeyStore`.
         """
-        return cls(None if settings.keys_file is None else KeyRing(settings.keys_file))
+        return cls(None if settings.keys_file is None else KeyStore(settings.keys_file))
 
     def check(self, scope: Scope) -> str | None:
         """The name of the key that a request came with; ``None`` where none is needed.
@@ -196,7 +100,7 @@ class Gate:
         if path in _OPEN or path.startswith(_OPEN_BELOW):
             return None
         needed = Role.ADMIN if path.startswith(_ADMIN_BELOW) else Role.CLASSIFY
-        if self.ring is None:
+        if self.keys is None:
             if needed is Role.ADMIN and not (_is_local(scope) and _is_asked_by_its_own(scope)):
                 raise RefusedError(
                     403,
@@ -213,7 +117,7 @@ class Gate:
             raise RefusedError(
                 401, "key_missing", "A key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
             )
-        key = self.ring.find(presented)
+        key = self.keys.find(presented)
         if key is None:
             raise RefusedError(
                 401, "key_unknown", "The key is not known here or was revoked; ask whoever runs this service for one."
