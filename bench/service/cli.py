@@ -7,7 +7,7 @@ import typer
 
 from bench.service.parts import USUAL, Part
 from contract.termination import nothing_left_running
-from service.jobs.folders.endings import STOPPED
+from service.jobs.exit_codes import STOPPED
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, side by side in one run.")
 
