@@ -10,7 +10,6 @@ import httpx
 from . import protocol
 from .answers import Answer, Outcome, Parsed
 from .images import Numbered, Source, bytes_of, groups, read, whole_slide
-from .retry import BUSY, Attempts
 from .slides import FhirReport, Slide, Summary
 
 
@@ -117,22 +116,18 @@ class AsyncHalClient(protocol.Connection[httpx.AsyncClient]):
         return protocol.why_not_ready(self._http.base_url, response)
 
     async def _run(self, exchange: protocol.Exchange[Parsed]) -> Parsed:
+        steps = protocol.repeated(exchange, self._retries)
+        answer: protocol.Answered = None
         try:
-            call = next(exchange)
             while True:
-                call = exchange.send(await self._send(call))
+                step = steps.send(answer)
+                try:
+                    waiting = (
+                        asyncio.sleep(step) if isinstance(step, float) else self._http.send(step.build(self._http))
+                    )
+                    answer = await waiting
+                except httpx.TransportError as error:
+                    answer = error
         except StopIteration as end:
             found: Parsed = end.value
             return found
-
-    async def _send(self, call: protocol.Call) -> httpx.Response:
-        attempts = Attempts(self._retries, call.request_id)
-        while True:
-            failure: httpx.Response | httpx.TransportError
-            try:
-                failure = await self._http.send(call.build(self._http))
-                if failure.status_code not in BUSY:
-                    return failure
-            except httpx.TransportError as error:
-                failure = error
-            await asyncio.sleep(attempts.delay_after(failure))

@@ -19,7 +19,7 @@ import httpx
 from .answers import Answer, Outcome, Parsed, answer_of, refused_here
 from .errors import AnswerError, OtherModelError, RefusedRequestError
 from .images import Slice
-from .retry import Retries
+from .retry import BUSY, Attempts, Retries
 from .slides import FhirReport, Slide, Summary, report_of, results_document, summary_of
 
 ANSWERED: Final = frozenset({200, 422})
@@ -55,6 +55,30 @@ class Call:
 
 
 Exchange: TypeAlias = Generator[Call, httpx.Response, Parsed]
+
+
+Answered: TypeAlias = httpx.Response | httpx.TransportError | bool | None
+"""What came of a step: of a request its response or failure, of a pause whether nobody wants the answer any more."""
+
+
+def repeated(exchange: Exchange[Parsed], retries: Retries) -> Generator[Call | float, Answered, Parsed]:
+    """The same exchange with pauses (seconds) and further attempts after failures; the first send is ``None``.
+
+    Raises:
+        UnavailableError: there is no further attempt, or nobody wants the answer any more.
+    """
+    try:
+        call = next(exchange)
+        while True:
+            attempts = Attempts(retries, call.request_id)
+            while not isinstance(answer := (yield call), httpx.Response) or answer.status_code in BUSY:
+                assert isinstance(answer, httpx.Response | httpx.TransportError)  # noqa: S101 - for mypy
+                if (yield attempts.delay_after(answer)):
+                    raise attempts.unavailable(answer)
+            call = exchange.send(answer)
+    except StopIteration as end:
+        found: Parsed = end.value
+        return found
 
 
 class Connection(Generic[Http]):

@@ -12,7 +12,6 @@ import httpx
 from . import protocol
 from .answers import Answer, Outcome, Parsed
 from .images import Numbered, Source, bytes_of, groups, read, whole_slide
-from .retry import BUSY, Attempts
 from .slides import FhirReport, Slide, Summary
 
 Pause = Callable[[float], bool | None]
@@ -145,23 +144,15 @@ class HalClient(protocol.Connection[httpx.Client]):
         return protocol.why_not_ready(self._http.base_url, response)
 
     def _run(self, exchange: protocol.Exchange[Parsed], pause: Pause = time.sleep) -> Parsed:
+        steps = protocol.repeated(exchange, self._retries)
+        answer: protocol.Answered = None
         try:
-            call = next(exchange)
             while True:
-                call = exchange.send(self._send(call, pause))
+                step = steps.send(answer)
+                try:
+                    answer = pause(step) if isinstance(step, float) else self._http.send(step.build(self._http))
+                except httpx.TransportError as error:
+                    answer = error
         except StopIteration as end:
             found: Parsed = end.value
             return found
-
-    def _send(self, call: protocol.Call, pause: Pause) -> httpx.Response:
-        attempts = Attempts(self._retries, call.request_id)
-        while True:
-            failure: httpx.Response | httpx.TransportError
-            try:
-                failure = self._http.send(call.build(self._http))
-                if failure.status_code not in BUSY:
-                    return failure
-            except httpx.TransportError as error:
-                failure = error
-            if pause(attempts.delay_after(failure)):
-                raise attempts.unavailable(failure)

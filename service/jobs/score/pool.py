@@ -109,7 +109,7 @@ def _start(address: str | None, cpus: int) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1
-    context.max_consecutive_actor_init_deaths = 0
+    context.max_consecutive_actor_init_deaths = 3
     logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import http.server
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,3 +131,11 @@ def test_bytes_come_in_order_from_disk_and_from_behind_urls(folder: Path, websit
     assert [one["code"] for one in refused] == ["unreadable_file"] * 3
     assert "No such file" in refused[1]["message"]
     assert "tape" in refused[2]["message"]
+
+
+def test_what_is_left_out_of_a_folder_is_told(folder: Path) -> None:
+    (folder / "b" / "cell.webp").write_bytes(b"RIFF")
+    os.mkfifo(folder / "b" / "pipe.jpg")
+    found, here = find([str(folder), str(folder / "b")])
+    assert names(found, folder) == ALL
+    assert [path.name for path, _ in here.problems] == ["cell.webp", "pipe.jpg"]
