@@ -7,13 +7,14 @@ from typing import Any, Self
 
 import httpx
 
-from . import protocol
+from . import connection, protocol
 from .answers import Answer, Outcome, Parsed
+from .connection import Connection
 from .images import Numbered, Source, bytes_of, groups, read, whole_slide
 from .slides import FhirReport, Slide, Summary
 
 
-class AsyncHalClient(protocol.Connection[httpx.AsyncClient]):
+class AsyncHalClient(Connection[httpx.AsyncClient]):
     """A connection to one service; arguments, methods and errors are those of :class:`client.sync.HalClient`."""
 
     _kind = httpx.AsyncClient
@@ -110,10 +111,10 @@ class AsyncHalClient(protocol.Connection[httpx.AsyncClient]):
     async def why_not_ready(self) -> str | None:
         """Why images cannot be sent now; ``None`` if they can."""
         try:
-            response: httpx.Response | Exception = await self._http.get(protocol.READY)
-        except protocol.FAILURES as error:
+            response: httpx.Response | Exception = await self._http.get(connection.READY)
+        except connection.FAILURES as error:
             response = error
-        return protocol.why_not_ready(self._http.base_url, response)
+        return connection.why_not_ready(self._http.base_url, response)
 
     async def _run(self, exchange: protocol.Exchange[Parsed]) -> Parsed:
         steps = protocol.repeated(exchange, self._retries)

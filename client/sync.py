@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import httpx
 
-from . import protocol
+from . import connection, protocol
 from .answers import Answer, Outcome, Parsed
+from .connection import Connection
 from .images import Numbered, Source, bytes_of, groups, read, whole_slide
 from .slides import FhirReport, Slide, Summary
 
@@ -18,8 +19,8 @@ Pause = Callable[[float], bool | None]
 """Waits so many seconds; true if nobody wants the answer any more."""
 
 
-class HalClient(protocol.Connection[httpx.Client]):
-    """A connection to one service, as :class:`client.protocol.Connection` says; safe to use from several threads.
+class HalClient(Connection[httpx.Client]):
+    """A connection to one service, as :class:`client.connection.Connection` says; safe to use from several threads.
 
     Every method raises ``RefusedRequestError``, ``UnavailableError`` or ``AnswerError`` for a request that fails as a
     whole.
@@ -138,10 +139,10 @@ class HalClient(protocol.Connection[httpx.Client]):
     def why_not_ready(self) -> str | None:
         """Why images cannot be sent now, with the status or error and the proxy's variable; ``None`` if they can."""
         try:
-            response: httpx.Response | Exception = self._http.get(protocol.READY)
-        except protocol.FAILURES as error:
+            response: httpx.Response | Exception = self._http.get(connection.READY)
+        except connection.FAILURES as error:
             response = error
-        return protocol.why_not_ready(self._http.base_url, response)
+        return connection.why_not_ready(self._http.base_url, response)
 
     def _run(self, exchange: protocol.Exchange[Parsed], pause: Pause = time.sleep) -> Parsed:
         steps = protocol.repeated(exchange, self._retries)

@@ -262,6 +262,25 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @needs_ray
+def test_an_image_that_kills_its_worker_is_a_row_and_its_neighbours_are_scored(
+    archive: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    deadly = HeldUp.at(archive / "02.png")
+    out = tmp_path / "scores"
+    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 5, "--workers", 2) as run:
+        while run.process.poll() is None:
+            for reader in deadly.readers():
+                os.kill(reader, signal.SIGKILL)
+            time.sleep(0.05)
+        code, _, stderr = run.end()
+        assert run.left_over() == []
+    deadly.give_up()
+    assert code == 2, stderr
+    expect_the_whole_archive(out, archive, died=str(deadly.path))
+    assert f"{deadly.path}: The process that worked on this image died" in stderr
+
+
+@needs_ray
 def test_stopped_and_run_again_only_missing_shards_are_scored(archive: Path, tmp_path: Path, bundle: Bundle) -> None:
     held_up = HeldUp.at(archive / "02.png")
     out = tmp_path / "scores"
@@ -292,7 +311,7 @@ def test_without_ray_the_command_says_what_to_install_and_the_service_lacks_noth
     found = CliRunner().invoke(hal.app, ["score", *arguments], env={"HAL_BUNDLE": str(bundle.root)})
     assert found.exit_code == 1
     assert "ray not installed: pip install 'hal-cells[service,score]'" in found.output
-    loaded = "import sys, service.app, service.cli, hal; sys.exit(bool({'ray', 'fsspec', 'pyarrow'} & {*sys.modules}))"
+    loaded = "import sys, service.http.app, service.cli, hal; sys.exit(bool({'ray', 'fsspec', 'pyarrow'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, env=environment(), check=False).returncode == 0
 
 
