@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperCommand
 
 from service.auth import cli as keys_command
-from service.jobs.folders.cli import classify
-from service.jobs.folders.endings import ManyImagesCommand
+from service.jobs.classify import classify
+from service.jobs.exit_codes import JobCommand
 from service.jobs.score.cli import score
 from service.jobs.slides import app as slides_app
 
@@ -112,8 +112,8 @@ def serve(
         raise typer.Exit(1) from None
 
 
-app.command("classify", cls=ManyImagesCommand)(classify)
-app.command("score", cls=ManyImagesCommand)(score)
+app.command("classify", cls=JobCommand)(classify)
+app.command("score", cls=JobCommand)(score)
 
 
 @app.command()

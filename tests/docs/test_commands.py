@@ -35,7 +35,7 @@ LEDGER = {
     ("docs/load-test.md", r"hal load-test"): "tests/bench/test_load_test.py",
     ("docs/performance.md", r"hal bench service"): "tests/bench/test_service.py",
     ("docs/score.md", r"hal score|ray start"): "tests/service/jobs/score/test_score_command.py",
-    ("docs/score.md", r"hal classify"): "tests/service/jobs/folders/test_classify_command.py",
+    ("docs/score.md", r"hal classify"): "tests/service/jobs/test_classify_command.py",
     ("docs/slides.md", r"hal slides characteristics"): "tests/training/slides/test_characteristics.py",
     (r"README.md|docs/\w+.md", r"(HAL_\w+=\S+ )+hal serve"): "tests/service/test_serve_command.py",
     ("docs/deploy.md", r"(HAL_[A-Z]+=\S+ )?docker compose"): "docker/check.sh",

@@ -197,7 +197,7 @@ esac""",
 
 
 def test_the_classify_paragraph_names_the_exit_codes_that_there_are() -> None:
-    from service.jobs.folders.endings import ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED
+    from service.jobs.exit_codes import ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED
 
     said = re.search(r"Exit code: (\d) all classified, (\d) wrong.*?(\d)\s+some.*?(\d+) stopped", TEXT, re.DOTALL)
     assert said is not None

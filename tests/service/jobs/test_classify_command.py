@@ -7,9 +7,9 @@ import pytest
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from service.jobs.folders.records import COLUMNS
+from service.jobs.records import COLUMNS
 from tests.client.faulty_road import FaultyRoad
-from tests.service.jobs.folders.result_files import FORMATS, Classify, class_of, rows
+from tests.service.jobs.result_files import FORMATS, Classify, class_of, rows
 from tests.service.live_server import LiveServer
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
@@ -34,7 +34,7 @@ def test_every_image_below_a_folder_is_a_row(classify: Classify, folder: Path, t
     assert found.exit_code == 0, found.output
     by_path = {Path(row["path"]).stem: row for row in rows(out)}
     assert [class_of(by_path[f"{index:02d}"]) for index in range(20)] == list(CLASS_NAMES)
-    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert sorted(path.name for path in out.parent.iterdir()) == [out.name, f"{out.name}.journal"]
 
 
 def test_tables_are_flat_and_typed(classify: Classify, folder: Path, tmp_path: Path, bundle: Bundle) -> None:

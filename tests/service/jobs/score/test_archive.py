@@ -2,6 +2,7 @@
 
 import csv
 import http.server
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,9 @@ import pytest
 
 pytest.importorskip("fsspec", reason="the extra 'score' is not installed")
 
-from service.jobs.folders.errors import FoldersError
-from service.jobs.folders.files import ImageFile
-from service.jobs.score.errors import ScoreError
-from service.jobs.score.images import find, read_all
+from service.jobs.exit_codes import JobError
+from service.jobs.files import ImageFile
+from service.jobs.score.archive import find, read_all
 
 
 @pytest.fixture
@@ -62,33 +62,33 @@ def test_each_way_of_naming_an_archive_gives_the_same_sorted_list(folder: Path, 
         f"file://{folder / way.removeprefix('file://')}" if way.startswith("file://") else str(folder / way)
         for way in ways
     ]
-    assert names(find(arguments), folder) == ALL
+    assert names(find(arguments)[0], folder) == ALL
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_list_names_images_relative_to_itself_absolute_or_by_url(folder: Path, kind: str) -> None:
     rows = ["b/2.png", str(folder / "b/10.JPG"), "s3://lab/cell.png", "b/2.png", "not/there.png"]
-    found = find([str(of_rows(folder, kind, rows))])
+    found, _ = find([str(of_rows(folder, kind, rows))])
     assert found == sorted([f"{folder}/b/2.png", f"{folder}/b/10.JPG", "s3://lab/cell.png", f"{folder}/not/there.png"])
 
 
 def test_a_name_with_the_signs_of_a_pattern_is_a_name_first(folder: Path) -> None:
     (folder / "cell[1].png").write_bytes(b"image")
-    assert names(find([str(folder / "cell[1].png")]), folder) == ["cell[1].png"]
+    assert names(find([str(folder / "cell[1].png")])[0], folder) == ["cell[1].png"]
 
 
 def test_all_that_is_not_there_is_told_at_once(folder: Path) -> None:
-    with pytest.raises(FoldersError, match=r"there is no nowhere, no no/\*/pattern, no file:///nowhere, no no\.csv"):
+    with pytest.raises(JobError, match=r"there is no nowhere, no no/\*/pattern, no file:///nowhere, no no\.csv"):
         find(["nowhere", str(folder), "no/*/pattern", "file:///nowhere", "no.csv"])
 
 
 def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FoldersError, match=r"expected files that end in \.bmp"):
+    with pytest.raises(JobError, match=r"expected files that end in \.bmp"):
         find([str(tmp_path)])
 
 
 def test_a_storage_that_is_not_known_is_told() -> None:
-    with pytest.raises(ScoreError, match=r"tape://archive cannot be read: .*tape"):
+    with pytest.raises(JobError, match=r"tape://archive cannot be read: .*tape"):
         find(["tape://archive"])
 
 
@@ -102,7 +102,7 @@ def test_a_storage_that_is_not_known_is_told() -> None:
 )
 def test_a_list_that_is_not_one_is_told(tmp_path: Path, write: Callable[[Path], object], message: str) -> None:
     write(tmp_path / "list.csv")
-    with pytest.raises(ScoreError, match=message):
+    with pytest.raises(JobError, match=message):
         find([str(tmp_path / "list.csv")])
 
 
@@ -125,9 +125,17 @@ def test_bytes_come_in_order_from_disk_and_from_behind_urls(folder: Path, websit
     pytest.importorskip("aiohttp", reason="fsspec needs it for HTTP")
     (folder / "b/2.png").write_bytes(b"another")
     paths = [f"{website}/b/2.png", str(folder / "b/10.JPG"), f"{website}/nowhere.png", "nowhere", "tape://cell.png"]
-    found = read_all([ImageFile(path, -1, 0) for path in paths])
+    found = read_all([ImageFile(path, -1, 0) for path in paths], 100)
     assert found[:2] == [b"another", b"image"]
-    assert isinstance(found[2], FileNotFoundError)
-    assert isinstance(found[3], FileNotFoundError)
-    assert isinstance(found[4], OSError)
-    assert "tape" in str(found[4])
+    refused = [one["error"] for one in found[2:] if isinstance(one, dict)]
+    assert [one["code"] for one in refused] == ["unreadable_file"] * 3
+    assert "No such file" in refused[1]["message"]
+    assert "tape" in refused[2]["message"]
+
+
+def test_what_is_left_out_of_a_folder_is_told(folder: Path) -> None:
+    (folder / "b" / "cell.webp").write_bytes(b"RIFF")
+    os.mkfifo(folder / "b" / "pipe.jpg")
+    found, here = find([str(folder), str(folder / "b")])
+    assert names(found, folder) == ALL
+    assert [path.name for path, _ in here.problems] == ["cell.webp", "pipe.jpg"]

@@ -1,11 +1,11 @@
 """``hal classify`` again on one file: what is missing is done, nothing twice, and never two models in one file."""
 
+import errno
+import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from tests.client.faulty_road import FaultyRoad
-from tests.service.jobs.folders.result_files import FORMATS, Classify, class_of, rows
+from tests.service.jobs.result_files import FORMATS, Classify, class_of, rows
 from tests.service.live_server import serving, until
 from tests.service.process import environment
 from tests.service.tiny_bundle import TinyNetwork, encoded
@@ -62,15 +62,13 @@ def test_another_folder_is_added(classify: Classify, folder: Path, tmp_path: Pat
 def test_killed_in_the_middle_and_run_again_gives_the_file_of_an_uninterrupted_run(
     classify: Classify, folder: Path, tmp_path: Path, bundle: Bundle, kind: str
 ) -> None:
-    """A pipe in the place of an image holds the run up in the middle until it is killed."""
+    """A pipe that is named among the images holds the run up in the middle until it is killed."""
     out, whole = tmp_path / f"r.{kind}", tmp_path / f"whole.{kind}"
-    held_up = folder / "slide 1" / "01.PNG"
-    image = held_up.read_bytes()
-    held_up.unlink()
-    os.mkfifo(held_up)
-    arguments = [sys.executable, "-m", "hal", "classify", str(folder), "--out", str(out), "--max-batch", "1"]
+    os.mkfifo(tmp_path / "pipe")
+    named = [str(folder / "slide 0"), str(tmp_path / "pipe"), str(folder / "slide 1")]
+    arguments = [sys.executable, "-m", "hal", "classify", *named, "--out", str(out), "--max-batch", "1"]
     process = subprocess.Popen(arguments, env=environment(HAL_BUNDLE=str(bundle.root)), stderr=subprocess.PIPE)
-    journal = tmp_path / f"r.{kind}.part"
+    journal = tmp_path / f"r.{kind}.journal"
     try:
         until(lambda: journal.exists() and journal.read_bytes().count(b"\n") == 8)
         process.send_signal(signal.SIGKILL)
@@ -80,25 +78,23 @@ def test_killed_in_the_middle_and_run_again_gives_the_file_of_an_uninterrupted_r
     assert not out.exists()
     with journal.open("a") as stream:
         stream.write('{"path": "cut o')
-    held_up.unlink()
-    held_up.write_bytes(image)
     found = classify(folder, "--out", out)
     assert found.exit_code == 0, found.output
     assert "12 classified, 8 were there already" in found.stderr
     assert classify(folder, "--out", whole).exit_code == 0
     assert rows(out) == rows(whole)
     assert [row["path"] for row in rows(out)] == sorted(row["path"] for row in rows(out))
-    assert not journal.exists()
 
 
-def test_killed_between_the_file_and_its_journal_doubles_nothing(
-    classify: Classify, folder: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "r.jsonl"
+def test_killed_between_the_journal_and_the_file_is_made_good(classify: Classify, folder: Path, tmp_path: Path) -> None:
+    out, journal = tmp_path / "r.jsonl", tmp_path / "r.jsonl.journal"
+    classify(folder / "slide 0", "--out", out)
+    before, old = out.read_bytes(), out.stat().st_mtime_ns
     classify(folder, "--out", out)
-    shutil.copy(out, tmp_path / "r.jsonl.part")
-    (folder / "slide 0" / "02.PNG").unlink()
-    assert classify(folder, "--out", out).exit_code == 0
+    out.write_bytes(before)
+    os.utime(out, ns=(old, old))
+    assert journal.stat().st_mtime_ns > old
+    assert "0 classified, 20 were there already" in classify(folder, "--out", out).stderr
     assert len(rows(out)) == 20
 
 
@@ -142,14 +138,48 @@ def test_a_file_that_is_not_ours_is_left_alone(
     assert (tmp_path / name).read_text() == text
 
 
-def test_two_runs_never_write_the_same_file(classify: Classify, folder: Path, tmp_path: Path) -> None:
-    os.mkfifo(folder / "held-up.png")
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(classify, folder, "--out", tmp_path / "r.csv")
-        until((tmp_path / "r.csv.part").exists)
+def test_a_journal_that_is_not_one_is_named_with_its_line(classify: Classify, folder: Path, tmp_path: Path) -> None:
+    classify(folder, "--out", tmp_path / "r.csv")
+    with (tmp_path / "r.csv.journal").open("a") as stream:
+        stream.write("{}\n")
+    found = classify(folder, "--out", tmp_path / "r.csv")
+    assert found.exit_code == 1
+    assert "r.csv.journal, line 21, is not a result of 'hal classify'" in found.stderr
+
+
+def test_two_runs_never_write_the_same_file(classify: Classify, folder: Path, tmp_path: Path, bundle: Bundle) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    arguments = [sys.executable, "-m", "hal", "classify", str(tmp_path / "pipe"), "--out", str(tmp_path / "r.csv")]
+    with subprocess.Popen(arguments, env=environment(HAL_BUNDLE=str(bundle.root)), stderr=subprocess.PIPE) as first:
+        until((tmp_path / "r.csv.journal").exists)
         found = classify(folder, "--out", tmp_path / "r.csv")
         assert found.exit_code == 1
         assert "another 'hal classify' is writing" in found.stderr
-        with (folder / "held-up.png").open("wb"):
+        with (tmp_path / "pipe").open("wb"):
             pass
-        assert first.result().exit_code == 2, "a pipe that is closed is an empty image"
+        first.communicate()
+        assert first.returncode == 2, "a pipe that is closed is an empty image"
+
+
+def test_a_share_without_locks_is_told_as_that(
+    classify: Classify, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    found = classify(folder, "--out", tmp_path / "r.csv")
+    assert found.exit_code == 1
+    assert "cannot be locked: No locks available" in found.stderr
+    assert "another" not in found.stderr
+
+
+def test_sigterm_stops_as_ctrl_c_does(bundle: Bundle, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    arguments = [sys.executable, "-m", "hal", "classify", str(tmp_path / "pipe"), "--out", str(tmp_path / "r.csv")]
+    with subprocess.Popen(arguments, env=environment(HAL_BUNDLE=str(bundle.root)), stderr=subprocess.PIPE) as process:
+        with (tmp_path / "pipe").open("wb"):
+            process.send_signal(signal.SIGTERM)
+        _, said = process.communicate()
+    assert process.returncode == 130
+    assert said == b"hal classify: stopped; with --out, run the same command again to go on\n"

@@ -1,22 +1,56 @@
-"""What ``hal classify`` and ``hal score`` show: a bar or lines while it works, a table, and what went wrong."""
+"""What a job shows: a bar or lines while it works, a table, and what went wrong."""
 
 import contextlib
+import io
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from service.jobs.folders.records import Record
-from service.jobs.folders.run import Tally
+from contract.files import Problem
+from service.jobs.records import Record, printable
 
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _MOST_REASONS: Final = 50
 _WIDTH_WITHOUT_TERMINAL: Final = 160
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened.
+
+    Attributes:
+        problems: what was left out although it may have images.
+        others: files of other types that were passed over, by ending.
+        skipped: images whose results were there.
+        classified: images classified now.
+        refused: images that could not be, each with the reason.
+    """
+
+    problems: Sequence[Problem] = ()
+    others: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+    classified: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image is classified."""
+        return not (self.refused or self.problems)
+
+    def count(self, record: Record) -> None:
+        """Take note of a result of now."""
+        if "error" in record:
+            self.refused.append((record["path"], record["error"]["message"]))
+        else:
+            self.classified += 1
 
 
 @contextlib.contextmanager
@@ -59,15 +93,13 @@ def progress(total: int, already: int) -> Iterator[Callable[..., None]]:
 
 def print_table(records: Sequence[Record]) -> None:
     """The records as a table on standard output, hairy cells first, then those to review."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH_WITHOUT_TERMINAL)
+    console = _standard_output(_WIDTH_WITHOUT_TERMINAL)
     table = Table("Image", "Class", "Probability", "Hairy cell", "Review", box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
     table.columns[2].justify = "right"
     for record in sorted(records, key=_urgency):
-        path = escape(_printable(record["path"]))
+        path = escape(printable(record["path"]))
         if "error" in record:
             table.add_row(path, "[red]refused[/]", "", "", escape(record["error"]["code"]))
             continue
@@ -82,34 +114,43 @@ def print_table(records: Sequence[Record]) -> None:
         console.print("\n" + ", ".join(f"{name}: {count}" for name, count in classes.most_common()), highlight=False)
 
 
-def print_counts(classes: Counter[str], hairy: Counter[bool | None], refused: Counter[str]) -> None:
-    """What stands in many results, on standard output: images by class, flagged ones, refused ones by code."""
-    console = Console()
+def print_counts(document: dict[str, Any]) -> None:
+    """The summary of many results on standard output: images by class, flagged ones, refused ones by code."""
+    console = _standard_output(None)
     table = Table("Class", "Images", "Share", box=None, pad_edge=False)
     table.columns[1].justify = table.columns[2].justify = "right"
-    total = classes.total()
-    for name, count in classes.most_common():
-        table.add_row(name, f"{count:,}", f"{count / total:.2%}")
+    for name, count in document["predicted_class"].items():
+        table.add_row(name, f"{count:,}", f"{count / document['classified']:.2%}")
     console.print(table)
-    unknown = f" ({hairy[None]:,} not answered: this bundle cannot tell)" if hairy[None] else ""
-    console.print(f"\nPossible hairy cells: {hairy[True]:,}{unknown}", highlight=False)
-    for code, count in refused.most_common():
+    hairy = document["hairy_cell"]
+    unknown = f" ({hairy['not_answered']:,} not answered: this bundle cannot tell)" if hairy["not_answered"] else ""
+    console.print(f"\nPossible hairy cells: {hairy['flagged']:,}{unknown}", highlight=False)
+    for code, count in document["refused"].items():
         console.print(f"Refused, {code.replace('_', ' ')}: {count:,}", highlight=False)
 
 
 def print_tally(tally: Tally, where: str) -> None:
-    """The end of the work on standard error, refused files with their reasons last."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    """The end of the work on standard error, files that were refused or left out with their reasons last."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     skipped = f", {tally.skipped} were there already" if tally.skipped else ""
-    console.print(f"{tally.classified} classified{skipped}, {len(tally.refused)} refused{where}", markup=False)
-    for path, reason in tally.refused[:_MOST_REASONS]:
-        console.print(f"  {_printable(path)}: {reason}", markup=False)
-    if (more := len(tally.refused) - _MOST_REASONS) > 0:
-        console.print(f"  and {more} more", markup=False)
+    left_out = f", {len(tally.problems)} left out" if tally.problems else ""
+    console.print(f"{tally.classified} classified{skipped}, {len(tally.refused)} refused{left_out}{where}")
+    if tally.others:
+        endings = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in tally.others.most_common(10))
+        console.print(f"Files of other types: {printable(endings)}")
+    reasons = [*((str(path), reason) for path, reason in tally.problems), *tally.refused]
+    for path, reason in reasons[:_MOST_REASONS]:
+        console.print(f"  {printable(path)}: {reason}")
+    if (more := len(reasons) - _MOST_REASONS) > 0:
+        console.print(f"  and {more} more")
 
 
-def _printable(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _standard_output(width_without_terminal: int | None) -> Console:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A console in ASCII or a Windows code page cannot write every name.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    console = Console()
+    return console if console.is_terminal or width_without_terminal is None else Console(width=width_without_terminal)
 
 
 def _urgency(record: Record) -> tuple[int, str]:
