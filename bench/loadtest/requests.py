@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from bench.loadtest.errors import LoadTestError
+from contract.pixels import SUFFIXES
 
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 SAMPLES: Final = Path(__file__).parents[1] / "tests" / "data" / "cells"
 """Real cells, in a checkout."""
 MOST_IMAGES: Final = 1024

@@ -17,7 +17,8 @@ from PIL import Image, JpegImagePlugin
 
 from contract.atomic import replacing
 from contract.description import IMAGE_SIDE
-from training.data.images import fit, read_pixels
+from contract.pixels import fit
+from training.data.images import read_pixels
 
 PNG_EFFORT = 3
 

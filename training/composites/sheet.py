@@ -12,13 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 from contract.classes import BY_NAME
+from contract.pixels import SUFFIXES
 from training.composites.canvas import open_canvas
 from training.composites.generators import GENERATORS, PLATELETS
 from training.composites.plan import OPEN_SOURCES, PARENT_SOURCES, Amounts, Parent, Task, families, plan
 from training.composites.render import drawn, segmentable
 from training.data import manifest, presets
 from training.data.contents import content_hashes
-from training.data.images import SUFFIXES, read_pixels
+from training.data.images import read_pixels
 from training.data.manifest import LabelledImage, ManifestError, suggestion
 from training.progress import track
 

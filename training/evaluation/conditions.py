@@ -33,7 +33,7 @@ def brightened(factor: float) -> Change:
 
 
 def restained(haematoxylin: float, eosin: float) -> Change:
-    """The amount of each stain multiplied, in optical density (see :class:`training.networks.augmentation.StainJitter`)."""
+    """The amount of each stain multiplied, in optical density."""
 
     def change(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         amounts = -np.log((pixels + 1.0) / 256.0) @ np.linalg.inv(STAINS)

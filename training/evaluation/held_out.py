@@ -20,9 +20,10 @@ from contract.atomic import write_text
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from contract.description import BundleDescription, FalseFlags, Metric
+from contract.pixels import SUFFIXES, fit
 from training.data import image_list
 from training.data import manifest as manifests
-from training.data.images import SUFFIXES, fit, read_pixels
+from training.data.images import read_pixels
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
 from training.evaluation import metrics

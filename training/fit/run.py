@@ -41,8 +41,8 @@ COLUMNS: Final = (
     "uniformity",
     "seconds",
 )
-"""Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean, see
-:func:`training.fit.embedding_health.class_mean_accuracy`; spread, alignment and uniformity are those of its projections."""
+"""Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean
+(:mod:`training.fit.embedding_health`); spread, alignment and uniformity are those of its projections."""
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.data.images import SUFFIXES
+from contract.pixels import SUFFIXES
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
 
