@@ -36,7 +36,6 @@ class Devices(StrEnum):
     AUTO = "auto"
     ONE = "one"
     MIRRORED = "mirrored"
-    WORKERS = "workers"
 
 
 @app.command("recipes")
@@ -90,7 +89,7 @@ def train(
     ] = None,
     devices: Annotated[
         Devices,
-        typer.Option(help="auto: all GPUs of this machine; one; mirrored; workers: the machines in TF_CONFIG."),
+        typer.Option(help="auto: all GPUs of this machine; one; mirrored."),
     ] = Devices.AUTO,
     shared_slides: Annotated[
         bool, typer.Option("--allow-shared-slides", help="A slide may be in two splits, as in the thesis's split.")

@@ -97,9 +97,8 @@ def cached_views(
         if not path.exists():
             layer = None if augmentation is None else augmentation.layer(seed + 10 * view)
             features = encode(encoder, paths, layer, f"{name}, view {view + 1} of {views}")
-            if not run.silent:
-                with run.writing(path, features.nbytes) as partial, partial.open("wb") as stream:
-                    np.save(stream, features)
+            with run.writing(path, features.nbytes) as partial, partial.open("wb") as stream:
+                np.save(stream, features)
         else:
             features = np.load(path)
         stacked.append(features)

@@ -86,10 +86,9 @@ class Trainer:
         for name, head in self.heads.items():
             self._assign(f"{name}_head", _state(head))
         self._board: Any = None
-        if not run.silent:
-            with self._without_board_if_unwritable():
-                self._board = tf.summary.create_file_writer(str(run.root / "tensorboard"))
-        if not self._stored and not run.silent:
+        with self._without_board_if_unwritable():
+            self._board = tf.summary.create_file_writer(str(run.root / "tensorboard"))
+        if not self._stored:
             write_text(run.root / "initial_weights.sha256", networks.fingerprint(encoder) + "\n")
             self._checkpoint(self.progress)
 
