@@ -10,6 +10,7 @@ from training.composites.cli import app as composites_app
 from training.data.cli import app as data_app
 from training.errors import TrainingError, explained
 from training.evaluation.cli import app as evaluation_app
+from training.export.cli import app as export_app
 from training.slides.cli import app as slides_app
 
 app = typer.Typer(no_args_is_help=True)
@@ -20,14 +21,6 @@ Weights = Annotated[
     Path | None,
     typer.Option(envvar="HAL_XCEPTION_WEIGHTS", help="ImageNet weights of Xception; default: Keras' download."),
 ]
-
-
-class Shippable(StrEnum):
-    """The precisions that the export writes."""
-
-    FLOAT32 = "float32"
-    INT8 = "int8"
-    FLOAT16 = "float16"
 
 
 class Devices(StrEnum):
@@ -127,54 +120,5 @@ def train(
             )
 
 
-@app.command("export")
-def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Option("--out", help="The bundle's folder, for example models/hal-c/2.")],
-    version: Annotated[str, typer.Option(help="Semantic version of the bundle.")] = "1.0.0",
-    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "hal-c",
-    precision: Annotated[
-        list[Shippable] | None,
-        typer.Option(
-            help="Files to ship, repeated; the service takes the first unless HAL_PRECISION names another. int8 is for "
-            "CPUs, float16 for GPUs. Default: float32 and int8."
-        ),
-    ] = None,
-) -> None:
-    """Write the bundle of a finished run: ONNX files, golden sample, calibration, evidence, model card.
-
-    Example: hal export runs/first --out models/hal-c/2 --precision int8
-
-    For a GPU beside: --precision int8 --precision float16, and HAL_PRECISION=float16 where it is served.
-    """
-    with explained():
-        from training.export.bundle import export as write_bundle
-
-        precisions = precision or [Shippable.FLOAT32, Shippable.INT8]
-        manifest = write_bundle(run, out, name, version, [p.value for p in precisions])
-        accuracy = next(metric for metric in manifest.metrics if metric.precision == manifest.files[0].precision)
-        typer.echo(f"{out}: {accuracy.name} {accuracy.value:.4f} on {accuracy.images} {accuracy.split} images")
-
-
-@app.command("drift-reference")
-def drift_reference(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
-    data: Annotated[Path, typer.Option("--data", help="Manifest with images that the network was not trained on.")],
-    split: Annotated[str, typer.Option(help="Which images of the manifest.")] = "val",
-) -> None:
-    """Measure the embeddings that a service compares its own with, for a bundle that was exported without them.
-
-    Example: hal drift-reference models/hal-c/2 --data datasets/open.csv
-    """
-    with explained():
-        from training.export.embedding_reference import add_reference
-
-        reference = add_reference(bundle, data, split)
-        typer.echo(
-            f"{bundle}: embeddings of {reference.images} images, spread {reference.spread:.3f}, within the predicted "
-            f"classes {reference.spread_within:.3f}"
-        )
-
-
 app.add_typer(slides_app, name="slides")
-app.registered_commands += evaluation_app.registered_commands
+app.registered_commands += [*evaluation_app.registered_commands, *export_app.registered_commands]

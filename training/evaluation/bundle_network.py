@@ -11,8 +11,8 @@ from contract.bundle import Bundle
 from contract.description import ClassEvidence, ModelFile, Precision
 from training.data import image_list
 from training.data.manifest import LabelledImage
-from training.evaluation.network import Fitted, Outputs
 from training.evaluation.onnx_inference import onnx_outputs
+from training.evaluation.outputs import Fitted, Outputs
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``hal evaluate``, ``hal compare``, ``hal sanity`` and ``hal evidence``."""
+"""``hal evaluate``, ``hal compare`` and ``hal sanity``."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +24,7 @@ class Split(StrEnum):
 def evaluate(
     network: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a bundle.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="BundleDescription with labelled images; default: the run's own.")
+        Path | None, typer.Option("--data", help="Manifest with labelled images; default: the run's own.")
     ] = None,
     split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.VAL,
     precision: Annotated[Precision | None, typer.Option(help="Which file of a bundle; default: its first.")] = None,
@@ -49,7 +49,7 @@ def evaluate(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (or bundles), two or more.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="BundleDescription with labelled images; default: each run's own.")
+        Path | None, typer.Option("--data", help="Manifest with labelled images; default: each run's own.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for comparison.md, comparison.json and accuracy.png.")
@@ -71,7 +71,7 @@ def compare(
 def sanity(
     run_ab: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A and B.")],
     run_abc: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A, B and C.")],
-    data: Annotated[Path, typer.Option("--data", help="BundleDescription with images of set C or D.")],
+    data: Annotated[Path, typer.Option("--data", help="Manifest with images of set C or D.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for sanity.md, sanity.json and confusion matrices.")],
     split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.TEST,
 ) -> None:
@@ -84,33 +84,3 @@ def sanity(
 
         run(run_ab, run_abc, data, split.value, out)
         typer.echo(f"sanity test: {out / 'sanity.md'}")
-
-
-@app.command("evidence")
-def evidence(
-    folder: Annotated[Path, typer.Argument(help="Folder of a bundle; its bundle.json and MODEL_CARD.md are written.")],
-    data: Annotated[
-        Path, typer.Option("--data", help="BundleDescription that the bundle was made of, with a test split.")
-    ],
-    elsewhere: Annotated[
-        list[Path] | None,
-        typer.Option("--elsewhere", help="Manifest of a data set that was never trained on; may be repeated."),
-    ] = None,
-    hairy: Annotated[Path | None, typer.Option("--hairy", help="Folder of photographs of real hairy cells.")] = None,
-    hairy_scale: Annotated[float, typer.Option(min=1.0, max=100.0, help="Their pixels per micrometre.")] = 10.0,
-) -> None:
-    """Measure a finished bundle on images that had no part in making it, and write the figures into it.
-
-    Real cells, composites and shams apart; turned, darker, brighter, stained otherwise, compressed and out of focus;
-    probes for traces of editing; other data sets; real hairy cells. Run it once, when nothing is chosen any more.
-
-    Example: hal evidence models/hal-c/2 --data datasets/twenty/manifest.csv --elsewhere datasets/raabin.csv
-    """
-    with explained():
-        from training.evaluation.held_out import add_evidence
-
-        manifest = add_evidence(folder, data, elsewhere or [], hairy, hairy_scale)
-        for metric in manifest.metrics:
-            if metric.command.startswith("hal evidence") and not metric.name.startswith("recall"):
-                typer.echo(f"{metric.value:8.4f}  {metric.name} ({metric.images}, {metric.data}, {metric.condition})")
-        typer.echo(f"written: {folder / 'bundle.json'} and {folder / 'MODEL_CARD.md'}")

@@ -18,7 +18,8 @@ from contract.classes import CLASS_NAMES
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet
-from training.evaluation.network import Fitted, Network, suppressed
+from training.evaluation.network import Network
+from training.evaluation.outputs import Fitted, suppressed
 from training.evaluation.results import Evaluation, EvaluationError
 
 ARRAYS: Final = "predictions.npz"

@@ -15,7 +15,7 @@ from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.evidence import class_evidence
-from training.evaluation.network import Fitted, Outputs, suppressed
+from training.evaluation.outputs import Fitted, Outputs, suppressed
 from training.evaluation.policy import PolicyError, hairy_threshold
 from training.evaluation.results import Evaluation
 from training.fit import trained

@@ -21,8 +21,7 @@ from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from contract.description import BundleDescription, FalseFlags, Metric
 from contract.pixels import SUFFIXES, fit
-from training.data import image_list
-from training.data import manifest as manifests
+from training.data import image_list, manifest
 from training.data.images import read_pixels
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
@@ -30,8 +29,8 @@ from training.evaluation import metrics
 from training.evaluation.conditions import CONDITIONS
 from training.evaluation.edit_probe import edit_probe
 from training.evaluation.metrics import About, of_kind
-from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs, onnx_pixels
+from training.evaluation.outputs import Outputs
 from training.evaluation.policy import false_flags
 from training.evaluation.results import Evaluation
 from training.export import model_card, triton
@@ -92,7 +91,7 @@ def add_evidence(
                 flagged = false_flags(real, threshold, f"real images of split {SPLIT}")
     for path in elsewhere:
         there = replace(about, split=model_card.ELSEWHERE, command=f"{about.command} --elsewhere {_shown(path)}")
-        figures += _elsewhere(loaded, manifests.read(path), there)
+        figures += _elsewhere(loaded, manifest.read(path), there)
     if hairy is not None:
         command = f"{about.command} --hairy {_shown(hairy)} --hairy-scale {hairy_scale:g}"
         figures += _real_hairy(loaded, hairy, hairy_scale, replace(about, split=model_card.ELSEWHERE, command=command))
@@ -105,7 +104,7 @@ def _shown(path: Path) -> str:
 
 
 def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
-    images = [image for image in _known(loaded, manifests.read(data)) if image.split == SPLIT]
+    images = [image for image in _known(loaded, manifest.read(data)) if image.split == SPLIT]
     if not (of_kind(images) == "real").any():
         raise EvidenceError(
             f"{data} has no real image of split {SPLIT!r} in a class of the bundle; hold some out by "
@@ -168,8 +167,8 @@ def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Ite
     scaled = [_scaled(each, ANALYSER_SCALE / scale) for each in pixels]
     for name, shown in (("as they are", pixels), (f"scaled to {ANALYSER_SCALE:g} pixels a micrometre", scaled)):
         outputs = onnx_pixels(loaded.path(loaded.file()), np.stack([fit(each) for each in shown]))
-        manifest = loaded.description
-        result = Evaluation.of(outputs.logits, np.full(len(paths), HAIRY_CELL.index, np.int64), manifest)
+        labels = np.full(len(paths), HAIRY_CELL.index, np.int64)
+        result = Evaluation.of(outputs.logits, labels, loaded.description)
         raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
         data = "/".join(folder.resolve().parts[-2:])
         yield about.share(f"real hairy cells flagged, {name}", raised, data, exact=True)
@@ -187,11 +186,11 @@ def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None
     changes: dict[str, object] = {"metrics": (*kept, *figures)}
     if flagged is not None:
         changes["policy"] = before.policy.model_copy(update={"false_flags": flagged})
-    manifest = before.model_copy(update=changes)
-    bundle.write(loaded.root, manifest)
-    triton.write(loaded.root, manifest)
-    write_text(loaded.root / model_card.FILE_NAME, model_card.render(manifest))
-    return manifest
+    description = before.model_copy(update=changes)
+    bundle.write(loaded.root, description)
+    triton.write(loaded.root, description)
+    write_text(loaded.root / model_card.FILE_NAME, model_card.render(description))
+    return description
 
 
 def _question(metric: Metric) -> tuple[str, ...]:
