@@ -10,8 +10,8 @@ from training.composites.cli import app as composites_app
 from training.data.cli import app as data_app
 from training.errors import TrainingError, explained
 from training.evaluation.cli import app as evaluation_app
+from training.evaluation.cli import slides_app
 from training.export.cli import app as export_app
-from training.slides.cli import app as slides_app
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(data_app, name="data")

@@ -37,7 +37,7 @@ LEDGER = {
     ("docs/performance.md", r"hal bench service"): "tests/bench/service/test_bench_service.py",
     ("docs/score.md", r"hal score|ray start"): "tests/service/jobs/score/test_score_command.py",
     ("docs/score.md", r"hal classify"): "tests/service/jobs/folders/test_classify_command.py",
-    ("docs/slides.md", r"hal slides characteristics"): "tests/training/slides/test_characteristics.py",
+    ("docs/slides.md", r"hal slides characteristics"): "tests/training/evaluation/test_slide_rule.py",
     (r"README.md|docs/\w+.md", r"(HAL_\w+=\S+ )+hal serve"): "tests/service/test_serve_command.py",
     ("docs/deploy.md", r"(HAL_[A-Z]+=\S+ )?docker compose"): "docker/check.sh",
     ("docs/deploy.md", r"export HAL_AUDIT"): "tests/docker/test_compose.py",

@@ -1,4 +1,4 @@
-"""``hal evaluate``, ``hal compare`` and ``hal sanity``."""
+"""``hal evaluate``, ``hal compare``, ``hal sanity`` and ``hal slides characteristics``."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from contract.description import Precision
+from contract.slide import SlideRule
 from training.errors import explained
 
 app = typer.Typer(no_args_is_help=True)
@@ -84,3 +85,31 @@ def sanity(
 
         run(run_ab, run_abc, data, split.value, out)
         typer.echo(f"sanity test: {out / 'sanity.md'}")
+
+
+slides_app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
+_SLIDE_RULE = SlideRule()
+
+
+@slides_app.callback()
+def _group() -> None:
+    """The cells of a slide together: differential and advice."""
+
+
+@slides_app.command("characteristics")
+def characteristics(
+    out: Annotated[Path, typer.Option("--out", help="Folder for slide-rule.png and slide-rule.csv.")],
+    min_cells: Annotated[int, typer.Option(min=1, help="HAL_SLIDE_MIN_CELLS.")] = _SLIDE_RULE.min_cells,
+    min_hits: Annotated[int, typer.Option(min=1, help="HAL_SLIDE_MIN_HITS.")] = _SLIDE_RULE.min_hits,
+    significance: Annotated[float, typer.Option(help="HAL_SLIDE_SIGNIFICANCE.")] = _SLIDE_RULE.significance,
+) -> None:
+    """How often a rule follows slides up: by hairy cells, white cells, false flags, sensitivity, spread of slides.
+
+    Example: hal slides characteristics --out docs/images
+    """
+    with explained():
+        from training.evaluation.figures.slide_rule import write
+
+        rule = SlideRule(min_cells=min_cells, min_hits=min_hits, significance=significance)
+        picture, table = write(rule, out)
+        typer.echo(f"{picture}\n{table}")

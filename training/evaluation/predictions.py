@@ -171,7 +171,7 @@ def predict(
         network: of a run or a bundle.
         images: at least one.
         split: what they were chosen by.
-        sets: of each image, see :func:`training.evaluation.shown.sets_of`.
+        sets: of each image, see :func:`training.evaluation.evaluate.sets_of`.
         left_out: see :class:`Predictions`.
         folder: where the predictions are kept; taken from there if the weights and all images are the same.
 

@@ -3,13 +3,9 @@
 import numpy as np
 import skimage.color
 
-from training.networks.augmentation import (
-    CLASSIFIER_AUGMENTATION,
-    PROJECTION_AUGMENTATION,
-    STAINS,
-    Augmentation,
-    StainJitter,
-)
+from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
+from training.networks.photometry import StainJitter
+from training.networks.stains import STAINS
 
 
 def cell(count: int = 1) -> np.ndarray:
