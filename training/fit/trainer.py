@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
+from contract.description import IMAGE_SIDE
 from training.data.manifest import LabelledImage
 from training.data.pipeline import image_batches, unreadable_named
 from training.data.sampling import epoch_batches, epoch_size
@@ -197,7 +198,8 @@ class Trainer:
 
     def _views(self, name: str, split: Split, stage: Stage | None, views: int) -> NDArray[np.float32]:
         augmentation = None if stage is None else stage.augmentation
-        return cached_views(self.run, self.encoder, split.paths, augmentation, views, name, self._seed() + 100)
+        side = IMAGE_SIDE if stage is None else stage.image_side
+        return cached_views(self.run, self.encoder, split.paths, augmentation, views, name, self._seed() + 100, side)
 
     def _batches(self, stage: Stage, epoch: int) -> list[NDArray[np.int64]]:
         seed = (self.recipe.seed, self._number(stage), epoch)

@@ -23,8 +23,10 @@ class Augmentation(BaseModel):
         translation: t; the shift in each direction is drawn from ``[-t, t]`` of the side.
         zoom: z; the zoom is drawn from ``[-z, z]``, the same in both directions.
         mirror: whether half of the images are mirrored; cells have no handedness. Not in the thesis.
-        stain: s; see :class:`training.networks.photometry.StainJitter`. Not in the thesis, whose images came from one kind of analyser.
+        stain: s; see :class:`training.networks.photometry.StainJitter`. Not in the thesis, whose images came from one
+            kind of analyser.
         brightness: b; every pixel is multiplied by a factor drawn from ``[1 - b, 1 + b]``. Not in the thesis.
+        styles: whether views get photometric styles (:mod:`training.networks.styles`). Not in the thesis.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +38,7 @@ class Augmentation(BaseModel):
     mirror: bool = False
     stain: float = Field(default=0.0, ge=0, lt=1)
     brightness: float = Field(default=0.0, ge=0, lt=1)
+    styles: bool = False
     fill_mode: Literal["reflect", "constant", "wrap", "nearest"] = "reflect"
 
     def layer(self, seed: int) -> "keras.Layer":
@@ -43,6 +46,7 @@ class Augmentation(BaseModel):
         import keras  # takes seconds, which a list of recipes must not
 
         from training.networks.photometry import StainJitter
+        from training.networks.styles import PhotometricStyle
 
         fill = self.fill_mode
         return keras.Sequential(
@@ -55,6 +59,7 @@ class Augmentation(BaseModel):
                 keras.layers.RandomZoom(self.zoom, fill_mode=fill, seed=seed + 3, dtype="float32"),
                 *([keras.layers.RandomFlip("horizontal", seed=seed + 4, dtype="float32")] if self.mirror else []),
                 *([StainJitter(self.stain, self.brightness, seed=seed + 5)] if self.stain or self.brightness else []),
+                *([PhotometricStyle(seed=seed + 6)] if self.styles else []),
             ],
             name="augmentation",
         )

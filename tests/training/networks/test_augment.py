@@ -24,6 +24,7 @@ def test_settings_are_those_of_table_4_10() -> None:
         "mirror": False,
         "stain": 0.0,
         "brightness": 0.0,
+        "styles": False,
         "fill_mode": "reflect",
     }
     assert CLASSIFIER_AUGMENTATION.model_dump() == {
@@ -34,6 +35,7 @@ def test_settings_are_those_of_table_4_10() -> None:
         "mirror": False,
         "stain": 0.0,
         "brightness": 0.0,
+        "styles": False,
         "fill_mode": "reflect",
     }
 
