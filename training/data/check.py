@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from contract.classes import CLASS_NAMES
 from training.data import manifest
-from training.data.contents import content_hashes
+from training.data.contents import COLUMN, content_hashes
 from training.data.findings import Finding, Findings, Kind
 from training.data.images import unreadable
 from training.data.manifest import LabelledImage, Reading
@@ -38,6 +39,9 @@ def check(
         exclusions, cap, seed: see :func:`training.data.selection.select`.
         look_alike_sources: see :func:`training.data.sets.set_of`.
 
+    Returns:
+        What was found; its images carry their SHA-256 (:data:`training.data.contents.COLUMN`).
+
     Raises:
         ManifestError: the manifest cannot be read at all.
     """
@@ -63,7 +67,8 @@ def check(
     errors += _empty_classes(images, meant)
     warnings += _warnings(images)
     dropped = (*reading.dropped, *selection.dropped)
-    return Findings(tuple(errors), tuple(warnings), dropped, tuple(images), frozenset(look_alike_sources))
+    hashed = tuple(replace(image, extra=image.extra | {COLUMN: content_hash(image.path)}) for image in images)
+    return Findings(tuple(errors), tuple(warnings), dropped, hashed, frozenset(look_alike_sources))
 
 
 def _read_before(images: Sequence[LabelledImage]) -> Reading:

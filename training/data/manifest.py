@@ -41,7 +41,8 @@ class LabelledImage:
         source: the data set.
         split: ``train``, ``val``, ``test``, or empty before splitting.
         extra: every other column, kept as it was. Known ones: ``expert_labels`` (:mod:`training.data.experts`),
-            ``patient_id`` (:mod:`training.data.overlap`), ``look_alike`` (:mod:`training.data.sets`), ``evidence``.
+            ``patient_id`` (:mod:`training.data.overlap`), ``look_alike`` (:mod:`training.data.sets`), ``evidence``,
+            ``sha256`` (:mod:`training.data.contents`).
     """
 
     path: Path

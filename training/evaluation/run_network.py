@@ -11,7 +11,7 @@ import numpy as np
 
 from contract.bundle import sha256_of
 from contract.description import ClassEvidence, Precision
-from training.data.contents import content_hashes
+from training.data.contents import recorded_hashes
 from training.data.manifest import LabelledImage
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.evidence import class_evidence
@@ -130,6 +130,6 @@ class RunNetwork:
     @cached_property
     def _splits(self) -> dict[str, str]:
         images, trained_on = self.run.images, self.run.recipe.train_splits
-        content_hash = content_hashes(image.path for image in images)
+        content_hash = recorded_hashes(images)
         trained = {content_hash(image.path) for image in images if image.split in trained_on} | self.run.seen_before()
         return {content_hash(image.path): image.split for image in images} | dict.fromkeys(trained, "train")

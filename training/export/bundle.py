@@ -24,6 +24,7 @@ from contract.description import (
     Provenance,
 )
 from training.data import image_list, manifest
+from training.data.contents import recorded_hashes
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
 from training.evaluation.calibration import fit_temperature
@@ -109,7 +110,7 @@ def write_bundle(
         for precision in set(written) - set(precisions):
             written[precision].path.unlink()
         bundle.write(folder, description)
-        image_list.write(folder / image_list.FILE_NAME, run.images, bundle.sha256_of)
+        image_list.write(folder / image_list.FILE_NAME, run.images, recorded_hashes(run.images))
         (folder / model_card.FILE_NAME).write_text(model_card.render(description), encoding="utf-8")
         folder.rename(out)
     if (config := triton.write(out, description)) is not None:
@@ -160,7 +161,7 @@ def _describe(
     temperature = fit_temperature(outputs.logits[real], validation.labels[real], suppressed, split)
     before = Evaluation.at(outputs.logits[real], validation.labels[real], 1.0, suppressed)
     after = Evaluation.at(outputs.logits, validation.labels, temperature, suppressed)
-    manifest_sha256 = manifest.fingerprint(run.images, bundle.sha256_of)
+    manifest_sha256 = manifest.fingerprint(run.images, recorded_hashes(run.images))
     policy = decision_policy(after, real, classes, split)
     return BundleDescription(
         name=name,

@@ -18,11 +18,10 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from contract.atomic import replacing, write_text
-from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
 from contract.description import StartedFrom
 from training.data import manifest
-from training.data.contents import content_hashes
+from training.data.contents import recorded_hashes
 from training.data.manifest import LabelledImage
 from training.data.overlap import traces
 from training.errors import TrainingError
@@ -152,7 +151,7 @@ class Run:
         return StartedFrom(
             run=self.root.resolve().name,
             recipe=self.recipe.model_dump(mode="json"),
-            manifest_sha256=manifest.fingerprint(self.images, sha256_of),
+            manifest_sha256=manifest.fingerprint(self.images, recorded_hashes(self.images)),
             initial_weights_sha256=(self.root / "initial_weights.sha256").read_text(encoding="utf-8").strip(),
             started_from=self.started_from,
         )
@@ -163,7 +162,7 @@ class Run:
         See :func:`training.data.overlap.traces`.
         """
         trained = [image for image in self.images if image.split in self.recipe.train_splits]
-        content_hash = content_hashes(image.path for image in trained)
+        content_hash = recorded_hashes(trained)
         return self.seen_before() | {trace for image in trained for trace in traces(image, content_hash)}
 
     def seen_before(self) -> set[str]:

@@ -10,11 +10,10 @@ import keras
 import tensorflow as tf
 
 from contract.atomic import write_text
-from contract.bundle import sha256_of
 from training import recipe
 from training.data import manifest
 from training.data.check import check
-from training.data.contents import content_hashes
+from training.data.contents import recorded_hashes
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import traces
 from training.data.sampling import balance_problem, largest_balance
@@ -211,7 +210,8 @@ def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
         problems.append("its encoder is made by other choices")
     if progress.stage < len(donor.recipe.encoder_stages):
         problems.append("its encoder is not finished")
-    if manifest.fingerprint(donor.images, sha256_of) != manifest.fingerprint(images, sha256_of):
+    theirs, ours = (manifest.fingerprint(each, recorded_hashes(each)) for each in (donor.images, images))
+    if theirs != ours:
         problems.append("its images are others")
     if problems:
         raise RunError(f"the encoder of {root} cannot be taken for {chosen.name}: {'; '.join(problems)}")
@@ -232,7 +232,7 @@ def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run
             f"{root} cannot be begun from: its encoder is not finished; go on with: hal train --resume {root}"
         )
     held_out = [image for image in images if image.split in ("val", "test")]
-    content_hash, seen = content_hashes(image.path for image in held_out), origin.seen()
+    content_hash, seen = recorded_hashes(held_out), origin.seen()
     if leaked := sorted(str(image.path) for image in held_out if seen & traces(image, content_hash, slides)):
         shown = ", ".join(leaked[:10]) + (" ..." if len(leaked) > 10 else "")
         raise RunError(
