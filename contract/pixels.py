@@ -1,4 +1,4 @@
-"""What a network sees of an image file: which files and colours count, and how an image becomes 256x256.
+"""What a network sees of an image file: which colours count, and how an image becomes 256x256.
 
 Nothing is ever resampled, since size tells classes apart: what is longer is cropped to its centre, what is shorter is
 padded by reflection. Training and service both take it from here.
@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from contract.description import IMAGE_SIDE
 
 FORMATS: Final = ("JPEG", "PNG", "BMP", "TIFF")
-"""As Pillow names them; told apart by the first bytes of a file."""
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
-"""By which files in a folder are taken for images, in lower case."""
+"""As Pillow names them; told apart by the first bytes of a file. Endings of files are in :mod:`contract.files`."""
 MODES: Final = frozenset({"RGB", "RGBA", "P", "PA"})
 """Pillow's names of 8-bit colour whose pixels need no guess, provided that no pixel is transparent."""
 SMALLEST_SIDE: Final = IMAGE_SIDE // 2 + 1

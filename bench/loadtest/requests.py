@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from bench.loadtest.errors import LoadTestError
-from contract.pixels import SUFFIXES
+from contract.files import IMAGE_SUFFIXES
 
 SAMPLES: Final = Path(__file__).parents[1] / "tests" / "data" / "cells"
 """Real cells, in a checkout."""
@@ -44,9 +44,9 @@ def load_images(folder: Path | None) -> Images:
     if folder is None and not SAMPLES.is_dir():
         return Images(tuple(drawn_cell(seed) for seed in range(32)), "32 drawn images (give --images for real cells)")
     root = folder or SAMPLES
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)[:MOST_IMAGES]
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)[:MOST_IMAGES]
     if not paths:
-        raise LoadTestError(f"no image in {root}; expected files that end in {', '.join(sorted(SUFFIXES))}")
+        raise LoadTestError(f"no image in {root}; expected files that end in {', '.join(sorted(IMAGE_SUFFIXES))}")
     return Images(tuple(path.read_bytes() for path in paths), f"{len(paths)} images of {root.name}")
 
 

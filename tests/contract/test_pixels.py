@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from contract.pixels import SUFFIXES, fit
+from contract.files import IMAGE_SUFFIXES
+from contract.pixels import fit
 from service.images.decode import decode
 from service.settings import Fit
 from training.data.images import read_image
@@ -59,7 +60,7 @@ def test_too_small_an_image_is_refused() -> None:
 @given(
     height=st.integers(129, 400),
     width=st.integers(129, 400),
-    suffix=st.sampled_from(sorted(SUFFIXES)),
+    suffix=st.sampled_from(sorted(IMAGE_SUFFIXES)),
     mode=st.sampled_from(["RGB", "RGBA", "P"]),
 )
 def test_training_and_service_see_the_same_pixels(

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from contract.atomic import replacing
 from contract.description import IMAGE_SIDE
+from contract.files import replacing
 from contract.pixels import fit
 from training.data.images import read_pixels
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from rich.console import Console
 
-from contract.atomic import write_text
 from contract.classes import CLASS_NAMES, HAIRY_CELL
+from contract.files import write_text
 from training.composites.journal import carry_out
 from training.composites.looks import BARCELONA, SECOND_LABORATORY, Look
 from training.composites.plan import OPEN_SOURCES, Amounts, Parent, Task, families, plan

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 from contract.classes import BY_NAME
-from contract.pixels import SUFFIXES
+from contract.files import IMAGE_SUFFIXES
 from training.composites.canvas import open_canvas
 from training.composites.generators import GENERATORS, PLATELETS
 from training.composites.plan import OPEN_SOURCES, PARENT_SOURCES, Amounts, Parent, Task, families, plan
@@ -83,7 +83,7 @@ def sheet(
         real = [p for p in parents if p.image.label == name][: few.most]
         rows.append((f"{name}: real", [open_canvas(p.image.path).pixels for p in real]))
     if beside is not None:
-        paths = sorted(path for path in beside.rglob("*") if path.suffix.lower() in SUFFIXES)
+        paths = sorted(path for path in beside.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         rows.append((f"{label}: real, from {beside.name}, only looked at", [read_pixels(path) for path in paths]))
     out.parent.mkdir(parents=True, exist_ok=True)
     _picture(rows, zoom).save(out)

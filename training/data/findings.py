@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
+from contract.files import write_text
 from training.data.manifest import SHOWN, SPLITS, Dropped, LabelledImage, ManifestError, counts
 from training.data.tables import class_table, dropped_table, set_counts, set_table
 

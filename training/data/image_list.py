@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from contract.atomic import replacing
+from contract.files import replacing
 from training.data.manifest import LabelledImage, ManifestError
 
 FILE_NAME: Final = "images.csv"

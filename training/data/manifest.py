@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from contract.atomic import replacing
 from contract.classes import BY_NAME, CLASS_NAMES
+from contract.files import replacing
 from training.data import experts
 from training.errors import TrainingError
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from contract.atomic import write_text
+from contract.files import write_text
 from training.evaluation.evaluate import ORDINARY_SETS, choose, images_of, predictions_of
 from training.evaluation.figures.accuracy_bars import Bar, draw_accuracy_bars
 from training.evaluation.figures.training_curves import figures_of, read_history

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from contract.atomic import write_text
 from contract.description import Evidence, Precision
+from contract.files import write_text
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet, set_of

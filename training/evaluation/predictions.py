@@ -12,9 +12,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.atomic import replacing
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
+from contract.files import replacing
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet

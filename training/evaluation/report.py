@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from contract.atomic import write_text
 from contract.classes import CLASS_COUNT
 from contract.description import Evidence
+from contract.files import write_text
 from training.data.manifest import counts
 from training.evaluation.measures import HairyMeasures, Measures, Share
 from training.evaluation.network import Network

@@ -12,8 +12,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from contract.atomic import write_text
 from contract.classes import HAIRY_CELL
+from contract.files import write_text
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet, set_of

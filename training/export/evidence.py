@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contract import bundle
-from contract.atomic import write_text
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from contract.description import BundleDescription, FalseFlags, Metric
-from contract.pixels import SUFFIXES, fit
+from contract.files import IMAGE_SUFFIXES, write_text
+from contract.pixels import fit
 from training.data import image_list, manifest
 from training.data.images import read_pixels
 from training.data.manifest import LabelledImage
@@ -158,7 +158,7 @@ def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) ->
 def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Iterable[Metric]:
     """How many photographs of real hairy cells raise the flag, at their own scale and at the analyser's."""
     threshold = loaded.description.policy.hairy_threshold
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths or threshold is None:
         raise EvidenceError(
             f"{folder} has no image in it" if not paths else "the bundle has no hairy flag that could be raised"

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
-from contract.atomic import replacing, write_text
 from contract.classes import CLASS_NAMES
 from contract.description import StartedFrom
+from contract.files import replacing, write_text
 from training.data import manifest
 from training.data.contents import recorded_hashes
 from training.data.manifest import LabelledImage

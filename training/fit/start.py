@@ -9,7 +9,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from contract.atomic import write_text
+from contract.files import write_text
 from training import recipe
 from training.data import manifest
 from training.data.check import check

@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
 from contract.description import IMAGE_SIDE
+from contract.files import write_text
 from training.data.manifest import LabelledImage
 from training.data.pipeline import image_batches, unreadable_named
 from training.data.sampling import epoch_batches, epoch_size

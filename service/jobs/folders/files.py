@@ -4,10 +4,11 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from contract.pixels import SUFFIXES
 from service.jobs.folders.errors import FoldersError
+
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
-from contract.pixels import SUFFIXES
 from service.jobs.folders import in_process
-from service.jobs.folders.files import ImageFile, check_any, check_there, inside
+from service.jobs.folders.files import SUFFIXES, ImageFile, check_any, check_there, inside
 from service.jobs.score.errors import ScoreError
 
 LISTS: Final = frozenset({".csv", ".parquet"})

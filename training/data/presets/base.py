@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.pixels import SUFFIXES
+from contract.files import IMAGE_SUFFIXES
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
 
@@ -92,7 +92,7 @@ class Preset:
         found = sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES
+            if path.suffix.lower() in IMAGE_SUFFIXES
             and not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
         )
         if not found:
