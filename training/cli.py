@@ -1,5 +1,7 @@
 """The training half of the command line, in the order of its use: data, recipes, train, evaluate, compare, export."""
 
+import contextlib
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +42,17 @@ def recipes(
         from training.recipe_list import print_recipe, print_recipes
 
         print_recipes() if name is None else print_recipe(name)
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(run: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = run is not None and (run / "checkpoint.npz").exists()
+        advice = f"go on with: hal train --resume {run}" if begun else "nothing was trained yet"
+        typer.secho(f"\nstopped; {advice}", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command("train")
@@ -97,7 +110,7 @@ def train(
 
     hal train --resume runs/first
     """
-    with explained():
+    with explained(), _told_how_to_go_on(resume or run):
         from training.fit import start as training
 
         if resume is not None:

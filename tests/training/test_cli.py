@@ -67,6 +67,23 @@ def test_a_path_that_cannot_be_written_is_named_without_a_traceback(
     assert "give another path, or make room" in said
 
 
+@pytest.mark.parametrize(("begun", "advice"), [(True, "hal train --resume runs/first"), (False, "nothing was trained")])
+def test_an_interrupted_training_says_how_to_go_on(
+    begun: bool, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    if begun:
+        (tmp_path / "runs" / "first" / "checkpoint.npz").touch()
+    monkeypatch.setattr("training.fit.start.start", interrupted)
+    result = CliRunner().invoke(app, ["train", "hal-c3003", "--data", "x.csv", "--run", "runs/first"])
+    assert result.exit_code == 130
+    assert advice in result.output
+
+
 def test_recipes_are_listed_with_what_they_are() -> None:
     result = CliRunner().invoke(app, ["recipes"])
     assert result.exit_code == 0

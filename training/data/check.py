@@ -10,7 +10,7 @@ from contract.classes import CLASS_NAMES
 from training.data import manifest
 from training.data.contents import COLUMN, content_hashes
 from training.data.findings import Finding, Findings, Kind
-from training.data.images import unreadable
+from training.data.images import unopenable, unreadable
 from training.data.manifest import LabelledImage, Reading
 from training.data.overlap import OF_PIXELS, crossings, has_slide
 from training.data.selection import select
@@ -46,12 +46,15 @@ def check(
         ManifestError: the manifest cannot be read at all.
     """
     reading = manifest.examine(data) if isinstance(data, Path) else _read_before(data)
-    content_hash = content_hashes(image.path for image in reading.images)
-    selection = select(reading.images, content_hash, exclusions, cap, seed)
+    closed = unopenable(image.path for image in reading.images)
+    opened = [image for image in reading.images if image.path not in closed]
+    content_hash = content_hashes(image.path for image in opened)
+    selection = select(opened, content_hash, exclusions, cap, seed)
     images = selection.images
     meant = [*images, *(item.image for item in reading.dropped)]
 
     errors = [Finding(Kind.MANIFEST, problem) for problem in reading.problems]
+    errors += [Finding(Kind.UNREADABLE, message) for message in closed.values()]
     if decode:
         decoded = decode(images) if callable(decode) else images
         complaints = unreadable(image.path for image in decoded).values()

@@ -113,7 +113,8 @@ def as_json(findings: Findings) -> str:
             for (name, source, split), number in sorted(by_set.items())
         ],
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    # Bytes of a file's name that are no UTF-8 become escapes, which JSON reads back.
+    return json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def _named(finding: Finding) -> dict[str, str]:

@@ -28,7 +28,10 @@ def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[P
         )
         for image in images
     )
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        replacing(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow((*COLUMNS, *origin))
         writer.writerows(rows)

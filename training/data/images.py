@@ -61,6 +61,18 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise ImageError(f"{path}: {error}") from error
 
 
+def unopenable(paths: Iterable[Path]) -> dict[Path, str]:
+    """What is wrong with each file that cannot be opened at all: links to nothing, files of another user."""
+    complaints = {}
+    for path in dict.fromkeys(paths):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            target = f" (a link to {path.readlink()})" if path.is_symlink() else ""
+            complaints[path] = f"{path}{target} cannot be read: {error.strerror}"
+    return complaints
+
+
 def unreadable(paths: Iterable[Path]) -> dict[Path, str]:
     """Decode every image as training would, with a progress bar.
 

@@ -129,7 +129,7 @@ def load(folder: Path) -> Predictions:
         with np.load(folder / ARRAYS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in ("logits", "embeddings", "suppressed")}
             about = json.loads(str(stored["about"]))
-        with (folder / ROWS).open(newline="", encoding="utf-8") as stream:
+        with (folder / ROWS).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             rows = list(csv.DictReader(stream))
         if len(rows) != len(arrays["logits"]):
             raise ValueError(f"{ROWS} has {len(rows)} rows, {ARRAYS} has {len(arrays['logits'])}")

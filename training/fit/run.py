@@ -180,7 +180,7 @@ class Run:
         """Write a line to the terminal and to ``log.txt``."""
         self.console.print(message, highlight=False, markup=False)
         path = self.root / "log.txt"
-        with self._explaining(path), path.open("a", encoding="utf-8") as log:
+        with self._explaining(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     def record(self, row: Mapping[str, float | int | str]) -> None:
