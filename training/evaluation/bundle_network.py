@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,12 @@ class BundleNetwork:
         return Fitted(calibration.temperature, policy.hairy_threshold, basis)
 
     def seen_as(self, image: LabelledImage, digest: str) -> str:
-        """By content, so that another name or folder does not matter."""
-        del image
-        return self.listed[digest].split if digest in self.listed else ""
+        """By content, so that another name or folder does not matter, and by the photographs that images come from."""
+        return image_list.seen_as(image, digest, self._splits)
+
+    @cached_property
+    def _splits(self) -> dict[str, str]:
+        return image_list.splits(self.root / image_list.FILE_NAME)
 
 
 def _read_list(path: Path) -> dict[str, LabelledImage]:

@@ -11,8 +11,10 @@ import numpy as np
 
 from contract.bundle import sha256_of
 from contract.description import ClassEvidence, Precision
+from training.data import image_list
 from training.data.contents import recorded_hashes
 from training.data.manifest import LabelledImage
+from training.data.overlap import pixels_of
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.evidence import class_evidence
 from training.evaluation.outputs import Fitted, Outputs, suppressed
@@ -123,13 +125,19 @@ class RunNetwork:
         return Fitted(temperature, threshold, f"{basis}; hairy flag: {how}")
 
     def seen_as(self, image: LabelledImage, digest: str) -> str:
-        """By content, so that another name or folder does not matter; what an earlier run was trained on counts too."""
-        del image
-        return self._splits.get(digest, "")
+        """By content, so that another name or folder does not matter, and by the photographs that images come from.
+
+        What an earlier run was trained on counts too.
+        """
+        return image_list.seen_as(image, digest, self._splits)
 
     @cached_property
     def _splits(self) -> dict[str, str]:
         images, trained_on = self.run.images, self.run.recipe.train_splits
         content_hash = recorded_hashes(images)
-        trained = {content_hash(image.path) for image in images if image.split in trained_on} | self.run.seen_before()
-        return {content_hash(image.path): image.split for image in images} | dict.fromkeys(trained, "train")
+        found = dict.fromkeys(self.run.seen_before(), "train")
+        for image in sorted(images, key=lambda image: image.split in trained_on):
+            split = "train" if image.split in trained_on else image.split
+            for digest in pixels_of(image, content_hash(image.path)):
+                found[digest] = "train" if found.get(digest) == "train" else split
+        return found

@@ -111,7 +111,8 @@ def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
             "'hal data prepare --test-share 0.15' before training"
         )
     listed = image_list.splits(loaded.root / image_list.FILE_NAME)
-    used = Counter(split for image in images if (split := listed.get(bundle.sha256_of(image.path), SPLIT)) != SPLIT)
+    known = [image_list.seen_as(image, bundle.sha256_of(image.path), listed) for image in images]
+    used = Counter(split for split in known if split not in ("", SPLIT))
     if used:
         found = ", ".join(f"{count} of its split {split!r}" for split, count in sorted(used.items()))
         raise EvidenceError(
