@@ -1,4 +1,4 @@
-"""``hal composites sheet``: composites, shams and real cells on one picture, for a person to judge."""
+"""``hal composites sheet``: composites, edited controls and real cells on one picture, for a person to judge."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ COMPARED: Final = {
     "Thrombocyte aggregation": ("Large thrombocyte",),
     "Giant thrombocyte": ("Giant thrombocyte", "Large thrombocyte"),
 }
-"""Ordinary classes whose shams and real cells stand beside composites of a class."""
+"""Ordinary classes whose edited controls and real cells stand beside composites of a class."""
 
 
 def sheet(
@@ -54,10 +54,10 @@ def sheet(
     """Draw the sheet.
 
     Args:
-        label: class of the composites; for an ordinary class shams are drawn.
+        label: class of the composites; for an ordinary class edited controls are drawn.
         images: manifest, or folder that the preset ``pbc`` reads.
         out: PNG file.
-        count: composites; half as many shams and real cells.
+        count: composites; half as many edited controls and real cells.
         beside: folder of real cells of the class, which are shown and not used.
         zoom: pixels of the sheet by pixel of an image.
         seed: of every choice.
@@ -79,7 +79,7 @@ def sheet(
     for name in compared:
         if name not in GENERATORS:
             tasks = [task for task in plan(parents, few, [name]) if task.kind == "sham"]
-            rows.append((f"{name}: shams", _drawn(tasks, skipped)))
+            rows.append((f"{name}: edited controls", _drawn(tasks, skipped)))
         real = [p for p in parents if p.image.label == name][: few.most]
         rows.append((f"{name}: real", [open_canvas(p.image.path).pixels for p in real]))
     if beside is not None:

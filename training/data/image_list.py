@@ -70,7 +70,7 @@ def seen_as(image: LabelledImage, digest: str, known: Mapping[str, str]) -> str:
 def select(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> list[LabelledImage]:
     """The images that a list names, with the list's splits; of copies the photographs that they are copies of.
 
-    Composites and shams are in no download and are passed over: ``hal composites make`` makes them again.
+    Composites and edited controls are in no download and are passed over: ``hal composites make`` makes them again.
 
     Raises:
         ManifestError: the list cannot be read, or listed images are missing or have another label; all are named.

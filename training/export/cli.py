@@ -81,8 +81,9 @@ def evidence(
 ) -> None:
     """Measure a finished bundle on images that had no part in making it, and write the figures into it.
 
-    Real cells, composites and shams apart; turned, darker, brighter, stained otherwise, compressed and out of focus;
-    probes for traces of editing; other data sets; real hairy cells. Run it once, when nothing is chosen any more.
+    Real cells, composites and edited controls apart; turned, darker, brighter, stained otherwise, compressed and out
+    of focus; probes for traces of editing; other data sets; real hairy cells. Run it once, when nothing is chosen any
+    more.
 
     Example: hal evidence models/hal-c/2 --data datasets/twenty/manifest.csv --elsewhere datasets/raabin.csv
     """

@@ -1,8 +1,8 @@
 """``hal evidence``: what a finished bundle does on images that had no part in making it, written into the bundle.
 
 ``hal export`` measures on the validation images, which chose the temperature and the threshold. This adds the figures
-of the test split: real cells, composites and shams apart, under the conditions of another laboratory, whether an edit
-leaves a trace, and cells of data sets that were never trained on.
+of the test split: real cells, composites and edited controls apart, under the conditions of another laboratory,
+whether an edit leaves a trace, and cells of data sets that were never trained on.
 """
 
 from collections import Counter
@@ -60,7 +60,8 @@ def add_evidence(
 
     Args:
         folder: of the bundle.
-        data: manifest of the images that the bundle was made of, composites and shams told by its column ``kind``.
+        data: manifest of the images that the bundle was made of, composites and edited controls told by its
+            column ``kind``.
         elsewhere: manifests of data sets that the bundle was not trained on; all their images are shown.
         hairy: folder of photographs of real hairy cells.
         hairy_scale: their pixels a micrometre; they are shown as they are and at the analyser's scale.
