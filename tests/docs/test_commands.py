@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 import hal
 from contract.bundle import Bundle
 from tests.docs.pages import PAGES, ROOT, hal_calls, shell_lines
-from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401
 from tests.service.live_server import LiveServer, serving
 
 SHIPPED = ROOT / "tests/data/cells"
@@ -95,7 +94,7 @@ PAGES_OF_HAL = [(page, start) for page, start in RUN_HERE if start.startswith("h
 
 
 @pytest.mark.parametrize(("page", "start"), PAGES_OF_HAL)
-def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, bundle: Bundle) -> None:  # noqa: F811
+def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, bundle: Bundle) -> None:
     lines = of(page, start)
     for place, line in enumerate(lines):
         if line in lines[:place]:
@@ -107,7 +106,7 @@ def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, 
 
 
 @pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:  # noqa: F811
+def live(bundle: Bundle) -> Iterator[LiveServer]:
     with serving(bundle) as server:
         yield server
 

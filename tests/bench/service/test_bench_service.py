@@ -23,6 +23,8 @@ from tests import stubborn
 from tests.processes import command, marked
 from tests.service.process import environment
 
+pytestmark = pytest.mark.serial
+
 
 def test_the_null_bundle_is_verified_and_served_like_any_other(tmp_path: Path) -> None:
     write_null_bundle(tmp_path)

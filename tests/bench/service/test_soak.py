@@ -13,6 +13,8 @@ from bench.service.workload import Workload
 from contract.bundle import Bundle
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
+pytestmark = pytest.mark.serial
+
 
 @pytest.mark.parametrize(
     ("memory", "grown"),

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.service.classify_requests import form
 from tests.service.live_server import until
 from tests.service.load_clients import HANGING, answered, becomes, code_of, load, post, until_answered
 from tests.service.process import PATIENCE_S, Process, environment, free_port, running, seconds
+
+pytestmark = pytest.mark.serial
 
 
 def test_sigterm_under_load_answers_all_that_was_accepted(slow: Path, cell: bytes) -> None:

@@ -12,7 +12,6 @@ import hal
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from tests.client.conftest import road  # noqa: F401
 from tests.service.jobs.folders.result_files import Classify
 from tests.service.live_server import LiveServer, serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
