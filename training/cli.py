@@ -134,4 +134,5 @@ def train(
 
 
 app.add_typer(slides_app, name="slides")
-app.registered_commands += [*evaluation_app.registered_commands, *export_app.registered_commands]
+app.add_typer(evaluation_app)
+app.add_typer(export_app)

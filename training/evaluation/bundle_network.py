@@ -18,7 +18,7 @@ from training.evaluation.outputs import Fitted, Outputs
 
 @dataclass(frozen=True)
 class BundleNetwork:
-    """See :class:`training.evaluation.network.Network`; ``listed`` are the rows of the bundle's image list."""
+    """See :class:`training.evaluation.network.TrainedNetwork`; ``listed`` are the rows of the bundle's image list."""
 
     bundle: Bundle
     file: ModelFile

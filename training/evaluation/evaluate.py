@@ -16,10 +16,10 @@ from training.evaluation.figures.gallery import draw_gallery, galleries
 from training.evaluation.figures.reliability import draw_reliability
 from training.evaluation.figures.training_curves import draw_training_curves
 from training.evaluation.measures import FILE_NAME, measure
-from training.evaluation.network import Network, is_run, open_network
+from training.evaluation.network import TrainedNetwork, is_run, open_network
 from training.evaluation.predictions import Predictions, predict
 from training.evaluation.probe import probe
-from training.evaluation.report import Figure, Results, caveats, print_measures, write
+from training.evaluation.report import Figure, ReportContent, caveats, print_measures, write
 from training.evaluation.results import EvaluationError
 
 PROBE_FILE: Final = "probe.json"
@@ -52,12 +52,12 @@ def evaluate(folder: Path, data: Path | None, split: str, precision: Precision |
     return None if out is None else write(results, out)
 
 
-def default_folder(network: Network, split: str) -> Path:
+def default_folder(network: TrainedNetwork, split: str) -> Path:
     """Where a run keeps its own evaluation."""
     return network.root / "evaluation" / split
 
 
-def images_of(network: Network, data: Path | None) -> list[LabelledImage]:
+def images_of(network: TrainedNetwork, data: Path | None) -> list[LabelledImage]:
     """The manifest at ``data``, or the run's own.
 
     Raises:
@@ -74,14 +74,14 @@ def images_of(network: Network, data: Path | None) -> list[LabelledImage]:
     return list(network.images)
 
 
-def predictions_of(network: Network, data: Path | None, split: str, out: Path | None = None) -> Predictions:
+def predictions_of(network: TrainedNetwork, data: Path | None, split: str, out: Path | None = None) -> Predictions:
     """What a network says about a split, kept with the run or in ``out`` and taken from there when still true."""
     images, left_out = choose(images_of(network, data), split, [network], ORDINARY_SETS)
     folder = out or (default_folder(network, split) if is_run(network.root) else None)
     return predict(network, images, split, sets_of(images, [network]), left_out, folder)
 
 
-def assess(network: Network, predictions: Predictions, out: Path | None) -> Results:
+def assess(network: TrainedNetwork, predictions: Predictions, out: Path | None) -> ReportContent:
     """Figures, probe and caveats, and the pictures where there is a folder for them."""
     seed = int(network.recipe["seed"])
     measures = measure(predictions, network.classes)
@@ -93,10 +93,10 @@ def assess(network: Network, predictions: Predictions, out: Path | None) -> Resu
         write_text(out / FILE_NAME, measures.model_dump_json(indent=2) + "\n")
         write_text(out / PROBE_FILE, found.model_dump_json(indent=2) + "\n")
         figures = tuple(_draw(network, predictions, out / "figures", seed))
-    return Results(network, predictions, measures, found, notes, figures)
+    return ReportContent(network, predictions, measures, found, notes, figures)
 
 
-def _draw(network: Network, predictions: Predictions, folder: Path, seed: int) -> list[Figure]:
+def _draw(network: TrainedNetwork, predictions: Predictions, folder: Path, seed: int) -> list[Figure]:
     evaluation, title = predictions.evaluation, f"{predictions.network}, {len(predictions.images)} images"
     title += f" ({predictions.split})"
     matrix = evaluation.confusion
@@ -139,7 +139,7 @@ def _draw(network: Network, predictions: Predictions, folder: Path, seed: int) -
 
 
 def choose(
-    images: Sequence[LabelledImage], split: str, networks: Sequence[Network], sets: Sequence[ImageSet]
+    images: Sequence[LabelledImage], split: str, networks: Sequence[TrainedNetwork], sets: Sequence[ImageSet]
 ) -> tuple[list[LabelledImage], dict[str, int]]:
     """The images of a split that every network can be asked about.
 
@@ -179,7 +179,7 @@ def choose(
     return chosen, dict(left_out)
 
 
-def sets_of(images: Sequence[LabelledImage], networks: Sequence[Network]) -> list[ImageSet]:
+def sets_of(images: Sequence[LabelledImage], networks: Sequence[TrainedNetwork]) -> list[ImageSet]:
     """The set of each image; what the networks were trained on tells too which sources hold hairy cells."""
     others = [image for network in networks for image in network.images]
     return set_of([*images, *others])[: len(images)]

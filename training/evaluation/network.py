@@ -12,7 +12,7 @@ from training.evaluation.outputs import Fitted, Outputs
 RUN_FILE = "recipe.json"
 
 
-class Network(Protocol):
+class TrainedNetwork(Protocol):
     """A run's or a bundle's network and what is known about its origin."""
 
     @property
@@ -58,7 +58,7 @@ def is_run(folder: Path) -> bool:
     return (folder / RUN_FILE).is_file()
 
 
-def open_network(folder: Path, precision: Precision | None = None) -> Network:
+def open_network(folder: Path, precision: Precision | None = None) -> TrainedNetwork:
     """The network of a run or a bundle.
 
     Args:

@@ -18,7 +18,7 @@ from contract.files import replacing
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet
-from training.evaluation.network import Network
+from training.evaluation.network import TrainedNetwork
 from training.evaluation.outputs import Fitted, suppressed
 from training.evaluation.results import Evaluation, EvaluationError
 
@@ -158,7 +158,7 @@ def _image(folder: Path, row: dict[str, str]) -> LabelledImage:
 
 
 def predict(
-    network: Network,
+    network: TrainedNetwork,
     images: Sequence[LabelledImage],
     split: str,
     sets: Sequence[ImageSet],
@@ -204,7 +204,7 @@ def predict(
 
 
 def _known(
-    folder: Path, network: Network, images: Sequence[LabelledImage], digests: tuple[str, ...]
+    folder: Path, network: TrainedNetwork, images: Sequence[LabelledImage], digests: tuple[str, ...]
 ) -> Predictions | None:
     try:
         stored = load(folder)

@@ -16,7 +16,7 @@ from contract.description import Evidence
 from contract.files import write_text
 from training.data.manifest import counts
 from training.evaluation.measures import HairyMeasures, Measures, Share
-from training.evaluation.network import Network
+from training.evaluation.network import TrainedNetwork
 from training.evaluation.predictions import Predictions
 from training.evaluation.probe import ProbeReport
 
@@ -191,10 +191,10 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class ReportContent:
     """All that a report tells."""
 
-    network: Network
+    network: TrainedNetwork
     predictions: Predictions
     measures: Measures
     probe: ProbeReport
@@ -202,14 +202,14 @@ class Results:
     figures: tuple[Figure, ...]
 
 
-def write(results: Results, folder: Path) -> Path:
+def write(results: ReportContent, folder: Path) -> Path:
     """Render ``folder/report.html``; pictures are inside it and nothing is loaded from elsewhere."""
     path = folder / REPORT
     write_text(path, render(results))
     return path
 
 
-def render(results: Results) -> str:
+def render(results: ReportContent) -> str:
     """The report of an evaluation as HTML."""
     environment = Environment(
         loader=PackageLoader("training.evaluation", "."),

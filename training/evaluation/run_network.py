@@ -28,7 +28,7 @@ Load = Callable[[Run], tuple[keras.Model, keras.Model]]
 
 
 class RunNetwork:
-    """See :class:`training.evaluation.network.Network`.
+    """See :class:`training.evaluation.network.TrainedNetwork`.
 
     Args:
         run: finished; its last checkpoint is taken.

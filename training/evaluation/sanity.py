@@ -22,7 +22,7 @@ from training.evaluation.evaluate import choose, sets_of
 from training.evaluation.figures.confusion import draw_confusion
 from training.evaluation.mcnemar import McNemar, mcnemar
 from training.evaluation.measures import Share
-from training.evaluation.network import Network, is_run, open_network
+from training.evaluation.network import TrainedNetwork, is_run, open_network
 from training.evaluation.predictions import Predictions, predict
 from training.evaluation.report import Table, terminal
 from training.evaluation.results import EvaluationError
@@ -122,7 +122,7 @@ def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sa
     return result
 
 
-def training_sets(networks: Sequence[Network], images: Sequence[LabelledImage]) -> list[Counter[str]]:
+def training_sets(networks: Sequence[TrainedNetwork], images: Sequence[LabelledImage]) -> list[Counter[str]]:
     """How many images of each set each network was trained on; ``images`` help to know the hairy cells' sources."""
     everything = [*images, *(image for network in networks for image in network.images)]
     found = []
@@ -132,7 +132,7 @@ def training_sets(networks: Sequence[Network], images: Sequence[LabelledImage]) 
     return found
 
 
-def require_sets(networks: Sequence[Network], trained_on: Sequence[Counter[str]]) -> None:
+def require_sets(networks: Sequence[TrainedNetwork], trained_on: Sequence[Counter[str]]) -> None:
     """Check that the first network was trained on A and B, the second on A, B and C, and neither on D.
 
     Raises:
@@ -152,7 +152,7 @@ def require_sets(networks: Sequence[Network], trained_on: Sequence[Counter[str]]
         )
 
 
-def differing_choices(networks: Sequence[Network]) -> list[str]:
+def differing_choices(networks: Sequence[TrainedNetwork]) -> list[str]:
     """A remark where two recipes differ in more than their names and sets."""
     first, second = (network.recipe for network in networks)
     ignored = {"name", "sets", "thesis"}
@@ -207,7 +207,7 @@ def _verdict(tested: ImageSet, accuracy: tuple[Share, Share], hairy: tuple[Share
 
 
 def _predict(
-    networks: Sequence[Network], images: Sequence[LabelledImage], split: str, tested: ImageSet, out: Path
+    networks: Sequence[TrainedNetwork], images: Sequence[LabelledImage], split: str, tested: ImageSet, out: Path
 ) -> tuple[Predictions, Predictions]:
     chosen, left_out = choose(images, split, networks, [tested])
     found = []

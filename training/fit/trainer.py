@@ -44,14 +44,14 @@ class FrozenEncoderError(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class LabelledFiles:
     """Images to train on or to validate with: files and class indices."""
 
     paths: list[Path]
     labels: NDArray[np.int64]
 
     @classmethod
-    def of(cls, images: Sequence[LabelledImage], splits: Sequence[str]) -> "Split":
+    def of(cls, images: Sequence[LabelledImage], splits: Sequence[str]) -> "LabelledFiles":
         """The images of ``splits``."""
         chosen = [image for image in images if image.split in splits]
         return cls([image.path for image in chosen], np.array([i.class_index for i in chosen], dtype=np.int64))
@@ -71,8 +71,8 @@ class Trainer:
         recipe = run.recipe
         self.run = run
         self.recipe = recipe
-        self.train = Split.of(run.images, recipe.train_splits)
-        self.validation = Split.of(run.images, ("val",))
+        self.train = LabelledFiles.of(run.images, recipe.train_splits)
+        self.validation = LabelledFiles.of(run.images, ("val",))
         self.encoder = encoder
         self.heads: dict[str, keras.Model] = {}
         if (projection := recipe.projection_head) is not None:
@@ -196,10 +196,10 @@ class Trainer:
         self.run.record_recall(stage.name, epoch + 1, {CLASS_NAMES[c]: value for c, value in recall.items()})
         return figures
 
-    def _views(self, name: str, split: Split, stage: Stage | None, views: int) -> NDArray[np.float32]:
+    def _views(self, name: str, files: LabelledFiles, stage: Stage | None, views: int) -> NDArray[np.float32]:
         augmentation = None if stage is None else stage.augmentation
         side = IMAGE_SIDE if stage is None else stage.image_side
-        return cached_views(self.run, self.encoder, split.paths, augmentation, views, name, self._seed() + 100, side)
+        return cached_views(self.run, self.encoder, files.paths, augmentation, views, name, self._seed() + 100, side)
 
     def _batches(self, stage: Stage, epoch: int) -> list[NDArray[np.int64]]:
         seed = (self.recipe.seed, self._number(stage), epoch)
