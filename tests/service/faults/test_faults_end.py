@@ -61,7 +61,7 @@ def test_tensors_that_cannot_be_finished_are_told_as_images_are(slow: Path) -> N
                 return http.post("/v2/models/tiny/infer", json={"inputs": [image]})
 
         hanging = clients.submit(infer)
-        until(lambda: shows(served, 'hal_seats_taken{priority="routine"} 1.0'))
+        until(lambda: shows(served, 'hal_images_accepted{priority="routine"} 1.0'))
         assert served.stop() == 0
         assert hanging.result().status_code == 503
         assert "stop" in hanging.result().json()["error"]
@@ -130,7 +130,7 @@ def test_kill_9_costs_what_was_under_way_and_the_supervisor_brings_it_back(
         return turns
 
     def taken(seats: int) -> bool:
-        return f'hal_seats_taken{{priority="routine"}} {seats}.0' in httpx.get(f"{url}/metrics").text
+        return f'hal_images_accepted{{priority="routine"}} {seats}.0' in httpx.get(f"{url}/metrics").text
 
     try:
         client(1)
