@@ -36,22 +36,18 @@ class BundleNetwork:
 
     @property
     def name(self) -> str:
-        """Name, version and precision."""
         return f"{self.bundle.description.name} {self.bundle.description.version} ({self.file.precision})"
 
     @property
     def root(self) -> Path:
-        """The bundle's folder."""
         return self.bundle.root
 
     @property
     def sha256(self) -> str:
-        """Of the ONNX file."""
         return self.file.sha256
 
     @property
     def classes(self) -> tuple[ClassEvidence, ...]:
-        """As the bundle declares them."""
         return self.bundle.description.classes
 
     @property
@@ -61,12 +57,10 @@ class BundleNetwork:
 
     @property
     def validation(self) -> Sequence[LabelledImage]:
-        """None: a bundle is fitted already."""
         return ()
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """As the bundle declares it."""
         provenance = self.bundle.description.provenance
         return provenance.recipe | {"seed": provenance.seed}
 

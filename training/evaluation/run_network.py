@@ -63,12 +63,10 @@ class RunNetwork:
 
     @property
     def root(self) -> Path:
-        """The run's folder."""
         return self.run.root
 
     @cached_property
     def sha256(self) -> str:
-        """Of the checkpoint."""
         path = self.run.root / "checkpoint.npz"
         if not path.is_file():
             raise RunError(f"{self.run.root} has no checkpoint; go on with: hal train --resume {self.run.root}")
@@ -76,7 +74,6 @@ class RunNetwork:
 
     @property
     def images(self) -> Sequence[LabelledImage]:
-        """The run's manifest."""
         return self.run.images
 
     @property
@@ -88,7 +85,6 @@ class RunNetwork:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """As stored with the run."""
         return self.run.recipe.model_dump(mode="json")
 
     def outputs(self, paths: Sequence[Path], what: str) -> Outputs:
