@@ -14,8 +14,8 @@ Behaviour fixed here, once:
   a JPEG's last block (bottom right corner), and anywhere in a progressive JPEG.
 - An image that shows nothing (a dark frame, a white field, one colour) is refused: a network has no class for it and
   would name one all the same.
-- A JPEG of 256x256 pixels in colour goes to simplejpeg first (:mod:`service.images.jpeg`, half of the time). All else, and
-  whatever simplejpeg refuses, goes to Pillow, which finds out why.
+- A JPEG of 256x256 pixels in colour goes to simplejpeg first (:mod:`service.images.jpeg`, half of the time). All else,
+  and whatever simplejpeg refuses, goes to Pillow, which finds out why.
 """
 
 import io
@@ -25,9 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from contract.pixels import MODES
+from contract.pixels import fit as fitted
 from service.images import jpeg
 from service.images.contrast import LEAST_CONTRAST, contrast
-from service.images.fitting import check_size, fitted
+from service.images.fitting import check_size
 from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 
@@ -86,7 +88,7 @@ def _decode_by_pillow(data: bytes, kind: str, fit: Fit, max_pixels: int) -> NDAr
     except Exception as error:
         # Pillow's parsers meet hostile bytes with a dozen kinds of exception (struct.error, KeyError, SyntaxError ...).
         raise _undecodable(kind, error) from error
-    return fitted(pixels, fit)
+    return fitted(pixels)
 
 
 def _kind(data: bytes, max_bytes: int) -> str:
@@ -148,7 +150,7 @@ def _check_header(image: Image.Image, data: bytes, fit: Fit, max_pixels: int) ->
         raise ImageRefusedError(
             RefusalCode.CMYK, "The image is CMYK, a colour space for printing, expected RGB; export it as RGB."
         )
-    if image.mode not in ("RGB", "RGBA", "P", "PA"):
+    if image.mode not in MODES:
         raise ImageRefusedError(
             RefusalCode.COLOUR_SPACE, f"The image's colour space is {image.mode}, expected RGB; export it as RGB."
         )
