@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -43,6 +44,23 @@ def test_commands_are_ones_that_hal_understands(page: str) -> None:
     calls = [(line, call.words) for line in shell_lines(page) for call in hal_calls(line)]
     assert {line: said for line, words in calls if (said := complaint(words))} == {}
     assert [words for words in mentions(page) if unknown_part(words)] == []
+
+
+@pytest.mark.parametrize("script", sorted(str(path) for path in ROOT.glob("docs/**/*.sh")))
+def test_commands_of_scripts_are_ones_that_hal_understands(script: str, tmp_path: Path) -> None:
+    """The script is run with a ``hal`` that only prints its words."""
+    (tmp_path / "datasets").mkdir()
+    stand_ins = "hal() { printf '%q ' \"$@\"; echo; }; awk() { :; }; set -e;"
+    found = subprocess.run(
+        ["bash", "-c", f"{stand_ins} source {shlex.quote(script)}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    calls = [shlex.split(line) for line in found.stdout.splitlines()]
+    assert calls
+    assert {" ".join(words): said for words in calls if (said := complaint(words))} == {}
 
 
 @pytest.mark.parametrize("page", PAGES)
