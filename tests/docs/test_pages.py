@@ -85,12 +85,12 @@ def test_recipes_exist_and_each_is_on_the_page_of_the_method() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_tests_exist(page: str) -> None:
     """Named as ``FILE`` or ``FILE::TEST``, below tests/ or, on the pages of the service, below tests/service/."""
-    missing = []
+    missing = {}
     for file, name in set(re.findall(r"`([\w/]*test_\w+\.py)(?:::(test_\w+))?`", text(page))):
         found = [path for base in ("", "tests", "tests/service") if (path := ROOT / base / file).is_file()]
         if not any(f"def {name}(" in path.read_text(encoding="utf-8") or not name for path in found):
-            missing.append(f"{file}::{name}")
-    assert missing == []
+            missing[f"{file}::{name}"] = defined_in().get(name, "nowhere")
+    assert missing == {}, "named: defined in"
 
 
 @pytest.mark.parametrize("file", sorted(str(path) for path in ROOT.glob("tests/service/faults/test_*.py")))
@@ -103,6 +103,16 @@ def test_every_fault_is_on_the_page_of_reliability(file: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_nothing_of_one_machine_is_in_it(page: str) -> None:
     assert re.findall(r"(?<![\w.$])/(?:root|home|work|Users|tmp)/\w+|\b[\w.+-]+@[\w-]+\.[a-z]{2,}\b", text(page)) == []
+
+
+@cache
+def defined_in() -> dict[str, str]:
+    """The file of each test."""
+    return {
+        name: str(path.relative_to(ROOT / "tests"))
+        for path in ROOT.glob("tests/**/test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
 
 
 @cache
