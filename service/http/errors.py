@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service.auth.security import RefusedError
-from service.http.inference_protocol import InferenceRequestError, UnknownModelError
+from service.http.open_inference import InferenceRequestError, UnknownModelError
 from service.http.request_options import TermsError
 from service.http.schemas import ErrorAnswer, Fault
 from service.http.upload_budget import RETRY_AFTER_S, UploadsFullError
@@ -93,10 +93,8 @@ async def _answer(request: Request, error: Exception) -> Response:
             return respond(409, "reload_under_way", str(error))
         case BundleRefusedError():
             return respond(409, "bundle_refused", str(error))
-        case InferenceRequestError():
-            return respond(400, "invalid_request", str(error))
-        case UnknownModelError():
-            return respond(404, "unknown_model", str(error))
+        case InferenceRequestError() | UnknownModelError():
+            return respond(error.status, error.code, str(error))
         case AuditFullError():
             return respond(503, "audit_full", str(error))
         case ModelFailedError():
