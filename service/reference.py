@@ -18,7 +18,8 @@ Written by `hal reference --out docs/reference.md`; a test compares it with the 
 ## Settings
 
 Environment variables, read at the start; an empty one counts as not set. All wrong values are reported together, and
-unknown names are warned about. OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT` and others) configure traces.
+unknown names are warned about. OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT` and others) configure
+traces.
 
 | Variable | Default | Allowed | Meaning |
 |---|---|---|---|
@@ -26,8 +27,8 @@ unknown names are warned about. OpenTelemetry's own variables (`OTEL_EXPORTER_OT
 _METRICS_HEAD: Final = """
 ## Metrics
 
-`GET /metrics`, in Prometheus's text format or OpenMetrics, with prometheus_client's `process_*`. Label values are fixed;
-nothing that a client sends becomes one. [operate.md](operate.md#keys) says who may read them.
+`GET /metrics`, in Prometheus's text format or OpenMetrics, with prometheus_client's `process_*`. Label values are
+fixed; nothing that a client sends becomes one. [operate.md](operate.md#keys) says who may read them.
 
 | Metric | Type | Labels | Meaning |
 |---|---|---|---|
