@@ -14,7 +14,6 @@ import hal
 from contract.bundle import Bundle
 from tests.docs.pages import ROOT, hal_calls, shell_lines
 from tests.paths import CELLS
-from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401
 from tests.service.live_server import LiveServer, serving
 
 COMMANDS = (
@@ -45,7 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("page", "start"), COMMANDS)
-def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, bundle: Bundle) -> None:  # noqa: F811
+def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, bundle: Bundle) -> None:
     lines = [line for line in shell_lines(page) if line.startswith(start)]
     assert lines
     for place, line in enumerate(lines):
@@ -57,7 +56,7 @@ def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, 
 
 
 @pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:  # noqa: F811
+def live(bundle: Bundle) -> Iterator[LiveServer]:
     with serving(bundle) as server:
         yield server
 

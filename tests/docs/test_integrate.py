@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from contract.bundle import Bundle
-from tests.client.conftest import road  # noqa: F401
 from tests.client.faulty_road import FaultyRoad
 from tests.docs.pages import text
 from tests.paths import CELLS, ROOT
-from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
 
@@ -78,7 +76,7 @@ def finished(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:  # noqa: F811
+def live(bundle: Bundle) -> Iterator[LiveServer]:
     with serving(bundle) as server:
         yield server
 
@@ -103,7 +101,7 @@ def test_only_bad_files_are_told_too(live: LiveServer, tmp_path: Path, program: 
     assert "unsupported_type" in shown
 
 
-def test_a_full_service_is_asked_again(bundle: Bundle, program: Program) -> None:  # noqa: F811
+def test_a_full_service_is_asked_again(bundle: Bundle, program: Program) -> None:
     device = SlowDevice(held=True)
     full = serving(bundle, open_engine=lambda *_: device, queue_limit=1, max_batch=1)
     with full as live, ThreadPoolExecutor(1) as pool:
@@ -118,7 +116,7 @@ def test_a_full_service_is_asked_again(bundle: Bundle, program: Program) -> None
     assert code == 0, shown
 
 
-def test_the_key_is_sent(live: LiveServer, road: FaultyRoad, program: Program) -> None:  # noqa: F811
+def test_the_key_is_sent(live: LiveServer, road: FaultyRoad, program: Program) -> None:
     road.upstream = live.port
     finished(program(road.url, BASOPHIL, HAL_API_KEY="the-key"))
     assert b"authorization: bearer the-key\r\n" in bytes(road.received).lower()

@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.service.conftest import WriteBundle
+from tests.conftest import WriteBundle
 from tests.service.load_clients import ROUNDS, becomes, post
 from tests.service.process import Process, running, seconds
 from tests.service.tiny_bundle import TinyNetwork

@@ -10,7 +10,7 @@ from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.description import EmbeddingReference
 from service.observe.drift import EmbeddingDrift
-from tests.service.conftest import WriteBundle
+from tests.conftest import WriteBundle
 from tests.service.live_server import LiveServer, serving
 from tests.service.observe.test_metrics import post, scraped, value
 from tests.service.tiny_bundle import TinyNetwork, encoded
