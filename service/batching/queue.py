@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.trace import Span
 
 from service.observe.tracing import current_span
 
@@ -68,7 +69,7 @@ class Ticket:
     priority: Priority
     answer: asyncio.Future[Logits]
     arrived: float = field(default_factory=time.perf_counter)
-    span: object = field(default_factory=current_span)
+    span: Span = field(default_factory=current_span)
 
 
 class Lines:

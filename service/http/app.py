@@ -9,14 +9,12 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from service.auth.security import Gate
+from service.auth.authorise import Authorisation
 from service.http import errors
 from service.http.direct import ShortWay
 from service.http.middleware import FrontDoor
 from service.http.routes import admin, classify, health, metrics, model, page, slides, v2
 from service.http.upload_budget import UploadRoom
-from service.observe.exposition import Exposition
-from service.observe.readings import Reading
 from service.serving.lifecycle import Hal
 from service.serving.observer import service_version
 from service.serving.service import Service
@@ -36,7 +34,7 @@ class Application(FastAPI):
 
     short_way: ShortWay | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.short_way is not None and self.short_way.leads_to(scope):
             scope["app"] = self
             await self.short_way(scope, receive, send)
@@ -50,11 +48,11 @@ def create_app(hal: Hal) -> FastAPI:
     Raises:
         KeysError: the file of keys cannot be used.
     """
-    return create_app_for(hal, Exposition(lambda: Reading.of(hal)))
+    return create_app_for(hal)
 
 
-def create_app_for(hal: Service, exposition: Exposition) -> FastAPI:
-    """The application of any service; ``exposition`` is what ``/metrics`` answers.
+def create_app_for(hal: Service) -> FastAPI:
+    """The application of any service.
 
     Raises:
         KeysError: the file of keys cannot be used.
@@ -83,12 +81,11 @@ def create_app_for(hal: Service, exposition: Exposition) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.hal = hal
-    app.state.exposition = exposition
     app.state.upload_room = room = UploadRoom(hal.settings.max_uploads_bytes)
     errors.install(app)
     for routes in (classify, slides, health, model, metrics, v2, admin, page):
         app.include_router(routes.router)
-    gate = Gate.of(hal.settings)
+    gate = Authorisation.of(hal.settings)
     app.add_middleware(FrontDoor, gate=gate, observer=hal.observer, room=room)
     app.short_way = ShortWay(_route_of(classify.router, "/classify"), gate, hal.observer, room)
     return app

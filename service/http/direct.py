@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from service.auth.security import Gate
+from service.auth.authorise import Authorisation
 from service.http.middleware import FrontDoor
 from service.http.upload_budget import UploadRoom
 from service.serving.observer import Observer
@@ -30,7 +30,7 @@ class ShortWay:
         room: of the door.
     """
 
-    def __init__(self, route: APIRoute, gate: Gate, observer: Observer, room: UploadRoom) -> None:
+    def __init__(self, route: APIRoute, gate: Authorisation, observer: Observer, room: UploadRoom) -> None:
         self._route = route
         self._path = route.path
         self._door = FrontDoor(self._answer, gate, observer, room)
@@ -39,7 +39,7 @@ class ShortWay:
         """Whether a request is for the route."""
         return bool(scope["type"] == "http" and scope["path"] == self._path and scope["method"] == _METHOD)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._door(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.auth.security import RefusedError
+from service.auth.authorise import RefusedError
 from service.http.open_inference import InferenceRequestError, UnknownModelError
 from service.http.request_options import TermsError
 from service.http.schemas import ErrorAnswer, Fault

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth.security import Gate, RefusedError, headers_for
+from service.auth.authorise import Authorisation, RefusedError
 from service.http import errors
+from service.http.security_headers import headers_for
 from service.http.upload_budget import Share, UploadRoom
 from service.observe.metrics import OTHER_ROUTE
-from service.observe.tracing import RequestContext, TraceParent, current, span_id_of
+from service.observe.tracing import RequestContext, current, traceresponse
 from service.serving.observer import Observer
 
 logger = logging.getLogger("hal.requests")
@@ -30,13 +31,13 @@ class FrontDoor:
     it, and is the last resort when it fails.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, observer: Observer, room: UploadRoom) -> None:
+    def __init__(self, app: ASGIApp, gate: Authorisation, observer: Observer, room: UploadRoom) -> None:
         self._app = app
         self._room = room
         self._gate = gate
         self._observer = observer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -56,11 +57,10 @@ class FrontDoor:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         method, path = scope["method"], scope["path"]
-        trace = TraceParent.read(traceparent.decode("latin-1")) if traceparent else None
-        span = self._observer.tracer.begin_request(method, trace) if self._observer.tracer.on else None
+        span = self._observer.tracer.begin_request(method, traceparent.decode("latin-1"))
         added = [(b"x-request-id", request_id.encode()), *headers_for(path)]
-        if trace is not None:
-            added.append((b"traceresponse", trace.answered_by(span_id_of(span)).encode()))
+        if traceparent and span.get_span_context().is_valid:
+            added.append((b"traceresponse", traceresponse(span).encode()))
         status = 0
 
         async def send_named(message: Message) -> None:
@@ -70,12 +70,12 @@ class FrontDoor:
                 message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
-        context = RequestContext(request_id, trace_id=None if trace is None else trace.trace_id, span=span)
+        context = RequestContext(request_id, span=span)
         token = current.set(context)
         share = Share(self._room) if has_body else None
         try:
             if (key := self._gate.check(scope)) is not None:
-                context = RequestContext(request_id, key, context.trace_id, span)
+                context = RequestContext(request_id, key, span)
                 current.set(context)
             await self._app(scope, receive if share is None else share.of(declared, receive), send_named)
         except RefusedError as refusal:
@@ -97,8 +97,7 @@ class FrontDoor:
             route = getattr(scope.get("route"), "path", None)
             images = state.get("images", 0)
             self._observer.metrics.request(route or OTHER_ROUTE, status, seconds, images)
-            if span is not None:
-                self._observer.tracer.end_request(span, method, route or OTHER_ROUTE, status, images)
+            self._observer.tracer.end_request(span, method, route or OTHER_ROUTE, status, images)
             level = logging.DEBUG if path.startswith(_QUIET) else logging.INFO
             if logger.isEnabledFor(level):
                 fields: dict[str, Any] = {

@@ -138,7 +138,7 @@ class ReadyAnswer(_Answer):
 
     status: Literal["ready"] = "ready"
     audit: Annotated[
-        Literal["database", "spool"] | None,
+        Literal["database", "journal"] | None,
         Field(description="Where rows of the audit trail go now; absent where none is kept (HAL_AUDIT)."),
     ] = None
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.types import Message, Receive
 
-from service.auth.security import RefusedError
+from service.auth.authorise import RefusedError
 
 SMALL: Final = 1 << 20
 """Bytes of a body that takes its room as a whole. A larger one, or one of unknown length, takes it as it arrives, so

@@ -58,6 +58,7 @@ class Hal(Service):
         self._reloading: asyncio.Task[None] | None = None
         self._batcher: Batcher | None = None
         self._models = Models(settings, open_engine)
+        self.observer.watch(lambda: self.state, lambda: {"done": self.reloads, "refused": self.reloads_refused})
 
     async def open(self) -> None:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""
@@ -78,6 +79,7 @@ class Hal(Service):
             deadline_s=self.settings.deadline_ms / 1000,
         )
         self._batcher.on_batch = self.observer.ran
+        self.observer.watch_batcher(self._batcher)
         if self._state is State.STARTING:
             self._state = State.READY
             logger.info("ready on %s", self.device)
@@ -213,8 +215,3 @@ class Hal(Service):
     def model(self) -> ServedModel:
         """The model that serves; there is one once there is a batcher."""
         return self._models.current
-
-    @property
-    def observed_batcher(self) -> Batcher | None:
-        """The batcher for those who only look at it; ``None`` before there is one."""
-        return self._batcher

@@ -202,7 +202,7 @@ class Service(ABC):
 
         with model.in_use():
             results = await batcher.seats.spread(list(enumerate(images)), one, priority=priority, due=due)
-        self.observer.answered(model.stamp, results)
+        await self.observer.answered(model.stamp, results)
         return Classified(model.stamp, model.bundle.description, tuple(results), model.writer)
 
     async def _classify_one(

@@ -30,7 +30,7 @@ def expressions() -> list[str]:
 def exposed(bundle: Bundle, network: TinyNetwork, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of the samples of a service that has answered one request."""
     folder = tmp_path_factory.mktemp("audit")
-    audited: dict[str, Any] = {"audit": f"sqlite:///{folder / 'audit.db'}", "audit_spool": folder / "spool"}
+    audited: dict[str, Any] = {"audit": f"sqlite:///{folder / 'audit.db'}"}
     with serving(bundle, **audited) as live:
         live.http.post("/classify", files={"file": encoded(network.cell(1))})
         text = httpx.get(f"{live.url}/metrics").text

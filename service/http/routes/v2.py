@@ -134,7 +134,8 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     except ClientDisconnect:
         batcher.counts.disconnected += 1
         raise
-    body, header_length = await asyncio.to_thread(_answer, hal, model, wanted, rows)
+    results, (body, header_length) = await asyncio.to_thread(_answer, model, wanted, rows)
+    await hal.observer.answered(model.stamp, results)
     if header_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
@@ -155,7 +156,11 @@ async def _logits_of(
         with model.in_use():
             return model, np.stack(await batcher.seats.spread(list(wanted.images), one, priority=priority, due=due))
     except ModelFailedError as error:
-        await asyncio.to_thread(_tell_failure, hal, model, wanted, error)
+        # One failed image fails the request: the protocol has no error of a single image.
+        fault, hashes = Fault(MODEL_FAILED, str(error)), await asyncio.to_thread(_hashes, wanted)
+        await hal.observer.answered(
+            model.stamp, [RefusedImage(index, sha256, fault) for index, sha256 in enumerate(hashes)]
+        )
         raise
 
 
@@ -178,26 +183,17 @@ async def _read(request: Request, hal: Service, due: float | None) -> InferenceR
 
 
 def _answer(
-    hal: Service, model: ServedModel, wanted: InferenceRequest, rows: NDArray[np.float32]
-) -> tuple[bytes, int | None]:
+    model: ServedModel, wanted: InferenceRequest, rows: NDArray[np.float32]
+) -> tuple[list[ClassifiedImage], tuple[bytes, int | None]]:
     logits, embedding = rows[:, :CLASS_COUNT], rows[:, CLASS_COUNT:]
     decisions = decide(logits, model.bundle.description)
     results = [
         ClassifiedImage.of(index, sha256, decision)
         for index, (sha256, decision) in enumerate(zip(_hashes(wanted), decisions, strict=True))
     ]
-    hal.observer.answered(model.stamp, results)
     probabilities = np.array([decision.probabilities for decision in decisions], np.float32)
     outputs = {LOGITS: logits, PROBABILITIES: probabilities, EMBEDDING: embedding}
-    return write_answer(model.stamp.name, _versions_of(model.stamp.version)[0], wanted, outputs)
-
-
-def _tell_failure(hal: Service, model: ServedModel, wanted: InferenceRequest, error: ModelFailedError) -> None:
-    """One failed image fails the request: the protocol has no error of a single image."""
-    fault = Fault(MODEL_FAILED, str(error))
-    hal.observer.answered(
-        model.stamp, [RefusedImage(index, sha256, fault) for index, sha256 in enumerate(_hashes(wanted))]
-    )
+    return results, write_answer(model.stamp.name, _versions_of(model.stamp.version)[0], wanted, outputs)
 
 
 def _hashes(wanted: InferenceRequest) -> list[str]:
