@@ -24,7 +24,7 @@ from bench.processes import machine
 from bench.real import measure_real
 from bench.requests import forms, jpeg, raw
 from bench.statistics import batches
-from contract.atomic import write_text
+from contract.files import write_text
 from contract.bundle import Bundle
 
 BULK: Final = 64
