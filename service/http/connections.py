@@ -47,11 +47,11 @@ class PatientConnection(HttpToolsProtocol):
         self._watching: TimerHandle | None = None
         self._not_taken = 0
 
-    def connection_made(self, transport: Any) -> None:  # noqa: D102
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(JoinedWrites(transport, self.loop, closed=self._watch))  # type: ignore[arg-type]
         self._begin_to_wait()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+    def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._stop_watching()
         super().connection_lost(exc)
@@ -89,18 +89,18 @@ class PatientConnection(HttpToolsProtocol):
             self._watching.cancel()
             self._watching = None
 
-    def on_message_begin(self) -> None:  # noqa: D102
+    def on_message_begin(self) -> None:
         self._heads += 1
         self._in_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
-    def on_headers_complete(self) -> None:  # noqa: D102
+    def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
 
-    def data_received(self, data: bytes) -> None:  # noqa: D102
+    def data_received(self, data: bytes) -> None:
         heads = self._heads
         super().data_received(data)
         if self._in_head and self._heads == heads:
