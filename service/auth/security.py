@@ -18,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.auth.keys import Key, KeysError, Role, find, read
+from service.errors import ServiceError
 from service.settings import Settings
 
 logger = logging.getLogger("hal.security")
@@ -68,7 +69,7 @@ class ExposedError(Exception):
     """The service would answer a network without asking for keys."""
 
 
-class RefusedError(Exception):
+class RefusedError(ServiceError):
     """A request has not the right to what it asks for.
 
     ``status`` is 401 if no known key came with it and 403 if its key is for something else.

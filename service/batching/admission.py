@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from service.batching.counts import Counts
+from service.batching.errors import DeadlineExceededError, DrainingError, QueueFullError
 from service.batching.queue import Priority
 from service.batching.rate import Pace
-from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from service.batching.admission import Seats
 from service.batching.counts import Counts
+from service.batching.errors import ModelFailedError
 from service.batching.outcomes import fail, hand_out
 from service.batching.queue import Image, Lines, Logits, Network, Priority, Ticket
 from service.batching.rate import MemoryCaution, Pace
-from service.images.refusals import ModelFailedError
 
 logger = logging.getLogger("hal.batching")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from service.batching.counts import Counts
+from service.batching.errors import ModelFailedError
 from service.batching.queue import Logits, Ticket
-from service.images.refusals import ModelFailedError
 
 logger = logging.getLogger("hal.batching")
 

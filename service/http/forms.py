@@ -10,6 +10,8 @@ from typing import Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from service.errors import ServiceError
+
 FIELD: Final = "file"
 HINT: Final = "for example: curl -F file=@cell.jpg URL/classify"
 
@@ -22,7 +24,7 @@ _COMMON_HEAD: Final = re.compile(
 """As curl, browsers, httpx, requests, aiohttp, fetch and .NET write the head of a file's part."""
 
 
-class FormError(Exception):
+class FormError(ServiceError):
     """A form cannot be used as a whole."""
 
     def __init__(self, status: int, code: str, message: str) -> None:

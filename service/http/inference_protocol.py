@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
+from service.errors import ServiceError
 from service.http.json_pixels import PixelsError, read_pixels
 
 INPUT: Final = "image"
@@ -28,12 +29,16 @@ _HEAD_BYTES: Final = 1 << 16
 """Most JSON in front of a binary tensor, which takes some hundred bytes."""
 
 
-class InferenceRequestError(Exception):
+class InferenceRequestError(ServiceError):
     """A request is not one of the protocol, or not one for this model; the message says what is expected."""
 
+    status, code = 400, "invalid_request"
 
-class UnknownModelError(Exception):
+
+class UnknownModelError(ServiceError):
     """There is no model of that name or version."""
+
+    status, code = 404, "unknown_model"
 
 
 class _Parameters(Struct, frozen=True):

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth.security import Gate, RefusedError, headers_for
-from service.http import errors
+from service.auth.security import Gate, headers_for
+from service.batching.errors import DrainingError
+from service.errors import ServiceError
+from service.http.errors import UnexpectedError, error_response
 from service.http.upload_budget import Share, UploadRoom
 from service.observe.metrics import OTHER_ROUTE
 from service.observe.tracing import RequestContext, TraceParent, current, span_id_of
@@ -78,18 +80,18 @@ class FrontDoor:
                 context = RequestContext(request_id, key, context.trace_id, span)
                 current.set(context)
             await self._app(scope, receive if share is None else share.of(declared, receive), send_named)
-        except RefusedError as refusal:
-            await errors.refusal(request_id, path, refusal)(scope, receive, send_named)
+        except ServiceError as refusal:
+            await error_response(request_id, path, refusal)(scope, receive, send_named)
         except Exception:
-            response = errors.internal_error(request_id, path)
+            logger.exception("unexpected error", extra={"fields": {"request_id": request_id}})
             if not status:
-                await response(scope, receive, send_named)
+                await error_response(request_id, path, UnexpectedError())(scope, receive, send_named)
         except asyncio.CancelledError:
             # The server cancels what has not ended when HAL_DRAIN_S is over: who waits is told to ask elsewhere.
             if status or not scope["app"].state.hal.draining:
                 logger.warning("cancelled")
                 raise
-            await errors.cut_off(request_id, path)(scope, receive, send_named)
+            await error_response(request_id, path, DrainingError())(scope, receive, send_named)
         finally:
             if share is not None:
                 share.give_back()

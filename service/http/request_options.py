@@ -7,6 +7,7 @@ from typing import Final, Self
 from starlette.requests import HTTPConnection
 
 from service.batching.queue import Priority
+from service.errors import ServiceError
 
 PRIORITY: Final = "X-Priority"
 TIMEOUT: Final = "X-Request-Timeout-Ms"
@@ -14,8 +15,10 @@ LONGEST_TIMEOUT_MS: Final = 3_600_000
 _NAMES: Final = frozenset(name.lower().encode() for name in (PRIORITY, TIMEOUT))
 
 
-class TermsError(Exception):
+class TermsError(ServiceError):
     """A header says something that cannot be meant; every such header is listed."""
+
+    status, code = 400, "invalid_header"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,23 @@ from typing import Final
 
 from starlette.types import Message, Receive
 
-from service.auth.security import RefusedError
+from service.errors import ServiceError
 
 SMALL: Final = 1 << 20
 """Bytes of a body that takes its room as a whole. A larger one, or one of unknown length, takes it as it arrives, so
 that one that is announced and never sent keeps nobody out."""
-RETRY_AFTER_S: Final = 1
 
 
-class UploadsFullError(RefusedError):
-    """There is no room for more of a body; status 429."""
+class UploadsFullError(ServiceError):
+    """There is no room for more of a body."""
+
+    status, code = 429, "uploads_full"
+    retry_after_s = 1
 
     def __init__(self, most_bytes: int) -> None:
         super().__init__(
-            429,
-            "uploads_full",
             f"The bodies that are being received or worked on have {most_bytes} bytes already, the most that are kept "
-            f"(HAL_MAX_UPLOADS_BYTES); send this one again in {RETRY_AFTER_S} s, or fewer at the same time.",
+            f"(HAL_MAX_UPLOADS_BYTES); send this one again in {self.retry_after_s} s, or fewer at the same time.",
         )
 
 

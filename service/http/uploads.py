@@ -8,8 +8,8 @@ from fastapi import Request
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
+from service.batching.errors import DeadlineExceededError
 from service.http.forms import FIELD, HINT, FormError, files_of
-from service.images.refusals import DeadlineExceededError
 from service.settings import Settings
 
 __all__ = ["FIELD", "IMAGE_TYPES", "UploadError", "read_images"]

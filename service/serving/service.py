@@ -15,12 +15,13 @@ from contract.bundle import Bundle
 from contract.decision import decide
 from contract.description import BundleDescription, ModelFile
 from service.batching.counts import Counts
+from service.batching.errors import ModelFailedError
 from service.batching.queue import Image, Logits, Network, Priority
 from service.engine.tuning import Tuning
 from service.http.schemas import ModelStamp
 from service.images.decode import decode
 from service.images.pool import Decoders
-from service.images.refusals import ImageRefusedError, ModelFailedError
+from service.images.refusals import ImageRefusedError
 from service.serving.answers import ClassifiedImage, Fault, RefusedImage, Writer
 from service.serving.model import ServedModel
 from service.serving.observer import Observer

@@ -10,12 +10,11 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_NAMES
+from service.batching.errors import ModelFailedError
 from service.batching.queue import Priority
-from service.http.errors import request_id_of
 from service.http.request_options import LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, Terms
 from service.http.schemas import ClassifyAnswer, ErrorAnswer
 from service.http.uploads import FIELD, IMAGE_TYPES, read_images
-from service.images.refusals import ModelFailedError
 from service.serving.answers import ClassifiedImage, RefusedImage
 from service.serving.service import MODEL_FAILED, Classified, Service
 from service.settings import Settings
@@ -149,7 +148,7 @@ async def classify(request: Request) -> Response:
     one image was classified and 422, with the same body, if none was. The type of an image is told from its bytes.
     """
     done = await classify_body(request)
-    body = done.writer.write(request_id_of(request), done.results)
+    body = done.writer.write(request.state.request_id, done.results)
     return Response(body, status_of(done), media_type="application/json")
 
 

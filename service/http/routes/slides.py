@@ -13,13 +13,12 @@ from contract.classes import BY_NAME
 from contract.description import BundleDescription
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError, SlideSummary, summarise
-from service.http.errors import request_id_of
+from service.batching.errors import DeadlineExceededError
 from service.http.request_options import LONGEST_TIMEOUT_MS, TIMEOUT, Terms
 from service.http.routes.classify import REQUEST, RESPONSES, classify_body, status_of, while_connected
 from service.http.schemas import ErrorAnswer, ModelStamp
 from service.http.slide_schemas import SlideAnswer, SummaryAnswer, given_slide_schema
 from service.http.uploads import UploadError, read_body
-from service.images.refusals import DeadlineExceededError
 from service.serving.answers import ClassifiedImage
 from service.serving.service import Service
 from service.settings import Settings
@@ -90,7 +89,7 @@ async def classify_slide(request: Request) -> Response:
     summary = await _summarise(cells, len(done.results) - len(cells), done.description, hal.settings)
     if wants_fhir:
         return _fhir(summary, done.model, status_of(done))
-    answer = done.writer.write(request_id_of(request), done.results)
+    answer = done.writer.write(request.state.request_id, done.results)
     body = answer.removesuffix(b"}") + b',"summary":' + summary.model_dump_json().encode() + b"}"
     return Response(body, status_of(done), media_type=_JSON)
 
@@ -163,7 +162,7 @@ async def summarise_slide(request: Request) -> Response:
         raise
     if wants_fhir:
         return _fhir(summary, model.stamp, HTTPStatus.OK)
-    answer = SummaryAnswer(request_id=request_id_of(request), model=model.stamp, summary=summary)
+    answer = SummaryAnswer(request_id=request.state.request_id, model=model.stamp, summary=summary)
     return Response(answer.model_dump_json(), media_type=_JSON)
 
 

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_COUNT
 from contract.decision import decide
+from service.batching.errors import DeadlineExceededError, ModelFailedError
 from service.batching.queue import Logits, Priority
 from service.http.inference_protocol import (
     EMBEDDING,
@@ -34,7 +35,6 @@ from service.http.request_options import Terms
 from service.http.routes.classify import priority_of, while_connected
 from service.http.uploads import UploadError, read_body
 from service.http.v2_schemas import INFER_REQUEST, INFER_RESPONSES
-from service.images.refusals import DeadlineExceededError, ModelFailedError
 from service.serving.answers import ClassifiedImage, Fault, RefusedImage
 from service.serving.model import ServedModel
 from service.serving.observer import service_version

@@ -4,13 +4,17 @@
 :mod:`service.observe.audit.spool` until it answers again.
 """
 
+from service.errors import ServiceError
+
 
 class AuditError(Exception):
     """The audit trail cannot be kept as asked; the message says what was wrong and what to do."""
 
 
-class AuditFullError(Exception):
+class AuditFullError(ServiceError):
     """More images would be answered without a row of the audit trail."""
+
+    status, code = 503, "audit_full"
 
     def __init__(self) -> None:
         super().__init__(

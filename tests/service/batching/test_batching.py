@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.batching.batcher import Batcher
+from service.batching.errors import DrainingError, ModelFailedError, QueueFullError
 from service.batching.queue import Image, Logits, Priority
-from service.images.refusals import DrainingError, ModelFailedError, QueueFullError
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 

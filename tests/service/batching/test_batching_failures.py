@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.batching.errors import ModelFailedError
 from service.batching.queue import Ticket
-from service.images.refusals import ModelFailedError
 from tests.service.batchers import ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from service.batching.errors import DeadlineExceededError, QueueFullError
 from service.batching.queue import Priority
-from service.images.refusals import DeadlineExceededError, QueueFullError
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import SlowDevice, image
 

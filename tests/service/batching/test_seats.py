@@ -4,9 +4,9 @@ import pytest
 
 from service.batching.admission import Seats
 from service.batching.counts import Counts
+from service.batching.errors import DeadlineExceededError, DrainingError, QueueFullError
 from service.batching.queue import Priority
 from service.batching.rate import Pace
-from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
 
 ROUTINE, BULK = Priority.ROUTINE, Priority.BULK
 
