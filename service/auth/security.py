@@ -113,7 +113,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-class KeyRing:
+class KeyStore:
     """The keys of a file that may change while the service runs; it is looked at once a second while keys are used.
 
     A file that has gone lets nobody in. A file that cannot be understood leaves the former keys in force, so that a
@@ -169,23 +169,23 @@ class KeyRing:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Authorisation:
     """Lets a request pass or not, before its body is read.
 
     Open to all: the page, the documentation and ``/health``. ``/admin`` needs an admin key. ``/metrics`` needs a key
     too, but not on this machine, where Prometheus often runs. Everything else, known or not, needs a key.
     """
 
-    ring: KeyRing | None
+    keys: KeyStore | None
 
     @classmethod
-    def of(cls, settings: Settings) -> "Gate":
-        """The gate that the settings ask for.
+    def of(cls, settings: Settings) -> "Authorisation":
+        """The rules that the settings ask for.
 
         Raises:
-            KeysError: see :class:`KeyRing`.
+            KeysError: see :class:`KeyStore`.
         """
-        return cls(None if settings.keys_file is None else KeyRing(settings.keys_file))
+        return cls(None if settings.keys_file is None else KeyStore(settings.keys_file))
 
     def check(self, scope: Scope) -> str | None:
         """The name of the key that a request came with; ``None`` where none is needed.
@@ -197,7 +197,7 @@ class Gate:
         if path in _OPEN or path.startswith(_OPEN_BELOW):
             return None
         needed = Role.ADMIN if path.startswith(_ADMIN_BELOW) else Role.CLASSIFY
-        if self.ring is None:
+        if self.keys is None:
             if needed is Role.ADMIN and not (_is_local(scope) and _is_asked_by_its_own(scope)):
                 raise RefusedError(
                     403,
@@ -214,7 +214,7 @@ class Gate:
             raise RefusedError(
                 401, "key_missing", "A key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
             )
-        key = self.ring.find(presented)
+        key = self.keys.find(presented)
         if key is None:
             raise RefusedError(
                 401, "key_unknown", "The key is not known here or was revoked; ask whoever runs this service for one."

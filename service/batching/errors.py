@@ -1,6 +1,5 @@
 """Why a request or an image of it gets no answer."""
 
-from service.batching.queue import Priority
 from service.errors import ServiceError
 
 
@@ -12,9 +11,9 @@ class QueueFullError(ServiceError):
 
     status, code = 429, "queue_full"
 
-    def __init__(self, taken: int, priority: Priority, retry_after_s: int) -> None:
+    def __init__(self, taken: int, retry_after_s: int, *, bulk: bool) -> None:
         self.retry_after_s = retry_after_s
-        kind = "bulk images" if priority is Priority.BULK else "images"
+        kind = "bulk images" if bulk else "images"
         super().__init__(f"{taken} {kind} are waiting already; send the request again in {retry_after_s} s.")
 
 

@@ -1,7 +1,6 @@
 """From errors to HTTP answers: one body, and the status, code and message that the error carries."""
 
 import http
-import logging
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,9 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service.errors import ServiceError
-from service.http.schemas import ErrorAnswer, Fault
-
-logger = logging.getLogger("hal.errors")
+from service.serving.answers import ErrorAnswer, Fault, encode
 
 CLIENT_GONE: Final = 499
 """Nobody reads this status (nginx's number for it); it is for the log."""
@@ -29,7 +26,7 @@ class UnexpectedError(ServiceError):
 
 
 def install(app: FastAPI) -> None:
-    """Make ``app`` answer every error with :class:`~service.http.schemas.ErrorAnswer`."""
+    """Make ``app`` answer every error with :class:`~service.serving.answers.ErrorAnswer`."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -51,8 +48,8 @@ def _response(
 ) -> Response:
     if path == "/v2" or path.startswith("/v2/"):
         return JSONResponse({"error": message}, status, headers)  # the form of that protocol
-    answer = ErrorAnswer(request_id=request_id, error=Fault(code=code, message=message))
-    return JSONResponse(answer.model_dump(), status, headers)
+    body = encode(ErrorAnswer(request_id, Fault(code, message)))
+    return Response(body, status, headers, media_type="application/json")
 
 
 async def _service_error(request: Request, error: Exception) -> Response:
@@ -75,5 +72,6 @@ async def _invalid(request: Request, _: Exception) -> Response:
     return _response(request.state.request_id, request.url.path, 422, "invalid_request", message)
 
 
-async def _gone(_request: Request, _error: Exception) -> Response:
+async def _gone(request: Request, _: Exception) -> Response:
+    request.app.state.hal.statistics.disconnected += 1
     return Response(status_code=CLIENT_GONE)

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from service.http.documentation import REQUEST_HEADERS
 from service.http.inference_protocol import DEFAULT_OUTPUTS, EMBEDDING, HEADER_LENGTH, INPUT, OUTPUT_SIZES, SHAPE
-from service.http.routes.classify import REQUEST
 
 _IMAGE: Final = {
     "type": "object",
@@ -87,7 +87,7 @@ INFER_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 INFER_REQUEST: Final = {
     "parameters": [
-        *REQUEST["parameters"],
+        *REQUEST_HEADERS,
         {
             "name": HEADER_LENGTH,
             "in": "header",

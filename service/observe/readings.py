@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from service.batching.counts import Counts
 from service.batching.queue import Priority
+from service.batching.rate import Statistics
 from service.observe.audit.trail import AuditState
 from service.observe.drift import EmbeddingDrift
 from service.observe.logs import lost_lines
 from service.observe.metrics import Metrics
-from service.serving.lifecycle import Hal
+from service.serving.service import Service
 from service.serving.states import State
 
 MODEL_LABELS: Final = ("name", "version", "sha256", "precision", "device", "calibration", "decision_policy")
@@ -50,15 +50,15 @@ class EngineReading:
     waiting: dict[str, int] = field(default_factory=lambda: {str(priority): 0 for priority in Priority})
     seats_taken: dict[str, int] = field(default_factory=lambda: {str(priority): 0 for priority in Priority})
     batch_limit: int = 0
-    counts: Counts = field(default_factory=Counts)
+    counts: Statistics = field(default_factory=Statistics)
     model: dict[str, str] = field(default_factory=lambda: dict.fromkeys(MODEL_LABELS, ""))
     drift: DriftReading | None = None
     audit: AuditState | None = None
 
     @classmethod
-    def of(cls, hal: Hal) -> Self:
+    def of(cls, hal: Service) -> Self:
         """What it knows now."""
-        description, file, batcher, observer = hal.bundle.description, hal.file, hal.observed_batcher, hal.observer
+        description, file, batcher, observer = hal.bundle.description, hal.file, hal.batcher, hal.observer
         labels = (
             *(description.name, description.version, file.sha256, file.precision, hal.device or "none"),
             *(description.calibration.id, description.policy.version),
@@ -67,9 +67,11 @@ class EngineReading:
             reloads=hal.reloads,
             reloads_refused=hal.reloads_refused,
             waiting={str(priority): batcher.waiting_of(priority) if batcher else 0 for priority in Priority},
-            seats_taken={str(priority): batcher.seats.taken_by(priority) if batcher else 0 for priority in Priority},
+            seats_taken={
+                str(priority): batcher.admission.taken_by(priority) if batcher else 0 for priority in Priority
+            },
             batch_limit=batcher.batch_limit if batcher else 0,
-            counts=batcher.counts if batcher else Counts(),
+            counts=hal.statistics,
             model=dict(zip(MODEL_LABELS, map(str, labels), strict=True)),
             drift=None if observer.drift is None else DriftReading.of(observer.drift),
             audit=None if observer.audit is None else observer.audit.state(),
@@ -95,6 +97,6 @@ class Reading:
     lost_lines: int
 
     @classmethod
-    def of(cls, hal: Hal) -> Self:
+    def of(cls, hal: Service) -> Self:
         """Of a service in one process."""
         return cls(hal.observer.metrics, hal.state, hal.settings.queue_limit, EngineReading.of(hal), lost_lines())

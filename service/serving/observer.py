@@ -9,8 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal
 
 from contract.classes import CELL_CLASSES
-from service.batching.queue import Ticket
-from service.http.schemas import ModelStamp
+from service.batching.queue import QueuedImage
 from service.images.pool import Pixels
 from service.observe.audit import AuditFullError
 from service.observe.audit.rows import Row, SettingsVersion
@@ -18,7 +17,7 @@ from service.observe.audit.trail import AuditTrail, Trail
 from service.observe.drift import EmbeddingDrift
 from service.observe.metrics import Metrics
 from service.observe.tracing import Tracer, current
-from service.serving.answers import ClassifiedImage, RefusedImage
+from service.serving.answers import ClassifiedImage, ModelStamp, RefusedImage
 from service.serving.model import ServedModel
 from service.settings import Settings
 
@@ -103,7 +102,7 @@ class Observer:
             return None
         return "spool" if self.audit.state().problem else "database"
 
-    def ran(self, batch: Sequence[Ticket], begin: float, end: float) -> None:
+    def ran(self, batch: Sequence[QueuedImage], begin: float, end: float) -> None:
         """The device has finished a batch; times by ``time.perf_counter``."""
         self.metrics.ran(end - begin, [begin - ticket.arrived for ticket in batch])
         if self.tracer.on:

@@ -126,11 +126,11 @@ def test_a_full_service_is_asked_again(bundle: Bundle, program: Program) -> None
         filling = pool.submit(live.http.post, "/classify", files={"file": Path(CELLS[0]).read_bytes()})
         device.wait_until_busy()
         running = program(live.url, CELLS[1])
-        until(lambda: live.hal.batcher.counts.refused >= 1 or running.poll() is not None)
+        until(lambda: live.hal.statistics.refused >= 1 or running.poll() is not None)
         device.let_go()
         code, shown = finished(running)
         assert filling.result().status_code == 200
-        assert live.hal.batcher.counts.refused >= 1
+        assert live.hal.statistics.refused >= 1
     assert code == 0, shown
 
 

@@ -22,6 +22,7 @@ from service.engine.onnx import EngineOptions
 from service.http.app import create_app
 from service.http.server import config_for
 from service.serving import lifecycle
+from service.serving.service import Service
 from service.settings import Device, Settings
 
 _TIMER_S = 0.005
@@ -48,14 +49,14 @@ class TimerBatcher(Batcher):
         while True:
             await self._arrived.wait()
             give_up = self._loop.time() + _TIMER_S
-            while len(self._lines) < self.batch_limit and (left := give_up - self._loop.time()) > 0:
+            while len(self._queue) < self.batch_limit and (left := give_up - self._loop.time()) > 0:
                 self._arrived.clear()
                 try:
                     await asyncio.wait_for(self._arrived.wait(), left)
                 except TimeoutError:
                     break
-            batch = self._lines.next_batch(self.batch_limit)
-            if self._lines:
+            batch = self._queue.next_batch(self.batch_limit)
+            if self._queue:
                 self._arrived.set()
             else:
                 self._arrived.clear()
@@ -73,7 +74,7 @@ def main() -> None:
 
     if policy == "timer":
         lifecycle.Batcher = TimerBatcher  # type: ignore[attr-defined]
-    hal = lifecycle.Hal(Settings(bundle=bundle.root, log_level="warning"), bundle, open_engine=open_engine)
+    hal = Service(Settings(bundle=bundle.root, log_level="warning"), bundle, open_engine=open_engine)
     listener = socket.create_server(("127.0.0.1", port))
     uvicorn.Server(config_for(create_app(hal), hal.settings)).run(sockets=[listener])
 

@@ -10,16 +10,17 @@ from typing import Final, Self, TypeAlias
 import msgspec
 
 from contract.bundle import Bundle
-from service.http.schemas import ModelStamp
 from service.jobs.folders.files import ImageFile
 from service.jobs.folders.records import STAMP
 from service.jobs.folders.sources import UNREADABLE, Outcome, refusal
-from service.serving.lifecycle import Hal
+from service.serving.answers import ModelStamp
+from service.serving.service import Service
 from service.settings import Settings
 
 _GROUPS_AT_ONCE: Final = 3
 _BATCHES_A_GROUP: Final = 4
 """While one group ends, the others keep the device busy."""
+_USUAL_BATCH: Final = 16
 _NO_HURRY_MS: Final = 3_600_000
 
 ReadAll: TypeAlias = Callable[[Sequence[ImageFile]], list[bytes | OSError]]
@@ -69,14 +70,14 @@ class OpenBundle:
     """
 
     def __init__(self, settings: Settings, bundle: Bundle, *, read: ReadAll = read_all, calls: int = 1) -> None:
-        group = _BATCHES_A_GROUP * settings.max_batch
+        group = _BATCHES_A_GROUP * (settings.max_batch or _USUAL_BATCH)
         room = max(settings.queue_limit, calls * _GROUPS_AT_ONCE * group)
         self._settings = settings.model_copy(update={"queue_limit": room, "deadline_ms": _NO_HURRY_MS})
         self._bundle = bundle
         self._read = read
         self._group = group
-        self._model = ModelStamp.of(bundle, bundle.file(settings.precision)).model_dump(mode="json")
-        self._hal: Hal | None = None
+        self._model = msgspec.to_builtins(ModelStamp.of(bundle, bundle.file(settings.precision)))
+        self._hal: Service | None = None
 
     @property
     def stamp(self) -> tuple[str, ...]:
@@ -89,7 +90,7 @@ class OpenBundle:
         Raises:
             EngineError, BundleError: it cannot be opened.
         """
-        self._hal = Hal(self._settings, self._bundle)
+        self._hal = Service(self._settings, self._bundle)
         await self._hal.open()
         if self._hal.failure is not None:
             await self._hal.close()
@@ -123,7 +124,7 @@ class OpenBundle:
         assert hal is not None, "the bundle is not open"  # noqa: S101
         read = await asyncio.to_thread(self._read, files)
         images = [data for data in read if isinstance(data, bytes)]
-        done = await hal.classify(hal.batcher, images) if images else None
+        done = await hal.classify(images) if images else None
         results = iter(done.results if done is not None else ())
         return [
             Outcome(file, msgspec.to_builtins(next(results)), self._model)

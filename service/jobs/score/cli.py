@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _COMMAND: Final = "hal score"
 _BATCHES_A_PIECE: Final = 16
+_USUAL_BATCH: Final = 16
 _LIBRARIES: Final = ("ray", "fsspec", "pyarrow")
 
 
@@ -102,7 +103,7 @@ def score(
                         store,
                         paths,
                         todo,
-                        piece_size=_BATCHES_A_PIECE * settings.max_batch,
+                        piece_size=_BATCHES_A_PIECE * (settings.max_batch or _USUAL_BATCH),
                         summary=summary,
                         see=advance,
                     )

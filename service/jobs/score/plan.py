@@ -5,12 +5,13 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Final, Self
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from contract.bundle import MANIFEST_NAME, Bundle, sha256_of
-from service.http.schemas import ModelStamp
 from service.jobs.folders.records import STAMP
 from service.jobs.score.images import folder_of_relative
+from service.serving.answers import ModelStamp
 from service.settings import Fit, Settings
 
 LAYOUT: Final = 1
@@ -36,7 +37,7 @@ class Plan(BaseModel):
     @classmethod
     def of(cls, settings: Settings, bundle: Bundle, paths: Sequence[str], *, shard_size: int, format: str) -> Self:
         """The plan of scoring ``paths``, which are sorted."""
-        stamp = ModelStamp.of(bundle, bundle.file(settings.precision)).model_dump(mode="json")
+        stamp = msgspec.to_builtins(ModelStamp.of(bundle, bundle.file(settings.precision)))
         digest = hashlib.sha256()
         for path in paths:
             digest.update(os.fsencode(path) + b"\0")

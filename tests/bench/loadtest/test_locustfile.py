@@ -35,12 +35,12 @@ def test_locust_sends_cells_that_are_classified(bundle: Bundle, bulk: str) -> No
             text=True,
         )
         try:
-            until(lambda: live.hal.batcher.counts.answered > 20 or locust.poll() is not None)
+            until(lambda: live.hal.statistics.answered > 20 or locust.poll() is not None)
             locust.send_signal(signal.SIGTERM)
             shown, said = locust.communicate(timeout=30)
         finally:
             locust.kill()
-        answered = live.hal.batcher.counts.answered
+        answered = live.hal.statistics.answered
     assert locust.returncode == 0, said
     (row,) = json.loads(shown)
     assert row["num_requests"] > 2

@@ -92,7 +92,7 @@ def test_a_busy_service_is_waited_for_as_long_as_it_asks(browser: Browser, bundl
         visit.choose(*some(folder, 24))
         # Two requests at a time and one seat: the second is told to come again.
         expect(visit.page.locator("#banner")).to_contain_text("The service is busy")
-        assert live.hal.batcher.counts.refused > 0
+        assert live.hal.statistics.refused > 0
         device.let_go()
         visit.wait_until_done()
         expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")

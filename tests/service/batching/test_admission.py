@@ -2,11 +2,10 @@ import asyncio
 
 import pytest
 
-from service.batching.admission import Seats
-from service.batching.counts import Counts
+from service.batching.admission import Admission
 from service.batching.errors import DeadlineExceededError, DrainingError, QueueFullError
 from service.batching.queue import Priority
-from service.batching.rate import Pace
+from service.batching.rate import Rate, Statistics
 
 ROUTINE, BULK = Priority.ROUTINE, Priority.BULK
 
@@ -35,43 +34,50 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def seats_of(limit: int, bulk_limit: int, *, batch: int = 4, deadline_s: float = 60, pace: Pace | None = None) -> Seats:
-    return Seats(
-        limit, bulk_limit, deadline_s=deadline_s, batch=lambda: batch, pace=pace or Pace(), counts=Counts()
-    )  # fmt: skip
+def admission_of(
+    limit: int, bulk_limit: int, *, batch: int = 4, deadline_s: float = 60, rate: Rate | None = None
+) -> Admission:
+    return Admission(
+        limit,
+        bulk_limit,
+        deadline_s=deadline_s,
+        max_batch=lambda: batch,
+        rate=rate or Rate(),
+        statistics=Statistics(),
+    )
 
 
-def test_bulk_cannot_take_the_seats_of_routine_but_routine_can_take_all() -> None:
+def test_bulk_cannot_take_the_permits_of_routine_but_routine_can_take_all() -> None:
     async def test() -> None:
-        seats, archive, bench = seats_of(4, 2), Work(), Work()
-        job = asyncio.create_task(seats.spread([0, 1, 2, 3], archive, priority=BULK))
+        admission, archive, bench = admission_of(4, 2), Work(), Work()
+        job = asyncio.create_task(admission.run_all([0, 1, 2, 3], archive, priority=BULK))
         await settled()
-        assert (sorted(archive.under_way), seats.free(BULK), seats.free(ROUTINE)) == ([0, 1], False, True)
+        assert (sorted(archive.under_way), admission.free(BULK), admission.free(ROUTINE)) == ([0, 1], False, True)
         with pytest.raises(QueueFullError, match="2 bulk images are waiting"):
-            seats.check_room(BULK)
-        request = asyncio.create_task(seats.spread([0, 1], bench))
+            admission.check(BULK)
+        request = asyncio.create_task(admission.run_all([0, 1], bench))
         await settled()
-        assert (seats.taken, seats.free(ROUTINE)) == (4, False)
+        assert (admission.taken, admission.free(ROUTINE)) == (4, False)
         with pytest.raises(QueueFullError, match="4 images are waiting"):
-            seats.check_room(ROUTINE)
+            admission.check(ROUTINE)
         archive.end(0)
         await settled()
-        assert (sorted(archive.under_way), seats.taken_by(BULK)) == ([1, 2], 2), "the job goes on in its own seats"
+        assert (sorted(archive.under_way), admission.taken_by(BULK)) == ([1, 2], 2), "it goes on with its own permits"
         bench.end(0, 1)
         assert await request == [0, 10]
         job.cancel()
         await asyncio.wait([job])
-        assert (seats.taken, archive.under_way) == (0, {})
+        assert (admission.taken, archive.under_way) == (0, {})
 
     asyncio.run(test())
 
 
-def test_a_request_holds_two_batches_worth_of_seats() -> None:
+def test_a_request_holds_two_batches_worth_of_permits() -> None:
     async def test() -> None:
-        seats, work = seats_of(100, 100, batch=3), Work()
-        job = asyncio.create_task(seats.spread(range(50), work))
+        admission, work = admission_of(100, 100, batch=3), Work()
+        job = asyncio.create_task(admission.run_all(range(50), work))
         await settled()
-        assert (seats.taken, sorted(work.under_way)) == (6, list(range(6)))
+        assert (admission.taken, sorted(work.under_way)) == (6, list(range(6)))
         while not job.done():
             work.end(*work.under_way)
             await settled()
@@ -80,16 +86,16 @@ def test_a_request_holds_two_batches_worth_of_seats() -> None:
     asyncio.run(test())
 
 
-def test_draining_turns_away_and_returns_when_the_last_seat_is_free() -> None:
+def test_draining_turns_away_and_returns_when_the_last_permit_is_free() -> None:
     async def test() -> None:
-        seats, work = seats_of(4, 4), Work()
-        request = asyncio.create_task(seats.spread([1], work))
+        admission, work = admission_of(4, 4), Work()
+        request = asyncio.create_task(admission.run_all([1], work))
         await settled()
-        draining = asyncio.create_task(seats.drain())
+        draining = asyncio.create_task(admission.drain())
         await settled()
         assert not draining.done()
         with pytest.raises(DrainingError):
-            seats.check_room()
+            admission.check()
         work.end(1)
         await draining
         assert await request == [10]
@@ -97,29 +103,29 @@ def test_draining_turns_away_and_returns_when_the_last_seat_is_free() -> None:
     asyncio.run(test())
 
 
-def test_an_item_that_expires_frees_its_seat_and_withdraws_the_others() -> None:
+def test_an_item_that_expires_frees_its_permit_and_withdraws_the_others() -> None:
     async def test() -> None:
-        seats, work = seats_of(4, 4, deadline_s=0.02), Work()
+        admission, work = admission_of(4, 4, deadline_s=0.02), Work()
         with pytest.raises(DeadlineExceededError, match="HAL_DEADLINE_MS"):
-            await seats.spread([0, 1, 2], work)
-        assert (seats.taken, work.under_way) == (0, {})
+            await admission.run_all([0, 1, 2], work)
+        assert (admission.taken, work.under_way) == (0, {})
 
     asyncio.run(test())
 
 
 def test_bulk_is_asked_to_wait_for_all_of_routine_and_half_of_its_own() -> None:
     async def test() -> None:
-        pace = Pace()
-        pace.add(2, 1.0)  # two images a second
-        seats, work = seats_of(12, 4, pace=pace), Work()
-        requests = [asyncio.create_task(seats.spread(range(8), work))]
+        rate = Rate()
+        rate.add(2, 1.0)  # two images a second
+        admission, work = admission_of(12, 4, rate=rate), Work()
+        requests = [asyncio.create_task(admission.run_all(range(8), work))]
         await settled()
-        requests.append(asyncio.create_task(seats.spread(range(10, 14), work, priority=BULK)))
+        requests.append(asyncio.create_task(admission.run_all(range(10, 14), work, priority=BULK)))
         await settled()
         with pytest.raises(QueueFullError) as routine:
-            seats.check_room(ROUTINE)
+            admission.check(ROUTINE)
         with pytest.raises(QueueFullError) as bulk:
-            seats.check_room(BULK)
+            admission.check(BULK)
         assert (routine.value.retry_after_s, bulk.value.retry_after_s) == (12 / 2 / 2, (8 + 4 / 2) / 2)
         for request in requests:
             request.cancel()
