@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount, Route
 
 from service.auth.security import Authorisation
 from service.http import documentation, errors
 from service.http.middleware import RequestMiddleware, UploadBudget
-from service.http.routes import admin, classify, health, metrics, page, slides, v2
+from service.http.routes import admin, health, metrics, page, slides, v2
+from service.http.routes.classify import Classify
 from service.observe.exposition import Exposition
 from service.observe.readings import Reading
 from service.serving.observer import service_version
@@ -22,15 +26,18 @@ _DESCRIPTION: Final = (
 )
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service) -> Starlette:
     """The application that serves ``service``; the network is loaded after the server listens, so that it can be asked.
+
+    ``/classify`` is a route of Starlette's: FastAPI's way to a handler costs as much as parsing the request, answering
+    it and writing the answer together. Everything else is FastAPI's.
 
     Raises:
         KeysError: the file of keys cannot be used.
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         opening = asyncio.create_task(service.open(), name="hal-open")
         try:
             yield
@@ -39,30 +46,34 @@ def create_app(service: Service) -> FastAPI:
             await asyncio.wait([opening])
             await service.close()
 
-    app = FastAPI(
+    api = FastAPI(
         title="HAL",
         summary="Images of blood cells in, 20 probabilities and a hairy-cell flag out.",
         description=_DESCRIPTION,
         version=service_version(),
-        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         # Its redirect would repeat whatever Host the client sent as the address to go to.
         redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        exception_handlers=errors.HANDLERS,
     )
+    documentation.install(api)
+    for routes in (slides, health, metrics, v2, admin, page):
+        api.include_router(routes.router)
+    budget = UploadBudget(service.settings.max_uploads_bytes)
+    authorisation = Authorisation.of(service.settings)
+    app = Starlette(
+        routes=[Route("/classify", Classify), Mount("/", api)],
+        middleware=[
+            Middleware(RequestMiddleware, authorisation=authorisation, observer=service.observer, budget=budget)
+        ],
+        exception_handlers=errors.HANDLERS,
+        lifespan=lifespan,
+    )
+    api.state = app.state
     app.state.hal = service
     app.state.exposition = Exposition(lambda: Reading.of(service))
-    app.state.upload_budget = budget = UploadBudget(service.settings.max_uploads_bytes)
+    app.state.upload_budget = budget
     app.state.json_readers = asyncio.Semaphore(v2.JSON_READERS)
-    errors.install(app)
-    documentation.install(app)
-    for routes in (classify, slides, health, metrics, v2, admin, page):
-        app.include_router(routes.router)
-    app.add_middleware(
-        RequestMiddleware,
-        authorisation=Authorisation.of(service.settings),
-        observer=service.observer,
-        budget=budget,
-    )
     return app

@@ -1,14 +1,13 @@
 """From errors to HTTP answers: one body, and the status, code and message that the error carries."""
 
 import http
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
-from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 
 from service.errors import ServiceError
 from service.serving.answers import ErrorAnswer, Fault, encode
@@ -23,14 +22,6 @@ class UnexpectedError(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("Something unexpected went wrong; it is in the service's log under this request id.")
-
-
-def install(app: FastAPI) -> None:
-    """Make ``app`` answer every error with :class:`~service.serving.answers.ErrorAnswer`."""
-    app.add_exception_handler(ServiceError, _service_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(ClientDisconnect, _gone)
 
 
 def error_response(request_id: str, path: str, error: ServiceError) -> Response:
@@ -52,13 +43,11 @@ def _response(
     return Response(body, status, headers, media_type="application/json")
 
 
-async def _service_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ServiceError)  # noqa: S101 - it is installed for no other
+async def _service_error(request: Request, error: ServiceError) -> Response:
     return error_response(request.state.request_id, request.url.path, error)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is installed for no other
+async def _http_error(request: Request, error: HTTPException) -> Response:
     path = request.url.path
     code = _CODES.get(error.status_code, "http_error")
     phrase = http.HTTPStatus(error.status_code).phrase
@@ -75,3 +64,17 @@ async def _invalid(request: Request, _: Exception) -> Response:
 async def _gone(request: Request, _: Exception) -> Response:
     request.app.state.hal.statistics.disconnected += 1
     return Response(status_code=CLIENT_GONE)
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    return error_response(request.state.request_id, request.url.path, UnexpectedError())
+
+
+HANDLERS: Final[dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]] = {
+    ServiceError: _service_error,
+    HTTPException: _http_error,
+    RequestValidationError: _invalid,
+    ClientDisconnect: _gone,
+    Exception: _unexpected,
+}
+"""For the application: every error becomes an :class:`~service.serving.answers.ErrorAnswer`."""

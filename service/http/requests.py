@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
 
 from service.batching.admission import RequestOptions
 from service.batching.errors import DeadlineExceededError
@@ -25,6 +26,7 @@ TIMEOUT: Final = "X-Request-Timeout-Ms"
 LONGEST_TIMEOUT_MS: Final = 3_600_000
 IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/bmp", "image/tiff")
 _FORM: Final = "multipart/form-data"
+_UNWATCHED_S: Final = 0.05
 _SEVERAL_REQUESTS: Final = "send the images in several requests"
 
 Result = TypeVar("Result")
@@ -36,31 +38,37 @@ class InvalidHeaderError(ServiceError):
     status, code = 400, "invalid_header"
 
 
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The headers of a request by name in small letters; the first of a name is the one that counts."""
+    # Starlette's own Headers search the list again for each name.
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
 def read_options(request: Request) -> RequestOptions:
     """What ``X-Priority`` and ``X-Request-Timeout-Ms`` ask for; the time begins now.
 
     Raises:
         InvalidHeaderError: one or both of them are not understood.
     """
-    priority, timeout_ms = parse_options(request.headers)
+    priority, timeout_ms = parse_options(headers_of(request.scope))
     due = None if timeout_ms is None else asyncio.get_running_loop().time() + timeout_ms / 1000
     return RequestOptions(priority, due)
 
 
 def parse_options(headers: Mapping[str, str]) -> tuple[Priority | None, int | None]:
-    """Priority and milliseconds that headers ask for, ``None`` for each that is not there.
+    """Priority and milliseconds that headers (see :func:`headers_of`) ask for, ``None`` for each that is not there.
 
     Raises:
         InvalidHeaderError: one or both of them are not understood.
     """
     problems = []
     priority, timeout_ms = None, None
-    if (given := headers.get(PRIORITY)) is not None:
+    if (given := headers.get(PRIORITY.lower())) is not None:
         try:
             priority = Priority(given.strip().lower())
         except ValueError:
             problems.append(f"{PRIORITY} is {given[:50]!r}, expected 'routine' or 'bulk'")
-    if (given := headers.get(TIMEOUT)) is not None:
+    if (given := headers.get(TIMEOUT.lower())) is not None:
         # Not int() of anything, which takes "1_000" and digits of other scripts.
         digits = given.strip()
         if digits.isascii() and digits.isdigit() and len(digits) < 9 and 1 <= int(digits) <= LONGEST_TIMEOUT_MS:
@@ -91,18 +99,25 @@ async def due(options: RequestOptions) -> AsyncIterator[None]:
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of ``work``, which is cancelled if the client goes away.
 
+    Nobody watches for that in the first :data:`_UNWATCHED_S`: most answers of a fast device are there before.
+
     Raises:
         ClientDisconnect: it did.
     """
-    task, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    task = asyncio.create_task(work)
+    gone: asyncio.Task[None] | None = None
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((task,), timeout=_UNWATCHED_S)
+        if not done:
+            gone = asyncio.create_task(_gone(request))
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientDisconnect
         return task.result()
     finally:
         task.cancel()
-        gone.cancel()
+        if gone is not None:
+            gone.cancel()
 
 
 async def _gone(request: Request) -> None:
@@ -117,8 +132,7 @@ async def read_images(request: Request, settings: Settings, options: RequestOpti
         UploadError: 400 for a broken form, 415 for a type that is not accepted.
         Exception: otherwise as :func:`read_body`.
     """
-    declared = request.headers.get("content-type", "")
-    content_type, parameters = parse_options_header(declared)
+    content_type, parameters = parse_options_header(headers_of(request.scope).get("content-type"))
     media_type = content_type.decode("latin-1").lower()
     if media_type not in (_FORM, *IMAGE_TYPES):
         raise UploadError(
@@ -150,19 +164,22 @@ async def read_body(
         ClientDisconnect: the client went away.
     """
     limit = settings.max_upload_bytes if most_bytes is None else min(settings.max_upload_bytes, most_bytes)
-    declared = int(request.headers.get("content-length", "0"))
+    declared = int(headers_of(request.scope).get("content-length", "0"))
     if declared > limit:
         raise _too_large(f"{declared} bytes", limit, settings, advice)
+    give_up = asyncio.get_running_loop().time() + settings.upload_timeout_s
     chunks: list[bytes] = []
     received = 0
     try:
-        async with due(options), asyncio.timeout(settings.upload_timeout_s):
+        async with asyncio.timeout_at(give_up if options.due is None else min(options.due, give_up)):
             async for chunk in request.stream():
                 received += len(chunk)
                 if received > limit:
                     raise _too_large(f"more than {limit} bytes", limit, settings, advice)
                 chunks.append(chunk)
     except TimeoutError:
+        if options.due is not None and options.due < give_up:
+            raise DeadlineExceededError from None
         raise UploadError(
             408,
             "upload_timeout",

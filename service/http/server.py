@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import typer
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from contract.bundle import Bundle
 from service.http.app import create_app
@@ -92,7 +92,7 @@ class _Server(uvicorn.Server):
             loop.call_soon_threadsafe(loop.call_later, delay_s, self.stop)
 
 
-def config_for(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def config_for(app: Starlette, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the application."""
     config = uvicorn.Config(
         app,

@@ -5,10 +5,10 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from service.http.documentation import Responses, answered, failed
-from service.http.routes import PlainRoute, respond, service_of
+from service.http.routes import respond, service_of
 from service.serving.answers import ReloadAnswer
 
-router = APIRouter(prefix="/admin", tags=["admin"], route_class=PlainRoute)
+router = APIRouter(prefix="/admin", tags=["admin"])
 
 _RESPONSES: Final[Responses] = {
     200: answered(ReloadAnswer, "The bundle serves."),

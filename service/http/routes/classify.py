@@ -1,34 +1,26 @@
 """``POST /classify``: images in, one answer for each out."""
 
 from http import HTTPStatus
-from typing import Final
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.endpoints import HTTPEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
 
 from service.batching.errors import ModelFailedError
-from service.http.documentation import CLASSIFY_RESPONSES, IMAGES, REQUEST_HEADERS
 from service.http.requests import read_images, read_options, while_connected
-from service.http.routes import PlainRoute, respond, service_of
+from service.http.routes import respond, service_of
 from service.serving.answers import ClassifiedImage, ClassifyAnswer, RefusedImage
 from service.serving.service import Classified
 
-router = APIRouter(tags=["classify"], route_class=PlainRoute)
 
-_REQUEST: Final = {"parameters": [*REQUEST_HEADERS], "requestBody": IMAGES}
+class Classify(HTTPEndpoint):
+    """Described by :mod:`service.http.documentation`."""
 
-
-@router.post(
-    "/classify", summary="Classify images of single cells", responses=CLASSIFY_RESPONSES, openapi_extra=_REQUEST
-)  # fmt: skip
-async def classify(request: Request) -> Response:
-    """Classify JPEG, PNG, BMP or TIFF images of 256x256 pixels, 8 bits, RGB.
-
-    One refused image does not affect the others: its place in `results` has an `error`. The status is 200 if at least
-    one image was classified and 422, with the same body, if none was. The type of an image is told from its bytes.
-    """
-    done, status = await classify_request(request)
-    return respond(ClassifyAnswer(request_id=request.state.request_id, model=done.model, results=done.results), status)
+    async def post(self, request: Request) -> Response:
+        """One answer for each image."""
+        done, status = await classify_request(request)
+        answer = ClassifyAnswer(request_id=request.state.request_id, model=done.model, results=done.results)
+        return respond(answer, status)
 
 
 async def classify_request(request: Request) -> tuple[Classified, HTTPStatus]:

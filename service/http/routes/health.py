@@ -6,11 +6,11 @@ from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
 
 from service.http.documentation import Responses, answered, failed
-from service.http.routes import PlainRoute, respond, service_of
+from service.http.routes import respond, service_of
 from service.serving.answers import LiveAnswer, ModelAnswer, ReadyAnswer, StartupAnswer
 from service.serving.states import NotReadyError, State
 
-router = APIRouter(route_class=PlainRoute)
+router = APIRouter()
 
 
 def _not(description: str, code: State) -> Responses:

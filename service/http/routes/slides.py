@@ -33,14 +33,14 @@ from service.http.requests import (
     read_options,
     while_connected,
 )
-from service.http.routes import PlainRoute, respond, service_of
+from service.http.routes import respond, service_of
 from service.http.routes.classify import classify_request
 from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
 from service.serving.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
 from service.settings import Settings
 from service.slides.results import MOST_BYTES, GivenModel, GivenSlide, ResultsError, read_slide
 
-router = APIRouter(prefix="/slides", tags=["slides"], route_class=PlainRoute)
+router = APIRouter(prefix="/slides", tags=["slides"])
 
 _FORMAT: Final = "format"
 _FORMATS: Final = {

@@ -7,10 +7,7 @@ import msgspec
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from service.http.app import create_app
 from service.serving import answers
-from service.serving.service import Service
-from service.settings import Settings
 from tests.service.live_server import PATIENCE_S, serving, until
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
@@ -162,7 +159,9 @@ def test_a_mistake_of_ours_is_a_500_without_its_details(bundle: Bundle) -> None:
 
 
 def openapi(bundle: Bundle) -> dict[str, Any]:
-    return create_app(Service(Settings(bundle=bundle.root), bundle)).openapi()
+    with serving(bundle, wait=False) as live:
+        document: dict[str, Any] = live.http.get("/openapi.json").json()
+        return document
 
 
 def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
