@@ -75,5 +75,4 @@ def create_app(service: Service) -> Starlette:
     app.state.hal = service
     app.state.exposition = Exposition(lambda: Reading.of(service))
     app.state.upload_budget = budget
-    app.state.json_readers = asyncio.Semaphore(v2.JSON_READERS)
     return app

@@ -1,4 +1,4 @@
-"""``/v2``: the Open Inference Protocol, for clients of KServe and Triton; see :mod:`service.http.inference_protocol`.
+"""``/v2``: the Open Inference Protocol, for clients of KServe and Triton; see :mod:`service.http.open_inference`.
 
 Images come as tensors of pixels and skip the decoder; from there on they share everything with ``POST /classify``:
 admission, priorities, deadlines, batches, metrics and the audit trail.
@@ -14,13 +14,13 @@ from fastapi.responses import JSONResponse, Response
 
 from contract.classes import CLASS_COUNT
 from service.batching.admission import RequestOptions
-from service.batching.errors import DeadlineExceededError
-from service.http.inference_protocol import (
+from service.http.open_inference import (
     EMBEDDING,
     EXTENSIONS,
     HEADER_LENGTH,
     LOGITS,
     PROBABILITIES,
+    SPECIFICATION,
     InferenceRequest,
     UnknownModelError,
     model_metadata,
@@ -28,7 +28,6 @@ from service.http.inference_protocol import (
     write_answer,
 )
 from service.http.requests import UploadError, due, read_body, read_options, while_connected
-from service.http.v2_schemas import INFER_REQUEST, INFER_RESPONSES
 from service.serving.observer import service_version
 from service.serving.service import Inferred, Service
 from service.serving.states import State
@@ -38,12 +37,23 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 _MODEL: Final = "/models/{name}"
 _VERSION: Final = "/models/{name}/versions/{version}"
 _SEND_BINARY: Final = (
-    "as JSON only a few images are read (HAL_MAX_JSON_BYTES): send them as a binary tensor, a fifth of the bytes "
-    "(tritonclient: set_data_from_numpy(images, binary_data=True); header Inference-Header-Content-Length), or in "
-    "several requests"
+    "HAL_MAX_JSON_BYTES limits numbers as JSON: send the images as a binary tensor, a fifth of the bytes "
+    f"(tritonclient: set_data_from_numpy(images, binary_data=True); header {HEADER_LENGTH}), or in several requests"
 )
-JSON_READERS: Final = 2
-"""Requests whose JSON is read at once; others wait, not longer than for the device."""
+_JSON_OR_BINARY: Final = {
+    "application/json": {"schema": {"type": "object"}},
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+}
+_ERROR: Final = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_OPENAPI: Final = {
+    "externalDocs": {"description": "Open Inference Protocol", "url": SPECIFICATION},
+    "parameters": [{"name": HEADER_LENGTH, "in": "header", "schema": {"type": "integer", "minimum": 0}}],
+    "requestBody": {"required": True, "content": _JSON_OR_BINARY},
+}
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "One tensor for each output.", "content": _JSON_OR_BINARY},
+    "default": {"description": "The request is refused.", "content": {"application/json": {"schema": _ERROR}}},
+}
 
 
 def _hal(request: Request) -> Service:
@@ -79,60 +89,55 @@ async def metadata(request: Request, name: str, version: str | None = None) -> d
     """Inputs and outputs of the model."""
     hal = _hal(request)
     _check_name(hal, name, version)
-    return model_metadata(name, _versions(hal))
+    return model_metadata(name, _versions_of(hal.bundle.description.version))
 
 
 @router.get(f"{_MODEL}/ready", include_in_schema=False)
 @router.get(f"{_VERSION}/ready", include_in_schema=False)
 async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-    """200 if the model can be asked."""
+    """200 if the model answers."""
     hal = _hal(request)
     _check_name(hal, name, version)
     hal.require_ready()
     return {"name": name, "ready": True}
 
 
-@router.post(
-    f"{_MODEL}/infer", summary="Tensors in, tensors out", responses=INFER_RESPONSES, openapi_extra=INFER_REQUEST
-)
+@router.post(f"{_MODEL}/infer", summary="Tensors in, tensors out", responses=_RESPONSES, openapi_extra=_OPENAPI)
 @router.post(f"{_VERSION}/infer", include_in_schema=False)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
-    """Logits, calibrated probabilities and, if asked for, embeddings of any number of images."""
+    """Logits, calibrated probabilities and embeddings of images, by the Open Inference Protocol.
+
+    Input `image`: UINT8, shape [n, 256, 256, 3], as JSON numbers or as a binary tensor. Outputs: `logits` and
+    `probabilities`, [n, 20]; `embedding`, [n, 2048], only if requested. The headers X-Request-ID, X-Priority and
+    X-Request-Timeout-Ms work as in `POST /classify`. Errors have the protocol's form, `{"error": "..."}`.
+    """
     hal = _hal(request)
     options = read_options(request)
     _check_name(hal, name, version)
     hal.check_admission(options)
-    async with due(options):
-        wanted = await _read(request, hal)
+    wanted = await _read(request, hal, options)
     request.state.images = len(wanted.images)
-    work = hal.infer([*wanted.images], options, embedding=EMBEDDING in wanted.outputs)
-    inferred = await while_connected(request, work)
+    inferred = await while_connected(
+        request, hal.infer([*wanted.images], options, embedding=EMBEDDING in wanted.outputs)
+    )
     body, header_length = await asyncio.to_thread(_answer, wanted, inferred)
     if header_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
 
 
-async def _read(request: Request, hal: Service) -> InferenceRequest:
+async def _read(request: Request, hal: Service, options: RequestOptions) -> InferenceRequest:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise UploadError(415, "unsupported_encoding", f"Content-Encoding is {encoding[:20]!r}, expected none.")
-    settings, no_options = hal.settings, RequestOptions()
-    if (header_length := request.headers.get(HEADER_LENGTH)) is not None:
-        body = await read_body(request, settings, no_options)
-        return await asyncio.to_thread(read_request, body, header_length, settings.max_files)
-    body = await read_body(request, settings, no_options, most_bytes=settings.max_json_bytes, advice=_SEND_BINARY)
-    readers: asyncio.Semaphore = request.app.state.json_readers
-    deadline_s = settings.deadline_ms / 1000
-    try:
-        # Numbers take time and the interpreter's lock to read, and memory beside that of the body.
-        async with asyncio.timeout(deadline_s) as limit, readers:
-            return await asyncio.to_thread(read_request, body, None, settings.max_files)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        hal.statistics.expired += 1
-        raise DeadlineExceededError(f"{deadline_s:g} s (HAL_DEADLINE_MS)") from None
+    header_length = request.headers.get(HEADER_LENGTH)
+    if header_length is None:
+        most, advice = hal.settings.max_json_bytes, _SEND_BINARY
+        body = await read_body(request, hal.settings, options, most_bytes=most, advice=advice)
+    else:
+        body = await read_body(request, hal.settings, options)
+    async with due(options):
+        return await asyncio.to_thread(read_request, body, header_length, hal.settings.max_files)
 
 
 def _answer(wanted: InferenceRequest, inferred: Inferred) -> tuple[bytes, int | None]:
@@ -143,17 +148,13 @@ def _answer(wanted: InferenceRequest, inferred: Inferred) -> tuple[bytes, int | 
 
 
 def _check_name(hal: Service, name: str, version: str | None) -> None:
-    versions = _versions(hal)
-    if name != hal.bundle.description.name or (version is not None and version not in versions):
+    served = hal.bundle.description
+    versions = _versions_of(served.version)
+    if name != served.name or (version is not None and version not in versions):
         asked = name if version is None else f"{name}, version {version}"
         raise UnknownModelError(
-            f"there is no model {asked[:100]!r}; this service has {hal.bundle.description.name!r}, version "
-            f"{' or '.join(versions)}"
+            f"there is no model {asked[:100]!r}; this service has {served.name!r}, version {' or '.join(versions)}"
         )
-
-
-def _versions(hal: Service) -> Sequence[str]:
-    return _versions_of(hal.bundle.description.version)
 
 
 def _versions_of(version: str) -> Sequence[str]:

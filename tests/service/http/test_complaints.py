@@ -21,7 +21,7 @@ from PIL import Image
 
 from contract.bundle import Bundle
 from service.engine.onnx import Buckets, EngineOptions, OnnxEngine
-from service.http.inference_protocol import InferenceRequest
+from service.http.open_inference import InferenceRequest
 from service.http.routes import v2
 from service.settings import Device
 from tests.service.classify_requests import form
