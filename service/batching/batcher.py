@@ -32,12 +32,6 @@ class _Running(NamedTuple):
     ended: asyncio.Event
 
 
-class _Done(NamedTuple):
-    logits: Logits
-    begin: float
-    end: float
-
-
 class Batcher:
     """Feeds a network with batches. To be made, used and drained in one event loop.
 
@@ -152,7 +146,8 @@ class Batcher:
                 batch = self._queue.next_batch(self.batch_limit)
                 if not self._queue:
                     self._arrived.clear()
-                begun = self._begin(batch) if batch else None
+                ended = asyncio.Event()
+                begun = _Running(self._loop.create_task(self._run(batch, ended)), ended) if batch else None
                 # Or the last batch would keep its images, and a network that was replaced, until the next one comes.
                 del batch
                 if running is not None:
@@ -162,10 +157,6 @@ class Batcher:
             # Once it has ended only its answers are missing, and they are sure to come.
             if running is not None and not running.ended.is_set():
                 running.task.cancel()
-
-    def _begin(self, batch: Sequence[QueuedImage]) -> "_Running":
-        ended = asyncio.Event()
-        return _Running(self._loop.create_task(self._run(batch, ended)), ended)
 
     async def _until_nearly_free(self, ended: asyncio.Event) -> None:
         """Wait until the device is free, or nearly so and its next batch is certain to be full."""
@@ -198,7 +189,7 @@ class Batcher:
 
     async def _answer(self, batch: Sequence[QueuedImage], ended: asyncio.Event | None = None) -> None:
         try:
-            done = await self._compute(batch)
+            logits, begin, end = await self._compute(batch)
         except Exception as error:
             await self._answer_in_parts(batch, self._size_of_parts(batch, error))
             return
@@ -207,9 +198,9 @@ class Batcher:
             # whoever waits for it to be free is woken here and starts it before they are.
             ended.set()
             await asyncio.sleep(0)
-        settle(batch, done.logits, self.statistics)
+        settle(batch, logits, self.statistics)
         try:
-            self._on_batch(batch, done.begin, done.end)
+            self._on_batch(batch, begin, end)
         except Exception:
             logger.exception("what watches the batches failed on a batch of %d; its answers are given", len(batch))
 
@@ -240,7 +231,8 @@ class Batcher:
             await self._answer(rest[:size])
             rest = rest[size:]
 
-    async def _compute(self, batch: Sequence[QueuedImage]) -> _Done:
+    async def _compute(self, batch: Sequence[QueuedImage]) -> tuple[Logits, float, float]:
+        """Logits, and when the device began and ended."""
         self._in_flight += 1
         if self._busy_since is None:
             self._busy_since = self._loop.time()
@@ -257,4 +249,4 @@ class Batcher:
             self._busy_since = self._loop.time() if self._in_flight else None
         self._rate.add(len(batch), end - begin)
         self.statistics.batches += 1
-        return _Done(logits, begin, end)
+        return logits, begin, end

@@ -1,4 +1,4 @@
-"""What a request brings: its options in headers and its body, read under limits; and whether its client is there.
+"""What every route does with a request: read its options and its body, under limits; watch its client; answer.
 
 A body is one raw image, or a form with one or many files.
 """
@@ -8,8 +8,10 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
+from msgspec import Struct
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Scope
 
 from service.batching.admission import RequestOptions
@@ -17,6 +19,8 @@ from service.batching.errors import DeadlineExceededError
 from service.batching.queue import Priority
 from service.errors import ServiceError
 from service.http.forms import HINT, UploadError, files_of
+from service.serving.answers import encode
+from service.serving.service import Service
 from service.settings import Settings
 
 __all__ = ["UploadError"]
@@ -94,6 +98,17 @@ async def due(options: RequestOptions) -> AsyncIterator[None]:
         if not limit.expired():
             raise
         raise DeadlineExceededError from None
+
+
+def service_of(request: Request) -> Service:
+    """The service behind the application."""
+    service: Service = request.app.state.hal
+    return service
+
+
+def respond(answer: Struct, status: int = 200) -> Response:
+    """An answer as JSON."""
+    return Response(encode(answer), status, media_type="application/json")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

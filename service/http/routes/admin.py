@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from service.http.documentation import Responses, answered, failed
-from service.http.routes import respond, service_of
+from service.http.requests import respond, service_of
 from service.serving.answers import ReloadAnswer
 
 router = APIRouter(prefix="/admin", tags=["admin"])

@@ -7,8 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.batching.errors import ModelFailedError
-from service.http.requests import read_images, read_options, while_connected
-from service.http.routes import respond, service_of
+from service.http.requests import read_images, read_options, respond, service_of, while_connected
 from service.serving.answers import ClassifiedImage, ClassifyAnswer, RefusedImage
 from service.serving.service import Classified
 

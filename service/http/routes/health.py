@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
 
 from service.http.documentation import Responses, answered, failed
-from service.http.routes import respond, service_of
+from service.http.requests import respond, service_of
 from service.serving.answers import LiveAnswer, ModelAnswer, ReadyAnswer, StartupAnswer
 from service.serving.states import NotReadyError, State
 

@@ -31,9 +31,10 @@ from service.http.requests import (
     due,
     read_body,
     read_options,
+    respond,
+    service_of,
     while_connected,
 )
-from service.http.routes import respond, service_of
 from service.http.routes.classify import classify_request
 from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
 from service.serving.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
