@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperCommand
 
 from service.auth import cli as keys_command
-from service.jobs.folders.cli import classify
-from service.jobs.folders.endings import ManyImagesCommand
+from service.jobs.classify import classify
+from service.jobs.exit_codes import JobCommand
 from service.jobs.score.cli import score
 from service.jobs.slides import app as slides_app
 
@@ -57,8 +57,8 @@ def serve(
     """
     _require_extra()
     from contract.bundle import BundleError, load
+    from service.auth.authorise import ExposedError, check_exposure
     from service.auth.keys import KeysError
-    from service.auth.security import ExposedError, check_exposure
     from service.engine.onnx import EngineError
     from service.engine.sessions import check_device
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
@@ -80,7 +80,7 @@ def serve(
     }
     try:
         settings = load_settings(options)
-        logs.configure(settings.log_level)
+        logs.configure(settings.log_level, settings.log_format)
         for warning in (*unknown_variables(os.environ), *clashing_runtimes()):
             logger.warning(warning)
         listener = listen(settings)
@@ -110,8 +110,8 @@ def serve(
         raise typer.Exit(1) from None
 
 
-app.command("classify", cls=ManyImagesCommand)(classify)
-app.command("score", cls=ManyImagesCommand)(score)
+app.command("classify", cls=JobCommand)(classify)
+app.command("score", cls=JobCommand)(score)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """The reference page, made from the code: every setting where it is declared, every metric where it is counted."""
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -101,19 +101,20 @@ def _words(kind: Any) -> list[str]:
 
 def _metric_rows() -> Iterator[str]:
     # Here, since a page of settings does not need the service.
-    from service.observe.exposition import catalogue
+    from service.observe.metrics import Metrics
 
-    for family in catalogue():
-        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
-        yield f"| `{family.name}{suffix}` | {family.type} | {_cell(_labels(family))} | {_cell(family.documentation)} |"
+    for collector in Metrics().collectors:
+        for family in collector.collect():
+            suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+            labels = _labels(family, getattr(collector, "_labelnames", ()))
+            cells = (f"`{family.name}{suffix}`", family.type, _cell(labels), _cell(family.documentation))
+            yield f"| {' | '.join(cells)} |"
 
 
-def _labels(family: Any) -> str:
+def _labels(family: Any, names: Iterable[str]) -> str:
     """Names of the labels, with their values where there are few."""
-    names = [name for name in getattr(family, "_labelnames", ()) if name != "le"]
     if family.type == "info":
-        names = list(family.samples[0].labels)
-        return ", ".join(f"`{name}`" for name in names)
+        return ", ".join(f"`{name}`" for name in family.samples[0].labels)
     said = []
     for name in names:
         values = list(dict.fromkeys(sample.labels[name] for sample in family.samples))

@@ -224,19 +224,26 @@ class Settings(BaseSettings):
     audit: SecretStr | None = Field(
         default=None,
         description="Database that keeps one row for each image: sqlite:////var/lib/hal/audit.db or "
-        "postgresql+psycopg://user:password@host/database (extra 'audit'). Not set: nothing is kept.",
+        "postgresql+psycopg://user:password@host/database (the latter needs the extra 'audit'). Not set: nothing is "
+        "kept.",
     )
-    audit_spool: Path = Field(
-        default=Path("audit-spool"),
-        description="Writable folder that keeps the rows of HAL_AUDIT while its database is away.",
+    audit_journal: Path = Field(
+        default=Path("audit-journal"),
+        description="Writable folder, on a disk of this machine, of the journal that rows are written to before their "
+        "answer is sent and that keeps them until PostgreSQL has got them. With HAL_AUDIT=sqlite:... that file is the "
+        "journal.",
     )
-    audit_spool_bytes: int = Field(
+    audit_journal_bytes: int = Field(
         default=256 * MEBIBYTE,
-        ge=1024,
-        description="Most bytes in HAL_AUDIT_SPOOL (some 1,000 a row); when they are taken no more images are.",
+        ge=MEBIBYTE,
+        description="Most bytes in HAL_AUDIT_JOURNAL (some 1,000 a row); when they are taken no more images are.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line that is written."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto",
+        description="Log lines as JSON objects or as text to read; auto: text on a terminal, JSON elsewhere.",
     )
 
     @property

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.trace import Span
 
 from service.batching.errors import ModelFailedError
 from service.batching.rate import Statistics
@@ -73,7 +74,7 @@ class QueuedImage:
     priority: Priority
     answer: asyncio.Future[Logits]
     arrived: float = field(default_factory=time.perf_counter)
-    span: object = field(default_factory=current_span)
+    span: Span = field(default_factory=current_span)
 
 
 class Queue:

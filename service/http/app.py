@@ -10,13 +10,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from service.auth.security import Authorisation
+from service.auth.authorise import Authorisation
 from service.http import documentation, errors
 from service.http.middleware import RequestMiddleware, UploadBudget
 from service.http.routes import admin, health, metrics, page, slides, v2
 from service.http.routes.classify import Classify
-from service.observe.exposition import Exposition
-from service.observe.readings import Reading
 from service.serving.observer import service_version
 from service.serving.service import Service
 
@@ -73,6 +71,5 @@ def create_app(service: Service) -> Starlette:
     )
     api.state = app.state
     app.state.hal = service
-    app.state.exposition = Exposition(lambda: Reading.of(service))
     app.state.upload_budget = budget
     return app

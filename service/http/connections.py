@@ -97,12 +97,12 @@ class LimitedConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._not_taken = 0
 
-    def connection_made(self, transport: Any) -> None:  # noqa: D102
+    def connection_made(self, transport: Any) -> None:
         joined = JoinedWrites(transport, self.loop, closed=self._start_answer_timeout)
         super().connection_made(joined)  # type: ignore[arg-type]
         self._start_header_timeout()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+    def connection_lost(self, exc: Exception | None) -> None:
         self._stop_header_timeout()
         self._stop_answer_timeout()
         super().connection_lost(exc)
@@ -140,18 +140,18 @@ class LimitedConnection(HttpToolsProtocol):
             self._answer_timeout.cancel()
             self._answer_timeout = None
 
-    def on_message_begin(self) -> None:  # noqa: D102
+    def on_message_begin(self) -> None:
         self._heads += 1
         self._in_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
-    def on_headers_complete(self) -> None:  # noqa: D102
+    def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_header_timeout()
         super().on_headers_complete()
 
-    def data_received(self, data: bytes) -> None:  # noqa: D102
+    def data_received(self, data: bytes) -> None:
         heads = self._heads
         super().data_received(data)
         if self._in_head and self._heads == heads:

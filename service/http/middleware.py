@@ -11,13 +11,14 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth.security import Authorisation, headers_for
+from service.auth.authorise import Authorisation
 from service.batching.errors import DrainingError
 from service.errors import ServiceError
 from service.http.errors import UnexpectedError, error_response
 from service.http.requests import headers_of
+from service.http.security_headers import headers_for
 from service.observe.metrics import OTHER_ROUTE
-from service.observe.tracing import RequestContext, TraceParent, current, span_id_of
+from service.observe.tracing import RequestContext, current, traceresponse
 from service.serving.observer import Observer
 
 logger = logging.getLogger("hal.requests")
@@ -141,7 +142,7 @@ class RequestMiddleware:
         self._observer = observer
         self._budget = budget
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -176,29 +177,29 @@ class RequestMiddleware:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{_names.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
-        trace = TraceParent.read(headers.get("traceparent"))
-        span = self._observer.tracer.begin_request(scope["method"], trace)
+        traceparent = headers.get("traceparent", "")
+        span = self._observer.tracer.begin_request(scope["method"], traceparent)
         added = [(b"x-request-id", request_id.encode()), *headers_for(scope["path"])]
-        if trace is not None:
-            added.append((b"traceresponse", trace.answered_by(span_id_of(span)).encode()))
-        return RequestContext(request_id, trace_id=None if trace is None else trace.trace_id, span=span), added
+        if traceparent and span.get_span_context().is_valid:
+            added.append((b"traceresponse", traceresponse(span).encode()))
+        return RequestContext(request_id, span=span), added
 
     def _authorise(self, scope: Scope, context: RequestContext) -> RequestContext:
         key = self._authorisation.check(scope)
         if key is None:
             return context
-        context = RequestContext(context.request_id, key, context.trace_id, context.span)
+        context = RequestContext(context.request_id, key, context.span)
         current.set(context)
         return context
 
     def _end(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
         method, path = scope["method"], scope["path"]
-        route = getattr(scope.get("route"), "path", None)
+        route = getattr(scope.get("route"), "path", None) or OTHER_ROUTE
         images = scope["state"].get("images", 0)
-        self._observer.metrics.request(route or OTHER_ROUTE, status, seconds, images)
-        if context.span is not None:
-            self._observer.tracer.end_request(context.span, method, route or OTHER_ROUTE, status, images)
+        self._observer.metrics.request(route, status, seconds, images)
+        self._observer.tracer.end_request(context.span, method, route, status, images)
         level = logging.DEBUG if path.startswith(_QUIET) else logging.INFO
         if logger.isEnabledFor(level):
-            fields = {"method": method, "path": route or "-", "status": status, "images": images}
+            path = "-" if route == OTHER_ROUTE else route
+            fields = {"method": method, "path": path, "status": status, "images": images}
             logger.log(level, "request", extra={"fields": context.fields() | fields | {"ms": round(1000 * seconds, 1)}})

@@ -70,6 +70,7 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._one_reload = asyncio.Lock()
         self._reloading: asyncio.Task[None] | None = None
+        self.observer.watch(lambda: self.state, lambda: {"done": self.reloads, "refused": self.reloads_refused})
 
     async def open(self) -> None:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""
@@ -90,6 +91,7 @@ class Lifecycle:
             statistics=self.statistics,
             on_batch=self.observer.ran,
         )
+        self.observer.watch_batcher(self.batcher)
         if self._state is State.STARTING:
             self._state = State.READY
             logger.info("ready on %s, batches of at most %d images", self.device, model.network.max_batch)

@@ -85,7 +85,7 @@ class Service(Lifecycle):
         with model.in_use():
             indices = range(len(images))
             results = await batcher.admission.run_all(indices, classify_one, priority=priority, due=options.due)
-        self.observer.answered(model.stamp, results)
+        await self.observer.answered(model.stamp, results)
         return Classified(model.stamp, model.bundle.description, results)
 
     async def infer(
@@ -108,23 +108,14 @@ class Service(Lifecycle):
             with model.in_use():
                 rows = await batcher.admission.run_all(images, infer_one, priority=priority, due=options.due)
         except ModelFailedError as error:
-            await asyncio.to_thread(self._refused, model.stamp, images, Fault(error.code, str(error)))
+            hashes = await asyncio.to_thread(_sha256s, images)
+            fault = Fault(error.code, str(error))
+            # One failed image fails the request: the protocol of pixels has no error of a single image.
+            await self.observer.answered(model.stamp, [RefusedImage(i, sha, fault) for i, sha in enumerate(hashes)])
             raise
-        return await asyncio.to_thread(self._inferred, model, images, np.stack(rows))
-
-    def _refused(self, stamp: ModelStamp, images: Sequence[Image], fault: Fault) -> None:
-        """All images of the request are answered with the failure of one."""
-        refused = [RefusedImage(index, _sha256(image), fault) for index, image in enumerate(images)]
-        self.observer.answered(stamp, refused)
-
-    def _inferred(self, model: ServedModel, images: Sequence[Image], rows: Logits) -> Inferred:
-        decisions = decide(rows[:, :CLASS_COUNT], model.bundle.description)
-        results = [
-            _classified(index, _sha256(image), decision)
-            for index, (image, decision) in enumerate(zip(images, decisions, strict=True))
-        ]
-        self.observer.answered(model.stamp, results)
-        return Inferred(model.stamp, rows, decisions)
+        inferred, results = await asyncio.to_thread(_decided, model, images, np.stack(rows))
+        await self.observer.answered(model.stamp, results)
+        return inferred
 
     def check_admission(self, options: RequestOptions = _ANY) -> None:
         """Find out whether images would be accepted now, before a request's body is read.
@@ -177,5 +168,12 @@ def _classified(index: int, sha256: str, decision: Decision) -> ClassifiedImage:
     )
 
 
-def _sha256(image: Image) -> str:
-    return hashlib.sha256(image.tobytes()).hexdigest()
+def _decided(model: ServedModel, images: Sequence[Image], rows: Logits) -> tuple[Inferred, Sequence[ClassifiedImage]]:
+    decisions = decide(rows[:, :CLASS_COUNT], model.bundle.description)
+    of_images = zip(_sha256s(images), decisions, strict=True)
+    results = [_classified(index, sha256, decision) for index, (sha256, decision) in enumerate(of_images)]
+    return Inferred(model.stamp, rows, decisions), results
+
+
+def _sha256s(images: Sequence[Image]) -> list[str]:
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]

@@ -17,7 +17,7 @@ from contract.bundle import Bundle
 from contract.classes import BY_SLUG, CLASS_NAMES, HAIRY_CELL
 from tests.client.faulty_road import FaultyRoad
 from tests.client.ways import QUICK, Ways
-from tests.service.conftest import WriteBundle
+from tests.conftest import WriteBundle
 from tests.service.live_server import serving, until
 from tests.service.process import Process, running
 from tests.service.slow_device import SlowDevice

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 import hal
 from contract.bundle import Bundle
 from tests.docs.pages import PAGES, ROOT, hal_calls, shell_lines
-from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401
 from tests.service.live_server import LiveServer, serving
 
 SHIPPED = ROOT / "tests/data/cells"
@@ -33,10 +32,10 @@ LEDGER = {
     (r"README.md|docs/\w+.md", r"hal composites"): "tests/training/composites/test_make.py",
     (r"README.md|docs/\w+.md", r"hal (data|evaluate|export|evidence|compare|sanity)"): "tests/docs/test_train.py",
     (r"README.md|docs/\w+.md", r"hal train"): "tests/training/test_cli.py",
-    ("docs/load-test.md", r"hal load-test"): "tests/bench/loadtest/test_load_test_command.py",
-    ("docs/performance.md", r"hal bench service"): "tests/bench/service/test_bench_service.py",
+    ("docs/load-test.md", r"hal load-test"): "tests/bench/test_load_test.py",
+    ("docs/performance.md", r"hal bench service"): "tests/bench/test_service.py",
     ("docs/score.md", r"hal score|ray start"): "tests/service/jobs/score/test_score_command.py",
-    ("docs/score.md", r"hal classify"): "tests/service/jobs/folders/test_classify_command.py",
+    ("docs/score.md", r"hal classify"): "tests/service/jobs/test_classify_command.py",
     ("docs/slides.md", r"hal slides characteristics"): "tests/training/slides/test_characteristics.py",
     (r"README.md|docs/\w+.md", r"(HAL_\w+=\S+ )+hal serve"): "tests/service/test_serve_command.py",
     ("docs/deploy.md", r"(HAL_[A-Z]+=\S+ )?docker compose"): "docker/check.sh",
@@ -95,7 +94,7 @@ PAGES_OF_HAL = [(page, start) for page, start in RUN_HERE if start.startswith("h
 
 
 @pytest.mark.parametrize(("page", "start"), PAGES_OF_HAL)
-def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, bundle: Bundle) -> None:  # noqa: F811
+def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, bundle: Bundle) -> None:
     lines = of(page, start)
     for place, line in enumerate(lines):
         if line in lines[:place]:
@@ -107,7 +106,7 @@ def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, 
 
 
 @pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:  # noqa: F811
+def live(bundle: Bundle) -> Iterator[LiveServer]:
     with serving(bundle) as server:
         yield server
 

@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 
 from contract.bundle import Bundle
-from tests.client.conftest import road  # noqa: F401
 from tests.client.faulty_road import FaultyRoad
 from tests.paths import ROOT
-from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
 
@@ -98,7 +96,7 @@ def finished(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:  # noqa: F811
+def live(bundle: Bundle) -> Iterator[LiveServer]:
     with serving(bundle) as server:
         yield server
 
@@ -119,7 +117,7 @@ def test_only_bad_files_are_told_too(live: LiveServer, tmp_path: Path, program: 
     assert "unsupported_type" in shown
 
 
-def test_a_full_service_is_asked_again(bundle: Bundle, program: Program) -> None:  # noqa: F811
+def test_a_full_service_is_asked_again(bundle: Bundle, program: Program) -> None:
     device = SlowDevice(held=True)
     full = serving(bundle, open_engine=lambda *_: device, queue_limit=1, max_batch=1)
     with full as live, ThreadPoolExecutor(1) as pool:
@@ -134,7 +132,7 @@ def test_a_full_service_is_asked_again(bundle: Bundle, program: Program) -> None
     assert code == 0, shown
 
 
-def test_the_key_is_sent(live: LiveServer, road: FaultyRoad, program: Program) -> None:  # noqa: F811
+def test_the_key_is_sent(live: LiveServer, road: FaultyRoad, program: Program) -> None:
     road.upstream = live.port
     finished(program(road.url, CELLS[0], HAL_API_KEY="the-key"))
     assert b"authorization: bearer the-key\r\n" in bytes(road.received).lower()
@@ -199,7 +197,7 @@ esac""",
 
 
 def test_the_classify_paragraph_names_the_exit_codes_that_there_are() -> None:
-    from service.jobs.folders.endings import ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED
+    from service.jobs.exit_codes import ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED
 
     said = re.search(r"Exit code: (\d) all classified, (\d) wrong.*?(\d)\s+some.*?(\d+) stopped", TEXT, re.DOTALL)
     assert said is not None

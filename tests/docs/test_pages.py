@@ -78,7 +78,7 @@ def known_variables() -> frozenset[str]:
     from service.settings import Settings
 
     settings = {variable(name, field) for name, field in Settings.model_fields.items()}
-    folders = ("contract", "training", "service", "bench.loadtest", "tests", "docker", ".ci")
+    folders = ("contract", "training", "service", "bench", "tests", "docker", ".ci")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".yml", ".sh")]
     named = {
         name

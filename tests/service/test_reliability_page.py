@@ -9,7 +9,7 @@ PAGE = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 FILES = [
     *sorted(path.name for path in Path(__file__).parent.glob("test_*faults*.py")),
     "test_overload.py",
-    "audit/test_audited_service.py",
+    "observe/audit/test_audited_service.py",
 ]
 REFERENCES = sorted(set(re.findall(r"`((?:\w+/)*test_\w+\.py::test_\w+)`", PAGE)))
 

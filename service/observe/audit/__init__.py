@@ -1,8 +1,4 @@
-"""The audit trail: one row for each image, in a database, kept on disk while the database is away.
-
-:mod:`service.observe.audit.trail` is what the service talks to; rows go through :mod:`service.observe.audit.database`, or through
-:mod:`service.observe.audit.spool` until it answers again.
-"""
+"""The audit trail: one row for each image that is answered, written before the answer is sent."""
 
 from service.errors import ServiceError
 
@@ -12,12 +8,12 @@ class AuditError(Exception):
 
 
 class AuditFullError(ServiceError):
-    """More images would be answered without a row of the audit trail."""
+    """An image would be answered without a row of the audit trail."""
 
     status, code = 503, "audit_full"
 
     def __init__(self) -> None:
         super().__init__(
-            "The audit trail takes no more rows: its database is away and HAL_AUDIT_SPOOL is full; bring the database "
-            "back or give the spool more room."
+            "The audit journal takes no more rows; the service's log says why. Bring the database of HAL_AUDIT back, "
+            "make room on the disk or raise HAL_AUDIT_JOURNAL_BYTES."
         )

@@ -19,6 +19,8 @@ from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import running
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
+pytestmark = pytest.mark.serial
+
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n"
 LIMIT_S = 0.5
 

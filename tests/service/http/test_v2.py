@@ -225,7 +225,7 @@ def test_a_failure_of_the_network_is_counted_and_recorded_for_each_image(
     rows = tmp_path / "rows.db"
     poisoned = cells[:2].copy()
     poisoned[1] = POISON
-    with serving(bundle, audit=f"sqlite:///{rows}", audit_spool=tmp_path / "spool") as live:
+    with serving(bundle, audit=f"sqlite:///{rows}") as live:
         error_of(post_binary(live, poisoned), 500)
         assert 'hal_images_total{outcome="model_failed"} 2.0' in live.http.get("/metrics").text
     with contextlib.closing(sqlite3.connect(rows)) as database:

@@ -15,6 +15,8 @@ from tests.service.process import Process, free_port, running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork
 
+pytestmark = pytest.mark.serial
+
 THOUSAND = 1000
 
 
