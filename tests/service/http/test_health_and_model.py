@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import pytest
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
@@ -226,3 +227,9 @@ def test_every_reference_of_openapi_leads_somewhere(bundle: Bundle) -> None:
 
     for reference in references(document):
         assert reference.rsplit("/", 1)[-1] in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(("settings", "most"), [({}, 8), ({"max_batch": 3}, 3), ({"queue_limit": 5}, 5)])
+def test_the_model_says_how_large_its_batches_may_be(bundle: Bundle, settings: dict[str, int], most: int) -> None:
+    with serving(bundle, **settings) as live:
+        assert live.http.get("/model").json()["max_batch"] == most == live.hal.batcher.batch_limit
