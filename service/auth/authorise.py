@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.auth.keys import KeyStore, Role
+from service.errors import ServiceError
 from service.settings import Settings
 
 _OPEN: Final = frozenset({"/", "/health/live", "/health/ready", "/health/startup", "/docs", "/openapi.json", "/v2"})
@@ -27,7 +28,7 @@ class ExposedError(Exception):
     """The service would answer a network without asking for keys."""
 
 
-class RefusedError(Exception):
+class RefusedError(ServiceError):
     """A request has not the right to what it asks for.
 
     ``status`` is 401 if no known key came with it and 403 if its key is for something else.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
+from service.errors import ServiceError
 
 INPUT: Final = "image"
 LOGITS: Final = "logits"
@@ -30,14 +31,14 @@ _MAX_HEAD_BYTES: Final = 1 << 16
 """JSON in front of a binary tensor; it takes some hundred bytes."""
 
 
-class InferenceRequestError(Exception):
+class InferenceRequestError(ServiceError):
     """The request breaks the protocol or does not fit this model; the message says what is expected."""
 
     status = 400
     code = "invalid_request"
 
 
-class UnknownModelError(Exception):
+class UnknownModelError(ServiceError):
     """There is no model of that name or version."""
 
     status = 404

@@ -9,16 +9,17 @@ import msgspec
 
 from contract.bundle import Bundle
 from service.engine.onnx import EngineError
-from service.http.schemas import ModelStamp
 from service.jobs.exit_codes import JobError
 from service.jobs.files import ImageFile, read
 from service.jobs.records import STAMP, Record, record_of
-from service.serving.lifecycle import Hal
+from service.serving.answers import ModelStamp
+from service.serving.service import Service
 from service.settings import Settings
 
 _GROUPS_AT_ONCE: Final = 3
 """While one group ends, the others keep the device busy."""
 _BATCHES_A_GROUP: Final = 4
+_USUAL_BATCH: Final = 16
 _NO_HURRY_MS: Final = 3_600_000
 
 ReadAll: TypeAlias = Callable[[Sequence[ImageFile], int], list[bytes | dict[str, Any]]]
@@ -41,13 +42,13 @@ class InProcess:
     """
 
     def __init__(self, settings: Settings, bundle: Bundle, *, read: ReadAll = read_all, calls: int = 1) -> None:
-        self._group = _BATCHES_A_GROUP * settings.max_batch
+        self._group = _BATCHES_A_GROUP * (settings.max_batch or _USUAL_BATCH)
         room = max(settings.queue_limit, calls * _GROUPS_AT_ONCE * self._group)
         self._settings = settings.model_copy(update={"queue_limit": room, "deadline_ms": _NO_HURRY_MS})
         self._bundle = bundle
-        self._hal: Hal
+        self._hal: Service
         self._read = read
-        self._model = ModelStamp.of(bundle, bundle.file(settings.precision)).model_dump(mode="json")
+        self._model = msgspec.to_builtins(ModelStamp.of(bundle, bundle.file(settings.precision)))
 
     @property
     def stamp(self) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ class InProcess:
             JobError: it cannot be opened.
             BundleError: its files changed, or do not give the expected outputs.
         """
-        self._hal = Hal(self._settings, self._bundle)
+        self._hal = Service(self._settings, self._bundle)
         await self._hal.open()
         if self._hal.failure is not None:
             await self._hal.close()
@@ -94,7 +95,7 @@ class InProcess:
     async def _classify(self, files: Sequence[ImageFile]) -> list[Record]:
         given = await asyncio.to_thread(self._read, files, self._settings.max_image_bytes)
         images = [data for data in given if isinstance(data, bytes)]
-        done = await self._hal.classify(self._hal.batcher, images) if images else None
+        done = await self._hal.classify(images) if images else None
         results = iter(done.results if done is not None else ())
         return [
             record_of(file, msgspec.to_builtins(next(results)), self._model)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from contract.bundle import Bundle
     from contract.description import ModelFile
     from contract.slide import SlideSummary
-    from service.http.schemas import ModelStamp
+    from service.serving.answers import ModelStamp
     from service.slides.results import GivenSlide
 
 app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
@@ -51,8 +51,8 @@ def summary(
     from contract.bundle import BundleError, load
     from contract.slide import OtherBundleError, summarise
     from service.environment import SettingsError, load_settings
-    from service.http.schemas import ModelStamp
-    from service.slides.fhir import FhirNotInstalledError, fhir_bundle
+    from service.serving.answers import ModelStamp
+    from service.serving.fhir import FhirNotInstalledError, fhir_bundle
     from service.slides.results import ResultsError, read_files
 
     try:

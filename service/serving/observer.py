@@ -11,8 +11,7 @@ from typing import Final, Literal
 
 from contract.classes import CELL_CLASSES
 from service.batching.batcher import Batcher
-from service.batching.queue import Priority, Ticket
-from service.http.schemas import ModelStamp
+from service.batching.queue import Priority, QueuedImage
 from service.images.pool import Pixels
 from service.observe.audit import AuditFullError
 from service.observe.audit.rows import Row, SettingsVersion
@@ -21,7 +20,7 @@ from service.observe.drift import EmbeddingDrift
 from service.observe.logs import lost_lines
 from service.observe.metrics import Metrics
 from service.observe.tracing import Tracer, current
-from service.serving.answers import ClassifiedImage, RefusedImage
+from service.serving.answers import ClassifiedImage, ModelStamp, RefusedImage
 from service.serving.model import ServedModel
 from service.serving.states import State
 from service.settings import Settings
@@ -75,9 +74,9 @@ class Observer:
 
     def watch_batcher(self, batcher: Batcher) -> None:
         """Let ``/metrics`` tell how long the queue is and what became of images in it."""
-        metrics, counts = self.metrics, batcher.counts
+        metrics, counts = self.metrics, batcher.statistics
         metrics.queue_images.read = lambda: {each: batcher.waiting_of(each) for each in Priority}
-        metrics.images_accepted.read = lambda: {each: batcher.seats.taken_by(each) for each in Priority}
+        metrics.images_accepted.read = lambda: {each: batcher.admission.taken_by(each) for each in Priority}
         metrics.batch_limit.read = lambda: {"": batcher.batch_limit}
         metrics.images_left.read = lambda: {"withdrawn": counts.withdrawn, "expired": counts.expired}
         metrics.clients_gone.read = lambda: {"": counts.disconnected}
@@ -138,13 +137,13 @@ class Observer:
         """Where rows of the audit trail get to now; ``None`` if none is kept."""
         return None if self.audit is None else self.audit.goes_to
 
-    def ran(self, batch: Sequence[Ticket], begin: float, end: float) -> None:
+    def ran(self, batch: Sequence[QueuedImage], begin: float, end: float) -> None:
         """The device has finished a batch; times by ``time.perf_counter``."""
-        self.metrics.ran(end - begin, [begin - ticket.arrived for ticket in batch])
+        self.metrics.ran(end - begin, [begin - queued.arrived for queued in batch])
         if self.tracer.on:
-            for ticket in batch:
-                self.tracer.past("hal.queue", ticket.span, ticket.arrived, begin)
-                self.tracer.past("hal.device", ticket.span, begin, end, batch_images=len(batch))
+            for queued in batch:
+                self.tracer.past("hal.queue", queued.span, queued.arrived, begin)
+                self.tracer.past("hal.device", queued.span, begin, end, batch_images=len(batch))
 
     async def answered(self, stamp: ModelStamp, results: Sequence[ClassifiedImage | RefusedImage]) -> None:
         """A request may be answered with these results of one model once this returns: their rows are on the disk.

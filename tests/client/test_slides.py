@@ -185,7 +185,7 @@ def test_a_full_service_is_asked_again(ways: Ways, bundle: Bundle, images: list[
         filling = pool.submit(live.http.post, "/classify", files={"file": images[0]})
         device.wait_until_busy()
         asking = pool.submit(ways.classify_slide, live.url, images[1:2], {"retries": QUICK})
-        until(lambda: live.hal.batcher.counts.refused >= 1)
+        until(lambda: live.hal.statistics.refused >= 1)
         device.let_go()
         assert asking.result().summary.images == 1
         assert filling.result().status_code == 200

@@ -9,9 +9,9 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from service.batching.errors import ModelFailedError
 from service.images.decode import decode
 from service.images.refusals import RefusalCode
-from service.serving.service import MODEL_FAILED
 from service.settings import Fit
 from tests.fuzz.mutate import mutated
 from tests.fuzz.service import Findings, check_end, fuzz_target, resident_bytes
@@ -78,7 +78,7 @@ def _send(http: httpx.Client, images: list[bytes], findings: Findings) -> None:
         return
     for image, result in zip(images, response.json()["results"], strict=True):
         outcome = result["error"]["code"] if "error" in result else "classified"
-        if outcome == MODEL_FAILED and _is_poison(image):
+        if outcome == ModelFailedError.code and _is_poison(image):
             outcome = "poisonous colour"
         findings.count(outcome)
         if outcome not in _KNOWN:

@@ -5,19 +5,15 @@ admission, priorities, deadlines, batches, metrics and the audit trail.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from numpy.typing import NDArray
-from starlette.requests import ClientDisconnect
 
 from contract.classes import CLASS_COUNT
-from contract.decision import decide
-from service.batching.queue import Logits, Priority
+from service.batching.admission import RequestOptions
 from service.http.open_inference import (
     EMBEDDING,
     EXTENSIONS,
@@ -31,14 +27,9 @@ from service.http.open_inference import (
     read_request,
     write_answer,
 )
-from service.http.request_options import Terms
-from service.http.routes.classify import priority_of, while_connected
-from service.http.uploads import UploadError, read_body
-from service.images.refusals import DeadlineExceededError, ModelFailedError
-from service.serving.answers import ClassifiedImage, Fault, RefusedImage
-from service.serving.model import ServedModel
+from service.http.requests import UploadError, due, read_body, read_options, while_connected
 from service.serving.observer import service_version
-from service.serving.service import MODEL_FAILED, Intake, Service
+from service.serving.service import Inferred, Service
 from service.serving.states import State
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -121,83 +112,39 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     X-Request-Timeout-Ms work as in `POST /classify`. Errors have the protocol's form, `{"error": "..."}`.
     """
     hal = _hal(request)
-    terms = Terms.of_request(request)
-    due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
-    batcher = hal.batcher
+    options = read_options(request)
     _check_name(hal, name, version)
-    batcher.seats.check_room(terms.priority or Priority.ROUTINE)
-    try:
-        wanted = await _read(request, hal, due)
-        request.state.images = len(wanted.images)
-        priority = terms.priority or priority_of(len(wanted.images), hal.settings)
-        model, rows = await while_connected(request, _logits_of(hal, batcher, wanted, priority, due))
-    except ClientDisconnect:
-        batcher.counts.disconnected += 1
-        raise
-    results, (body, header_length) = await asyncio.to_thread(_answer, model, wanted, rows)
-    await hal.observer.answered(model.stamp, results)
+    hal.check_admission(options)
+    wanted = await _read(request, hal, options)
+    request.state.images = len(wanted.images)
+    inferred = await while_connected(
+        request, hal.infer([*wanted.images], options, embedding=EMBEDDING in wanted.outputs)
+    )
+    body, header_length = await asyncio.to_thread(_answer, wanted, inferred)
     if header_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
 
 
-async def _logits_of(
-    hal: Service, batcher: Intake, wanted: InferenceRequest, priority: Priority, due: float | None
-) -> tuple[ServedModel, NDArray[np.float32]]:
-    """Logits ``[n, 20]``, with the embedding behind them if it was asked for, and the model that gave them."""
-    # Not before the body is there: a model that nobody uses yet is let go by a reload.
-    model = hal.model
-    network = model.network.with_embedding if EMBEDDING in wanted.outputs else model.network
-
-    async def one(image: NDArray[np.uint8]) -> Logits:
-        return await batcher.infer(image, network=network, priority=priority)
-
-    try:
-        with model.in_use():
-            return model, np.stack(await batcher.seats.spread(list(wanted.images), one, priority=priority, due=due))
-    except ModelFailedError as error:
-        # One failed image fails the request: the protocol has no error of a single image.
-        fault, hashes = Fault(MODEL_FAILED, str(error)), await asyncio.to_thread(_hashes, wanted)
-        await hal.observer.answered(
-            model.stamp, [RefusedImage(index, sha256, fault) for index, sha256 in enumerate(hashes)]
-        )
-        raise
-
-
-async def _read(request: Request, hal: Service, due: float | None) -> InferenceRequest:
+async def _read(request: Request, hal: Service, options: RequestOptions) -> InferenceRequest:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise UploadError(415, "unsupported_encoding", f"Content-Encoding is {encoding[:20]!r}, expected none.")
-    declared = request.headers.get("content-length", "0")
     header_length = request.headers.get(HEADER_LENGTH)
     if header_length is None:
         most, advice = hal.settings.max_json_bytes, _SEND_BINARY
-        body = await read_body(request, hal.settings, declared, due, most_bytes=most, advice=advice)
+        body = await read_body(request, hal.settings, options, most_bytes=most, advice=advice)
     else:
-        body = await read_body(request, hal.settings, declared, due)
-    try:
-        async with asyncio.timeout_at(due):
-            return await asyncio.to_thread(read_request, body, header_length, hal.settings.max_files)
-    except TimeoutError:
-        raise DeadlineExceededError(None) from None
+        body = await read_body(request, hal.settings, options)
+    async with due(options):
+        return await asyncio.to_thread(read_request, body, header_length, hal.settings.max_files)
 
 
-def _answer(
-    model: ServedModel, wanted: InferenceRequest, rows: NDArray[np.float32]
-) -> tuple[list[ClassifiedImage], tuple[bytes, int | None]]:
-    logits, embedding = rows[:, :CLASS_COUNT], rows[:, CLASS_COUNT:]
-    decisions = decide(logits, model.bundle.description)
-    results = [
-        ClassifiedImage.of(index, sha256, decision)
-        for index, (sha256, decision) in enumerate(zip(_hashes(wanted), decisions, strict=True))
-    ]
-    probabilities = np.array([decision.probabilities for decision in decisions], np.float32)
+def _answer(wanted: InferenceRequest, inferred: Inferred) -> tuple[bytes, int | None]:
+    probabilities = np.array([decision.probabilities for decision in inferred.decisions], np.float32)
+    logits, embedding = inferred.rows[:, :CLASS_COUNT], inferred.rows[:, CLASS_COUNT:]
     outputs = {LOGITS: logits, PROBABILITIES: probabilities, EMBEDDING: embedding}
-    return results, write_answer(model.stamp.name, _versions_of(model.stamp.version)[0], wanted, outputs)
-
-
-def _hashes(wanted: InferenceRequest) -> list[str]:
-    return [hashlib.sha256(image.tobytes()).hexdigest() for image in wanted.images]
+    return write_answer(inferred.model.name, _versions_of(inferred.model.version)[0], wanted, outputs)
 
 
 def _check_name(hal: Service, name: str, version: str | None) -> None:

@@ -12,6 +12,7 @@ from service.jobs.exit_codes import ALL_CLASSIFIED, SOME_REFUSED, JobError, expl
 
 _COMMAND: Final = "hal score"
 _BATCHES_A_CHUNK: Final = 16
+_USUAL_BATCH: Final = 16
 _LIBRARIES: Final = ("ray", "fsspec", "psutil", "pyarrow")
 
 
@@ -104,7 +105,7 @@ def score(
                     told = {"engine_threads": share.threads, "decode_threads": share.threads}
                     sent = opened.root.resolve() if address is None else files_of(opened)
                     job = Job(settings.model_copy(update=told), sent, folder)
-                    size = _BATCHES_A_CHUNK * settings.max_batch
+                    size = _BATCHES_A_CHUNK * (settings.max_batch or _USUAL_BATCH)
                     places = [(shard, store.images(shard)) for shard in todo]
                     whole = [pool.Chunk(shard, images.start, images.stop) for shard, images in places]
                     chunks = [chunk for shard in whole for chunk in shard.cut(size)]

@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+import msgspec
+
 from contract.bundle import MANIFEST_NAME, Bundle, sha256_of
 from contract.files import UNFINISHED, replacing, write_text
-from service.http.schemas import ModelStamp
 from service.jobs.exit_codes import JobError
 from service.jobs.files import lock
 from service.jobs.records import STAMP, Record, write
 from service.jobs.score.archive import any_relative
+from service.serving.answers import ModelStamp
 from service.settings import Settings
 
 RUN: Final = "run.json"
@@ -31,7 +33,7 @@ def run_of(
     settings: Settings, bundle: Bundle, paths: Sequence[str], *, shard_size: int, format: str
 ) -> dict[str, str | int | None]:
     """Everything that decides what stands in which file of results, by the name that people know."""
-    stamp = ModelStamp.of(bundle, bundle.file(settings.precision)).model_dump(mode="json")
+    stamp = msgspec.to_builtins(ModelStamp.of(bundle, bundle.file(settings.precision)))
     digest = hashlib.sha256()
     for path in paths:
         digest.update(os.fsencode(path) + b"\0")

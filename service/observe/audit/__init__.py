@@ -1,12 +1,16 @@
 """The audit trail: one row for each image that is answered, written before the answer is sent."""
 
+from service.errors import ServiceError
+
 
 class AuditError(Exception):
     """The audit trail cannot be kept as asked; the message says what was wrong and what to do."""
 
 
-class AuditFullError(Exception):
+class AuditFullError(ServiceError):
     """An image would be answered without a row of the audit trail."""
+
+    status, code = 503, "audit_full"
 
     def __init__(self) -> None:
         super().__init__(

@@ -93,7 +93,7 @@ def test_a_busy_service_is_waited_for_as_long_as_it_asks(browser: Browser, bundl
         visit.choose(*some(folder, 24))
         # Two requests at a time and a queue of one image: the second gets 429.
         visit.shows("#banner", "The service is busy")
-        assert live.hal.batcher.counts.refused > 0
+        assert live.hal.statistics.refused > 0
         device.let_go()
         visit.wait_until_done()
         visit.progress("24 of 24 classified")

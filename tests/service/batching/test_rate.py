@@ -1,8 +1,8 @@
-from service.batching.rate import CAUTION_S, LONGEST_RETRY_S, MemoryCaution, Pace
+from service.batching.rate import CAUTION_S, LONGEST_RETRY_S, MemoryCaution, Rate
 
 
 def test_the_rate_follows_the_device() -> None:
-    rate = Pace()
+    rate = Rate()
     assert rate.seconds_for(1000) == 1, "nothing is known yet"
     for _ in range(50):
         rate.add(16, 0.4)
@@ -32,16 +32,16 @@ def test_a_failure_halves_the_batch_and_time_brings_it_back_step_by_step() -> No
 
 
 def test_the_next_batch_is_prepared_shortly_before_a_fast_device_is_free_and_never_for_a_slow_one() -> None:
-    pace = Pace()
-    assert pace.remaining_s(0) is None, "nothing is known yet"
+    rate = Rate()
+    assert rate.remaining_s(0) is None, "nothing is known yet"
     for _ in range(50):
-        pace.add(16, 0.01)
-    remaining = pace.remaining_s(0.004)
+        rate.add(16, 0.01)
+    remaining = rate.remaining_s(0.004)
     assert remaining is not None
     assert 0.002 < remaining < 0.006
-    overdue = pace.remaining_s(0.02)
+    overdue = rate.remaining_s(0.02)
     assert overdue is not None
     assert overdue < 0
     for _ in range(50):
-        pace.add(16, 0.7)
-    assert pace.remaining_s(0.1) is None
+        rate.add(16, 0.7)
+    assert rate.remaining_s(0.1) is None

@@ -15,7 +15,7 @@ from contract.classes import BY_SLUG, Lineage
 from contract.description import Evidence
 from contract.differential import DifferentialRow
 from contract.slide import HairyCount, SlideSummary
-from service.http.schemas import ModelStamp
+from service.serving.answers import ModelStamp
 
 MEDIA_TYPE: Final = "application/fhir+json"
 _LOINC: Final = "http://loinc.org"

@@ -1,4 +1,4 @@
-"""Batches of fixed sizes in fixed memory: what a GPU needs to be fed without waiting.
+"""What only a GPU needs: NVIDIA's driver asked whether there is one, and batches of fixed sizes in fixed memory.
 
 For each size there is a host buffer, page-locked so that the copy to the device is one transfer, memory on the device
 for the images and the outputs, and a binding of both to the session, made once. Since nothing of it ever moves, the
@@ -10,7 +10,8 @@ tested on the CPU provider, where host and device are the same memory.
 
 import ctypes
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,9 +21,31 @@ from numpy.typing import NDArray
 from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
 
-logger = logging.getLogger("hal.bound_batches")
+logger = logging.getLogger("hal.cuda")
 
+_DRIVER: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_NO_DEVICE: Final = 100
+"""CUDA_ERROR_NO_DEVICE of the CUDA driver API."""
 _CUDART: Final = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cudart64_12.dll")
+
+
+def driver_fault(open_library: Callable[[str], Any] = ctypes.CDLL) -> str | None:
+    """Why no GPU can be used, or ``None`` if the driver sees one.
+
+    A session on CUDA finds out only after the bundle was read.
+
+    Args:
+        open_library: loads a shared library by name or raises :class:`OSError`.
+    """
+    try:
+        driver = open_library(_DRIVER)
+    except OSError:
+        return f"NVIDIA's driver is not here (no {_DRIVER})"
+    count = ctypes.c_int(0)
+    code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if code == _NO_DEVICE or (code == 0 and count.value == 0):
+        return "NVIDIA's driver sees no GPU"
+    return f"NVIDIA's driver does not start (CUDA error {code})" if code else None
 
 
 class _Size:

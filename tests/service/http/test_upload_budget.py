@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from contract.bundle import Bundle
-from service.http.upload_budget import SMALL, UploadRoom
+from service.http.middleware import SMALL, UploadBudget
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.tiny_bundle import TinyNetwork, encoded
@@ -28,20 +28,20 @@ def live(bundle: Bundle) -> Iterator[LiveServer]:
 @pytest.fixture(autouse=True)
 def empty(live: LiveServer) -> None:
     """What the clients of another test have left is gone."""
-    until(lambda: room_of(live).taken == 0)
+    until(lambda: budget_of(live).taken == 0)
 
 
-def room_of(live: LiveServer) -> UploadRoom:
-    room = live.server.config.app.state.upload_room  # type: ignore[union-attr]
-    assert isinstance(room, UploadRoom)
-    return room
+def budget_of(live: LiveServer) -> UploadBudget:
+    budget = live.server.config.app.state.upload_budget  # type: ignore[union-attr]
+    assert isinstance(budget, UploadBudget)
+    return budget
 
 
 @contextlib.contextmanager
 def uploading(live: LiveServer, framing: str, sent: int, path: str = "/classify") -> Iterator[socket.socket]:
     """A client that has sent so many bytes of a large body, and has been read."""
-    room = room_of(live)
-    before = room.taken
+    budget = budget_of(live)
+    before = budget.taken
     with socket.create_connection(("127.0.0.1", live.port), timeout=20) as client:
         kind = "image/jpeg" if path == "/classify" else "application/json"
         client.sendall(HEAD.format(path=path, type=kind, framing=framing).encode())
@@ -49,7 +49,7 @@ def uploading(live: LiveServer, framing: str, sent: int, path: str = "/classify"
             piece = b"x" * min(SMALL // 4, sent - begin)
             client.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if framing == CHUNKED else piece)
         if sent < LARGE:
-            until(lambda: room.taken >= before + sent)
+            until(lambda: budget.taken >= before + sent)
         yield client
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from service.batching.errors import DeadlineExceededError, QueueFullError
 from service.batching.queue import Priority
-from service.images.refusals import DeadlineExceededError, QueueFullError
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import SlowDevice, image
 
@@ -21,8 +21,8 @@ async def test_a_deadline_is_answered_when_it_passes_and_not_when_the_device_fre
             with pytest.raises(DeadlineExceededError, match=r"0\.5 s"):
                 await request
         assert batcher.waiting == 0
-        assert batcher.seats.taken == 0
-        assert batcher.counts.expired == 2
+        assert batcher.admission.taken == 0
+        assert batcher.statistics.expired == 2
         device.let_go()
         assert await ask(batcher, 2) == [2]
     assert device.batches == [[0], [2]], "the expired image never reached the device"
@@ -36,8 +36,8 @@ async def test_a_timeout_of_the_work_itself_is_not_taken_for_the_deadline() -> N
             raise TimeoutError
 
         with pytest.raises(TimeoutError):
-            await batcher.seats.spread([0], classify)
-        assert batcher.counts.expired == 0
+            await batcher.admission.run_all([0], classify)
+        assert batcher.statistics.expired == 0
 
 
 @in_event_loop
@@ -87,20 +87,20 @@ async def test_bulk_is_refused_when_its_share_is_taken_and_routine_is_not() -> N
         archive = [asking(batcher, *[1] * 50, priority=Priority.BULK) for _ in range(3)]
         await begun(device)
         await settled()
-        assert (batcher.seats.taken, batcher.seats.taken_by(Priority.BULK)) == (4, 4)
+        assert (batcher.admission.taken, batcher.admission.taken_by(Priority.BULK)) == (4, 4)
         with pytest.raises(QueueFullError, match="4 bulk images are waiting"):
-            batcher.seats.check_room(Priority.BULK)
+            batcher.admission.check(Priority.BULK)
         bench = [asking(batcher, 7) for _ in range(4)]
         await settled()
-        assert (batcher.waiting_of(Priority.ROUTINE), batcher.seats.taken) == (4, 8)
+        assert (batcher.waiting_of(Priority.ROUTINE), batcher.admission.taken) == (4, 8)
         with pytest.raises(QueueFullError, match="8 images are waiting"):
-            batcher.seats.check_room(Priority.ROUTINE)
+            batcher.admission.check(Priority.ROUTINE)
         device.let_go()
         assert await asyncio.gather(*bench) == [[7]] * 4
         first, *others = await asyncio.gather(*archive, return_exceptions=True)
         assert first == [1] * 50
         assert [type(answer) for answer in others] == [QueueFullError] * 2
-    assert batcher.counts.refused == 4
+    assert batcher.statistics.refused == 4
 
 
 @in_event_loop
@@ -115,10 +115,10 @@ async def test_the_time_that_a_request_has_bounds_all_of_its_images() -> None:
 
         due = asyncio.get_running_loop().time() + 0.05
         with pytest.raises(DeadlineExceededError, match="X-Request-Timeout-Ms"):
-            await batcher.seats.spread([1, 2, 3], classify, due=due)
-        assert (batcher.waiting, batcher.seats.taken) == (0, 1)
-        assert batcher.counts.expired >= 1
-        assert batcher.counts.withdrawn == 2, "as many as had seats"
+            await batcher.admission.run_all([1, 2, 3], classify, due=due)
+        assert (batcher.waiting, batcher.admission.taken) == (0, 1)
+        assert batcher.statistics.expired >= 1
+        assert batcher.statistics.withdrawn == 2, "as many as had seats"
         device.let_go()
         assert await running == [0]
     assert device.batches == [[0]], "nothing that expired reached the device"
@@ -133,24 +133,27 @@ async def test_a_request_cannot_have_more_time_than_the_service_gives_an_image()
             await batcher.infer(image(first))
 
         with pytest.raises(DeadlineExceededError, match="HAL_DEADLINE_MS"):
-            await batcher.seats.spread([1], classify, due=asyncio.get_running_loop().time() + 3600)
+            await batcher.admission.run_all([1], classify, due=asyncio.get_running_loop().time() + 3600)
 
 
 @in_event_loop
 async def test_retry_after_is_when_half_of_the_queue_has_been_worked_off() -> None:
     device = Metered()
     device.BATCH_S = 0.05
-    async with batching(device, max_batch=4, queue_limit=256) as batcher:
-        worked: list[float] = []
-        batcher.on_batch = lambda _, begin, end: worked.append(end - begin)
+    worked: list[float] = []
+
+    def note(_: object, begin: float, end: float) -> None:
+        worked.append(end - begin)
+
+    async with batching(device, max_batch=4, queue_limit=256, on_batch=note) as batcher:
         await ask(batcher, *[1] * 40)  # from which the rate is known
         accepted = [asking(batcher, *[1] * 8) for _ in range(32)]
         await settled()
-        assert batcher.seats.taken == 256
+        assert batcher.admission.taken == 256
         with pytest.raises(QueueFullError) as caught:
-            batcher.seats.check_room()
+            batcher.admission.check()
         worked.clear()
-        while batcher.seats.taken > 128:
+        while batcher.admission.taken > 128:
             await asyncio.sleep(0.005)
         # By the device's own time: what else the machine does meanwhile is nothing that can be told before.
         measured = sum(worked)
