@@ -22,15 +22,13 @@ help: ## List the targets
 run: $(SERVICE) ## Install and start the service on the shipped bundle (PORT=8000)
 	@exec $(BIN)/hal serve
 
-# Two at a time: what takes processor time and no clock. The rest talks to running services, which have deadlines.
-AT_ONCE := tests/contract tests/docs tests/training
-
+# Two files at a time; then, alone, what measures time or fills the machine (marked serial).
 test: $(DEV) ## Install everything and run the tests (ARGS='-k batching -x')
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(AT_ONCE)
-	$(BIN)/python -m pytest $(AT_ONCE:%=--ignore=%)
+	$(BIN)/python -m pytest --durations=50 --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not serial'
+	$(BIN)/python -m pytest --durations=50 -m serial
 endif
 
 lint: $(DEV) ## Check style, types, import rules and Dockerfiles
@@ -59,14 +57,16 @@ clean: ## Remove the virtual environment and everything that the tools cached
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # A candidate counts when it starts, is of a supported version and can make virtual environments.
+NEWEST := 14
 $(BIN)/python:
-	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
-	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3; do \
+	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(NEWEST)))' 2>/dev/null; then \
 	    echo "$$python -m venv $(VENV)"; "$$python" -m venv $(VENV); exit; \
 	  fi; \
 	done; \
-	echo "HAL needs Python 3.11, 3.12 or 3.13 with its venv module, and none was found." >&2; \
-	echo "Install one (Debian and Ubuntu: apt install python3 python3-venv) or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
+	echo "HAL needs Python 3.11 to 3.$(NEWEST) with its venv module here, and none was found." >&2; \
+	echo "'make run' works with Python 3.14 too; training needs TensorFlow, which has no release for it." >&2; \
+	echo "Install one (Debian and Ubuntu: apt install python3 python3-venv) or name it: make PYTHON=/path/to/python3.13 ..." >&2; \
 	exit 1
 
 $(SERVICE): locks/service.txt pyproject.toml | $(BIN)/python
@@ -75,7 +75,13 @@ $(SERVICE): locks/service.txt pyproject.toml | $(BIN)/python
 	@touch $@
 
 # The development lock holds every release of the service's lock, so it satisfies both stamps.
+$(DEV): NEWEST := 13
 $(DEV): locks/dev.txt locks/service.txt pyproject.toml | $(BIN)/python
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, $(NEWEST) + 1))' || { \
+	  echo "TensorFlow has no release for the Python in $(VENV): it is made again with an older one."; \
+	  mv $(VENV) $(VENV).newer; \
+	  if $(MAKE) --no-print-directory NEWEST=$(NEWEST) $(BIN)/python; then rm -rf $(VENV).newer; \
+	  else mv $(VENV).newer $(VENV); exit 1; fi; }
 	$(PIP) install --quiet --require-hashes -r locks/dev.txt
 	$(PIP) install --quiet --no-deps --editable .
 	@touch $(SERVICE) $@

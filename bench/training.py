@@ -1,8 +1,7 @@
 """``hal bench train``: what the pipeline costs a training step, and what folding and cached views save."""
 
+import itertools
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from contract.atomic import write_text
+from bench.processes import machine
+from contract.files import write_text
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.pipeline import image_batches
@@ -38,11 +38,7 @@ EPOCHS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class PipelineCost:
-    """Images a second of one kind of step, fed in two ways.
-
-    Attributes:
-        ratio: of the two rates, pipeline over memory; the median over pairs of batches timed one after the other.
-    """
+    """Images a second of one kind of step, fed in two ways; ``ratio`` is the median over pairs of batches in turns."""
 
     encoder: str
     batch_size: int
@@ -54,10 +50,9 @@ class PipelineCost:
 
 @dataclass(frozen=True, slots=True)
 class FoldingCost:
-    """Images a second through encoder and back, with batch normalisation folded and as Keras computes it.
+    """Images a second through the encoder and back, with batch normalisation folded and as Keras computes it.
 
-    Attributes:
-        ratio: of the two rates, folded over Keras; the median over pairs of steps timed one after the other.
+    ``ratio`` is folded over Keras, the median over pairs of steps in turns.
     """
 
     precision: str
@@ -106,33 +101,16 @@ def bench_training(
     found = manifest.read(data)
     chosen = {split: _some([i for i in found if i.split == split], split) for split in ("train", "val")}
     encoder = networks.build_encoder(networks.imagenet_weights(weights))
-    console = Console()
-    costs = [
-        pipeline_cost(encoder, chosen["train"], size, batches, trains_encoder)
-        for trains_encoder in (False, True)
-        for size in BATCH_SIZES
-    ]
-    table = Table(
-        "Encoder", "Batch", "From pipeline", "From memory", "Ratio", title="Images a second of a training step"
-    )
-    for cost in costs:
-        rates = (f"{cost.from_pipeline:.2f}", f"{cost.from_memory:.2f}", f"{cost.ratio:.3f}")
-        table.add_row(cost.encoder, str(cost.batch_size), *rates)
-    console.print(table)
+    ways = itertools.product((False, True), BATCH_SIZES)
+    costs = [pipeline_cost(encoder, chosen["train"], size, batches, trained) for trained, size in ways]
+    _print("Images a second of a training step", costs)
     folding = [folding_cost(weights, precision, FOLDING_BATCH, batches) for precision in PRECISIONS]
-    table = Table("Arithmetic", "Batch", "Folded", "Keras", "Ratio", title="Images a second forth and back")
-    for one in folding:
-        table.add_row(one.precision, str(one.batch_size), f"{one.folded:.2f}", f"{one.keras:.2f}", f"{one.ratio:.2f}")
-    console.print(table)
+    _print("Images a second forth and back", folding)
     compared = views_cost(encoder, chosen["train"][:images], chosen["val"][: images // 2], views)
-    table = Table("Frozen encoder", "Seconds", "Accuracy", title=f"A classifier of {EPOCHS} epochs on {images} images")
-    for each in compared:
-        table.add_row(each.how, f"{each.seconds:.1f}", f"{each.accuracy:.3f} on {each.validation_images}")
-    console.print(table)
+    _print("A classifier on a frozen encoder", compared)
     if out is not None:
         figures = {
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
+            "machine": machine(),
             "gpus": len(tf.config.list_logical_devices("GPU")),
             "tensorflow": tf.__version__,
             "pipeline": [asdict(cost) for cost in costs],
@@ -141,6 +119,14 @@ def bench_training(
         }
         write_text(out, json.dumps(figures, indent=2) + "\n")
     return costs, folding, compared
+
+
+def _print(title: str, costs: Sequence[PipelineCost | FoldingCost | ViewsCost]) -> None:
+    rows = [asdict(cost) for cost in costs]
+    table = Table(*(name.replace("_", " ") for name in rows[0]), title=title)
+    for row in rows:
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console().print(table)
 
 
 def pipeline_cost(

@@ -18,10 +18,9 @@ Copy this folder into a project of your own under any name (that is why its impo
 from .aio import AsyncHalClient
 from .answers import Answer, Classified, HairyCell, Model, Outcome, Refused, Result, Review
 from .errors import AnswerError, HalError, OtherModelError, RefusedRequestError, UnavailableError
-from .fhir import FhirReport
 from .images import Source
 from .retry import Retries
-from .slides import ClassCount, HairyCount, Slide, Summary
+from .slides import ClassCount, FhirReport, HairyCount, Slide, Summary
 from .sync import HalClient
 
 __all__ = [

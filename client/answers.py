@@ -1,8 +1,8 @@
 """The service's answers as frozen dataclasses; ``document`` keeps what was received, unknown fields included."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 from .images import Source
 
@@ -95,43 +95,44 @@ class Outcome:
     request_id: str
 
 
+Parsed = TypeVar("Parsed")
+
+
+def build(kind: Callable[..., Parsed], document: Mapping[str, Any], /, **made: Any) -> Parsed:
+    """A dataclass of this name and its fields from a document; those that are ``made`` are given as they are.
+
+    Raises:
+        KeyError, TypeError: the document lacks one.
+    """
+    names = (field.name for field in fields(kind))  # type: ignore[arg-type]
+    return kind(**{name: made[name] if name in made else document[name] for name in names})
+
+
 def answer_of(document: Mapping[str, Any]) -> Answer:
     """The body of ``POST /classify`` with status 200 or 422.
 
     Raises:
         KeyError, TypeError, ValueError: it is something else.
     """
-    return Answer(
-        request_id=str(document["request_id"]),
-        model=model_of(document["model"]),
-        results=tuple(result_of(result) for result in document["results"]),
-    )
+    results = tuple(_result_of(result) for result in document["results"])
+    return Answer(str(document["request_id"]), model_of(document), results)
 
 
 def model_of(document: Mapping[str, Any]) -> Model:
     """The ``model`` of an answer."""
-    return Model(
-        name=document["name"],
-        version=document["version"],
-        sha256=document["sha256"],
-        precision=document["precision"],
-        intended_use=document["intended_use"],
-        document=document,
-    )
+    return build(Model, document["model"], document=document["model"])
 
 
-def result_of(document: Mapping[str, Any]) -> Result:
-    """One of the ``results`` of an answer."""
+def _result_of(document: Mapping[str, Any]) -> Result:
     if "error" in document:
         fault = document["error"]
         return Refused(document["image_sha256"], fault["code"], fault["message"], document)
-    hairy = document["hairy_cell"]
-    return Classified(
-        image_sha256=document["image_sha256"],
-        predicted_class=document["predicted_class"],
+    return build(
+        Classified,
+        document,
         probabilities={str(name): float(value) for name, value in document["probabilities"].items()},
-        hairy_cell=HairyCell(hairy["probability"], hairy["flag"], hairy["threshold"], hairy["advice"]),
-        review=tuple(Review(reason["code"], reason["message"]) for reason in document["review"]),
+        hairy_cell=build(HairyCell, document["hairy_cell"]),
+        review=tuple(build(Review, reason) for reason in document["review"]),
         document=document,
     )
 

@@ -1,5 +1,7 @@
 """Images to send: paths or bytes, read and cut into requests of bounded size."""
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -9,10 +11,8 @@ from typing import Final
 Source = str | Path | bytes
 """A file's path, or an encoded image."""
 
-UNREADABLE: Final = "unreadable_file"
-FIELD: Final = "file"
-_FILENAME: Final = "image"
-"""The service never looks at names, and names of files may tell patients'."""
+LARGEST_FILE: Final = 256 * 1024 * 1024
+"""Bytes of a file that are read at all: an image of one cell has a thousandth of it, a whole slide a hundredfold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,12 @@ class Slice:
     """Images of one request, and those among them that could not be read, each with the reason."""
 
     images: tuple[tuple[Numbered, bytes], ...]
-    unreadable: tuple[tuple[Numbered, str], ...] = ()
+    unreadable: tuple[tuple[Numbered, OSError], ...] = ()
+
+    @property
+    def data(self) -> list[bytes]:
+        """The encoded images."""
+        return [data for _, data in self.images]
 
     def halves(self) -> "tuple[Slice, Slice]":
         """Two slices in its place, for a service that finds it too large."""
@@ -40,9 +45,14 @@ def bytes_of(source: Source) -> bytes:
     """The encoded image.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is larger than :data:`LARGEST_FILE`.
     """
-    return source if isinstance(source, bytes) else Path(source).read_bytes()
+    if isinstance(source, bytes):
+        return source
+    with Path(source).open("rb") as stream:
+        if (size := os.fstat(stream.fileno()).st_size) > LARGEST_FILE:
+            raise OSError(errno.EFBIG, f"it has {size} bytes, at most {LARGEST_FILE} are read", str(source))
+        return stream.read()
 
 
 def groups(sources: Iterable[Source], size: int) -> Iterator[list[Numbered]]:
@@ -62,7 +72,7 @@ def read(group: Iterable[Numbered], most_bytes: int) -> list[Slice]:
         try:
             data = bytes_of(item.source)
         except OSError as error:
-            unreadable.append((item, f"The file cannot be read: {error.strerror or error}."))
+            unreadable.append((item, error))
             continue
         if images and size + len(data) > most_bytes:
             slices.append(Slice(tuple(images)))
@@ -72,6 +82,12 @@ def read(group: Iterable[Numbered], most_bytes: int) -> list[Slice]:
     return [*slices, Slice(tuple(images), tuple(unreadable))]
 
 
-def form(images: Iterable[bytes]) -> list[tuple[str, tuple[str, bytes, str]]]:
-    """The files of a multipart form as httpx takes them."""
-    return [(FIELD, (_FILENAME, data, "application/octet-stream")) for data in images]
+def whole_slide(sources: list[Source], most_images: int, most_bytes: int) -> Slice | None:
+    """The images of a slide for one request; ``None`` if there are too many, too large or unreadable ones.
+
+    An unreadable image counts as refused, and only a summary of results can be told of it.
+    """
+    if not 0 < len(sources) <= most_images:
+        return None
+    part, *rest = read(next(groups(sources, most_images)), most_bytes)
+    return None if rest or part.unreadable else part

@@ -1,45 +1,74 @@
-"""What both clients share: how a request is made and how its answer is read. Nothing here sends anything."""
+"""What both clients share: requests in, answers out. Nothing here sends anything or waits.
 
+An :data:`Exchange` is a generator: it yields each request that is to be sent, is given the response, and returns what
+the responses say. It raises ``RefusedRequestError`` where the service refuses a request as a whole, ``OtherModelError``
+where it does because results were made with another model, ``AnswerError`` where an answer is none of HAL's.
+"""
+
+import errno
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import httpx
 
-from .answers import Answer, Outcome, answer_of, refused_here
+from .answers import Answer, Outcome, Parsed, answer_of, refused_here
 from .errors import AnswerError, OtherModelError, RefusedRequestError
-from .fhir import FhirReport, report_of
-from .images import UNREADABLE, Slice, Source, form, groups, read
-from .slides import Slide, Summary, summary_of
+from .images import Slice
+from .retry import BUSY, Attempts, Retries
+from .slides import FhirReport, Slide, Summary, report_of, results_document, summary_of
 
-CLASSIFY: Final = "/classify"
-CLASSIFY_SLIDE: Final = "/slides/classify"
-SUMMARISE_SLIDE: Final = "/slides/summary"
-DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
 ANSWERED: Final = frozenset({200, 422})
 """422 has the body of 200: not one of its images could be classified."""
-TOO_LARGE: Final = 413
-FHIR: Final = "application/fhir+json"
-OTHER_MODEL: Final = "other_model"
+_TOO_LARGE: Final = 413
+_FHIR: Final = "application/fhir+json"
+_FILENAME: Final = "image"
+"""The service never looks at names, and names of files may tell patients'."""
 
-Http = httpx.Client | httpx.AsyncClient
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, built anew for each attempt; ``options`` are those of :meth:`httpx.Client.build_request`."""
+
+    request_id: str
+    method: str
+    path: str
+    options: Mapping[str, Any]
+
+    def build(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
+        """The request for one attempt."""
+        headers = {"X-Request-ID": self.request_id, **self.options.get("headers", {})}
+        return http.build_request(self.method, self.path, **{**self.options, "headers": headers})
 
 
-def service_url(url: str) -> str:
-    """The address of a service.
+Exchange: TypeAlias = Generator[Call, httpx.Response, Parsed]
+
+
+Answered: TypeAlias = httpx.Response | httpx.TransportError | bool | None
+"""What came of a step: of a request its response or failure, of a pause whether nobody wants the answer any more."""
+
+
+def repeated(exchange: Exchange[Parsed], retries: Retries) -> Generator[Call | float, Answered, Parsed]:
+    """The same exchange with pauses (seconds) and further attempts after failures; the first send is ``None``.
 
     Raises:
-        ValueError: it is not one.
+        UnavailableError: there is no further attempt, or nobody wants the answer any more.
     """
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL("")
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"{url!r} is not the address of a service; expected for example http://127.0.0.1:8000")
-    return url
+        call = next(exchange)
+        while True:
+            attempts = Attempts(retries, call.request_id)
+            while not isinstance(answer := (yield call), httpx.Response) or answer.status_code in BUSY:
+                assert isinstance(answer, httpx.Response | httpx.TransportError)  # noqa: S101 - for mypy
+                if (yield attempts.delay_after(answer)):
+                    raise attempts.unavailable(answer)
+            call = exchange.send(answer)
+    except StopIteration as end:
+        found: Parsed = end.value
+        return found
 
 
 def new_request_id() -> str:
@@ -47,97 +76,95 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
-def headers(
-    api_key: str | None = None, *, priority: str | None = None, deadline_s: float | None = None
-) -> dict[str, str]:
-    """Headers of every request.
-
-    Args:
-        api_key: sent as a bearer token.
-        priority: ``routine`` or ``bulk``; bulk work waits for routine work.
-        deadline_s: seconds after which the service need not answer any more.
-    """
-    found = {"Accept": "application/json"}
-    if api_key is not None:
-        found["Authorization"] = f"Bearer {api_key}"
-    if priority is not None:
-        found["X-Priority"] = priority
-    if deadline_s is not None:
-        found["X-Request-Timeout-Ms"] = str(max(1, round(deadline_s * 1000)))
-    return found
+def classify(images: list[bytes], request_id: str | None = None) -> Exchange[Answer]:
+    """One request with these images."""
+    call = _of_images("/classify", images, request_id)
+    return _answer((yield call), call.request_id, len(images))
 
 
-def classify_request(http: Http, images: list[bytes], request_id: str, path: str = CLASSIFY) -> httpx.Request:
-    """One ``POST`` of images; to be built anew for each attempt."""
-    return http.build_request("POST", path, files=form(images), headers={"X-Request-ID": request_id})
+def classify_slice(part: Slice) -> Exchange[list[Outcome]]:
+    """The outcomes of a slice, in smaller ones where the service finds it too large."""
+    found = [_unreadable(item.index, item.source, error) for item, error in part.unreadable]
+    if part.images:
+        try:
+            found += _outcomes(part, (yield from classify(part.data)))
+        except RefusedRequestError as error:
+            if error.status != _TOO_LARGE:
+                raise
+            if len(part.images) == 1:
+                ((item, data),) = part.images
+                refused = refused_here(hashlib.sha256(data).hexdigest(), error.code, str(error))
+                found.append(Outcome(item.index, item.source, refused, None, error.request_id))
+            else:
+                for half in part.halves():
+                    found += yield from classify_slice(half)
+    return sorted(found, key=lambda outcome: outcome.index)
 
 
-def summary_request(http: Http, results: dict[str, Any], request_id: str) -> httpx.Request:
-    """One ``POST /slides/summary``."""
-    return http.build_request("POST", SUMMARISE_SLIDE, json=results, headers={"X-Request-ID": request_id})
+def classify_slices(parts: Iterable[Slice]) -> Exchange[list[Outcome]]:
+    """The outcomes of all slices of a group, in the order of its images."""
+    found = []
+    for part in parts:
+        found += yield from classify_slice(part)
+    return sorted(found, key=lambda outcome: outcome.index)
 
 
-def fhir_request(http: Http, results: dict[str, Any], request_id: str) -> httpx.Request:
-    """One ``POST /slides/summary`` that wants FHIR."""
-    wanted = {"X-Request-ID": request_id, "Accept": FHIR}
-    return http.build_request("POST", SUMMARISE_SLIDE, params={"format": "fhir"}, json=results, headers=wanted)
+def classify_slide(part: Slice) -> Exchange[Slide | None]:
+    """A slide in one request; ``None`` if the service finds it too large."""
+    call = _of_images("/slides/classify", part.data, None)
+    response = yield call
+    try:
+        answer = _answer(response, call.request_id, len(part.images))
+    except RefusedRequestError as error:
+        if error.status != _TOO_LARGE:
+            raise
+        return None
+    return Slide(tuple(_outcomes(part, answer)), summary_in(response, call.request_id))
 
 
-def model_request(http: Http, request_id: str) -> httpx.Request:
-    """One ``GET /model``."""
-    return http.build_request("GET", "/model", headers={"X-Request-ID": request_id})
+def summarise_slide(results: Iterable[Answer | Outcome], request_id: str | None) -> Exchange[Summary]:
+    """The summary of results of one slide."""
+    call = _of_results(results, request_id)
+    return summary_in((yield call), call.request_id)
 
 
-def answer_in(response: httpx.Response, request_id: str, images: int) -> Answer:
-    """The answer to a request with so many images.
+def slide_as_fhir(results: Iterable[Answer | Outcome], request_id: str | None) -> Exchange[FhirReport]:
+    """The same as a FHIR report."""
+    call = _of_results(results, request_id, params={"format": "fhir"}, headers={"Accept": _FHIR})
+    return fhir_in((yield call), call.request_id)
 
-    Raises:
-        RefusedRequestError: the service refused the request as a whole.
-        AnswerError: the body is not an answer to it.
-    """
-    return _whole(checked(response, request_id), request_id, images)
+
+def model() -> Exchange[dict[str, Any]]:
+    """What is served."""
+    call = Call(new_request_id(), "GET", "/model", {})
+    return _document((yield call), call.request_id)
 
 
 def summary_in(response: httpx.Response, request_id: str) -> Summary:
-    """The summary in an answer of either of ``/slides``.
-
-    Raises:
-        RefusedRequestError, OtherModelError, AnswerError: see :func:`checked`.
-    """
-    return _parsed(summary_of, checked(response, request_id), request_id)
+    """The summary in an answer of either of ``/slides``."""
+    return _parsed(summary_of, _document(response, request_id), request_id)
 
 
 def fhir_in(response: httpx.Response, request_id: str) -> FhirReport:
-    """The report in an answer that wanted FHIR.
-
-    Raises:
-        RefusedRequestError, OtherModelError, AnswerError: see :func:`checked`.
-    """
-    return _parsed(lambda document: report_of(document, request_id), checked(response, request_id), request_id)
+    """The report in an answer that wanted FHIR."""
+    return _parsed(lambda document: report_of(document, request_id), _document(response, request_id), request_id)
 
 
-def slide_in(response: httpx.Response, request_id: str, part: Slice) -> Slide:
-    """The answer to a slide that was sent in one request.
-
-    Raises:
-        RefusedRequestError, OtherModelError, AnswerError: see :func:`checked`.
-    """
-    answer = _whole(checked(response, request_id), request_id, len(part.images))
-    return Slide(tuple(outcomes(part, answer)), summary_in(response, request_id))
+def _of_images(path: str, images: list[bytes], request_id: str | None) -> Call:
+    files = [("file", (_FILENAME, data, "application/octet-stream")) for data in images]
+    return Call(request_id or new_request_id(), "POST", path, {"files": files})
 
 
-def whole_slide(sources: list[Source], most_images: int, most_bytes: int) -> Slice | None:
-    """The images of a slide for one request; ``None`` if there are too many, too large or unreadable ones.
-
-    An unreadable image counts as refused, and only a summary of results can be told of it.
-    """
-    if not 0 < len(sources) <= most_images:
-        return None
-    part, *rest = read(next(groups(sources, most_images)), most_bytes)
-    return None if rest or part.unreadable else part
+def _of_results(results: Iterable[Answer | Outcome], request_id: str | None, **options: Any) -> Call:
+    request_id = request_id or new_request_id()
+    return Call(request_id, "POST", "/slides/summary", {"json": results_document(results, request_id), **options})
 
 
-Parsed = TypeVar("Parsed")
+def _answer(response: httpx.Response, request_id: str, images: int) -> Answer:
+    answer = _parsed(answer_of, _document(response, request_id), request_id)
+    if len(answer.results) != images:
+        raise AnswerError(f"The answer has {len(answer.results)} results for {images} images", request_id)
+    return answer
 
 
 def _parsed(parse: Callable[[dict[str, Any]], Parsed], document: dict[str, Any], request_id: str) -> Parsed:
@@ -147,36 +174,27 @@ def _parsed(parse: Callable[[dict[str, Any]], Parsed], document: dict[str, Any],
         raise AnswerError(f"The answer is not one of HAL's: {type(error).__name__}: {error}", request_id) from error
 
 
-def _whole(document: dict[str, Any], request_id: str, images: int) -> Answer:
-    answer = _parsed(answer_of, document, request_id)
-    if len(answer.results) != images:
-        raise AnswerError(f"The answer has {len(answer.results)} results for {images} images", request_id)
-    return answer
-
-
-def checked(response: httpx.Response, request_id: str) -> dict[str, Any]:
-    """The JSON object of an answer.
-
-    Raises:
-        RefusedRequestError: the service refused the request as a whole.
-        OtherModelError: it did because the results were made with another model.
-        AnswerError: the body is not an answer to it.
-    """
-    document = _document(response)
+def _document(response: httpx.Response, request_id: str) -> dict[str, Any]:
+    document = _json(response)
+    fault = _fault(response)
     if response.status_code in ANSWERED and document is not None and "error" not in document:
         return document
-    fault = (document or {}).get("error")
-    if not isinstance(fault, dict):
+    if fault is None:
         if response.is_success:
             raise AnswerError(f"The answer is not a JSON object of HAL's: {response.text[:80]!r}", request_id)
         fault = {"code": "http_error", "message": response.reason_phrase}
     code, message = str(fault.get("code")), str(fault.get("message"))
-    if code == OTHER_MODEL:
+    if code == "other_model":
         raise OtherModelError(message, request_id)
     raise RefusedRequestError(response.status_code, code, message, request_id)
 
 
-def _document(response: httpx.Response) -> dict[str, Any] | None:
+def _fault(response: httpx.Response) -> dict[str, Any] | None:
+    fault = (_json(response) or {}).get("error")
+    return fault if isinstance(fault, dict) else None
+
+
+def _json(response: httpx.Response) -> dict[str, Any] | None:
     try:
         document = json.loads(response.content)
     except ValueError:
@@ -184,19 +202,14 @@ def _document(response: httpx.Response) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def outcomes(part: Slice, answer: Answer | None) -> list[Outcome]:
-    """The outcomes of a slice in the order of its images."""
-    found = []
-    if answer is not None:
-        for (item, _), result in zip(part.images, answer.results, strict=True):
-            found.append(Outcome(item.index, item.source, result, answer.model, answer.request_id))
-    for item, reason in part.unreadable:
-        found.append(Outcome(item.index, item.source, refused_here("", UNREADABLE, reason), None, ""))
-    return sorted(found, key=lambda outcome: outcome.index)
+def _outcomes(part: Slice, answer: Answer) -> list[Outcome]:
+    return [
+        Outcome(item.index, item.source, result, answer.model, answer.request_id)
+        for (item, _), result in zip(part.images, answer.results, strict=True)
+    ]
 
 
-def too_large_alone(part: Slice, error: RefusedRequestError) -> Outcome:
-    """The outcome of an image whose request is too large although nothing else is in it."""
-    ((item, data),) = part.images
-    sha256 = hashlib.sha256(data).hexdigest()
-    return Outcome(item.index, item.source, refused_here(sha256, error.code, str(error)), None, error.request_id)
+def _unreadable(index: int, source: Any, error: OSError) -> Outcome:
+    code = "image_too_large" if error.errno == errno.EFBIG else "unreadable_file"
+    reason = f"The file cannot be read: {error.strerror or error}."
+    return Outcome(index, source, refused_here("", code, reason), None, "")

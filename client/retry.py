@@ -62,35 +62,28 @@ class Attempts:
 
     def unavailable(self, failure: Failure) -> UnavailableError:
         """The error that ends the attempts."""
-        elapsed = time.monotonic() - self.started
         wanted = _retry_after_s(failure)
-        tried = f"{self.made} attempt{'s' if self.made > 1 else ''} in {elapsed:.1f} s"
         if isinstance(failure, httpx.Response):
             last = f"answered {failure.status_code}" + (f", to retry after {wanted:g} s" if wanted else "")
-            status: int | None = failure.status_code
         else:
-            last, status = f"failed: {type(failure).__name__}: {failure}".rstrip(": "), None
+            last = f"failed: {type(failure).__name__}: {failure}".rstrip(": ")
+        tried = f"{self.made} attempt{'s' if self.made > 1 else ''} in {time.monotonic() - self.started:.1f} s"
         error = UnavailableError(
             f"The service did not take the request: {tried}, the last {last}",
             self.request_id,
             attempts=self.made,
-            status=status,
+            status=failure.status_code if isinstance(failure, httpx.Response) else None,
             retry_after_s=wanted,
         )
-        if isinstance(failure, Exception):
-            error.__cause__ = failure
+        error.__cause__ = failure if isinstance(failure, Exception) else None
         return error
 
 
 def _retry_after_s(failure: Failure) -> float | None:
     """``Retry-After`` in either of its forms (RFC 9110, 10.2.3)."""
-    if not isinstance(failure, httpx.Response):
-        return None
-    value = failure.headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    if value.isdigit():
-        return float(value)
+    value = failure.headers.get("retry-after", "").strip() if isinstance(failure, httpx.Response) else ""
+    if not value or value.isdigit():
+        return float(value) if value else None
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:

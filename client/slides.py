@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .answers import Answer, Model, Outcome, Refused, Result, model_of
+from .answers import Answer, Model, Outcome, Refused, Result, build, model_of
 from .errors import OtherModelError
 
 Interval = tuple[float, float]
@@ -93,6 +93,36 @@ class Slide:
     summary: Summary
 
 
+Resource = Mapping[str, Any]
+"""A FHIR resource as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class FhirReport:
+    """A ``Bundle`` of type ``collection``, made and validated by the service; everything in it is ``preliminary``.
+
+    It names no patient, no specimen and no performer: who imports it adds them.
+
+    Attributes:
+        request_id: of the answer that it came in.
+        report: the ``DiagnosticReport``.
+        observations: each ``Observation`` of the report, in its order: white cells, classes, hairy-cell flags.
+        device: the ``Device``, which names the exact model.
+        document: the whole bundle as it was received.
+    """
+
+    request_id: str
+    report: Resource = field(repr=False)
+    observations: tuple[Resource, ...] = field(repr=False)
+    device: Resource = field(repr=False)
+    document: Resource = field(repr=False)
+
+    @property
+    def conclusion(self) -> str:
+        """Advice, reason and cautions in sentences."""
+        return str(self.report["conclusion"])
+
+
 def summary_of(document: Mapping[str, Any]) -> Summary:
     """The body of ``POST /slides/summary``, or the part of ``POST /slides/classify`` that it has in common.
 
@@ -101,21 +131,31 @@ def summary_of(document: Mapping[str, Any]) -> Summary:
     """
     given = document["summary"]
     hairy = given["hairy"]
-    return Summary(
+    return build(
+        Summary,
+        given,
         request_id=str(document["request_id"]),
-        model=model_of(document["model"]),
-        images=given["images"],
-        refused=given["refused"],
-        duplicates=given["duplicates"],
-        white_cells=given["white_cells"],
-        doubtful=given["doubtful"],
-        differential=tuple(_class_count(row) for row in given["differential"]),
-        hairy=None if hairy is None else _hairy_count(hairy),
-        advice=given["advice"],
-        reason=given["reason"],
+        model=model_of(document),
+        differential=tuple(build(ClassCount, row, interval95=_interval(row)) for row in given["differential"]),
+        hairy=None if hairy is None else build(HairyCount, hairy, interval95=_interval(hairy)),
         cautions=tuple(given["cautions"]),
         document=given,
     )
+
+
+def report_of(document: Mapping[str, Any], request_id: str) -> FhirReport:
+    """The body of ``POST /slides/summary?format=fhir``.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is something else.
+    """
+    if document["resourceType"] != "Bundle":
+        raise ValueError(f"a {document['resourceType']}, expected a Bundle")
+    by_url = {entry["fullUrl"]: entry["resource"] for entry in document["entry"]}
+    (report,) = (resource for resource in by_url.values() if resource["resourceType"] == "DiagnosticReport")
+    (device,) = (resource for resource in by_url.values() if resource["resourceType"] == "Device")
+    observations = tuple(by_url[result["reference"]] for result in report["result"])
+    return FhirReport(request_id, report, observations, device, document)
 
 
 def results_document(parts: Iterable[Answer | Outcome], request_id: str) -> dict[str, Any]:
@@ -153,33 +193,8 @@ def _slim(result: Result) -> dict[str, Any]:
     }
 
 
-def _class_count(row: Mapping[str, Any]) -> ClassCount:
-    return ClassCount(
-        name=row["name"],
-        slug=row["slug"],
-        loinc=row["loinc"],
-        is_wbc=row["is_wbc"],
-        evidence=row["evidence"],
-        count=row["count"],
-        per_100_wbc=row["per_100_wbc"],
-        interval95=_interval(row["interval95"]),
-    )
-
-
-def _hairy_count(given: Mapping[str, Any]) -> HairyCount:
-    return HairyCount(
-        flagged=given["flagged"],
-        cells=given["cells"],
-        share=given["share"],
-        interval95=_interval(given["interval95"]),
-        false_flag_rate=given["false_flag_rate"],
-        false_flag_basis=given["false_flag_basis"],
-        p_value=given["p_value"],
-    )
-
-
-def _interval(given: Any) -> Interval | None:
-    if given is None:
+def _interval(document: Mapping[str, Any]) -> Interval | None:
+    if document["interval95"] is None:
         return None
-    low, high = given
+    low, high = document["interval95"]
     return float(low), float(high)

@@ -20,6 +20,12 @@ skip() {
 [ "$(id -u)" = 0 ] || skip "it needs root"
 unshare -m -C -n true 2>/dev/null || skip "this machine gives no namespaces (unshare -m -C -n fails)"
 
+# The check makes its base image of a Python of this machine: the newest of these.
+for version in 3.14 3.13 3.12 3.11; do
+  if "python$version" -c '' 2>/dev/null; then break; fi
+done
+export PYTHON_VERSION=$version PY=$version
+
 state=$(mktemp -d)
 export WORK=${WORK:-/var/tmp/ctr}
 tidy() {

@@ -2,7 +2,7 @@
 #   docker build -f docker/training.Dockerfile -t hal-cells:training .
 #   docker run --rm -v "$PWD:/work" -u "$(id -u):$(id -g)" hal-cells:training train hal-c3003-cpu --data open.csv --run runs/first
 # For a GPU build with --build-arg ACCELERATOR=and-cuda and run with --gpus all.
-ARG PYTHON_VERSION=3.11
+ARG PYTHON_VERSION=3.13
 
 FROM python:${PYTHON_VERSION}-slim AS build
 # "and-cuda" adds NVIDIA's wheels that TensorFlow's own release asks for; they are not in the lock file.
@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="hal-cells-training" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/hal /opt/hal
 COPY LICENSE /opt/hal/
-ENV PATH=/opt/hal/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+ENV PATH=/opt/hal/bin:$PATH ORT_DISABLE_TELEMETRY=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib TF_CPP_MIN_LOG_LEVEL=2 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001

@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperCommand
 
 from service.auth import cli as keys_command
-from service.jobs.folders.cli import classify
-from service.jobs.folders.endings import ManyImagesCommand
+from service.jobs.classify import classify
+from service.jobs.exit_codes import JobCommand
 from service.jobs.score.cli import score
 from service.jobs.slides import app as slides_app
 
@@ -57,17 +57,16 @@ def serve(
     """
     _require_extra()
     from contract.bundle import BundleError, load
-    from service.allocator import give_large_blocks_back
+    from service.auth.authorise import ExposedError, check_exposure
     from service.auth.keys import KeysError
-    from service.auth.security import ExposedError, check_exposure
     from service.engine.onnx import EngineError
     from service.engine.sessions import check_device
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
-    from service.http.listening import PortError, listen
+    from service.http.server import PortError, listen
     from service.http.server import serve as run
     from service.observe import logs
     from service.observe.audit import AuditError
-    from service.serving.lifecycle import Hal
+    from service.serving.service import Service
 
     options = {
         "bundle": bundle,
@@ -81,8 +80,7 @@ def serve(
     }
     try:
         settings = load_settings(options)
-        give_large_blocks_back()
-        logs.configure(settings.log_level)
+        logs.configure(settings.log_level, settings.log_format)
         for warning in (*unknown_variables(os.environ), *clashing_runtimes()):
             logger.warning(warning)
         listener = listen(settings)
@@ -90,11 +88,11 @@ def serve(
             check_exposure(settings, listener)
             check_device(settings.device)
             verified = load(settings.bundle)
-            hal = Hal(settings, verified)
-            run(hal, listener)
-        if hal.failure is not None:
-            raise hal.failure
-        if hal.abandoned:
+            service = Service(settings, verified)
+            run(service, listener)
+        if service.failure is not None:
+            raise service.failure
+        if service.abandoned:
             # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
             sys.stdout.flush()
             logging.shutdown()
@@ -112,8 +110,8 @@ def serve(
         raise typer.Exit(1) from None
 
 
-app.command("classify", cls=ManyImagesCommand)(classify)
-app.command("score", cls=ManyImagesCommand)(score)
+app.command("classify", cls=JobCommand)(classify)
+app.command("score", cls=JobCommand)(score)
 
 
 @app.command()

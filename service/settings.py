@@ -32,6 +32,11 @@ class Fit(StrEnum):
     PAD = "pad"
 
 
+DEFAULT_MAX_BATCH: Final = {Device.CPU: 8, Device.CUDA: 64, Device.TENSORRT: 64}
+"""Images in a batch where HAL_MAX_BATCH is not set. On a CPU an image costs the same in a batch of any size, and two
+batches of 8 take less than a second on any that HAL was measured on."""
+
+
 def available_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -75,15 +80,12 @@ class Settings(BaseSettings):
     precision: Precision | None = Field(
         default=None, description="Which file of the bundle to serve; not set: the bundle's first."
     )
-    max_batch: int = Field(
-        default=16, ge=1, le=1024, description="Images that the device works on at once; 64 to 128 suit a GPU."
-    )
-    latency_target_ms: int = Field(
-        default=1000,
+    max_batch: int | None = Field(
+        default=None,
         ge=1,
-        le=3_600_000,
-        description="Milliseconds within which an image should be answered at full load, waiting for one batch "
-        "included: at the start the largest batch, up to HAL_MAX_BATCH, that serves best within them is chosen.",
+        le=1024,
+        description="Images that the device works on at once. Not set: 8 on a CPU, 64 on a GPU, at most "
+        "HAL_QUEUE_LIMIT.",
     )
     queue_limit: int = Field(
         default=256,
@@ -95,7 +97,7 @@ class Settings(BaseSettings):
         default=0.5,
         gt=0,
         le=1,
-        description="Largest part of the queue that bulk images may hold, so that routine ones always find a seat.",
+        description="Largest part of the queue that bulk images may hold, so that routine ones are always admitted.",
     )
     bulk_above: int = Field(
         default=16,
@@ -222,19 +224,26 @@ class Settings(BaseSettings):
     audit: SecretStr | None = Field(
         default=None,
         description="Database that keeps one row for each image: sqlite:////var/lib/hal/audit.db or "
-        "postgresql+psycopg://user:password@host/database (extra 'audit'). Not set: nothing is kept.",
+        "postgresql+psycopg://user:password@host/database (the latter needs the extra 'audit'). Not set: nothing is "
+        "kept.",
     )
-    audit_spool: Path = Field(
-        default=Path("audit-spool"),
-        description="Writable folder that keeps the rows of HAL_AUDIT while its database is away.",
+    audit_journal: Path = Field(
+        default=Path("audit-journal"),
+        description="Writable folder, on a disk of this machine, of the journal that rows are written to before their "
+        "answer is sent and that keeps them until PostgreSQL has got them. With HAL_AUDIT=sqlite:... that file is the "
+        "journal.",
     )
-    audit_spool_bytes: int = Field(
+    audit_journal_bytes: int = Field(
         default=256 * MEBIBYTE,
-        ge=1024,
-        description="Most bytes in HAL_AUDIT_SPOOL (some 1,000 a row); when they are taken no more images are.",
+        ge=MEBIBYTE,
+        description="Most bytes in HAL_AUDIT_JOURNAL (some 1,000 a row); when they are taken no more images are.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line that is written."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto",
+        description="Log lines as JSON objects or as text to read; auto: text on a terminal, JSON elsewhere.",
     )
 
     @property
@@ -269,7 +278,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _a_batch_fits_the_queue(self) -> Self:
-        if self.queue_limit < self.max_batch:
+        if self.max_batch is not None and self.queue_limit < self.max_batch:
             raise ValueError(
                 f"HAL_QUEUE_LIMIT={self.queue_limit} is below HAL_MAX_BATCH={self.max_batch}: no batch would ever be "
                 "full; raise the first or lower the second"

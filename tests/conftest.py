@@ -1,17 +1,87 @@
-"""What holds for every test, and what tests of several folders read."""
+"""What holds for every test, and what tests of several folders use."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Before anything imports ONNX Runtime; the commands that tests start inherit it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
 import pytest
 from hypothesis import settings
 
-# Before the service's tests take all variables of HAL's out of the environment.
+from contract import bundle as bundles
+from contract.bundle import Bundle
+from contract.classes import HAIRY_CELL
+from tests.client.faulty_road import FaultyRoad
+from tests.paths import ROOT
+from tests.service.tiny_bundle import TinyNetwork, description_for
+
 SHARED = os.environ.get("HAL_SHARED")
+"""Read before the fixture below takes all variables of HAL's out of the environment."""
 
 # On a machine that does other things too, an example takes a hundred times as long as it needs now and then.
 settings.register_profile("hal", deadline=None)
 settings.load_profile("hal")
+
+WriteBundle = Callable[..., Bundle]
+
+_FIRST = ("contract", "docs/test_train.py", "training", "service")
+"""Where to begin: what fails fast, then the longest file, so that the two workers end at the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((place for place, begin in enumerate(_FIRST) if path.startswith(begin)), len(_FIRST))
+
+    items.sort(key=rank)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            if name.startswith("HAL_") or name == "PORT":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def network() -> TinyNetwork:
+    return TinyNetwork()
+
+
+@pytest.fixture(scope="session")
+def write_bundle(network: TinyNetwork) -> WriteBundle:
+    def write(
+        root: Path,
+        *,
+        graph: bytes | None = None,
+        hairy_known: bool = True,
+        version: str = "1.2.3",
+        network: TinyNetwork = network,
+    ) -> Bundle:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "model.onnx").write_bytes(graph or network.graph())
+        images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
+        np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
+        return bundles.write(root, description_for(root, hairy_known=hairy_known, version=version))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, write_bundle: WriteBundle) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def road() -> Iterator[FaultyRoad]:
+    """A proxy between a client and a service, which can fail."""
+    with FaultyRoad() as road:
+        yield road
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""A made peer: processes that do not want to end, in sessions of their own, one of them an orphan.
+"""A made peer with a child that does not want to end, in a session of its own.
 
 ``python tests/stubborn.py [PORT]`` says that it is there, or answers every request with 200. Itself it ends when it is
-told to, and leaves the others behind.
+told to, and leaves its child behind.
 """
 
 import http.server
@@ -10,18 +10,14 @@ import sys
 from pathlib import Path
 
 FILE = Path(__file__)
-PROCESSES = 3
-"""The peer, a child and an orphan."""
+PROCESSES = 2
+"""The peer and its child."""
 STAYS = """
 import signal, sys, time
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
 print("stays", flush=True)
 time.sleep(600)
-"""
-LEAVES = f"""
-import subprocess, sys
-subprocess.Popen([sys.executable, "-c", {STAYS!r}], start_new_session=True)
 """
 
 
@@ -44,14 +40,9 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    with (
-        subprocess.Popen([sys.executable, "-c", STAYS], start_new_session=True, stdout=subprocess.PIPE) as child,
-        subprocess.Popen([sys.executable, "-c", LEAVES], stdout=subprocess.PIPE) as parent,
-    ):
+    with subprocess.Popen([sys.executable, "-c", STAYS], start_new_session=True, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
-        assert parent.stdout is not None
         child.stdout.readline()
-        parent.stdout.readline()
         if sys.argv[1:]:
             http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answers).serve_forever()
         sys.stdout.write("there\n")

@@ -21,7 +21,7 @@ PLATFORMS = [
         "python_full_version": f"{python}.1",
     }
     for system, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("win32", "AMD64"))
-    for python in ("3.11", "3.12", "3.13")
+    for python in ("3.11", "3.12", "3.13", "3.14")
 ]
 
 

@@ -1,4 +1,4 @@
-"""API keys: a file of hashes, who may do what, and the file's commands.
+"""API keys: a file of hashes, what changes it, and the store that a service finds them in.
 
 A key is 256 random bits, shown once when it is made; the file holds its SHA-256. A slow hash as for passwords would
 protect nothing: what has 256 bits cannot be guessed, and it would cost every request.
@@ -7,8 +7,11 @@ protect nothing: what has 256 bits cannot be guessed, and it would cost every re
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import secrets
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,10 +20,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from contract.atomic import replacing
+logger = logging.getLogger("hal.keys")
 
 PREFIX: Final = "hal_"
 _SECRET_BYTES: Final = 32
+_RECHECK_S: Final = 1.0
 
 
 class Role(StrEnum):
@@ -90,6 +94,68 @@ def read(path: Path) -> tuple[Key, ...]:
         raise KeysError(f"{path} is not a file of keys: {where[:500]}; change it only with 'hal keys'") from error
 
 
+class KeyStore:
+    """The keys of a file that may change while the service runs; it is looked at once a second while keys are used.
+
+    A file that has gone lets nobody in. One that cannot be understood, because it is half written or a slip of the pen,
+    leaves the former keys in force and is read again a second later; the log says so.
+
+    Raises:
+        KeysError: at the start there is no file, it is broken or it is empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._told = ""
+        self._seen: tuple[int, int, int] | None = self._state()
+        self._keys: tuple[Key, ...] = read(path)
+        self._look_again = time.monotonic() + _RECHECK_S
+        if not self._keys:
+            raise KeysError(
+                f"{path} holds no key, so nobody could use the service; add one with 'hal keys add --file {path} "
+                "--role classify --name analyser-1'"
+            )
+
+    def find(self, presented: str) -> Key | None:
+        """The key that was presented, if it is one of the file's."""
+        if time.monotonic() >= self._look_again:
+            self.reload()
+        return find(self._keys, presented)
+
+    def reload(self) -> None:
+        """Read the file again if it has changed."""
+        with self._lock:
+            self._look_again = time.monotonic() + _RECHECK_S
+            state = self._state()
+            if state == self._seen:
+                return
+            if state is None:
+                self._keys = ()
+                self._tell(f"the file of keys {self._path} has gone: every request is refused")
+            else:
+                try:
+                    self._keys = read(self._path)
+                except KeysError as error:
+                    self._tell(f"the former keys stay in force: {error}")
+                    return
+                self._told = ""
+                logger.info("%d keys are in force", len(self._keys))
+            self._seen = state
+
+    def _tell(self, problem: str) -> None:
+        if problem != self._told:
+            logger.error(problem)
+        self._told = problem
+
+    def _state(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def add(path: Path, name: str, role: Role) -> str:
     """Make a key, write its hash to the file, and return the key: it cannot be had again.
 
@@ -98,16 +164,17 @@ def add(path: Path, name: str, role: Role) -> str:
     """
     secret = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     digest = hashlib.sha256(secret.encode()).hexdigest()
+    try:
+        made = Key(name=name, role=role, sha256=digest, created=datetime.now(UTC).replace(microsecond=0))
+    except ValidationError:
+        raise KeysError(
+            f"{name!r} cannot be a name: expected 1 to 64 letters, digits and ._- that say which machine or person "
+            "uses the key; it appears in the log"
+        ) from None
     with _changing(path) as keys:
         if any(key.name == name for key in keys):
             raise KeysError(f"there is a key {name!r} already; revoke it first or choose another name")
-        try:
-            keys.append(Key(name=name, role=role, sha256=digest, created=datetime.now(UTC).replace(microsecond=0)))
-        except ValidationError:
-            raise KeysError(
-                f"{name!r} cannot be a name: expected 1 to 64 letters, digits and ._- that say which machine or person "
-                "uses the key; it appears in the log"
-            ) from None
+        keys.append(made)
     return secret
 
 
@@ -126,40 +193,36 @@ def revoke(path: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def _changing(path: Path, *, must_exist: bool = False) -> Iterator[list[Key]]:
-    """The keys, written back whole when the block ends well; two commands at once do not lose each other's change."""
+    """The keys, written back when the block ends well; two commands at once do not lose each other's change.
+
+    The file is written in place: a container has one that is mounted into it by its inode, and would never see another
+    file that takes its name.
+    """
+    if must_exist and not path.exists():
+        read(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            keys = [*read(path)] if must_exist or path.exists() else []
+        # Readable by a group: that of the container's user, see docs/deploy.md.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+        with os.fdopen(descriptor, "r+b") as file:
+            _lock(descriptor)
+            keys = [*read(path)] if (size := os.fstat(descriptor).st_size) else []
             yield keys
-            _write(path, keys)
+            text = _File(keys=tuple(keys)).model_dump_json(indent=2).encode() + b"\n"
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, len(text))  # A full disk is told before anything is written.
+            # One write that leaves nothing of what was longer, so that a reader hardly ever finds half a file.
+            file.write(text.ljust(size))
+            file.flush()
+            file.truncate(len(text))
+            os.fsync(descriptor)
     except OSError as error:
         raise KeysError(f"the file of keys {path} cannot be changed: {error.strerror}") from error
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
+def _lock(descriptor: int) -> None:
+    """Wait for other commands; the lock ends with the file."""
+    with contextlib.suppress(ImportError):  # Windows
         import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
-
-def _write(path: Path, keys: Iterable[Key]) -> None:
-    text = _File(keys=tuple(keys)).model_dump_json(indent=2) + "\n"
-    mode, owner = 0o600, None
-    if path.exists():
-        # Whoever runs the service must still be able to read the file afterwards.
-        status = path.stat()
-        mode, owner = status.st_mode & 0o777, (status.st_uid, status.st_gid)
-    with replacing(path) as unfinished:
-        unfinished.touch(0o600)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.chmod(mode)
-        if owner is not None and hasattr(os, "chown"):
-            with contextlib.suppress(PermissionError):
-                os.chown(unfinished, *owner)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,34 +1,48 @@
-"""The seats: how many images the service has accepted and not yet answered, and what a request may do with them.
+"""Admission: how many images the service has accepted and not yet answered.
 
-A *seat* is the right of one request to have one image in the service. There are ``limit`` seats, of which bulk may hold
-``bulk_limit``. A request takes as many as it has images and as are free, at most two batches' worth, and feeds its
+A *permit* is the right of one request to have one image in the service. There are ``limit`` permits, of which bulk may
+hold ``bulk_limit``. A request takes as many as it has images and as are free, at most two batches' worth, and feeds its
 other images through them: a request of any length is accepted when a single image would be, and refused when a single
 image would be.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from service.batching.counts import Counts
+from service.batching.errors import DeadlineExceededError, DrainingError, QueueFullError
 from service.batching.queue import Priority
-from service.batching.rate import Pace
-from service.images.refusals import DeadlineExceededError, DrainingError, QueueFullError
+from service.batching.rate import Rate, Statistics
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Seats:
-    """The seats of one device, all free at first. To be used in one event loop.
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """How a request wants to be served.
+
+    Attributes:
+        priority: ``None`` if the client did not say.
+        due: when, in the event loop's time, its answer is of no use any more; ``None``: never. It bounds the request as
+            a whole; the service's own deadline still bounds each image.
+    """
+
+    priority: Priority | None = None
+    due: float | None = None
+
+
+class Admission:
+    """The permits of one device, all free at first. To be used in one event loop.
 
     Args:
-        limit: seats in all.
+        limit: permits in all.
         bulk_limit: most of them that bulk may hold.
-        deadline_s: seconds in which an image must be answered once it has a seat, preparation included.
-        batch: most images that the next batch may have; a request holds at most twice as many seats.
-        pace: how fast seats come free.
-        counts: where refused requests and expired images are counted.
+        deadline_s: seconds in which an image must be answered once it has a permit, preparation included.
+        max_batch: most images that the next batch may have; a request holds at most twice as many permits.
+        rate: how fast permits come free.
+        statistics: where refused requests and expired images are counted.
     """
 
     def __init__(
@@ -37,49 +51,49 @@ class Seats:
         bulk_limit: int,
         *,
         deadline_s: float,
-        batch: Callable[[], int],
-        pace: Pace,
-        counts: Counts,
+        max_batch: Callable[[], int],
+        rate: Rate,
+        statistics: Statistics,
     ) -> None:
         self._limits = {Priority.ROUTINE: limit, Priority.BULK: bulk_limit}
         self._taken = dict.fromkeys(Priority, 0)
         self._deadline_s = deadline_s
-        self._batch = batch
-        self._pace = pace
-        self._counts = counts
+        self._max_batch = max_batch
+        self._rate = rate
+        self._statistics = statistics
         self._draining = False
         self._all_free = asyncio.Event()
         self._all_free.set()
 
     @property
     def taken(self) -> int:
-        """Seats taken, by either priority."""
+        """Permits taken, by either priority."""
         return sum(self._taken.values())
 
     def taken_by(self, priority: Priority) -> int:
-        """Seats taken by one priority."""
+        """Permits taken by one priority."""
         return self._taken[priority]
 
     def free(self, priority: Priority) -> bool:
-        """Whether an image of this priority finds a seat."""
+        """Whether an image of this priority finds a permit."""
         return self.taken < self._limits[Priority.ROUTINE] and self._taken[priority] < self._limits[priority]
 
-    def check_room(self, priority: Priority = Priority.ROUTINE) -> None:
+    def check(self, priority: Priority = Priority.ROUTINE) -> None:
         """Find out whether a request would be accepted now.
 
         Raises:
             DrainingError: :meth:`drain` was called.
-            QueueFullError: no seat is free for this priority.
+            QueueFullError: no permit is free for this priority.
         """
         if self._draining:
             raise DrainingError
         if not self.free(priority):
-            self._counts.refused += 1
-            # Only its own share can be full for bulk while seats are free.
+            self._statistics.refused += 1
+            # Only its own part can be full for bulk while permits are free.
             taken = self.taken_by(priority) if self.free(Priority.ROUTINE) else self.taken
-            raise QueueFullError(taken, priority, self.retry_after_s(priority))
+            raise QueueFullError(taken, self.retry_after_s(priority), bulk=priority is Priority.BULK)
 
-    async def spread(
+    async def run_all(
         self,
         items: Sequence[Item],
         work: Callable[[Item], Awaitable[Result]],
@@ -87,12 +101,12 @@ class Seats:
         priority: Priority = Priority.ROUTINE,
         due: float | None = None,
     ) -> list[Result]:
-        """``await work(item)`` for each item, each in a seat of its own.
+        """``await work(item)`` for each item, each with a permit of its own.
 
         Args:
-            items: what to work on.
+            items: at least one.
             work: what to do with each.
-            priority: whose seats.
+            priority: whose permits.
             due: when, in the event loop's time, the request as a whole must be answered; ``None``: only the deadline of
                 each item counts.
 
@@ -100,55 +114,55 @@ class Seats:
             The results in the order of the items.
 
         Raises:
-            DrainingError, QueueFullError: see :meth:`check_room`; nothing was started.
+            DrainingError, QueueFullError: see :meth:`check`; nothing was started.
             DeadlineExceededError: an item took longer than its deadline or ``due`` passed; the others were withdrawn.
             Exception: whatever ``work`` raises; the others were withdrawn.
         """
-        self.check_room(priority)
+        self.check(priority)
         if len(items) == 1:
-            self._take(priority)
+            self._acquire(priority)
             try:
                 return [await self._in_time(work(items[0]), due)]
             finally:
-                self._leave(priority)
-        most_seats = min(len(items), 2 * self._batch())
+                self._release(priority)
+        most_permits = min(len(items), 2 * self._max_batch())
         pending = iter(enumerate(items))
         results: dict[int, Result] = {}
-        sitters = 0
+        permits = 0
 
-        def leave_seat(_: asyncio.Task[None]) -> None:
-            self._leave(priority)
+        def release(_: asyncio.Task[None]) -> None:
+            self._release(priority)
 
-        def take_free_seats(group: asyncio.TaskGroup) -> None:
-            nonlocal sitters
-            while sitters < most_seats and self.free(priority):
-                sitters += 1
-                self._take(priority)
+        def acquire_free(group: asyncio.TaskGroup) -> None:
+            nonlocal permits
+            while permits < most_permits and self.free(priority):
+                permits += 1
+                self._acquire(priority)
                 # A callback, since a task that is cancelled before its first step never reaches a `finally`.
-                group.create_task(sit(group)).add_done_callback(leave_seat)
+                group.create_task(run_pending(group)).add_done_callback(release)
 
-        async def sit(group: asyncio.TaskGroup) -> None:
+        async def run_pending(group: asyncio.TaskGroup) -> None:
             for index, item in pending:
                 results[index] = await self._in_time(work(item), due)
-                take_free_seats(group)
+                acquire_free(group)
 
         try:
             async with asyncio.TaskGroup() as group:
-                take_free_seats(group)
+                acquire_free(group)
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return [results[index] for index in range(len(items))]
 
     async def drain(self) -> None:
-        """Accept nothing more, and return when all seats are free."""
+        """Accept nothing more, and return when all permits are free."""
         self._draining = True
         await self._all_free.wait()
 
-    def _take(self, priority: Priority) -> None:
+    def _acquire(self, priority: Priority) -> None:
         self._taken[priority] += 1
         self._all_free.clear()
 
-    def _leave(self, priority: Priority) -> None:
+    def _release(self, priority: Priority) -> None:
         self._taken[priority] -= 1
         if self.taken == 0:
             self._all_free.set()
@@ -161,13 +175,13 @@ class Seats:
         except TimeoutError:
             if not limit.expired():
                 raise
-            self._counts.expired += 1
+            self._statistics.expired += 1
             own = due is None or deadline < due
             raise DeadlineExceededError(f"{self._deadline_s:g} s (HAL_DEADLINE_MS)" if own else None) from None
 
     def retry_after_s(self, priority: Priority) -> int:
-        """Seconds, by the measured rate, after which a request that finds no seat now should come back."""
+        """Seconds, by the measured rate, after which a request that finds no permit now should come back."""
         if priority is Priority.ROUTINE:
-            return self._pace.seconds_for(self.taken / 2)
-        # Half of its own line, and all of the line that goes first.
-        return self._pace.seconds_for(self.taken_by(Priority.ROUTINE) + self.taken_by(Priority.BULK) / 2)
+            return self._rate.seconds_for(self.taken / 2)
+        # Half of the bulk images, and all routine ones, which go first.
+        return self._rate.seconds_for(self.taken_by(Priority.ROUTINE) + self.taken_by(Priority.BULK) / 2)

@@ -1,4 +1,4 @@
-"""The images that wait for the device: two lines, and the rule that forms a batch of them.
+"""The images that wait for the device, and the rule that forms a batch of them.
 
 ``routine`` goes first: every place of a batch that a routine image can take, it takes; ``bulk`` has the places that are
 left. So a routine image waits for the batch that is running and for its own, whatever an archive job sends. Bulk is
@@ -6,8 +6,9 @@ never starved either: while bulk images wait, every fourth batch at the latest c
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, islice
@@ -15,8 +16,13 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.trace import Span
 
+from service.batching.errors import ModelFailedError
+from service.batching.rate import Statistics
 from service.observe.tracing import current_span
+
+logger = logging.getLogger("hal.batching")
 
 BULK_TURN: Final = 4
 """While bulk images wait, at least one batch in so many has places for them ..."""
@@ -57,8 +63,8 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ticket:
-    """One image in a line and the answer that somebody awaits.
+class QueuedImage:
+    """One image in the queue and the answer that somebody awaits.
 
     ``arrived`` is a time of ``time.perf_counter``, ``span`` what traces the request, if anything does.
     """
@@ -68,37 +74,37 @@ class Ticket:
     priority: Priority
     answer: asyncio.Future[Logits]
     arrived: float = field(default_factory=time.perf_counter)
-    span: object = field(default_factory=current_span)
+    span: Span = field(default_factory=current_span)
 
 
-class Lines:
-    """The tickets that wait, first come first served within each priority."""
+class Queue:
+    """The images that wait, first come first served within each priority."""
 
     def __init__(self) -> None:
-        self._lines: dict[Priority, dict[Ticket, None]] = {priority: {} for priority in Priority}
+        self._waiting: dict[Priority, dict[QueuedImage, None]] = {priority: {} for priority in Priority}
         self._batches_without_bulk = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, self._waiting.values()))
 
-    def __iter__(self) -> Iterator[Ticket]:
-        return chain.from_iterable(self._lines.values())
+    def __iter__(self) -> Iterator[QueuedImage]:
+        return chain.from_iterable(self._waiting.values())
 
     def waiting(self, priority: Priority) -> int:
-        """Images in one of the lines."""
-        return len(self._lines[priority])
+        """Images of one priority."""
+        return len(self._waiting[priority])
 
-    def add(self, ticket: Ticket) -> None:
-        """Put a ticket at the end of its line."""
-        self._lines[ticket.priority][ticket] = None
+    def add(self, queued: QueuedImage) -> None:
+        """Put an image behind those of its priority."""
+        self._waiting[queued.priority][queued] = None
 
-    def remove(self, ticket: Ticket) -> None:
-        """Take a ticket out, if it is still there."""
-        self._lines[ticket.priority].pop(ticket, None)
+    def remove(self, queued: QueuedImage) -> None:
+        """Take an image out, if it is still there."""
+        self._waiting[queued.priority].pop(queued, None)
 
-    def next_batch(self, limit: int) -> list[Ticket]:
-        """Take out what the device should work on next: at most ``limit`` tickets, all of one network."""
-        routine, bulk = self._lines[Priority.ROUTINE], self._lines[Priority.BULK]
+    def next_batch(self, limit: int) -> list[QueuedImage]:
+        """Take out what the device should work on next: at most ``limit`` images, all for one network."""
+        routine, bulk = self._waiting[Priority.ROUTINE], self._waiting[Priority.BULK]
         bulks_turn = bool(bulk) and self._batches_without_bulk >= BULK_TURN - 1
         first = next(chain(bulk, routine) if bulks_turn else iter(self), None)
         if first is None:
@@ -106,16 +112,38 @@ class Lines:
         limit = min(limit, first.network.max_batch)
         kept_for_bulk = max(1, limit // BULK_PART) if bulks_turn else 0
 
-        def take(line: dict[Ticket, None], count: int) -> list[Ticket]:
+        def take(waiting: dict[QueuedImage, None], count: int) -> list[QueuedImage]:
             # Two networks wait at once only while a new one takes over.
-            taken = list(islice((ticket for ticket in line if ticket.network is first.network), count))
-            for ticket in taken:
-                del line[ticket]
+            taken = list(islice((queued for queued in waiting if queued.network is first.network), count))
+            for queued in taken:
+                del waiting[queued]
             return taken
 
         batch = take(bulk, kept_for_bulk)
         batch += take(routine, limit - len(batch))
         batch += take(bulk, limit - len(batch))
-        carries_bulk = any(ticket.priority is Priority.BULK for ticket in batch)
+        carries_bulk = any(queued.priority is Priority.BULK for queued in batch)
         self._batches_without_bulk = self._batches_without_bulk + 1 if bulk and not carries_bulk else 0
         return batch
+
+
+def settle(batch: Sequence[QueuedImage], rows: Logits, statistics: Statistics) -> None:
+    """Give each image its row ``[20]``, unless the row is no logits or nobody waits for it any more."""
+    finite = np.logical_and.reduce(np.isfinite(rows), axis=1).tolist()
+    for queued, row, is_finite in zip(batch, rows, finite, strict=True):
+        if queued.answer.done():
+            continue
+        if is_finite:
+            statistics.answered += 1
+            queued.answer.set_result(row)
+        else:
+            logger.error("the engine gave logits that are not finite")
+            fail([queued], statistics)
+
+
+def fail(batch: Iterable[QueuedImage], statistics: Statistics) -> None:
+    """Tell those who still wait that the network failed on their images."""
+    for queued in batch:
+        if not queued.answer.done():
+            statistics.failed += 1
+            queued.answer.set_exception(ModelFailedError())

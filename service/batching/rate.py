@@ -1,9 +1,11 @@
-"""What the batcher has learned of the device: how fast it is, and how large a batch its memory holds.
+"""What the batcher has counted, and what it has learned of the device: how fast it is, and how large a batch its memory
+holds.
 
 All times are seconds of a monotonic clock.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 LONGEST_RETRY_S: Final = 60
@@ -17,7 +19,29 @@ CAUTION_S: Final = 60.0
 """Seconds without a failure after which the limit is doubled again."""
 
 
-class Pace:
+@dataclass(slots=True)
+class Statistics:
+    """What happened so far, in images unless said otherwise."""
+
+    answered: int = 0
+    failed: int = 0
+    withdrawn: int = 0
+    """Left the queue before they were answered: their client went away or a deadline passed."""
+    expired: int = 0
+    """Not answered before their deadline, whether they were in the queue already or still being prepared."""
+    refused: int = 0
+    """Requests that found no free permit."""
+    disconnected: int = 0
+    """Requests whose client went away, while it sent or while it waited."""
+    batches: int = 0
+    """Batches that the device finished."""
+    retried_batches: int = 0
+    """Batches that failed and were tried again in parts."""
+    out_of_memory: int = 0
+    """Batches, of any size, that found no memory."""
+
+
+class Rate:
     """How fast the device works, by moving averages over its batches."""
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """A verified network on one device.
 
-This module, :mod:`service.engine.sessions` and :mod:`service.engine.bound_batches` are the only ones that know ONNX Runtime.
+This module, :mod:`service.engine.sessions` and :mod:`service.engine.cuda` are the only ones that know ONNX Runtime.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
 from contract.description import IMAGE_SIDE, ModelFile
-from service.engine.bound_batches import BoundBatches
+from service.engine.cuda import BoundBatches
 from service.engine.sessions import (
     DeviceUnavailableError,
     EngineError,
@@ -24,7 +24,6 @@ from service.engine.sessions import (
     check_signature,
     open_session,
 )
-from service.engine.tuning import Tuning, tune
 from service.settings import Device
 
 __all__ = [
@@ -55,7 +54,12 @@ class DeviceMemoryError(EngineError, MemoryError):
 
 
 class Engine(Protocol):
-    """What the batcher needs of a network; called from one thread only."""
+    """A network on its device; called from one thread only."""
+
+    @property
+    def device(self) -> Device:
+        """The device in use, never ``auto``."""
+        ...
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits ``[n, 20]`` of images ``[n, 256, 256, 3]``."""
@@ -97,7 +101,6 @@ class OnnxEngine:
     Attributes:
         device: what it runs on.
         file: the file of the bundle that runs.
-        tuning: what was measured and chosen when it was opened; ``None`` if nothing was.
     """
 
     def __init__(
@@ -115,7 +118,6 @@ class OnnxEngine:
         self._max_batch = max_batch
         self.device = device
         self.file = file
-        self.tuning: Tuning | None = None
 
     @classmethod
     def open(cls, bundle: Bundle, options: EngineOptions) -> Self:
@@ -134,18 +136,15 @@ class OnnxEngine:
         on_gpu = device is not Device.CPU
         if on_gpu and file.precision == "int8":
             logger.warning("int8 on %s: most of the graph may stay on the CPU; prefer float16 or float32", device)
-        buckets = Buckets.powers_of_two(options.max_batch) if on_gpu else Buckets()
+        max_batch = options.batch_limit(device)
+        buckets = Buckets.powers_of_two(max_batch) if on_gpu else Buckets()
         bound = None
         if on_gpu:
             graphs = options.cuda_graphs and device is Device.CUDA
             bound = BoundBatches(session, buckets.sizes, "cuda", graphs=graphs)
-        engine = cls(session, device, buckets, options.max_batch, file, bound)
+        engine = cls(session, device, buckets, max_batch, file, bound)
         engine.warm_up()
         engine.check_golden(bundle)
-        if options.latency_target_ms is not None:
-            sizes = Buckets.powers_of_two(options.max_batch).sizes
-            engine.tuning = tune(engine.run, sizes, options.latency_target_ms)
-            logger.info("%s", engine.tuning)
         return engine
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 import onnxruntime as ort
 
 from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
-from service.engine import cuda_driver
-from service.settings import Device, Settings, available_cores
+from service.engine import cuda
+from service.settings import DEFAULT_MAX_BATCH, Device, Settings, available_cores
 
 logger = logging.getLogger("hal.sessions")
 
@@ -41,8 +41,7 @@ class EngineOptions:
     Attributes:
         device: what to run on.
         precision: which file of the bundle, ``None`` for its first.
-        max_batch: largest ``n`` that :meth:`OnnxEngine.run` will be given.
-        latency_target_ms: within which an image should be answered at full load; ``None``: batches are not measured.
+        max_batch: largest ``n`` that :meth:`OnnxEngine.run` will be given; ``None``: the default of the device.
         threads: threads of the network on the CPU, 0 for one per core.
         tensorrt_cache: folder for TensorRT's engines, or ``None``.
         cuda_graphs: whether CUDA replays each batch size as one recorded launch.
@@ -50,8 +49,7 @@ class EngineOptions:
 
     device: Device = Device.CPU
     precision: Precision | None = None
-    max_batch: int = 16
-    latency_target_ms: int | None = None
+    max_batch: int | None = None
     threads: int = 0
     tensorrt_cache: Path | None = None
     cuda_graphs: bool = False
@@ -63,11 +61,14 @@ class EngineOptions:
             device=settings.device,
             precision=settings.precision,
             max_batch=settings.max_batch,
-            latency_target_ms=settings.latency_target_ms,
             threads=settings.engine_threads,
             tensorrt_cache=settings.tensorrt_cache,
             cuda_graphs=settings.cuda_graphs,
         )
+
+    def batch_limit(self, device: Device) -> int:
+        """Most images in a batch on ``device``."""
+        return self.max_batch or DEFAULT_MAX_BATCH[device]
 
 
 def check_signature(session: Any, description: BundleDescription) -> None:
@@ -127,7 +128,7 @@ def check_device(device: Device) -> None:
     """
     if device is not Device.AUTO:
         _provider(device)
-        if device is not Device.CPU and (fault := cuda_driver.fault()):
+        if device is not Device.CPU and (fault := cuda.driver_fault()):
             raise _device_failed(device, fault)
 
 
@@ -201,8 +202,8 @@ def providers(device: Device, file: ModelFile, options: EngineOptions) -> list[t
     image = "x".join(str(side) for side in (IMAGE_SIDE, IMAGE_SIDE, 3))
     tensorrt = {
         "trt_profile_min_shapes": f"image:1x{image}",
-        "trt_profile_opt_shapes": f"image:{options.max_batch}x{image}",
-        "trt_profile_max_shapes": f"image:{options.max_batch}x{image}",
+        "trt_profile_opt_shapes": f"image:{options.batch_limit(device)}x{image}",
+        "trt_profile_max_shapes": f"image:{options.batch_limit(device)}x{image}",
         "trt_fp16_enable": str(file.precision == "float16"),
     }
     if options.tensorrt_cache is not None:

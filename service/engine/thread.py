@@ -1,9 +1,10 @@
-"""An engine in a thread of its own."""
+"""An engine in a thread of its own, which an event loop hands batches to."""
 
-import logging
-import time
+import asyncio
+import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,40 +12,127 @@ from numpy.typing import NDArray
 from contract.classes import CLASS_COUNT
 from service.batching.queue import Image, Logits
 from service.engine.onnx import EmbeddingEngine, Engine
-from service.engine.stacks import Stacks
-from service.engine.threads import WorkThread
-from service.engine.tuning import Hindsight, Tuning
 
-logger = logging.getLogger("hal.engine")
-
+Result = TypeVar("Result")
 Opened = TypeVar("Opened", bound=Engine)
+
+_Job: TypeAlias = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
+
+
+class WorkThread:
+    """Does one piece of work after the other: one queue there, one callback back.
+
+    ``loop.run_in_executor`` does the same through two futures, a semaphore and their locks, at three times the cost. A
+    daemon: what it is doing never keeps the process from ending.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    async def call(self, work: Callable[[], Result]) -> Result:
+        """The result of ``work()``. If the caller is cancelled before it has begun it is left out.
+
+        Raises:
+            Exception: whatever ``work`` raises.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+        self._jobs.put((work, answer, loop))
+        return await answer
+
+    def close(self) -> None:
+        """End the thread once it has done what it was given."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            work, answer, loop = job
+            if not answer.cancelled():
+                _do(work, answer, loop)
+            # Or the last batch would keep its images until the next one comes.
+            del job, work, answer
+
+
+def _do(work: Callable[[], Any], answer: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        result, error = work(), None
+    except BaseException as raised:
+        result, error = None, raised
+    try:
+        loop.call_soon_threadsafe(_deliver, answer, result, error)
+    except RuntimeError:
+        return  # The loop was closed: nobody waits any more.
+
+
+def _deliver(answer: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(error)
+
+
+class Stacks:
+    """Blocks of memory, each for the batch of one run, that are used again.
+
+    Fresh memory of several megabytes costs a page fault for every 4 KiB, 48 for an image: as much processor time as
+    half of its decoding. May be used by several threads, each block by one at a time.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[NDArray[np.uint8]] = []
+
+    def take(self, images: Sequence[NDArray[np.uint8]], most: int) -> NDArray[np.uint8]:
+        """Images of one shape as ``[n, ...]``, the caller's until it gives them back by :meth:`give_back`.
+
+        A new block has room for ``most`` images.
+        """
+        shape = images[0].shape
+        try:
+            block = self._free.pop()
+        except IndexError:
+            block = np.empty((max(most, len(images)), *shape), np.uint8)
+        if len(block) < len(images) or block.shape[1:] != shape:
+            block = np.empty((len(images), *shape), np.uint8)
+        # np.stack lets go of the interpreter's lock for each image, and gets it back after longer than a copy takes.
+        target, size = block.data.cast("B"), images[0].nbytes
+        for begin, image in zip(range(0, len(target), size), images, strict=False):
+            target[begin : begin + size] = np.ascontiguousarray(image).data.cast("B")
+        return block[: len(images)]
+
+    def give_back(self, stack: NDArray[np.uint8]) -> None:
+        """Say that nobody reads ``stack`` any more."""
+        block = stack.base
+        if isinstance(block, np.ndarray):
+            self._free.append(block)
 
 
 class EngineThread:
-    """Opens an engine and runs it, all in one thread, which CUDA graphs ask for; a :class:`service.batching.queue.Network`.
+    """Opens an engine and runs it, all in one thread, which CUDA graphs ask for.
+
+    A :class:`service.batching.queue.Network`.
 
     Attributes:
         max_batch: most images that :meth:`run` takes.
         watch: given logits and embeddings of each batch, in the thread; embeddings are only asked for if it is set.
         gives_embeddings: whether the engine can.
         with_embedding: the same engine, giving embeddings too.
-        on_revised: called, in the thread, when batches in use have shown that ``max_batch`` may be another.
         closed: whether :meth:`close` was called.
     """
 
-    def __init__(self, max_batch: int) -> None:
-        self.max_batch = self._most = max_batch
+    def __init__(self, max_batch: int = 1) -> None:
+        self.max_batch = max_batch
+        self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
+        self.gives_embeddings = False
+        self.closed = False
+        self.with_embedding = WithEmbedding(self)
         self._thread = WorkThread("hal-engine")
         self._stacking = WorkThread("hal-stack")
-        self._stacks = Stacks(max_batch)
+        self._stacks = Stacks()
         self._engine: Engine | None = None
-        self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
-        self.with_embedding = WithEmbedding(self)
-        self.gives_embeddings = False
-        self.on_revised: Callable[[], None] = lambda: None
-        self._hindsight: Hindsight | None = None
         self._at_work = 0
-        self.closed = False
 
     async def open(self, make: Callable[[], Opened]) -> Opened:
         """Call ``make`` in the thread, keep the engine that it gives, and return it.
@@ -57,16 +145,6 @@ class EngineThread:
         self.gives_embeddings = isinstance(engine, EmbeddingEngine)
         return engine
 
-    @property
-    def tuning(self) -> Tuning | None:
-        """Why ``max_batch`` is what it is, ``None`` if it is what it was made with."""
-        return None if self._hindsight is None else self._hindsight.tuning
-
-    def begin_with(self, tuning: Tuning) -> None:
-        """Make batches of at most ``tuning.limit`` images, until their own times speak for another limit."""
-        self._hindsight = Hindsight(tuning, self._most)
-        self.max_batch = tuning.limit
-
     async def run(self, images: Sequence[Image]) -> Logits:
         """Logits ``[n, 20]`` of ``n`` images ``[256, 256, 3]``.
 
@@ -75,13 +153,17 @@ class EngineThread:
         """
         return await self._after_stacking(self._run, images)
 
-    async def run_rows(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """Logits and embedding in one row, for :class:`WithEmbedding`."""
-        return await self._after_stacking(self._run_rows, images)
+    async def run_with_embedding(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """Logits and embedding in one row, ``[n, 20 + 2048]``.
+
+        Raises:
+            Exception: whatever the engine raises.
+        """
+        return await self._after_stacking(self._run_with_embedding, images)
 
     async def until_free(self) -> None:
         """Wait for what the thread is doing."""
-        await self._thread.call(_nothing)
+        await self._thread.call(lambda: None)
 
     def close(self) -> None:
         """Let go of the engine; what the thread is doing now is not waited for."""
@@ -93,14 +175,17 @@ class EngineThread:
     async def _after_stacking(
         self, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Sequence[Image]
     ) -> NDArray[np.float32]:
-        ahead = await self._stacking.call(lambda: self._stacks.take(images)) if self._at_work else None
+        def stack() -> NDArray[np.uint8]:
+            return self._stacks.take(images, self.max_batch)
+
+        ahead = await self._stacking.call(stack) if self._at_work else None
 
         def stack_and_run() -> NDArray[np.float32]:
-            stack = self._stacks.take(images) if ahead is None else ahead
+            stacked = stack() if ahead is None else ahead
             try:
-                return run(stack)
+                return run(stacked)
             finally:
-                self._stacks.give_back(stack)
+                self._stacks.give_back(stacked)
 
         self._at_work += 1
         try:
@@ -108,40 +193,27 @@ class EngineThread:
         finally:
             self._at_work -= 1
 
-    def _run_rows(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, images: NDArray[np.uint8]) -> Logits:
+        if self._engine is None:
+            raise RuntimeError("the engine is not open")
+        if self.watch is not None and isinstance(self._engine, EmbeddingEngine):
+            logits, embeddings = self._engine.run_with_embedding(images)
+            self.watch(logits, embeddings)
+        else:
+            logits = self._engine.run(images)
+        if logits.shape != (len(images), CLASS_COUNT):
+            raise ValueError(f"the engine gave {logits.shape} for {len(images)} images")
+        return logits
+
+    def _run_with_embedding(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not isinstance(self._engine, EmbeddingEngine):
             raise RuntimeError("the engine is not open or gives no embeddings")
         rows: NDArray[np.float32] = np.concatenate(self._engine.run_with_embedding(images), axis=1)
         return rows
 
-    def _run(self, images: NDArray[np.uint8]) -> Logits:
-        if self._engine is None:
-            raise RuntimeError("the engine is not open")
-        begin = time.perf_counter()
-        if self.watch is not None and isinstance(self._engine, EmbeddingEngine):
-            logits, embeddings = self._engine.run_with_embedding(images)
-            self._learn(len(images), time.perf_counter() - begin)
-            self.watch(logits, embeddings)
-        else:
-            logits = self._engine.run(images)
-            self._learn(len(images), time.perf_counter() - begin)
-        if logits.shape != (len(images), CLASS_COUNT):
-            raise ValueError(f"the engine gave {logits.shape} for {len(images)} images")
-        return logits
-
-    def _learn(self, images: int, seconds: float) -> None:
-        if self._hindsight is not None and self._hindsight.saw(images, seconds):
-            self.max_batch = self._hindsight.tuning.limit
-            logger.info("%s", self._hindsight.tuning)
-            self.on_revised()
-
 
 class WithEmbedding:
-    """The same engine as a network whose rows are the logits followed by the embedding, ``[n, 20 + 2048]``.
-
-    Args:
-        thread: where the engine is.
-    """
+    """The same engine as a network whose rows are the logits followed by the embedding."""
 
     def __init__(self, thread: EngineThread) -> None:
         self._thread = thread
@@ -152,13 +224,9 @@ class WithEmbedding:
         return self._thread.max_batch
 
     async def run(self, images: Sequence[Image]) -> Logits:
-        """Rows of ``n`` images ``[256, 256, 3]``.
+        """Rows ``[n, 20 + 2048]`` of ``n`` images ``[256, 256, 3]``.
 
         Raises:
             Exception: whatever the engine raises.
         """
-        return await self._thread.run_rows(images)
-
-
-def _nothing() -> None:
-    """What a free thread does at once."""
+        return await self._thread.run_with_embedding(images)

@@ -1,23 +1,20 @@
-"""The web application: routes, errors, and the door that every request passes."""
+"""The web application: routes, errors, and the middleware that every request passes."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
-from starlette.types import Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount, Route
 
-from service.auth.security import Gate
-from service.http import errors
-from service.http.direct import ShortWay
-from service.http.middleware import FrontDoor
-from service.http.routes import admin, classify, health, metrics, model, page, slides, v2
-from service.http.upload_budget import UploadRoom
-from service.observe.exposition import Exposition
-from service.observe.readings import Reading
-from service.serving.lifecycle import Hal
+from service.auth.authorise import Authorisation
+from service.http import documentation, errors
+from service.http.middleware import RequestMiddleware, UploadBudget
+from service.http.routes import admin, health, metrics, page, slides, v2
+from service.http.routes.classify import Classify
 from service.serving.observer import service_version
 from service.serving.service import Service
 
@@ -27,73 +24,52 @@ _DESCRIPTION: Final = (
 )
 
 
-class Application(FastAPI):
-    """FastAPI behind the front door, with a short way to one route.
+def create_app(service: Service) -> Starlette:
+    """The application that serves ``service``; the network is loaded after the server listens, so that it can be asked.
 
-    Attributes:
-        short_way: how requests of that route go, if they have one: past everything of FastAPI's, not past the door.
-    """
-
-    short_way: ShortWay | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
-        if self.short_way is not None and self.short_way.leads_to(scope):
-            scope["app"] = self
-            await self.short_way(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-
-def create_app(hal: Hal) -> FastAPI:
-    """The application that serves ``hal``; the network is loaded after the server listens, so that it can be asked.
-
-    Raises:
-        KeysError: the file of keys cannot be used.
-    """
-    return create_app_for(hal, Exposition(lambda: Reading.of(hal)))
-
-
-def create_app_for(hal: Service, exposition: Exposition) -> FastAPI:
-    """The application of any service; ``exposition`` is what ``/metrics`` answers.
+    ``/classify`` is a route of Starlette's: FastAPI's way to a handler costs as much as parsing the request, answering
+    it and writing the answer together. Everything else is FastAPI's.
 
     Raises:
         KeysError: the file of keys cannot be used.
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        opening = asyncio.create_task(hal.open(), name="hal-open")
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        opening = asyncio.create_task(service.open(), name="hal-open")
         try:
             yield
         finally:
             opening.cancel()
             await asyncio.wait([opening])
-            await hal.close()
+            await service.close()
 
-    app = Application(
+    api = FastAPI(
         title="HAL",
         summary="Images of blood cells in, 20 probabilities and a hairy-cell flag out.",
         description=_DESCRIPTION,
         version=service_version(),
-        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         # Its redirect would repeat whatever Host the client sent as the address to go to.
         redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        exception_handlers=errors.HANDLERS,
     )
-    app.state.hal = hal
-    app.state.exposition = exposition
-    app.state.upload_room = room = UploadRoom(hal.settings.max_uploads_bytes)
-    app.state.json_readers = asyncio.Semaphore(v2.JSON_READERS)
-    errors.install(app)
-    for routes in (classify, slides, health, model, metrics, v2, admin, page):
-        app.include_router(routes.router)
-    gate = Gate.of(hal.settings)
-    app.add_middleware(FrontDoor, gate=gate, observer=hal.observer, room=room)
-    app.short_way = ShortWay(_route_of(classify.router, "/classify"), gate, hal.observer, room)
+    documentation.install(api)
+    for routes in (slides, health, metrics, v2, admin, page):
+        api.include_router(routes.router)
+    budget = UploadBudget(service.settings.max_uploads_bytes)
+    authorisation = Authorisation.of(service.settings)
+    app = Starlette(
+        routes=[Route("/classify", Classify), Mount("/", api)],
+        middleware=[
+            Middleware(RequestMiddleware, authorisation=authorisation, observer=service.observer, budget=budget)
+        ],
+        exception_handlers=errors.HANDLERS,
+        lifespan=lifespan,
+    )
+    api.state = app.state
+    app.state.hal = service
+    app.state.upload_budget = budget
     return app
-
-
-def _route_of(router: APIRouter, path: str) -> APIRoute:
-    return next(route for route in router.routes if isinstance(route, APIRoute) and route.path == path)

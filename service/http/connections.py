@@ -1,7 +1,14 @@
 """HTTP connections whose clients may neither take for ever to say what they want nor say it at any length, nor leave
 unread what they are answered.
+
+uvicorn waits for ever for a head of which a first byte has come, and for the rest of a body that was refused unread: a
+client that sends a byte now and then ("slow loris") holds a connection, and a thousand of them the service. The body of
+a request that is being read has a limit of its own, HAL_UPLOAD_TIMEOUT_S. Nor has uvicorn a limit for a head's length:
+it would be parsed in the event loop, at a cost that grows faster than it, before any key is looked at. And it keeps for
+ever what a client does not take, up to all the answers of a pipeline.
 """
 
+import asyncio
 import contextlib
 import socket
 import struct
@@ -11,70 +18,114 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.joined_writes import JoinedWrites
 from service.settings import Settings
 
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
+_HEAD: Final = b"HTTP/1."
 MOST_HEAD: Final = 65_536
 """Bytes of a head after its first piece, which is at most what a socket gives at once (256 KiB)."""
 
 
-class PatientConnection(HttpToolsProtocol):
-    """A connection that is closed if the head of a request does not arrive in time, or does not end, and if the client
-    stops taking the answer.
+class JoinedWrites:
+    """A transport that keeps the head of an answer until the body comes, at most to the loop's next turn.
 
-    uvicorn waits for ever for a head of which a first byte has come, and for the rest of a body that was refused
-    unread: a client that sends a byte now and then ("slow loris") holds a connection, and a thousand of them the
-    service. The body of a request that is being read has a limit of its own, HAL_UPLOAD_TIMEOUT_S. Nor has uvicorn a
-    limit for a head's length: it would be parsed in the event loop, at a cost that grows faster than it, before any key
-    is looked at. And it keeps for ever what a client does not take, up to all the answers of a pipeline.
+    uvicorn writes the two one after the other, and uvloop hands each to the kernel at once: some 50 microseconds each
+    on a virtual machine (loopback), with the interpreter's lock held, and two packets that wake the client twice.
 
-    What is refused here never reaches the application, so it is counted here.
+    Args:
+        transport: the real one.
+        loop: its event loop.
+        closed: called when it is closed before its client has taken all: it would wait for that for ever.
     """
 
-    head_timeout_s: float
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, closed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._transport = transport
+        self._closed = closed
+        self._loop = loop
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        """Write ``data``, behind a head that was kept; a head is kept."""
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        elif data.startswith(_HEAD):
+            self._head = data
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Write what was kept, and close once the client has taken it."""
+        self._flush()
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._closed()
+
+    def _flush(self) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class LimitedConnection(HttpToolsProtocol):
+    """A connection that is closed if the head of a request does not arrive in time, or does not end, and if the client
+    stops taking the answer. What is refused here never reaches the application, so it is counted here.
+
+    Attributes:
+        header_timeout_s: seconds for the head of a request.
+        answer_timeout_s: seconds in which a client must take something of its answer.
+        count: is told the status of what is refused.
+    """
+
+    header_timeout_s: float
     answer_timeout_s: float
     count: Callable[[int], None]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._patience: TimerHandle | None = None
+        self._header_timeout: TimerHandle | None = None
+        self._answer_timeout: TimerHandle | None = None
         self._heads = 0
         self._in_head = False
         self._head_bytes = 0
-        self._watching: TimerHandle | None = None
         self._not_taken = 0
 
-    def connection_made(self, transport: Any) -> None:  # noqa: D102
-        super().connection_made(JoinedWrites(transport, self.loop, closed=self._watch))  # type: ignore[arg-type]
-        self._begin_to_wait()
+    def connection_made(self, transport: Any) -> None:
+        joined = JoinedWrites(transport, self.loop, closed=self._start_answer_timeout)
+        super().connection_made(joined)  # type: ignore[arg-type]
+        self._start_header_timeout()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
-        self._stop_waiting()
-        self._stop_watching()
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_header_timeout()
+        self._stop_answer_timeout()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """More is written than the client takes (asyncio's own word for it)."""
         super().pause_writing()
-        self._watch()
+        self._start_answer_timeout()
 
     def resume_writing(self) -> None:
         """The client has taken most of it."""
         super().resume_writing()
-        self._stop_watching()
+        self._stop_answer_timeout()
         if self.transport.is_closing():
-            self._watch()
+            self._start_answer_timeout()
 
-    def _watch(self) -> None:
+    def _start_answer_timeout(self) -> None:
         """From now on the client must take something of what is written, every now and then, until it has all."""
-        self._stop_watching()
+        self._stop_answer_timeout()
         self._not_taken = self.transport.get_write_buffer_size()
-        self._watching = self.loop.call_later(self.answer_timeout_s, self._look_at_what_was_taken)
+        self._answer_timeout = self.loop.call_later(self.answer_timeout_s, self._answer_timed_out)
 
-    def _look_at_what_was_taken(self) -> None:
+    def _answer_timed_out(self) -> None:
         left = self.transport.get_write_buffer_size()
         if left and left >= self._not_taken:
             # With what the system still holds of it, which it would offer the client for minutes.
@@ -82,59 +133,59 @@ class PatientConnection(HttpToolsProtocol):
                 self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.transport.abort()
         else:
-            self._watch()
+            self._start_answer_timeout()
 
-    def _stop_watching(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            self._watching = None
+    def _stop_answer_timeout(self) -> None:
+        if self._answer_timeout is not None:
+            self._answer_timeout.cancel()
+            self._answer_timeout = None
 
-    def on_message_begin(self) -> None:  # noqa: D102
+    def on_message_begin(self) -> None:
         self._heads += 1
         self._in_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
-    def on_headers_complete(self) -> None:  # noqa: D102
+    def on_headers_complete(self) -> None:
         self._in_head = False
-        self._stop_waiting()
+        self._stop_header_timeout()
         super().on_headers_complete()
 
-    def data_received(self, data: bytes) -> None:  # noqa: D102
+    def data_received(self, data: bytes) -> None:
         heads = self._heads
         super().data_received(data)
         if self._in_head and self._heads == heads:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD and not self.transport.is_closing():
-                self._stop_waiting()
+                self._stop_header_timeout()
                 self.count(431)
                 self.transport.write(_TOO_LONG)
                 self.transport.close()
-        if self._nothing_under_way() and not self.transport.is_closing():
-            self._begin_to_wait()
+        if self._is_idle() and not self.transport.is_closing():
+            self._start_header_timeout()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn answers to something that is no HTTP."""
         # A request of which only the body is broken is one that the application counts.
-        if self._nothing_under_way():
+        if self._is_idle():
             self.count(400)
         super().send_400_response(msg)
 
-    def _nothing_under_way(self) -> bool:
+    def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _begin_to_wait(self) -> None:
-        if self._patience is None:
-            self._patience = self.loop.call_later(self.head_timeout_s, self._give_up)
+    def _start_header_timeout(self) -> None:
+        if self._header_timeout is None:
+            self._header_timeout = self.loop.call_later(self.header_timeout_s, self._header_timed_out)
 
-    def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _stop_header_timeout(self) -> None:
+        if self._header_timeout is not None:
+            self._header_timeout.cancel()
+            self._header_timeout = None
 
-    def _give_up(self) -> None:
-        self._patience = None
-        if self.transport.is_closing() or not self._nothing_under_way():
+    def _header_timed_out(self) -> None:
+        self._header_timeout = None
+        if self.transport.is_closing() or not self._is_idle():
             return
         if self._in_head:
             # A browser opens connections that it may need; only one that began to ask was refused something.
@@ -144,16 +195,16 @@ class PatientConnection(HttpToolsProtocol):
         self.transport.close()
 
 
-def patient(settings: Settings, count: Callable[[int], None]) -> type[PatientConnection]:
-    """Connections with the patience of ``settings``; for ``uvicorn.Config(http=...)``.
+def connections(settings: Settings, count: Callable[[int], None]) -> type[LimitedConnection]:
+    """Connections with the limits of ``settings``; for ``uvicorn.Config(http=...)``.
 
     Args:
         settings: of the service.
         count: is told the status of what is refused before it reaches the application.
     """
-    patience = {
-        "head_timeout_s": settings.header_timeout_s,
+    limits = {
+        "header_timeout_s": settings.header_timeout_s,
         "answer_timeout_s": settings.answer_timeout_s,
         "count": staticmethod(count),
     }
-    return type("PatientConnection", (PatientConnection,), patience)
+    return type("LimitedConnection", (LimitedConnection,), limits)

@@ -10,6 +10,8 @@ from typing import Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from service.errors import ServiceError
+
 FIELD: Final = "file"
 HINT: Final = "for example: curl -F file=@cell.jpg URL/classify"
 
@@ -22,7 +24,7 @@ _COMMON_HEAD: Final = re.compile(
 """As curl, browsers, httpx, requests, aiohttp, fetch and .NET write the head of a file's part."""
 
 
-class FormError(Exception):
+class UploadError(ServiceError):
     """A form cannot be used as a whole."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -35,7 +37,7 @@ def files_of(body: bytes, boundary: bytes, max_files: int) -> list[bytes]:
     """The files of a form in its order; at least one, at most ``max_files``.
 
     Raises:
-        FormError: 400 for a form that is broken, empty or has something else than files, 413 for too many.
+        UploadError: 400 for a form that is broken, empty or has something else than files, 413 for too many.
     """
     return _common(body, boundary, max_files) or _any(body, boundary, max_files)
 
@@ -102,7 +104,7 @@ class _Form:
         if not self._ended:
             raise _broken("it ends before its last boundary")
         if not self._files:
-            raise FormError(400, "no_image", f"The form has no file; send each image in a field '{FIELD}', {HINT}")
+            raise UploadError(400, "no_image", f"The form has no file; send each image in a field '{FIELD}', {HINT}")
 
     @property
     def files(self) -> list[bytes]:
@@ -127,14 +129,14 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         field = options.get(b"name", b"").decode("utf-8", "replace")
         if field != FIELD:
-            raise FormError(
+            raise UploadError(
                 400, "unknown_field", f"The form has a field {field[:50]!r}, expected only '{FIELD}', {HINT}"
             )
         # RFC 7578 forbids filename* and the parser drops it, but older clients send it for names that are not ASCII.
         if b"filename" not in options and b"filename*=" not in self._disposition.lower():
-            raise FormError(400, "not_a_file", f"The field '{FIELD}' is text, expected a file (note the @), {HINT}")
+            raise UploadError(400, "not_a_file", f"The field '{FIELD}' is text, expected a file (note the @), {HINT}")
         if len(self._files) == self._max_files:
-            raise FormError(
+            raise UploadError(
                 413,
                 "too_many_files",
                 f"The form has more than {self._max_files} files (HAL_MAX_FILES); send them in several requests.",
@@ -148,5 +150,5 @@ class _Form:
         self._ended = True
 
 
-def _broken(reason: str) -> FormError:
-    return FormError(400, "broken_form", f"The multipart form cannot be read: {reason[:200]}; {HINT}")
+def _broken(reason: str) -> UploadError:
+    return UploadError(400, "broken_form", f"The multipart form cannot be read: {reason[:200]}; {HINT}")

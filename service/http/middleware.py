@@ -1,112 +1,239 @@
 """What every request passes on its way in and out."""
 
 import asyncio
+import http
 import logging
 import random
 import re
 import time
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth.security import Gate, RefusedError, headers_for
-from service.http import errors
-from service.http.upload_budget import Share, UploadRoom
+from service.auth.authorise import Authorisation
+from service.batching.errors import DrainingError
+from service.errors import ServiceError
+from service.http.errors import UnexpectedError, error_response
+from service.http.requests import headers_of
 from service.observe.metrics import OTHER_ROUTE
-from service.observe.tracing import RequestContext, TraceParent, current, span_id_of
+from service.observe.tracing import RequestContext, current, traceresponse
 from service.serving.observer import Observer
 
 logger = logging.getLogger("hal.requests")
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+SMALL: Final = 1 << 20
+"""Bytes of a body that is reserved as a whole. A larger one, or one of unknown length, is reserved as it arrives, so
+that one that is announced and never sent keeps nobody out."""
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _names: Final = random.Random()  # noqa: S311 - a request's name is no secret
-"""Seeded by the system once. Asking the system for each would let go of the interpreter's lock for each."""
+"""Asking the system for each name would let go of the interpreter's lock, at 100 microseconds under load."""
 _QUIET: Final = ("/health/", "/v2/health/", "/metrics")
 
 
-class FrontDoor:
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; "
+)
+_PAGE_POLICY: Final = _POLICY + "style-src 'self'; img-src 'self' blob:"
+_DOCS_POLICY: Final = _POLICY + "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+"""Swagger UI sets style attributes and draws its icons from data URLs."""
+
+
+def _headers(policy: str, cache: str = "no-store") -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", b"DENY"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"cache-control", cache.encode()),
+        (b"content-security-policy", policy.encode()),
+    )
+
+
+_PAGE_HEADERS: Final = _headers(_PAGE_POLICY)
+_DOCS_HEADERS: Final = _headers(_DOCS_POLICY)
+_STATIC_HEADERS: Final = _headers(_PAGE_POLICY, "no-cache")
+
+
+def headers_for(path: str) -> tuple[tuple[bytes, bytes], ...]:
+    """What every answer tells a browser: take nothing from elsewhere, show it in no frame, keep no copy.
+
+    Copies of the page's own files are kept, but asked about each time, so that an update shows at once.
+    """
+    if path.startswith("/static/"):
+        return _STATIC_HEADERS
+    return _DOCS_HEADERS if path.startswith("/docs") else _PAGE_HEADERS
+
+
+class UploadsFullError(ServiceError):
+    """The bodies that are in the service leave no room for more of one."""
+
+    status, code = http.HTTPStatus.TOO_MANY_REQUESTS, "uploads_full"
+    retry_after_s = 1
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(
+            f"The bodies that are being received or worked on have {most_bytes} bytes already, the most that are kept "
+            f"(HAL_MAX_UPLOADS_BYTES); send this one again in {self.retry_after_s} s, or fewer at the same time."
+        )
+
+
+class UploadBudget:
+    """How many bytes of request bodies are in the service at once. To be used in one event loop.
+
+    Each body has a limit of its own, but any number of them can be on their way; each stays in memory until its request
+    is answered.
+
+    Attributes:
+        taken: how many bytes are reserved now.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self.taken = 0
+
+    def reserve(self, size: int) -> None:
+        """Take so many bytes of the budget, which the caller gives back by :meth:`release`.
+
+        Raises:
+            UploadsFullError: there are not so many.
+        """
+        if self.taken + size > self._most:
+            raise UploadsFullError(self._most)
+        self.taken += size
+
+    def release(self, size: int) -> None:
+        """Give them back."""
+        self.taken -= size
+
+
+class Reservation:
+    """What one request has reserved of the budget."""
+
+    def __init__(self, budget: UploadBudget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def receiving(self, headers: Mapping[str, str], receive: Receive) -> Receive:
+        """Reserve a body of the declared length, or as it arrives by what is returned.
+
+        Raises:
+            UploadsFullError: see :meth:`UploadBudget.reserve`; from what is returned, too.
+        """
+        declared = headers.get("content-length")
+        if declared is not None and int(declared) <= SMALL:
+            self._reserve(int(declared))
+            return receive
+        if declared is None and "transfer-encoding" not in headers:
+            return receive
+
+        async def counted() -> Message:
+            message = await receive()
+            self._reserve(len(message.get("body", b"")))
+            return message
+
+        return counted
+
+    def release(self) -> None:
+        """Give back all of it."""
+        self._budget.release(self._size)
+        self._size = 0
+
+    def _reserve(self, size: int) -> None:
+        self._budget.reserve(size)
+        self._size += size
+
+
+class _Answer:
+    """Sends an answer with headers of ours.
+
+    Attributes:
+        status: of the answer; 0 until it has begun.
+    """
+
+    def __init__(self, send: Send, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.status = 0
+        self._send = send
+        self._headers = headers
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *self._headers]
+        await self._send(message)
+
+
+class RequestMiddleware:
     """Names a request (``X-Request-ID``, the client's if it is sensible), asks it for a key before its body is read,
-    takes no more of that than there is room for, tells browsers what they must not do with the answer, counts it, logs
+    reserves its body's part of the upload budget, tells browsers what they must not do with the answer, counts it, logs
     it, and is the last resort when it fails.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, observer: Observer, room: UploadRoom) -> None:
+    def __init__(self, app: ASGIApp, authorisation: Authorisation, observer: Observer, budget: UploadBudget) -> None:
         self._app = app
-        self._room = room
-        self._gate = gate
+        self._authorisation = authorisation
         self._observer = observer
+        self._budget = budget
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start = time.perf_counter()
-        given = traceparent = declared = b""
-        has_body = False
-        for name, value in reversed(scope["headers"]):  # The first of a name is the one that counts.
-            if name == b"x-request-id":
-                given = value
-            elif name == b"traceparent":
-                traceparent = value
-            elif name == b"content-length":
-                declared, has_body = value, value != b"0"
-            elif name == b"transfer-encoding":
-                has_body = True
-        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else f"{_names.getrandbits(128):032x}"
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        method, path = scope["method"], scope["path"]
-        trace = TraceParent.read(traceparent.decode("latin-1")) if traceparent else None
-        span = self._observer.tracer.begin_request(method, trace) if self._observer.tracer.on else None
-        added = [(b"x-request-id", request_id.encode()), *headers_for(path)]
-        if trace is not None:
-            added.append((b"traceresponse", trace.answered_by(span_id_of(span)).encode()))
-        status = 0
-
-        async def send_named(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *added]
-            await send(message)
-
-        context = RequestContext(request_id, trace_id=None if trace is None else trace.trace_id, span=span)
+        begin = time.perf_counter()
+        headers = headers_of(scope)
+        context, added = self._begin(scope, headers)
+        answer = _Answer(send, added)
         token = current.set(context)
-        share = Share(self._room) if has_body else None
+        reservation = Reservation(self._budget)
         try:
-            if (key := self._gate.check(scope)) is not None:
-                context = RequestContext(request_id, key, context.trace_id, span)
-                current.set(context)
-            await self._app(scope, receive if share is None else share.of(declared, receive), send_named)
-        except RefusedError as refusal:
-            await errors.refusal(request_id, path, refusal)(scope, receive, send_named)
+            context = self._authorise(scope, context)
+            await self._app(scope, reservation.receiving(headers, receive), answer.send)
+        except ServiceError as error:
+            await error_response(context.request_id, scope["path"], error)(scope, receive, answer.send)
         except Exception:
-            response = errors.internal_error(request_id, path)
-            if not status:
-                await response(scope, receive, send_named)
+            logger.exception("unexpected error", extra={"fields": context.fields()})
+            if not answer.status:
+                await error_response(context.request_id, scope["path"], UnexpectedError())(scope, receive, answer.send)
         except asyncio.CancelledError:
             # The server cancels what has not ended when HAL_DRAIN_S is over: who waits is told to ask elsewhere.
-            if status or not scope["app"].state.hal.draining:
+            if answer.status or not scope["app"].state.hal.draining:
                 logger.warning("cancelled")
                 raise
-            await errors.cut_off(request_id, path)(scope, receive, send_named)
+            await error_response(context.request_id, scope["path"], DrainingError())(scope, receive, answer.send)
         finally:
-            if share is not None:
-                share.give_back()
-            seconds = time.perf_counter() - start
-            route = getattr(scope.get("route"), "path", None)
-            images = state.get("images", 0)
-            self._observer.metrics.request(route or OTHER_ROUTE, status, seconds, images)
-            if span is not None:
-                self._observer.tracer.end_request(span, method, route or OTHER_ROUTE, status, images)
-            level = logging.DEBUG if path.startswith(_QUIET) else logging.INFO
-            if logger.isEnabledFor(level):
-                fields: dict[str, Any] = {
-                    "method": method,
-                    "path": route or "-",
-                    "status": status,
-                    "images": images,
-                    "ms": round(1000 * seconds, 1),
-                }
-                logger.log(level, "request", extra={"fields": context.fields() | fields})
+            reservation.release()
+            self._end(scope, context, answer.status, time.perf_counter() - begin)
             current.reset(token)
+
+    def _begin(self, scope: Scope, headers: Mapping[str, str]) -> tuple[RequestContext, list[tuple[bytes, bytes]]]:
+        """Who asks, and the headers of every answer."""
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{_names.getrandbits(128):032x}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        traceparent = headers.get("traceparent", "")
+        span = self._observer.tracer.begin_request(scope["method"], traceparent)
+        added = [(b"x-request-id", request_id.encode()), *headers_for(scope["path"])]
+        if traceparent and span.get_span_context().is_valid:
+            added.append((b"traceresponse", traceresponse(span).encode()))
+        return RequestContext(request_id, span=span), added
+
+    def _authorise(self, scope: Scope, context: RequestContext) -> RequestContext:
+        key = self._authorisation.check(scope)
+        if key is None:
+            return context
+        context = RequestContext(context.request_id, key, context.span)
+        current.set(context)
+        return context
+
+    def _end(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
+        method, path = scope["method"], scope["path"]
+        route = getattr(scope.get("route"), "path", None) or OTHER_ROUTE
+        images = scope["state"].get("images", 0)
+        self._observer.metrics.request(route, status, seconds, images)
+        self._observer.tracer.end_request(context.span, method, route, status, images)
+        level = logging.DEBUG if path.startswith(_QUIET) else logging.INFO
+        if logger.isEnabledFor(level):
+            path = "-" if route == OTHER_ROUTE else route
+            fields = {"method": method, "path": path, "status": status, "images": images}
+            logger.log(level, "request", extra={"fields": context.fields() | fields | {"ms": round(1000 * seconds, 1)}})

@@ -14,8 +14,8 @@ Behaviour fixed here, once:
   a JPEG's last block (bottom right corner), and anywhere in a progressive JPEG.
 - An image that shows nothing (a dark frame, a white field, one colour) is refused: a network has no class for it and
   would name one all the same.
-- A JPEG of 256x256 pixels in colour goes to simplejpeg first (:mod:`service.images.jpeg`, half of the time). All else, and
-  whatever simplejpeg refuses, goes to Pillow, which finds out why.
+- A JPEG of 256x256 pixels in colour goes to simplejpeg first (:mod:`service.images.jpeg`, half of the time). All else,
+  and whatever simplejpeg refuses, goes to Pillow, which finds out why.
 """
 
 import io
@@ -25,12 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from contract.pixels import MODES
+from contract.pixels import fit as fitted
 from service.images import jpeg
-from service.images.contrast import LEAST_CONTRAST, contrast
-from service.images.fitting import check_size, fitted
+from service.images.fitting import check_size
 from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 
+LEAST_CONTRAST: Final = 24
+"""Below it an image is blank: what a camera gives of a dark or an empty field, noise included. Real cells have 105 and
+more (``test_contrast.py`` looks at all that are at hand)."""
+_COARSE: Final = slice(None, None, 8)
 _SIGNATURES: Final = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -86,7 +91,7 @@ def _decode_by_pillow(data: bytes, kind: str, fit: Fit, max_pixels: int) -> NDAr
     except Exception as error:
         # Pillow's parsers meet hostile bytes with a dozen kinds of exception (struct.error, KeyError, SyntaxError ...).
         raise _undecodable(kind, error) from error
-    return fitted(pixels, fit)
+    return fitted(pixels)
 
 
 def _kind(data: bytes, max_bytes: int) -> str:
@@ -148,7 +153,7 @@ def _check_header(image: Image.Image, data: bytes, fit: Fit, max_pixels: int) ->
         raise ImageRefusedError(
             RefusalCode.CMYK, "The image is CMYK, a colour space for printing, expected RGB; export it as RGB."
         )
-    if image.mode not in ("RGB", "RGBA", "P", "PA"):
+    if image.mode not in MODES:
         raise ImageRefusedError(
             RefusalCode.COLOUR_SPACE, f"The image's colour space is {image.mode}, expected RGB; export it as RGB."
         )
@@ -214,3 +219,15 @@ def _undecodable(kind: str, error: Exception) -> ImageRefusedError:
     return ImageRefusedError(
         RefusalCode.CORRUPT, f"The {kind} image is damaged ({reason[:200]}); export or upload it again."
     )
+
+
+def contrast(pixels: NDArray[np.uint8]) -> int:
+    """Levels of green, 0 to 255, between the darkest and the brightest pixel of every eighth row and column.
+
+    Green is what stained nuclei absorb most.
+
+    Args:
+        pixels: Shape: ``(height, width, 3)``, RGB.
+    """
+    green = pixels[_COARSE, _COARSE, 1]
+    return int(green.max()) - int(green.min())

@@ -25,8 +25,6 @@ from service.images.refusals import ImageRefusedError
 _MOST_IMAGES: Final = 8
 _MOST_BYTES: Final = 1 << 17
 """Of one hop; about 2 ms of work."""
-_HASHED_LOCKED: Final = 2047
-"""Bytes that hashlib hashes without letting go of the lock."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Decode: TypeAlias = Callable[[bytes], Pixels]
@@ -53,10 +51,10 @@ class Decoders:
 
     def __init__(self, threads: int, decode: Decode) -> None:
         self.decode_one = decode
-        self._lines: dict[Priority, deque[_Job]] = {priority: deque() for priority in Priority}
+        self._waiting: dict[Priority, deque[_Job]] = {priority: deque() for priority in Priority}
         self._turns = itertools.count(1)
         self._tokens: SimpleQueue[bool] = SimpleQueue()
-        """One for each job in a line; ``False`` ends a thread."""
+        """One for each job that waits; ``False`` ends a thread."""
         self._threads = threads
         self._started = False
         self._new = 0
@@ -67,7 +65,7 @@ class Decoders:
         if not self._started:
             self._start(loop)
         answer: asyncio.Future[Decoded] = loop.create_future()
-        self._lines[priority].append((data, answer))
+        self._waiting[priority].append((data, answer))
         # At the end of the loop's turn: a thread that is woken earlier only waits for the interpreter's lock, and finds
         # one image where it would find all of the turn.
         if not self._new:
@@ -102,7 +100,7 @@ class Decoders:
     def _take(self) -> list[_Job]:
         """The jobs of one hop, the first of them for a token that the caller has."""
         order = [Priority.BULK, Priority.ROUTINE] if next(self._turns) % BULK_TURN == 0 else [*Priority]
-        line, job = self._first(order)
+        waiting, job = self._first(order)
         jobs, size = [job], len(job[0])
         share = min(1 + self._tokens.qsize() // self._threads, _MOST_IMAGES)
         while len(jobs) < share and size < _MOST_BYTES:
@@ -110,14 +108,14 @@ class Decoders:
                 if not self._tokens.get_nowait():
                     self._tokens.put(False)
                     break
-                job = line.popleft()
+                job = waiting.popleft()
             except Empty:
                 break
             except IndexError:
-                self._tokens.put(True)  # It stands for a job of the other line.
+                self._tokens.put(True)  # It stands for a job of the other priority.
                 break
             if len(job[0]) > _MOST_BYTES:
-                line.appendleft(job)
+                waiting.appendleft(job)
                 self._tokens.put(True)
                 break
             jobs.append(job)
@@ -125,19 +123,19 @@ class Decoders:
         return jobs
 
     def _first(self, order: Sequence[Priority]) -> tuple[deque[_Job], _Job]:
-        # There is one for each token, but another thread may take from the line that is looked at second meanwhile.
+        # There is one for each token, but another thread may take what is looked at second meanwhile.
         while True:
             for priority in order:
-                line = self._lines[priority]
+                waiting = self._waiting[priority]
                 with contextlib.suppress(IndexError):
-                    return line, line.popleft()
+                    return waiting, waiting.popleft()
 
     def _do(self, job: _Job) -> _Done:
         data, answer = job
         if answer.cancelled():
             return answer, asyncio.CancelledError()
         try:
-            sha256 = _sha256(data)
+            sha256 = hashlib.sha256(data).hexdigest()
             try:
                 return answer, Decoded(sha256, self.decode_one(data))
             except ImageRefusedError as refusal:
@@ -145,19 +143,6 @@ class Decoders:
                 return answer, Decoded(sha256, refusal.with_traceback(None))
         except BaseException as error:
             return answer, error
-
-
-def _sha256(data: bytes) -> str:
-    """hashlib lets go of the interpreter's lock for longer pieces than these. Under load it takes longer to get it back
-    than to hash a cell, so that is left to large images.
-    """
-    if len(data) > _MOST_BYTES:
-        return hashlib.sha256(data).hexdigest()
-    digest = hashlib.sha256()
-    view = memoryview(data)
-    for begin in range(0, len(view), _HASHED_LOCKED):
-        digest.update(view[begin : begin + _HASHED_LOCKED])
-    return digest.hexdigest()
 
 
 def _deliver(done: Sequence[_Done]) -> None:

@@ -1,1 +1,1 @@
-"""Commands that classify files, folders and data sets: ``hal classify``, ``hal score``, ``hal slides``."""
+"""Many images to files of results: ``hal classify`` (folders), ``hal score`` (archives), ``hal slides summary``."""

@@ -1,29 +1,21 @@
 """``hal slides summary``: results that were saved, as one slide's differential and advice."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from contract.atomic import write_text
+from contract.files import write_text
+from service.jobs.exit_codes import fail
 
 if TYPE_CHECKING:
     from contract.bundle import Bundle
     from contract.description import ModelFile
     from contract.slide import SlideSummary
-    from service.http.schemas import ModelStamp
+    from service.serving.answers import ModelStamp
     from service.slides.results import GivenSlide
 
 app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
-
-
-class Form(StrEnum):
-    """How a summary is written."""
-
-    TEXT = "text"
-    JSON = "json"
-    FHIR = "fhir"
 
 
 @app.callback()
@@ -45,7 +37,9 @@ def summary(
     site_fpr: Annotated[
         float | None, typer.Option(help="Rate of false hairy flags measured on your own slides (HAL_SITE_FPR).")
     ] = None,
-    form: Annotated[Form, typer.Option("--format", help="A table, JSON, or FHIR R4 (extra 'fhir').")] = Form.TEXT,
+    format: Annotated[
+        Literal["text", "json", "fhir"], typer.Option(help="A table, JSON, or FHIR R4 (extra 'fhir').")
+    ] = "text",
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Differential per 100 white cells, hairy-cell flags with their test, and advice, from saved results of one slide.
@@ -57,8 +51,8 @@ def summary(
     from contract.bundle import BundleError, load
     from contract.slide import OtherBundleError, summarise
     from service.environment import SettingsError, load_settings
-    from service.http.schemas import ModelStamp
-    from service.slides.fhir import FhirNotInstalledError, fhir_bundle
+    from service.serving.answers import ModelStamp
+    from service.serving.fhir import FhirNotInstalledError, fhir_bundle
     from service.slides.results import ResultsError, read_files
 
     try:
@@ -74,19 +68,19 @@ def summary(
             site_rate=settings.site_fpr,
             refused=slide.refused,
         )
-        if form is Form.FHIR:
-            text = fhir_bundle(found, ModelStamp.of(loaded, file))
-        elif form is Form.JSON:
-            text = found.model_dump_json(indent=2)
-        else:
-            text = _as_text(found, ModelStamp.of(loaded, file))
+        match format:
+            case "fhir":
+                text = fhir_bundle(found, ModelStamp.of(loaded, file))
+            case "json":
+                text = found.model_dump_json(indent=2)
+            case "text":
+                text = _as_text(found, ModelStamp.of(loaded, file))
         if out is None:
             typer.echo(text)
         else:
             write_text(out, text + "\n")
     except (SettingsError, BundleError, ResultsError, OtherBundleError, FhirNotInstalledError, OSError) as error:
-        typer.echo(f"hal slides summary: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail("hal slides summary", str(error))
 
 
 def _file_of(slide: "GivenSlide", bundle: "Bundle") -> "ModelFile":
@@ -109,8 +103,9 @@ def _as_text(summary: "SlideSummary", model: "ModelStamp") -> str:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading, side in (("Class", "left"), ("Cells", "right"), ("Per 100 WBC", "right"), ("95 % interval", "right")):
-        table.add_column(heading, justify="left" if side == "left" else "right")
+    table.add_column("Class")
+    for heading in ("Cells", "Per 100 WBC", "95 % interval"):
+        table.add_column(heading, justify="right")
     for row in sorted(summary.differential, key=lambda row: not row.is_wbc):
         interval = "" if row.interval95 is None else "{:.1f} to {:.1f}".format(*row.interval95)
         per_100 = "not known" if row.evidence == "none" else f"{row.per_100_wbc or 0:.1f}"

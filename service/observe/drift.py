@@ -59,17 +59,15 @@ class EmbeddingDrift:
             self._weight += share * (1 - self._weight)
             self.images += count
 
-    def overall(self) -> float:
-        """Distance of the recent mean from the reference's; NaN before the first image."""
-        return self._distance(self._recent, self._mean, self._reference.spread)
-
-    def within_class(self) -> float:
-        """The same from the means of the predicted classes."""
-        return self._distance(self._recent_within, 0.0, self._reference.spread_within)
-
-    def _distance(self, recent: NDArray[np.float64], expected: Any, spread: float) -> float:
+    def distances(self) -> dict[str, float]:
+        """``overall`` and ``within_class``; NaN before the first image."""
         with self._lock:
             if not self._weight:
-                return float("nan")
-            # The mean began at zero; dividing by the weight of what was seen takes that out.
-            return float(np.linalg.norm(recent / self._weight - expected)) / spread
+                return {"overall": math.nan, "within_class": math.nan}
+            # The means began at zero; dividing by the weight of what was seen takes that out.
+            overall = np.linalg.norm(self._recent / self._weight - self._mean)
+            within = np.linalg.norm(self._recent_within / self._weight)
+        return {
+            "overall": float(overall) / self._reference.spread,
+            "within_class": float(within) / self._reference.spread_within,
+        }

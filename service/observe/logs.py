@@ -1,64 +1,57 @@
-"""Log lines as JSON, one a line; never a file name, never an image."""
+"""Log lines on standard error, as JSON or as text; never a file name, never an image."""
 
 import asyncio
 import contextlib
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 
 from service.observe.tracing import NOBODY, current
 
-_encode: Final = msgspec.json.Encoder().encode
+
+def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What ``extra={"fields": {...}}`` adds, with the request that is being worked on."""
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    context = current.get()
+    return fields if "request_id" in fields or context is NOBODY else context.fields() | fields
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one JSON object; ``extra={"fields": {...}}`` adds keys.
-
-    Args:
-        process: which of several processes it comes from.
-    """
-
-    def __init__(self, process: str | None = None) -> None:
-        super().__init__()
-        self._process = process
-        self._second = -1
-        self._until_second = ""
+    """A record as one JSON object; ``extra={"fields": {...}}`` adds keys."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
-        line: dict[str, object] = {
-            "time": self._time(record.created),
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-        }
-        if self._process is not None:
-            line["process"] = self._process
-        fields: dict[str, object] = getattr(record, "fields", {})
-        if "request_id" not in fields and (context := current.get()) is not NOBODY:
-            line |= context.fields()
-        line |= fields
+        } | _fields_of(record)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _encode(line).decode()
+        return msgspec.json.encode(line, enc_hook=str).decode()
 
-    def _time(self, created: float) -> str:
-        # Written once a second: it would be a third of the time that a line takes.
-        second = int(created)
-        if second != self._second:
-            self._second = second
-            self._until_second = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._until_second}.{int(1000 * (created - second)):03d}+00:00"
+
+class TextFormatter(logging.Formatter):
+    """A record as a line to read, its fields behind it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-8s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """The line without its exception."""
+        fields = "".join(f" {key}={value}" for key, value in _fields_of(record).items())
+        return super().formatMessage(record) + fields
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
     """Writes lines; one that cannot be written, for example because the disk is full, is counted and gone.
 
-    The lines of one turn of an event loop are written together at its end: a batch answers many requests in a turn,
-    and a system call for each would let go of the interpreter's lock as often. Warnings and worse are written at once.
+    The lines of one turn of an event loop are written together at its end: a batch answers many requests in a turn, and
+    a system call for each lets go of the interpreter's lock as often. Warnings and worse are written at once.
 
     Attributes:
         lost: lines that could not be written.
@@ -72,11 +65,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record's line, now or at the end of the event loop's turn."""
-        try:
-            self._kept.append(self.format(record) + self.terminator)
-        except Exception:
-            self.handleError(record)
-            return
+        self._kept.append(self.format(record) + self.terminator)
         loop = asyncio._get_running_loop() if record.levelno < logging.WARNING else None
         if loop is None:
             self.flush()
@@ -96,23 +85,21 @@ class LineHandler(logging.StreamHandler[TextIO]):
             except (OSError, ValueError):
                 self.lost += len(kept)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: D102, N802, ARG002 - logging's own name
-        self.lost += 1
-
 
 def lost_lines() -> int:
     """Lines that could not be written since the start."""
     return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, LineHandler))
 
 
-def configure(level: str, process: str | None = None) -> None:
-    """Send every log line of the process to standard error, at ``level`` and above; ``process`` is said in each."""
+def configure(level: str, form: Literal["auto", "json", "text"] = "auto") -> None:
+    """Send every log line of the process to standard error, at ``level`` and above.
+
+    ``auto`` is text where a person reads it on a terminal and JSON elsewhere.
+    """
     handler = LineHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(process))
+    text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    handler.setFormatter(TextFormatter() if text else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    # What no line says is not found out for each (https://docs.python.org/3/howto/logging.html#optimization).
-    logging._srcfile = None
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for chatty in ("PIL", "uvicorn.access", "python_multipart"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

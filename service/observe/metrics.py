@@ -1,18 +1,26 @@
-"""What is counted, and how Prometheus is told.
+"""What the service counts, and how Prometheus reads it.
 
-Counting is plain integers and one lock, so that it costs the way of an image a microsecond; names, labels and text are
-made when ``/metrics`` is read. Every label has few values that are known beforehand: routes, outcomes, classes. Nothing
-that a client sends becomes a label.
+Each service has a registry of its own. Every label has few values, all known beforehand: routes, outcomes, classes.
+Nothing that a client sends becomes one.
 """
 
-import threading
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Literal
 
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    Summary,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from contract.classes import CELL_CLASSES
 
@@ -35,13 +43,13 @@ _OUTCOMES: Final = {
 }
 _SHORT_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LONG_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-HISTOGRAMS: Final = ("request_s", "decode_s", "queue_s", "device_s", "batch")
-"""Those of :class:`Metrics`, by attribute."""
 _IMAGES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+_MODEL: Final = ("name", "version", "sha256", "precision", "device", "calibration", "decision_policy")
+_PRIORITIES: Final = ("routine", "bulk")
 
 
 def outcome_of(status: int) -> str:
-    """What became of a request, from its status; one of some fifteen words."""
+    """What became of a request, from its status (0: given up); one of some fifteen words."""
     if status in _OUTCOMES:
         return _OUTCOMES[status]
     if 200 <= status < 400:
@@ -49,66 +57,178 @@ def outcome_of(status: int) -> str:
     return "bad_request" if 400 <= status < 500 else "failed" if status else "cancelled"
 
 
-@dataclass(slots=True)
-class Histogram:
-    """Counts of values up to each bound, and their sum."""
+class Polled(Collector):
+    """A metric whose values somebody else keeps: they are asked for when ``/metrics`` is read.
 
-    bounds: tuple[float, ...]
-    counts: list[int] = field(default_factory=list)
-    total: float = 0.0
+    Args:
+        kind: its type.
+        name: without ``_total``.
+        documentation: its meaning.
+        label: the name of its one label, "" for none.
+        values: of the label, ("",) without one; each is 0 until :attr:`read` is set. None given: no sample until then.
 
-    def __post_init__(self) -> None:
-        self.counts = self.counts or [0] * (len(self.bounds) + 1)
+    Attributes:
+        read: gives the value of each label's value, of "" where there is no label.
+    """
 
-    def add(self, value: float) -> None:
-        """Count one value; the caller holds the lock."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def __init__(
+        self,
+        kind: Literal["counter", "gauge"],
+        name: str,
+        documentation: str,
+        label: str = "",
+        values: Sequence[str] = (),
+    ) -> None:
+        self._family = (name, documentation, kind)
+        self._labelnames = (label,) if label else ()
+        self.read: Callable[[], Mapping[str, float]] = lambda: dict.fromkeys(values, 0)
 
-    def merge(self, other: "Histogram") -> None:
-        """Count what another histogram of the same bounds has counted."""
-        self.counts = [sum(pair) for pair in zip(self.counts, other.counts, strict=True)]
-        self.total += other.total
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative, as Prometheus wants them."""
-        pairs, below = [], 0
-        for bound, count in zip([*map(str, self.bounds), "+Inf"], self.counts, strict=True):
-            below += count
-            pairs.append((bound, float(below)))
-        return pairs
+    def collect(self) -> Iterator[Metric]:
+        """The values at this moment."""
+        metric = Metric(*self._family)
+        sample = metric.name + ("_total" if metric.type == "counter" else "")
+        for value, number in self.read().items():
+            metric.add_sample(sample, dict.fromkeys(self._labelnames, value), float(number))
+        yield metric
 
 
 class Metrics:
     """Everything that a running service counts. Safe to call from any thread.
 
+    The attributes that are :class:`Polled` get their values from who sets their ``read``.
+
     Attributes:
-        requests: by route and status.
-        images: by outcome: ``classified``, a refusal code, ``model_failed``.
-        predicted: classified cells by position of the class.
-        flagged: cells with a raised hairy-cell flag.
-        top_probability: sum of the top probabilities of the classified cells.
+        collectors: all metrics of the service, without those of its process.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.requests: Counter[tuple[str, int]] = Counter()
-        self.images: Counter[str] = Counter()
-        self.predicted = [0] * len(CELL_CLASSES)
-        self.flagged = 0
-        self.top_probability = 0.0
-        self.request_s = Histogram(_LONG_S)
-        self.decode_s = Histogram(_SHORT_S)
-        self.queue_s = Histogram(_LONG_S)
-        self.device_s = Histogram(_LONG_S)
-        self.batch = Histogram(_IMAGES)
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._requests = Counter("hal_requests", "Requests by route and outcome.", ("route", "outcome"), registry=None)
+        self._images = Counter(
+            "hal_images",
+            "Images by outcome: classified, or the code of the error in the image's place.",
+            ("outcome",),
+            registry=None,
+        )
+        self._predicted = Counter(
+            "hal_cells_predicted", "Classified cells by predicted class.", ("class",), registry=None
+        )
+        self._flagged = Counter("hal_cells_flagged", "Cells flagged as possible hairy cells.", registry=None)
+        self._top_probability = Summary(
+            "hal_top_probability",
+            "Probability of the predicted class; sum / count is the mean, which falls when cells look unfamiliar.",
+            registry=None,
+        )
+        self._request_s = Histogram(
+            "hal_request_seconds",
+            "Seconds from the head of a request with images to its answer.",
+            buckets=_LONG_S,
+            registry=None,
+        )
+        self._decode_s = Histogram(
+            "hal_decode_seconds",
+            "Seconds to decode one image, whether it succeeds or is refused.",
+            buckets=_SHORT_S,
+            registry=None,
+        )
+        self._queue_s = Histogram(
+            "hal_queue_seconds", "Seconds that an image waited for the device.", buckets=_LONG_S, registry=None
+        )
+        self._device_s = Histogram(
+            "hal_device_seconds", "Seconds of the network on one batch.", buckets=_LONG_S, registry=None
+        )
+        self._batch = Histogram("hal_batch_images", "Images in a batch.", buckets=_IMAGES, registry=None)
+        self.state = Polled(
+            "gauge",
+            "hal_state",
+            "1 for what the service is doing, 0 for what it is not.",
+            "state",
+            ("starting", "ready", "stalled", "draining", "failed"),
+        )
+        self.reloads = Polled(
+            "counter",
+            "hal_reloads",
+            "Bundles that took over from another one, or were refused.",
+            "outcome",
+            ("done", "refused"),
+        )
+        self.queue_images = Polled(
+            "gauge", "hal_queue_images", "Images that wait for the device.", "priority", _PRIORITIES
+        )
+        self.images_accepted = Polled(
+            "gauge", "hal_images_accepted", "Images accepted and not yet answered.", "priority", _PRIORITIES
+        )
+        self.queue_limit = Gauge(
+            "hal_queue_limit", "Images that may be accepted at once (HAL_QUEUE_LIMIT).", registry=None
+        )
+        self.batch_limit = Polled("gauge", "hal_batch_limit", "Most images in the next batch.", values=("",))
+        self.images_left = Polled(
+            "counter",
+            "hal_images_left",
+            "Images that left before they were answered: their client went away or they were withdrawn with others, or "
+            "their deadline passed.",
+            "reason",
+            ("withdrawn", "expired"),
+        )
+        self.clients_gone = Polled(
+            "counter", "hal_clients_gone", "Requests whose client went away, sending or waiting.", values=("",)
+        )
+        self.batches_failed = Polled(
+            "counter",
+            "hal_batches_failed",
+            "Batches that failed and were tried again in parts.",
+            "reason",
+            ("out_of_memory", "other"),
+        )
+        self.model = Info("hal_model", "The model that answers.", registry=None)
+        self.model.info(dict.fromkeys(_MODEL, ""))
+        self.service = Info("hal_service", "The service's release.", registry=None)
+        self.service.info({"version": ""})
+        self.embedding_drift = Polled(
+            "gauge",
+            "hal_embedding_drift",
+            "Distance of the recent mean embedding from the bundle's, in spreads of single images: overall, and within "
+            "the predicted classes, which a change of stain or microscope moves and another mix of cells does not. "
+            "Only where the bundle has a reference (HAL_DRIFT).",
+            "scope",
+        )
+        self.embedding_images = Polled("counter", "hal_embedding_images", "Images whose embedding was compared.")
+        self.audit_database_up = Polled(
+            "gauge", "hal_audit_database_up", "1 while the audit trail's database takes rows (HAL_AUDIT)."
+        )
+        self.audit_full = Polled(
+            "gauge", "hal_audit_full", "1 while the audit journal takes no rows; no images are taken."
+        )
+        self.audit_waiting_rows = Polled(
+            "gauge", "hal_audit_waiting_rows", "Rows in the audit journal that the database has not got yet."
+        )
+        self.audit_journal_bytes = Polled("gauge", "hal_audit_journal_bytes", "Bytes in use in the audit journal.")
+        self.audit_rows = Polled("counter", "hal_audit_rows", "Rows of the audit trail that its database has got.")
+        self.log_lines_lost = Polled(
+            "counter",
+            "hal_log_lines_lost",
+            "Log lines that could not be written, as on a full disk.",
+            values=("",),
+        )
+        # Looked up once: the look-up costs more than the count. Every class has a series from the start.
+        self._count_classified = self._images.labels("classified").inc
+        self._count_predicted = [self._predicted.labels(cell.slug).inc for cell in CELL_CLASSES]
+        self.collectors = [each for each in vars(self).values() if isinstance(each, MetricWrapperBase | Polled)]
+        self._registry = CollectorRegistry(auto_describe=False)
+        for collector in self.collectors:
+            self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The text and its content type, in the newest form that ``accept`` names."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self._registry), content_type
 
     def request(self, route: str, status: int, seconds: float, images: int) -> None:
         """Count a request that was answered or given up (status 0); timed if it brought images."""
-        with self._lock:
-            self.requests[route, status] += 1
-            if images:
-                self.request_s.add(seconds)
+        self._requests.labels(route, outcome_of(status)).inc()
+        if images:
+            self._request_s.observe(seconds)
 
     def refused_below(self, status: int) -> None:
         """Count what was no request yet when it was refused: a head that did not arrive, did not end or is no HTTP."""
@@ -116,85 +236,23 @@ class Metrics:
 
     def decoded(self, seconds: float) -> None:
         """Count the decoding of one image, refused or not."""
-        with self._lock:
-            self.decode_s.add(seconds)
+        self._decode_s.observe(seconds)
 
     def ran(self, device_s: float, waits_s: Sequence[float]) -> None:
         """Count one batch: how long the device took and how long each of its images had waited for it."""
-        with self._lock:
-            self.batch.add(len(waits_s))
-            self.device_s.add(device_s)
-            for wait in waits_s:
-                self.queue_s.add(wait)
+        self._batch.observe(len(waits_s))
+        self._device_s.observe(device_s)
+        for wait in waits_s:
+            self._queue_s.observe(wait)
 
     def classified(self, class_index: int, top_probability: float, *, flagged: bool) -> None:
         """Count one classified cell."""
-        with self._lock:
-            self.images["classified"] += 1
-            self.predicted[class_index] += 1
-            self.top_probability += top_probability
-            self.flagged += flagged
+        self._count_classified()
+        self._count_predicted[class_index]()
+        self._top_probability.observe(top_probability)
+        if flagged:
+            self._flagged.inc()
 
     def refused(self, code: str) -> None:
         """Count one image without an answer; ``code`` is one of ours."""
-        with self._lock:
-            self.images[code] += 1
-
-    def add(self, other: "Metrics") -> None:
-        """Count everything that ``other`` has counted, too."""
-        with self._lock, other._lock:
-            self.requests.update(other.requests)
-            self.images.update(other.images)
-            self.predicted = [sum(pair) for pair in zip(self.predicted, other.predicted, strict=True)]
-            self.flagged += other.flagged
-            self.top_probability += other.top_probability
-            for name in HISTOGRAMS:
-                getattr(self, name).merge(getattr(other, name))
-
-    def families(self) -> Iterator[Metric]:
-        """The counts as Prometheus's metric families."""
-        with self._lock:
-            yield from tuple(self._families())
-
-    def _families(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily("hal_requests", "Requests by route and outcome.", labels=("route", "outcome"))
-        outcomes: Counter[tuple[str, str]] = Counter()
-        for (route, status), count in self.requests.items():
-            outcomes[route, outcome_of(status)] += count
-        for labels, count in sorted(outcomes.items()):
-            requests.add_metric(labels, count)
-        yield requests
-        yield _counters(
-            "hal_images",
-            "Images by outcome: classified, or the code of the error in the image's place.",
-            "outcome",
-            sorted(self.images.items()),
-        )
-        yield _counters(
-            "hal_cells_predicted",
-            "Classified cells by predicted class.",
-            "class",
-            ((cell.slug, self.predicted[cell.index]) for cell in CELL_CLASSES),
-        )
-        yield CounterMetricFamily("hal_cells_flagged", "Cells flagged as possible hairy cells.", value=self.flagged)
-        yield SummaryMetricFamily(
-            "hal_top_probability",
-            "Probability of the predicted class; sum / count is the mean, which falls when cells look unfamiliar.",
-            count_value=sum(self.predicted),
-            sum_value=self.top_probability,
-        )
-        for name, text, histogram in (
-            ("hal_request_seconds", "Seconds from the head of a request with images to its answer.", self.request_s),
-            ("hal_decode_seconds", "Seconds to decode one image, whether it succeeds or is refused.", self.decode_s),
-            ("hal_queue_seconds", "Seconds that an image waited for the device.", self.queue_s),
-            ("hal_device_seconds", "Seconds of the network on one batch.", self.device_s),
-            ("hal_batch_images", "Images in a batch.", self.batch),
-        ):
-            yield HistogramMetricFamily(name, text, buckets=histogram.buckets(), sum_value=histogram.total)
-
-
-def _counters(name: str, text: str, label: str, values: Iterable[tuple[str, int]]) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=(label,))
-    for value, count in values:
-        family.add_metric((value,), count)
-    return family
+        self._images.labels(code).inc()

@@ -1,49 +1,29 @@
-"""The name of a request, its place in a trace that began elsewhere, and spans for an OpenTelemetry collector.
+"""What belongs to a request wherever it goes, and spans for an OpenTelemetry collector.
 
-A ``traceparent`` (W3C Trace Context) is kept in the log and answered as ``traceresponse`` whether or not OpenTelemetry
-is there. Spans are made when the extra ``otel`` is installed and ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or the one for
-traces) is set; otherwise a span costs a look at a variable.
+A ``traceparent`` (W3C Trace Context) is read by OpenTelemetry's API and is in the log and in ``traceresponse`` whether
+or not spans are made. They are made when the extra ``otel`` is installed and ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or the
+one for traces) is set; otherwise the API does nothing.
 """
 
 import contextlib
 import contextvars
 import logging
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
 logger = logging.getLogger("hal.tracing")
 
-_TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-
-
-@dataclass(frozen=True, slots=True)
-class TraceParent:
-    """Where a request stands in a trace."""
-
-    trace_id: str
-    parent_id: str
-    flags: str
-
-    @classmethod
-    def read(cls, header: str | None) -> "TraceParent | None":
-        """What the header says; ``None`` if it is missing or not one, which the standard asks to ignore."""
-        found = _TRACEPARENT.fullmatch(header.strip()) if header else None
-        if found is None:
-            return None
-        version, trace_id, parent_id, flags, rest = found.groups()
-        if version == "ff" or (version == "00" and rest) or not int(trace_id, 16) or not int(parent_id, 16):
-            return None
-        return cls(trace_id, parent_id, flags)
-
-    def answered_by(self, span_id: str) -> str:
-        """The ``traceresponse`` of our part of the trace."""
-        return f"00-{self.trace_id}-{span_id}-{self.flags}"
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +33,20 @@ class RequestContext:
     Attributes:
         request_id: its id.
         key: the name of its API key, if it needed one.
-        trace_id: of the trace that it came with.
-        span: OpenTelemetry's span of the request, ``None`` where nothing is traced.
+        span: its span; where none is made, that of the trace that it came with, or an invalid one.
     """
 
     request_id: str = "-"
     key: str | None = None
-    trace_id: str | None = None
-    span: Any = None
+    span: Span = INVALID_SPAN
 
     def fields(self) -> dict[str, str]:
         """What a log line says about it."""
         said = {"request_id": self.request_id}
         if self.key is not None:
             said["key"] = self.key
-        if self.trace_id is not None:
-            said["trace_id"] = self.trace_id
+        if (context := self.span.get_span_context()).is_valid:
+            said["trace_id"] = format_trace_id(context.trace_id)
         return said
 
 
@@ -77,20 +55,32 @@ current: contextvars.ContextVar[RequestContext] = contextvars.ContextVar("hal-re
 """The request that is being worked on; :data:`NOBODY` between requests."""
 
 
-def current_span() -> Any:
-    """OpenTelemetry's span of the present request, or ``None``."""
+def current_span() -> Span:
+    """The span of the present request."""
     return current.get().span
 
 
-_NO_SPAN: Final = contextlib.nullcontext()
+def traceresponse(span: Span) -> str:
+    """Our part of the trace that ``span`` belongs to, as a header; where no span is made, it gets an id of its own."""
+    context = span.get_span_context()
+    span_id = secrets.token_hex(8) if context.is_remote else format_span_id(context.span_id)
+    return f"00-{format_trace_id(context.trace_id)}-{span_id}-{context.trace_flags:02x}"
 
 
 class Tracer:
-    """Makes spans, or nothing. :meth:`from_environment` decides which."""
+    """Makes spans.
+
+    Args:
+        provider: OpenTelemetry's; ``None`` makes spans that do nothing.
+
+    Attributes:
+        on: whether spans go anywhere.
+    """
 
     def __init__(self, provider: Any = None) -> None:
+        self.on = provider is not None
         self._provider = provider
-        self._tracer = None if provider is None else provider.get_tracer("hal")
+        self._tracer: trace.Tracer = (provider or trace.NoOpTracerProvider()).get_tracer("hal")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Tracer":
@@ -111,35 +101,18 @@ class Tracer:
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         return cls(provider)
 
-    @property
-    def on(self) -> bool:
-        """Whether spans are made."""
-        return self._tracer is not None
-
-    def begin_request(self, method: str, parent: TraceParent | None) -> Any:
-        """The span of a request, to be ended by :meth:`end_request`; ``None`` if nothing is traced."""
-        if self._tracer is None:
-            return None
-        from opentelemetry import trace
-
-        context = None if parent is None else trace.set_span_in_context(self.remote(parent))
-        return self._tracer.start_span(method, context=context, kind=trace.SpanKind.SERVER)
-
-    def remote(self, parent: TraceParent | None) -> Any:
-        """A span of another process, to put spans below; ``None`` if there is none or nothing is traced."""
-        if self._tracer is None or parent is None:
-            return None
-        from opentelemetry import trace
-
-        return trace.NonRecordingSpan(
-            trace.SpanContext(
-                int(parent.trace_id, 16), int(parent.parent_id, 16), True, trace.TraceFlags(int(parent.flags, 16))
-            )
-        )
+    def begin_request(self, method: str, traceparent: str) -> Span:
+        """The span of a request, to be ended by :meth:`end_request`; ``traceparent`` is the header, "" without one."""
+        if not traceparent and not self.on:
+            return INVALID_SPAN
+        parent = _PROPAGATOR.extract({"traceparent": traceparent}, Context())
+        return self._tracer.start_span(method, parent, SpanKind.SERVER)
 
     @staticmethod
-    def end_request(span: Any, method: str, route: str, status: int, images: int) -> None:
+    def end_request(span: Span, method: str, route: str, status: int, images: int) -> None:
         """End the span of a request with what is known at its end."""
+        if not span.is_recording():
+            return
         span.update_name(f"{method} {route}")
         span.set_attributes(
             {
@@ -150,59 +123,32 @@ class Tracer:
             }
         )
         if status >= 500:
-            from opentelemetry.trace import Status, StatusCode
-
-            span.set_status(Status(StatusCode.ERROR))
+            span.set_status(StatusCode.ERROR)
         span.end()
 
-    def past(self, name: str, parent: Any, begin: float, end: float, **attributes: int) -> None:
+    def past(self, name: str, parent: Span, begin: float, end: float, **attributes: int) -> None:
         """A span of something that has ended, below the span ``parent``; times by ``time.perf_counter``."""
-        if self._tracer is None or parent is None:
+        if not (self.on and parent.get_span_context().is_valid):
             return
-        from opentelemetry import trace
-
         epoch_ns = time.time_ns() - time.perf_counter_ns()
-        span = self._tracer.start_span(
+        self._tracer.start_span(
             name,
-            context=trace.set_span_in_context(parent),
-            start_time=epoch_ns + int(begin * 1e9),
+            trace.set_span_in_context(parent, Context()),
             attributes={f"hal.{key}": value for key, value in attributes.items()},
-        )
-        span.end(epoch_ns + int(end * 1e9))
-
-    def span(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """A span of the block, below that of the present request."""
-        parent = current_span()
-        return _NO_SPAN if parent is None else self._span(name, parent)
+            start_time=epoch_ns + int(begin * 1e9),
+        ).end(epoch_ns + int(end * 1e9))
 
     @contextlib.contextmanager
-    def _span(self, name: str, parent: Any) -> Iterator[None]:
+    def span(self, name: str) -> Iterator[None]:
+        """A span of the block, below that of the present request."""
         begin = time.perf_counter()
         try:
             yield
         finally:
-            self.past(name, parent, begin, time.perf_counter())
+            self.past(name, current_span(), begin, time.perf_counter())
 
     def close(self) -> None:
         """Send what has not been sent yet, in a few seconds at most."""
         if self._provider is not None:
             self._provider.force_flush(3000)
             self._provider.shutdown()
-
-
-def traceparent_of(span: Any) -> str | None:
-    """What names ``span`` to another process, as in the header; ``None`` without one."""
-    if span is None:
-        return None
-    context = span.get_span_context()
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
-
-
-def new_span_id() -> str:
-    """An id for our part of a trace that OpenTelemetry does not give one."""
-    return secrets.token_hex(8)
-
-
-def span_id_of(span: Any) -> str:
-    """The id of OpenTelemetry's span, or a new one where there is none."""
-    return new_span_id() if span is None else f"{span.get_span_context().span_id:016x}"

@@ -1,89 +1,227 @@
-"""What ``POST /classify`` answers, as it is made and written: the shape is that of :mod:`service.http.schemas`.
+"""What the service answers: defined here once, written by msgspec, and described in the OpenAPI document.
 
-:class:`~service.http.schemas.ClassifyAnswer` documents the answer and its limits; these structs have the same names, and
-the same fields in the same order, and are made and written by msgspec in a few microseconds where pydantic needs some
-forty for an image. A test proves that both write the same bytes.
+msgspec makes and writes the answer for an image in a few microseconds, where pydantic needs some forty.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Any, Final, Literal, Self
 
-from msgspec import Raw, Struct, json
+from msgspec import UNSET, Meta, Struct, UnsetType, json
+from pydantic import BaseModel
 
+from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from contract.decision import Decision
-from service.http.schemas import ModelStamp
+from contract.decision import ReviewCode
+from contract.description import (
+    Attribution,
+    Calibration,
+    ClassEvidence,
+    DecisionPolicy,
+    Metric,
+    ModelFile,
+    Precision,
+)
+from contract.slide import SlideSummary
+from service.settings import Device
 
-_encoder: Final = json.Encoder()
-
-
-class Review(Struct, frozen=True):
-    """As :class:`~service.http.schemas.Review`."""
-
-    code: str
-    message: str
-
-
-class HairyCell(Struct, frozen=True):
-    """As :class:`~service.http.schemas.HairyCell`."""
-
-    probability: float | None
-    flag: bool | None
-    threshold: float | None
-    advice: str
-
-
-class ClassifiedImage(Struct, frozen=True):
-    """As :class:`~service.http.schemas.ClassifiedImage`."""
-
-    index: int
-    image_sha256: str
-    predicted_class: str
-    probabilities: dict[str, float]
-    hairy_cell: HairyCell
-    review: tuple[Review, ...]
-
-    @classmethod
-    def of(cls, index: int, image_sha256: str, decision: Decision) -> "ClassifiedImage":
-        """A decision as an answer."""
-        hairy = decision.hairy_cell
-        return cls(
-            index,
-            image_sha256,
-            decision.predicted_class.name,
-            dict(zip(CLASS_NAMES, decision.probabilities, strict=True)),
-            HairyCell(hairy.probability, hairy.flag, hairy.threshold, hairy.advice),
-            tuple(Review(reason.code, reason.message) for reason in decision.review),
-        )
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Index = Annotated[int, Meta(ge=0, description="Place of the image in the request.")]
+ImageHash = Annotated[str, Meta(description="SHA-256 of the bytes that were sent.")]
 
 
 class Fault(Struct, frozen=True):
-    """As :class:`~service.http.schemas.Fault`."""
+    """What went wrong: a code for software, a sentence for people."""
 
-    code: str
+    code: Annotated[str, Meta(examples=["wrong_size"])]
     message: str
 
 
-class RefusedImage(Struct, frozen=True):
-    """As :class:`~service.http.schemas.RefusedImage`."""
+class ErrorAnswer(Struct, frozen=True):
+    """The body of every answer that is an error as a whole."""
 
-    index: int
-    image_sha256: str
+    request_id: str
     error: Fault
 
 
-class _Answer(Struct, frozen=True):
+class ModelStamp(Struct, frozen=True):
+    """What an answer was made with, so that it can be traced and repeated."""
+
+    name: str
+    version: str
+    sha256: str
+    precision: Precision
+    intended_use: str
+    decision_policy: str
+    calibration: str
+    preprocessing: str
+
+    @classmethod
+    def of(cls, bundle: Bundle, file: ModelFile) -> Self:
+        """The stamp of ``file`` of ``bundle``."""
+        description = bundle.description
+        return cls(
+            name=description.name,
+            version=description.version,
+            sha256=file.sha256,
+            precision=file.precision,
+            intended_use=description.intended_use,
+            decision_policy=description.policy.version,
+            calibration=description.calibration.id,
+            preprocessing=description.input.preprocessing_version,
+        )
+
+
+class HairyCell(Struct, frozen=True):
+    """Whether the cell may be a hairy cell; all ``null`` but ``advice`` where the bundle cannot tell."""
+
+    probability: Probability | None
+    flag: bool | None
+    threshold: Probability | None
+    advice: str
+
+
+class Review(Struct, frozen=True):
+    """Why a technologist should look at the cell."""
+
+    code: ReviewCode
+    message: str
+
+
+class ClassifiedImage(Struct, frozen=True):
+    """What was said about one image."""
+
+    index: Index
+    image_sha256: ImageHash
+    predicted_class: Annotated[str, Meta(examples=[CLASS_NAMES[0]])]
+    probabilities: Annotated[
+        dict[str, Probability],
+        Meta(description="Calibrated, by class name in the order of the 20 classes; the sum is 1."),
+    ]
+    hairy_cell: HairyCell
+    review: Annotated[tuple[Review, ...], Meta(description="Empty: no reason for review.")]
+
+
+class RefusedImage(Struct, frozen=True):
+    """Why one image has no answer; the other images of the request are not affected."""
+
+    index: Index
+    image_sha256: ImageHash
+    error: Fault
+
+
+_EITHER: Final = {
+    "anyOf": [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in (ClassifiedImage, RefusedImage)]
+}
+
+
+class ClassifyAnswer(Struct, frozen=True, kw_only=True):
+    """One entry for each image, in the order of the request."""
+
     request_id: str
-    model: Raw
-    results: Sequence[ClassifiedImage | RefusedImage]
+    model: ModelStamp
+    # Not the union of both, which msgspec would only describe if a field told them apart.
+    results: Annotated[Sequence[Any], Meta(extra_json_schema={"items": _EITHER})]
 
 
-class Writer:
-    """Writes answers of one model, whose part of them is written once."""
+class SlideAnswer(ClassifyAnswer, frozen=True, kw_only=True):
+    """What ``POST /classify`` answers, and what the cells say together."""
 
-    def __init__(self, stamp: ModelStamp) -> None:
-        self._model = Raw(stamp.model_dump_json().encode())
+    summary: SlideSummary
 
-    def write(self, request_id: str, results: Sequence[ClassifiedImage | RefusedImage]) -> bytes:
-        """The body of an answer, UTF-8."""
-        return _encoder.encode(_Answer(request_id, self._model, results))
+
+class SummaryAnswer(Struct, frozen=True):
+    """What the cells of a slide say together."""
+
+    request_id: str
+    model: Annotated[ModelStamp, Meta(description="The bundle whose evidence and rate of false flags were used.")]
+    summary: SlideSummary
+
+
+class StartupAnswer(Struct, frozen=True):
+    """The start is over."""
+
+    status: Literal["started"] = "started"
+
+
+class LiveAnswer(Struct, frozen=True):
+    """The process answers and makes progress."""
+
+    status: Literal["live"] = "live"
+
+
+class ReadyAnswer(Struct, frozen=True):
+    """The model is verified and warm."""
+
+    status: Literal["ready"] = "ready"
+    audit: Annotated[
+        str | UnsetType,
+        Meta(description="Where rows of the audit trail go now; absent where none is kept (HAL_AUDIT)."),
+    ] = UNSET
+
+
+class ReloadAnswer(Struct, frozen=True):
+    """What answered before a reload, and what answers now."""
+
+    before: ModelStamp
+    now: ModelStamp
+
+
+class BundleFile(Struct, frozen=True):
+    """One file of the bundle."""
+
+    path: str
+    precision: Precision
+    sha256: str
+    bytes: int
+
+
+class ModelAnswer(Struct, frozen=True):
+    """What is served and what is known about it."""
+
+    name: str
+    version: str
+    intended_use: str
+    limits: tuple[str, ...]
+    device: Annotated[Device | None, Meta(description="What the network runs on; null until it is loaded.")]
+    max_batch: Annotated[
+        int | None, Meta(description="Most images in a batch (HAL_MAX_BATCH); null until the network is loaded.")
+    ]
+    precision: Precision
+    files: tuple[BundleFile, ...]
+    classes: Annotated[tuple[ClassEvidence, ...], Meta(description="In output order, with evidence and counts.")]
+    calibration: Calibration
+    policy: DecisionPolicy
+    metrics: tuple[Metric, ...]
+    attributions: tuple[Attribution, ...]
+
+    @classmethod
+    def of(cls, bundle: Bundle, file: ModelFile, device: Device | None, max_batch: int | None) -> Self:
+        """The public part of a bundle's description."""
+        description = bundle.description
+        return cls(
+            name=description.name,
+            version=description.version,
+            intended_use=description.intended_use,
+            limits=description.limits,
+            device=device,
+            max_batch=max_batch,
+            precision=file.precision,
+            files=tuple(
+                BundleFile(entry.path, entry.precision, entry.sha256, entry.bytes) for entry in description.files
+            ),
+            classes=description.classes,
+            calibration=description.calibration,
+            policy=description.policy,
+            metrics=description.metrics,
+            attributions=description.attributions,
+        )
+
+
+def _plain(part: Any) -> Any:
+    if isinstance(part, BaseModel):
+        return part.model_dump(mode="json")
+    raise NotImplementedError
+
+
+encode: Final = json.Encoder(enc_hook=_plain).encode
+"""An answer as JSON, UTF-8."""

@@ -1,23 +1,29 @@
-"""The running service: starting, ready, reloading, draining, stalled or failed."""
+"""A bundle at work from its opening to its end: starting, ready, reloading, draining, stalled or failed."""
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
 
 from contract.bundle import Bundle, BundleError, load
+from contract.description import ModelFile
 from service.batching.batcher import Batcher
+from service.batching.rate import Statistics
 from service.engine.onnx import EngineError, OnnxEngine
-from service.http.schemas import ModelStamp
+from service.serving.answers import ModelStamp
 from service.serving.model import Models, OpenEngine, ServedModel
 from service.serving.observer import Observer
-from service.serving.service import Reloaded, Service
 from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
-from service.settings import Settings, available_cores
+from service.settings import Device, Settings
 
 logger = logging.getLogger("hal.lifecycle")
 
-MOST_DECODERS: Final = 8
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What answered before a reload, and what answers now."""
+
+    before: ModelStamp
+    now: ModelStamp
 
 
 def last_wait_s(settings: Settings) -> float:
@@ -25,8 +31,8 @@ def last_wait_s(settings: Settings) -> float:
     return min(1.0, settings.drain_s / 5)
 
 
-class Hal(Service):
-    """A bundle at work, its network in this process.
+class Lifecycle:
+    """A bundle at work.
 
     Args:
         settings: the service's settings.
@@ -34,30 +40,37 @@ class Hal(Service):
         open_engine: gives the network; runs in the engine's thread.
 
     Attributes:
+        bundle: what is served; another one after a reload.
+        file: the file of it that runs.
+        device: what the network runs on, ``None`` until it is opened.
+        observer: watches what is done.
+        statistics: what happened to images so far.
+        batcher: feeds the network, ``None`` until it is opened; for others only to be looked at.
         failure: why the network could not be opened, or ``None``.
-        on_failure: called once when ``failure`` is set.
         reloads: bundles that took over from another one.
         reloads_refused: bundles that should have and could not.
-        on_model: called with each model that begins to serve, before the one before it is let go.
         abandoned: at the end, whether an engine's thread was left at work.
     """
 
     def __init__(self, settings: Settings, bundle: Bundle, *, open_engine: OpenEngine = OnnxEngine.open) -> None:
-        decoders = settings.decode_threads or min(available_cores(), MOST_DECODERS)
-        super().__init__(settings, bundle, Observer(settings), decoders=decoders)
+        self.settings = settings
+        self.bundle = bundle
+        self.file: ModelFile = bundle.file(settings.precision)
+        self.device: Device | None = None
+        self.observer = Observer(settings)
+        self.statistics = Statistics()
+        self.batcher: Batcher | None = None
         self.failure: Exception | None = None
-        self.on_failure: Callable[[], None] = lambda: None
-        self.on_model: Callable[[ServedModel], None] = lambda _: None
         self.abandoned = False
         self.reloads = 0
         self.reloads_refused = 0
+        self._models = Models(settings, open_engine)
         self._state = State.STARTING
         self._turns_away = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._one_reload = asyncio.Lock()
         self._reloading: asyncio.Task[None] | None = None
-        self._batcher: Batcher | None = None
-        self._models = Models(settings, open_engine)
+        self.observer.watch(lambda: self.state, lambda: {"done": self.reloads, "refused": self.reloads_refused})
 
     async def open(self) -> None:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""
@@ -68,19 +81,20 @@ class Hal(Service):
         except Exception as error:
             self.failure = error
             self._state = State.FAILED
-            self.on_failure()
             return
         self._let_serve(model)
-        self._batcher = Batcher(
+        self.batcher = Batcher(
             model.network,
             queue_limit=self.settings.queue_limit,
             bulk_limit=self.settings.bulk_limit,
             deadline_s=self.settings.deadline_ms / 1000,
+            statistics=self.statistics,
+            on_batch=self.observer.ran,
         )
-        self._batcher.on_batch = self.observer.ran
+        self.observer.watch_batcher(self.batcher)
         if self._state is State.STARTING:
             self._state = State.READY
-            logger.info("ready on %s", self.device)
+            logger.info("ready on %s, batches of at most %d images", self.device, model.network.max_batch)
 
     async def reload(self) -> Reloaded:
         """Read HAL_BUNDLE again, following links, and let what is there take over once it is verified and warm.
@@ -98,7 +112,7 @@ class Hal(Service):
             return await self._reload()
 
     async def _reload(self) -> Reloaded:
-        self._check_ready()
+        self._ready_batcher()
         path = self.settings.bundle
         try:
             model = await self._models.open(lambda: load(path.resolve()))
@@ -132,28 +146,37 @@ class Hal(Service):
 
     def _take_over(self, model: ServedModel) -> Reloaded:
         try:
-            batcher = self._check_ready()
+            batcher = self._ready_batcher()
         except NotReadyError:
             model.retire()
             raise
-        before = ModelStamp.of(self.bundle, self.file)
+        before = self.stamp
         self._let_serve(model)
         batcher.network = model.network
         self.reloads += 1
         logger.info("%s %s (%s) serves now", model.stamp.name, model.stamp.version, model.stamp.sha256)
         return Reloaded(before, model.stamp)
 
-    def _check_ready(self) -> Batcher:
+    def _ready_batcher(self) -> Batcher:
         state = self.state
-        if state is not State.READY or self._batcher is None:
+        if state is not State.READY or self.batcher is None:
             raise NotReadyError(state)
-        return self._batcher
+        return self.batcher
 
     def _let_serve(self, model: ServedModel) -> None:
-        self.on_model(model)
         self._models.switch(model)
         self.bundle, self.file, self.device = model.bundle, model.file, model.device
         self.observer.serves(model)
+
+    @property
+    def stamp(self) -> ModelStamp:
+        """What the model that serves is called in answers."""
+        return ModelStamp.of(self.bundle, self.file)
+
+    @property
+    def max_batch(self) -> int | None:
+        """Most images in a batch; ``None`` until the network is opened."""
+        return None if self.batcher is None else self.batcher.network.max_batch
 
     @property
     def state(self) -> State:
@@ -168,8 +191,19 @@ class Hal(Service):
     @property
     def stalled(self) -> bool:
         """Whether nothing is answered any more, though the process lives: only a restart helps."""
-        batcher = self._batcher
+        batcher = self.batcher
         return batcher is not None and (batcher.broken or batcher.busy_s > self.settings.stall_s)
+
+    def require_ready(self) -> None:
+        """Find out whether images should be sent here.
+
+        Raises:
+            NotReadyError: the service starts, drains, has stalled or failed.
+            AuditFullError: nobody would be able to tell later what was answered.
+        """
+        if (state := self.state) is not State.READY:
+            raise NotReadyError(state)
+        self.observer.check_room()
 
     def begin_drain(self, *, turn_away: bool = True) -> None:
         """Say that the service is not ready; and, unless told otherwise, accept no more requests.
@@ -185,36 +219,11 @@ class Hal(Service):
         self.begin_drain()
         try:
             async with asyncio.timeout(last_wait_s(self.settings)):
-                if self._batcher is not None:
-                    await self._batcher.drain()
+                if self.batcher is not None:
+                    await self.batcher.drain()
                 await self._models.until_free()
         except TimeoutError:
             self.abandoned = True
             logger.error("the engine is still at work and is given up")
-        self._decoders.close()
         self._models.close()
         await asyncio.to_thread(self.observer.close)
-
-    @property
-    def batcher(self) -> Batcher:
-        """The batcher of a service that accepts requests.
-
-        Raises:
-            NotReadyError: it does not.
-        """
-        state = self.state
-        accepts = state is State.READY or (state is State.DRAINING and not self._turns_away)
-        if not accepts or self._batcher is None:
-            raise NotReadyError(state)
-        self.observer.check_room()
-        return self._batcher
-
-    @property
-    def model(self) -> ServedModel:
-        """The model that serves; there is one once there is a batcher."""
-        return self._models.current
-
-    @property
-    def observed_batcher(self) -> Batcher | None:
-        """The batcher for those who only look at it; ``None`` before there is one."""
-        return self._batcher

@@ -3,55 +3,17 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeAlias
 
 from contract.bundle import Bundle
-from service.batching.queue import Logits, Network
 from service.engine.onnx import Engine, EngineOptions
 from service.engine.thread import EngineThread
-from service.engine.tuning import Tuning
-from service.http.schemas import ModelStamp
-from service.serving.answers import Writer
+from service.serving.answers import ModelStamp
 from service.settings import Device, Settings
 
-logger = logging.getLogger("hal.served")
+logger = logging.getLogger("hal.model")
 
-
-class PlacedEngine(Engine, Protocol):
-    """An engine that says where it runs."""
-
-    @property
-    def device(self) -> Device:
-        """The device in use, never ``auto``."""
-        ...
-
-
-class ServedNetwork(Network, Protocol):
-    """A network that belongs to a model, in this process or reached from it; see :class:`EngineThread`."""
-
-    watch: Callable[[Logits, NDArray[np.float32]], None] | None
-    gives_embeddings: bool
-    on_revised: Callable[[], None]
-
-    @property
-    def tuning(self) -> Tuning | None:
-        """Why its batches are as large as they are, ``None`` if they are as large as the settings allow."""
-        ...
-
-    @property
-    def with_embedding(self) -> Network:
-        """The same network, giving embeddings too."""
-        ...
-
-    def close(self) -> None:
-        """Let go of it."""
-        ...
-
-
-OpenEngine = Callable[[Bundle, EngineOptions], PlacedEngine]
+OpenEngine: TypeAlias = Callable[[Bundle, EngineOptions], Engine]
 
 
 class ServedModel:
@@ -63,47 +25,16 @@ class ServedModel:
         device: what it runs on.
         network: gives its logits.
         stamp: names it in every answer that it makes.
-        writer: writes those answers.
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings, device: Device, network: ServedNetwork) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings, device: Device, network: EngineThread) -> None:
         self.bundle = bundle
         self.file = bundle.file(settings.precision)
         self.device = device
         self.network = network
         self.stamp = ModelStamp.of(bundle, self.file)
-        self.writer = Writer(self.stamp)
         self._users = 0
         self._retired = False
-
-    @classmethod
-    async def open(
-        cls, network: EngineThread, read: Callable[[], Bundle], settings: Settings, open_engine: OpenEngine
-    ) -> "ServedModel":
-        """Read and verify a bundle, open its network and warm it up, all in the thread of ``network``.
-
-        Raises:
-            BundleError, EngineError: the bundle cannot be served.
-            Exception: something else went wrong.
-        """
-        bundle: Bundle | None = None
-
-        def make() -> PlacedEngine:
-            nonlocal bundle
-            bundle = read()
-            return open_engine(bundle, EngineOptions.of(settings))
-
-        engine = await network.open(make)
-        assert bundle is not None  # noqa: S101 - make() has set it
-        tuning: Tuning | None = getattr(engine, "tuning", None)
-        if tuning is not None:
-            network.begin_with(tuning)
-        return cls(bundle, settings, engine.device, network)
-
-    @property
-    def tuning(self) -> Tuning | None:
-        """Why its batches are as large as they are, ``None`` if they are as large as the settings allow."""
-        return self.network.tuning
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -131,38 +62,45 @@ class Models:
 
     Args:
         settings: the service's settings.
-        open_engine: gives the network of a bundle.
+        open_engine: gives the network of a bundle; runs in the engine's thread.
+
+    Attributes:
+        current: the model that serves; ``None`` before :meth:`switch` was called.
     """
 
     def __init__(self, settings: Settings, open_engine: OpenEngine) -> None:
+        self.current: ServedModel | None = None
         self._settings = settings
         self._open_engine = open_engine
-        self._current: ServedModel | None = None
         self._networks: list[EngineThread] = []
 
-    @property
-    def current(self) -> ServedModel:
-        """The model that serves; there is one once :meth:`switch` was called."""
-        assert self._current is not None  # noqa: S101
-        return self._current
-
     async def open(self, read: Callable[[], Bundle]) -> ServedModel:
-        """Open another model beside those that there are.
+        """Read and verify a bundle, open its network and warm it up, beside the models that there are.
 
         Raises:
-            Exception: see :meth:`ServedModel.open`.
+            BundleError, EngineError: the bundle cannot be served.
+            Exception: something else went wrong.
         """
-        network = EngineThread(self._settings.max_batch)
+        network = EngineThread()
         self._networks = [*self._open(), network]
+        options = EngineOptions.of(self._settings)
+        read_bundles: list[Bundle] = []
+
+        def make() -> Engine:
+            read_bundles.append(read())
+            return self._open_engine(read_bundles[0], options)
+
         try:
-            return await ServedModel.open(network, read, self._settings, self._open_engine)
+            engine = await network.open(make)
         except Exception:
             network.close()
             raise
+        network.max_batch = min(options.batch_limit(engine.device), self._settings.queue_limit)
+        return ServedModel(read_bundles[0], self._settings, engine.device, network)
 
     def switch(self, model: ServedModel) -> None:
         """Let ``model`` serve, and the one before it go."""
-        before, self._current = self._current, model
+        before, self.current = self.current, model
         if before is not None:
             before.retire()
 

@@ -1,28 +1,33 @@
-"""What watches a running service: metrics, spans, the audit trail. The service tells it; it never holds the service up.
+"""What watches a running service: metrics, spans, drift, the audit trail.
 
 The way of an image calls :meth:`Observer.ran` once a batch and :meth:`Observer.answered` once a request.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from contract.classes import CELL_CLASSES
-from service.batching.queue import Ticket
-from service.http.schemas import ModelStamp
+from service.batching.batcher import Batcher
+from service.batching.queue import Priority, QueuedImage
 from service.images.pool import Pixels
 from service.observe.audit import AuditFullError
 from service.observe.audit.rows import Row, SettingsVersion
-from service.observe.audit.trail import AuditTrail, Trail
+from service.observe.audit.trail import AuditTrail
 from service.observe.drift import EmbeddingDrift
+from service.observe.logs import lost_lines
 from service.observe.metrics import Metrics
 from service.observe.tracing import Tracer, current
-from service.serving.answers import ClassifiedImage, RefusedImage
+from service.serving.answers import ClassifiedImage, ModelStamp, RefusedImage
 from service.serving.model import ServedModel
+from service.serving.states import State
 from service.settings import Settings
 
 _BY_NAME: Final = {cell.name: cell for cell in CELL_CLASSES}
+_AUDIT_S: Final = 10.0
+"""What a disk that hangs is given to take the rows of an answer."""
 
 
 def service_version() -> str:
@@ -38,7 +43,6 @@ class Observer:
 
     Args:
         settings: of the service.
-        audit: where rows of the audit trail go; ``None``: where the settings say, if they do.
 
     Attributes:
         metrics: what was counted.
@@ -50,29 +54,61 @@ class Observer:
         AuditError: the audit trail cannot be kept as asked.
     """
 
-    def __init__(self, settings: Settings, audit: Trail | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics()
+        self.metrics.service.info({"version": service_version()})
+        self.metrics.queue_limit.set(settings.queue_limit)
+        self.metrics.log_lines_lost.read = lambda: {"": lost_lines()}
         self.tracer = Tracer.from_environment()
-        self.audit = AuditTrail(settings) if audit is None and settings.audit is not None else audit
+        self.audit = None if settings.audit is None else AuditTrail(settings)
+        if self.audit is not None:
+            self.audit.show(self.metrics)
         self._settings = settings
         self.drift: EmbeddingDrift | None = None
         self._versions: dict[ModelStamp, SettingsVersion] = {}
 
+    def watch(self, state: Callable[[], State], reloads: Callable[[], Mapping[str, int]]) -> None:
+        """Let ``/metrics`` tell what the service is doing, and how many reloads were done and refused."""
+        self.metrics.state.read = lambda: {each: each is state() for each in State}
+        self.metrics.reloads.read = reloads
+
+    def watch_batcher(self, batcher: Batcher) -> None:
+        """Let ``/metrics`` tell how long the queue is and what became of images in it."""
+        metrics, counts = self.metrics, batcher.statistics
+        metrics.queue_images.read = lambda: {each: batcher.waiting_of(each) for each in Priority}
+        metrics.images_accepted.read = lambda: {each: batcher.admission.taken_by(each) for each in Priority}
+        metrics.batch_limit.read = lambda: {"": batcher.batch_limit}
+        metrics.images_left.read = lambda: {"withdrawn": counts.withdrawn, "expired": counts.expired}
+        metrics.clients_gone.read = lambda: {"": counts.disconnected}
+        metrics.batches_failed.read = lambda: {
+            "out_of_memory": counts.out_of_memory,
+            "other": max(0, counts.retried_batches - counts.out_of_memory),
+        }
+
     def serves(self, model: ServedModel) -> None:
         """Another model answers from now on."""
-        described = SettingsVersion.of(
-            self._settings, model.bundle.description, model.file, model.device, service_version()
+        description, file = model.bundle.description, model.file
+        self._versions[model.stamp] = SettingsVersion.of(
+            self._settings, description, file, model.device, service_version()
         )
-        self._versions[model.stamp] = described
+        self.metrics.model.info(
+            {
+                "name": description.name,
+                "version": description.version,
+                "sha256": file.sha256,
+                "precision": file.precision,
+                "device": model.device,
+                "calibration": description.calibration.id,
+                "decision_policy": description.policy.version,
+            }
+        )
         reference = model.bundle.reference() if self._settings.drift else None
-        self.drift = None
-        if model.network.gives_embeddings and reference is not None and model.bundle.description.reference is not None:
-            self.drift = EmbeddingDrift(
-                model.bundle.description.reference, reference, model.bundle.description.suppressed
-            )
-            model.network.watch = self.drift.add
-        if self.audit is not None:
-            self.audit.describe(described)
+        drift = self.drift = None
+        if model.network.gives_embeddings and reference is not None and description.reference is not None:
+            drift = self.drift = EmbeddingDrift(description.reference, reference, description.suppressed)
+            model.network.watch = drift.add
+        self.metrics.embedding_drift.read = drift.distances if drift else dict
+        self.metrics.embedding_images.read = (lambda: {"": drift.images}) if drift else dict
 
     def timing(self, decode: Callable[[bytes], Pixels]) -> Callable[[bytes], Pixels]:
         """``decode`` with its time counted, whether it succeeds or refuses."""
@@ -93,26 +129,36 @@ class Observer:
         Raises:
             AuditFullError: they could not.
         """
-        if self.audit is not None and self.audit.full:
-            raise AuditFullError
+        if self.audit is not None:
+            self.audit.check_room()
 
     @property
-    def audit_goes_to(self) -> Literal["database", "spool"] | None:
-        """Where rows of the audit trail go now; ``None`` if none is kept."""
-        if self.audit is None:
-            return None
-        return "spool" if self.audit.state().problem else "database"
+    def audit_goes_to(self) -> Literal["database", "journal"] | None:
+        """Where rows of the audit trail get to now; ``None`` if none is kept."""
+        return None if self.audit is None else self.audit.goes_to
 
-    def ran(self, batch: Sequence[Ticket], begin: float, end: float) -> None:
+    def ran(self, batch: Sequence[QueuedImage], begin: float, end: float) -> None:
         """The device has finished a batch; times by ``time.perf_counter``."""
-        self.metrics.ran(end - begin, [begin - ticket.arrived for ticket in batch])
+        self.metrics.ran(end - begin, [begin - queued.arrived for queued in batch])
         if self.tracer.on:
-            for ticket in batch:
-                self.tracer.past("hal.queue", ticket.span, ticket.arrived, begin)
-                self.tracer.past("hal.device", ticket.span, begin, end, batch_images=len(batch))
+            for queued in batch:
+                self.tracer.past("hal.queue", queued.span, queued.arrived, begin)
+                self.tracer.past("hal.device", queued.span, begin, end, batch_images=len(batch))
 
-    def answered(self, stamp: ModelStamp, results: Sequence[ClassifiedImage | RefusedImage]) -> None:
-        """A request is about to be answered with these results of one model."""
+    async def answered(self, stamp: ModelStamp, results: Sequence[ClassifiedImage | RefusedImage]) -> None:
+        """A request may be answered with these results of one model once this returns: their rows are on the disk.
+
+        Raises:
+            AuditFullError: the rows could not be written; the request must not be answered with the results.
+        """
+        if self.audit is not None:
+            version = self._versions[stamp]
+            rows = [self._row(stamp, version, result) for result in results]
+            try:
+                async with asyncio.timeout(_AUDIT_S):
+                    await asyncio.wrap_future(self.audit.journal.record(version, rows))
+            except TimeoutError:
+                raise AuditFullError from None
         for result in results:
             if isinstance(result, RefusedImage):
                 self.metrics.refused(result.error.code)
@@ -120,35 +166,20 @@ class Observer:
                 top = result.probabilities[result.predicted_class]
                 flagged = result.hairy_cell.flag is True
                 self.metrics.classified(_BY_NAME[result.predicted_class].index, top, flagged=flagged)
-        if self.audit is not None:
-            self.audit.record(self._rows(stamp, results))
 
-    def _rows(self, stamp: ModelStamp, results: Sequence[ClassifiedImage | RefusedImage]) -> list[Row]:
+    @staticmethod
+    def _row(stamp: ModelStamp, version: SettingsVersion, result: ClassifiedImage | RefusedImage) -> Row:
         context = current.get()
-        version = self._versions[stamp].version
-
-        def row(result: ClassifiedImage | RefusedImage, **values: Any) -> Row:
-            return Row(
-                context.request_id,
-                result.index,
-                result.image_sha256,
-                stamp.sha256,
-                version,
-                key=context.key,
-                **values,
-            )
-
-        return [
-            row(result, error=result.error.code)
-            if isinstance(result, RefusedImage)
-            else row(
-                result,
-                predicted_class=_BY_NAME[result.predicted_class].slug,
-                probabilities={_BY_NAME[name].slug: round(value, 6) for name, value in result.probabilities.items()},
-                hairy_flag=result.hairy_cell.flag,
-            )
-            for result in results
-        ]
+        about = (context.request_id, result.index, result.image_sha256, stamp.sha256, version.version)
+        if isinstance(result, RefusedImage):
+            return Row.of(*about, error=result.error.code, key=context.key)
+        return Row.of(
+            *about,
+            predicted_class=_BY_NAME[result.predicted_class].slug,
+            probabilities={_BY_NAME[name].slug: round(value, 6) for name, value in result.probabilities.items()},
+            hairy_flag=result.hairy_cell.flag,
+            key=context.key,
+        )
 
     def close(self) -> None:
         """Bring everything where it belongs; takes seconds at most."""

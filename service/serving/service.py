@@ -1,220 +1,179 @@
-"""A running service as the routes see it, and the way of the images of a request through it.
+"""The service: images in, answers out."""
 
-:class:`service.serving.lifecycle.Hal` is the one that has the network in its own process.
-"""
-
+import asyncio
 import functools
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 import numpy as np
 
 from contract.bundle import Bundle
-from contract.decision import decide
-from contract.description import BundleDescription, ModelFile
-from service.batching.counts import Counts
-from service.batching.queue import Image, Logits, Network, Priority
-from service.engine.tuning import Tuning
-from service.http.schemas import ModelStamp
+from contract.classes import CLASS_COUNT, CLASS_NAMES
+from contract.decision import Decision, decide
+from contract.description import BundleDescription
+from service.batching.admission import RequestOptions
+from service.batching.batcher import Batcher
+from service.batching.errors import ModelFailedError
+from service.batching.queue import Image, Logits, Priority
+from service.engine.onnx import OnnxEngine
 from service.images.decode import decode
 from service.images.pool import Decoders
-from service.images.refusals import ImageRefusedError, ModelFailedError
-from service.serving.answers import ClassifiedImage, Fault, RefusedImage, Writer
-from service.serving.model import ServedModel
-from service.serving.observer import Observer
+from service.images.refusals import ImageRefusedError
+from service.serving.answers import ClassifiedImage, Fault, HairyCell, ModelStamp, RefusedImage, Review
+from service.serving.lifecycle import Lifecycle
+from service.serving.model import OpenEngine, ServedModel
 from service.serving.states import NotReadyError, State
-from service.settings import Device, Settings
+from service.settings import Settings, available_cores
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-MODEL_FAILED: Final = "model_failed"
+MOST_DECODERS: Final = 8
+_ANY: Final = RequestOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """The results of a request, in the order of its images, the one model that made them all, and what writes them."""
+    """The results of a request, in the order of its images, and the one model that made them all."""
 
     model: ModelStamp
     description: BundleDescription
-    results: tuple[ClassifiedImage | RefusedImage, ...]
-    writer: Writer
+    results: Sequence[ClassifiedImage | RefusedImage]
 
 
 @dataclass(frozen=True, slots=True)
-class Reloaded:
-    """What answered before a reload, and what answers now."""
+class Inferred:
+    """What the network gives for the images of a request, and the one model that it was."""
 
-    before: ModelStamp
-    now: ModelStamp
-
-
-class Seating(Protocol):
-    """Where a request finds seats for its images: :class:`service.batching.admission.Seats`, whose methods these are."""
-
-    def check_room(self, priority: Priority = Priority.ROUTINE) -> None:
-        """Find out whether a request would be accepted now."""
-        ...
-
-    async def spread(
-        self,
-        items: Sequence[Item],
-        work: Callable[[Item], Awaitable[Result]],
-        *,
-        priority: Priority = Priority.ROUTINE,
-        due: float | None = None,
-    ) -> list[Result]:
-        """``await work(item)`` for each item, each in a seat of its own."""
-        ...
+    model: ModelStamp
+    rows: Logits
+    decisions: Sequence[Decision]
 
 
-class Intake(Protocol):
-    """Where images come in and find the device: :class:`service.batching.batcher.Batcher`, as the routes see it."""
+class Service(Lifecycle):
+    """A bundle at work that takes images; what it is made of and what can be seen of it is :class:`Lifecycle`'s."""
 
-    counts: Counts
-
-    @property
-    def seats(self) -> Seating:
-        """Through which requests come."""
-        ...
-
-    async def infer(
-        self, image: Image, *, network: Network | None = None, priority: Priority = Priority.ROUTINE
-    ) -> Logits:
-        """Logits ``[20]`` of one image ``[256, 256, 3]``."""
-        ...
-
-
-class Service(ABC):
-    """A bundle at work.
-
-    Args:
-        settings: the service's settings.
-        bundle: the verified bundle.
-        observer: watches what is done.
-        decoders: threads that decode.
-
-    Attributes:
-        bundle: what is served; another one after a reload.
-        file: the file of it that runs.
-        device: what the network runs on, ``None`` until it is opened.
-        observer: watches what is done.
-    """
-
-    def __init__(self, settings: Settings, bundle: Bundle, observer: Observer, *, decoders: int) -> None:
-        self.settings = settings
-        self.bundle = bundle
-        self.file: ModelFile = bundle.file(settings.precision)
-        self.device: Device | None = None
-        self.observer = observer
-        self._decoders = Decoders(
-            decoders,
-            observer.timing(
-                functools.partial(
-                    decode, fit=settings.fit, max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels
-                )
-            ),
+    def __init__(self, settings: Settings, bundle: Bundle, *, open_engine: OpenEngine = OnnxEngine.open) -> None:
+        super().__init__(settings, bundle, open_engine=open_engine)
+        decode_one = functools.partial(
+            decode, fit=settings.fit, max_bytes=settings.max_image_bytes, max_pixels=settings.max_pixels
         )
+        threads = settings.decode_threads or min(available_cores(), MOST_DECODERS)
+        self._decoders = Decoders(threads, self.observer.timing(decode_one))
 
-    @abstractmethod
-    async def open(self) -> None:
-        """Become ready, or failed."""
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Finish what was accepted and stop."""
-
-    @abstractmethod
-    async def reload(self) -> Reloaded:
-        """Read HAL_BUNDLE again and let what is there take over.
-
-        Raises:
-            NotReadyError: there is nothing to take over from, or the service stops.
-            ReloadUnderWayError: another reload has not ended.
-            BundleRefusedError: the bundle cannot be served; the old one stays.
-        """
-
-    @property
-    @abstractmethod
-    def state(self) -> State:
-        """What the service is doing."""
-
-    @property
-    @abstractmethod
-    def stalled(self) -> bool:
-        """Whether nothing is answered any more, though the process lives: only a restart helps."""
-
-    @property
-    @abstractmethod
-    def draining(self) -> bool:
-        """Whether the service was told to stop."""
-
-    @property
-    @abstractmethod
-    def batcher(self) -> Intake:
-        """Where a service that accepts requests takes images.
-
-        Raises:
-            NotReadyError: it does not.
-            AuditFullError: nobody would be able to tell later what was answered.
-        """
-
-    @property
-    @abstractmethod
-    def model(self) -> ServedModel:
-        """The model that serves; there is one once there is a batcher."""
-
-    @property
-    def tuning(self) -> Tuning | None:
-        """Why batches are as large as they are now, ``None`` until the network is opened."""
-        return None if self.device is None else self.model.tuning
-
-    def require_ready(self) -> None:
-        """Find out whether images should be sent here.
-
-        Raises:
-            NotReadyError: the service starts, drains, has stalled or failed.
-            AuditFullError: nobody would be able to tell later what was answered.
-        """
-        if (state := self.state) is not State.READY:
-            raise NotReadyError(state)
-        self.observer.check_room()
-
-    async def classify(
-        self,
-        batcher: Intake,
-        images: Sequence[bytes],
-        *,
-        priority: Priority = Priority.ROUTINE,
-        due: float | None = None,
-    ) -> Classified:
+    async def classify(self, images: Sequence[bytes], options: RequestOptions = _ANY) -> Classified:
         """Classify encoded images, each on its own: a refused one does not affect the others.
 
         Raises:
-            QueueFullError, DrainingError, DeadlineExceededError: see :meth:`service.batching.admission.Seats.spread`.
+            NotReadyError: the network is not open.
+            QueueFullError, DrainingError, DeadlineExceededError: see :class:`service.batching.admission.Admission`.
         """
-        model = self.model
+        batcher, model = self._opened()
+        priority = self._priority(options, len(images))
 
-        async def one(numbered: tuple[int, bytes]) -> ClassifiedImage | RefusedImage:
-            return await self._classify_one(batcher, model, priority, *numbered)
+        async def classify_one(index: int) -> ClassifiedImage | RefusedImage:
+            with self.observer.tracer.span("hal.decode"):
+                sha256, pixels = await self._decoders.decode(images[index], priority)
+            if isinstance(pixels, ImageRefusedError):
+                return RefusedImage(index, sha256, Fault(pixels.code, str(pixels)))
+            try:
+                logits = await batcher.infer(pixels, network=model.network, priority=priority)
+            except ModelFailedError as error:
+                return RefusedImage(index, sha256, Fault(error.code, str(error)))
+            (decision,) = decide(logits[np.newaxis], model.bundle.description)
+            return _classified(index, sha256, decision)
 
         with model.in_use():
-            results = await batcher.seats.spread(list(enumerate(images)), one, priority=priority, due=due)
-        self.observer.answered(model.stamp, results)
-        return Classified(model.stamp, model.bundle.description, tuple(results), model.writer)
+            indices = range(len(images))
+            results = await batcher.admission.run_all(indices, classify_one, priority=priority, due=options.due)
+        await self.observer.answered(model.stamp, results)
+        return Classified(model.stamp, model.bundle.description, results)
 
-    async def _classify_one(
-        self, batcher: Intake, model: ServedModel, priority: Priority, index: int, data: bytes
-    ) -> ClassifiedImage | RefusedImage:
-        with self.observer.tracer.span("hal.decode"):
-            sha256, pixels = await self._decoders.decode(data, priority)
-        if isinstance(pixels, ImageRefusedError):
-            return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=pixels.code, message=str(pixels)))
+    async def infer(
+        self, images: Sequence[Image], options: RequestOptions = _ANY, *, embedding: bool = False
+    ) -> Inferred:
+        """What the network gives for images ``[256, 256, 3]``: rows ``[n, 20]``, with ``embedding`` ``[n, 20 + 2048]``.
+
+        Raises:
+            ModelFailedError: the network failed on one of the images.
+            Exception: otherwise as :meth:`classify`.
+        """
+        batcher, model = self._opened()
+        priority = self._priority(options, len(images))
+        network = model.network.with_embedding if embedding else model.network
+
+        async def infer_one(image: Image) -> Logits:
+            return await batcher.infer(image, network=network, priority=priority)
+
         try:
-            logits = await batcher.infer(pixels, network=model.network, priority=priority)
+            with model.in_use():
+                rows = await batcher.admission.run_all(images, infer_one, priority=priority, due=options.due)
         except ModelFailedError as error:
-            return RefusedImage(index=index, image_sha256=sha256, error=Fault(code=MODEL_FAILED, message=str(error)))
-        (decision,) = decide(logits[np.newaxis], model.bundle.description)
-        return ClassifiedImage.of(index, sha256, decision)
+            hashes = await asyncio.to_thread(_sha256s, images)
+            fault = Fault(error.code, str(error))
+            # One failed image fails the request: the protocol of pixels has no error of a single image.
+            await self.observer.answered(model.stamp, [RefusedImage(i, sha, fault) for i, sha in enumerate(hashes)])
+            raise
+        inferred, results = await asyncio.to_thread(_decided, model, images, np.stack(rows))
+        await self.observer.answered(model.stamp, results)
+        return inferred
+
+    def check_admission(self, options: RequestOptions = _ANY) -> None:
+        """Find out whether images would be accepted now, before a request's body is read.
+
+        Raises:
+            QueueFullError, DrainingError: see :meth:`service.batching.admission.Admission.check`.
+            Exception: otherwise as :meth:`check_accepting`.
+        """
+        self.check_accepting().admission.check(options.priority or Priority.ROUTINE)
+
+    def check_accepting(self) -> Batcher:
+        """Find out whether requests are accepted now; gives what the images of one would go through.
+
+        Raises:
+            NotReadyError: the service takes no requests.
+            AuditFullError: nobody would be able to tell later what was answered.
+        """
+        state = self.state
+        accepts = state is State.READY or (state is State.DRAINING and not self._turns_away)
+        if not accepts or self.batcher is None:
+            raise NotReadyError(state)
+        self.observer.check_room()
+        return self.batcher
+
+    def _opened(self) -> tuple[Batcher, ServedModel]:
+        batcher, model = self.batcher, self._models.current
+        if batcher is None or model is None:
+            raise NotReadyError(self.state)
+        return batcher, model
+
+    def _priority(self, options: RequestOptions, images: int) -> Priority:
+        usual = Priority.BULK if images > self.settings.bulk_above else Priority.ROUTINE
+        return options.priority or usual
+
+    async def close(self) -> None:
+        """Finish what was accepted and stop, the threads that decode included."""
+        await super().close()
+        self._decoders.close()
+
+
+def _classified(index: int, sha256: str, decision: Decision) -> ClassifiedImage:
+    hairy = decision.hairy_cell
+    return ClassifiedImage(
+        index,
+        sha256,
+        decision.predicted_class.name,
+        dict(zip(CLASS_NAMES, decision.probabilities, strict=True)),
+        HairyCell(hairy.probability, hairy.flag, hairy.threshold, hairy.advice),
+        tuple(Review(reason.code, reason.message) for reason in decision.review),
+    )
+
+
+def _decided(model: ServedModel, images: Sequence[Image], rows: Logits) -> tuple[Inferred, Sequence[ClassifiedImage]]:
+    decisions = decide(rows[:, :CLASS_COUNT], model.bundle.description)
+    of_images = zip(_sha256s(images), decisions, strict=True)
+    results = [_classified(index, sha256, decision) for index, (sha256, decision) in enumerate(of_images)]
+    return Inferred(model.stamp, rows, decisions), results
+
+
+def _sha256s(images: Sequence[Image]) -> list[str]:
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]

@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Final
 
+from service.errors import ServiceError
+
 
 class State(StrEnum):
     """What the service is doing."""
@@ -22,21 +24,26 @@ _EXPLANATIONS: Final = {
 }
 
 
-class ReloadUnderWayError(Exception):
+class ReloadUnderWayError(ServiceError):
     """A bundle is being opened already."""
+
+    status, code = 409, "reload_under_way"
 
     def __init__(self) -> None:
         super().__init__("A bundle is being opened already; ask again when that is done.")
 
 
-class BundleRefusedError(Exception):
+class BundleRefusedError(ServiceError):
     """A bundle cannot take over; the message says everything that is wrong with it, and the old one serves on."""
 
+    status, code = 409, "bundle_refused"
 
-class NotReadyError(Exception):
-    """The service cannot classify now; ``state`` says why, ``retry_after_s`` when it may, where that is known."""
 
-    def __init__(self, state: State, retry_after_s: int | None = None) -> None:
-        self.state = state
-        self.retry_after_s = retry_after_s
+class NotReadyError(ServiceError):
+    """The service cannot classify now; ``code`` is its state."""
+
+    status = 503
+
+    def __init__(self, state: State) -> None:
+        self.code = state
         super().__init__(_EXPLANATIONS[state])

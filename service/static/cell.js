@@ -1,6 +1,4 @@
-// One image of the slide and what became of it; the orders and filters of many.
-
-export const IMAGE = /\.(jpe?g|png|bmp|tiff?)$/i;
+// One image of the slide and its result; filters and orders of cells.
 
 let next = 0;
 
@@ -12,11 +10,11 @@ export class Cell {
     this.version = 0;
     this.side = null;
     this.cropped = false;
-    this.forget();
+    this.reset();
   }
 
   /** Back to the state before it was sent. */
-  forget() {
+  reset() {
     this.state = "waiting";
     this.result = null;
     this.fault = null;
@@ -24,8 +22,8 @@ export class Cell {
     this.version++;
   }
 
-  /** Take a result of the service: `done`, or `refused` with the image's own error. */
-  take(result, model) {
+  /** Set the result of the service: `done`, or `refused` with the image's own error. */
+  settle(result, model) {
     this.model = model;
     this.state = result.error ? "refused" : "done";
     this.result = result.error ? null : result;
@@ -49,7 +47,7 @@ export class Cell {
     return this.result?.predicted_class === "Hairy cell";
   }
 
-  get doubtful() {
+  get forReview() {
     return Boolean(this.result?.review.length);
   }
 
@@ -74,21 +72,21 @@ export class Cell {
 export const FILTERS = [
   { name: "all", label: "All", keep: () => true },
   { name: "hairy", label: "Possible hairy", keep: (cell) => cell.flagged || cell.predictedHairy },
-  { name: "doubtful", label: "For review", keep: (cell) => cell.doubtful },
+  { name: "review", label: "For review", keep: (cell) => cell.forReview },
   { name: "refused", label: "Refused", keep: (cell) => cell.state === "refused" || cell.state === "failed" },
 ];
 
 function urgency(cell) {
   if (cell.flagged) return 0;
   if (cell.predictedHairy) return 1;
-  if (cell.doubtful) return 2;
+  if (cell.forReview) return 2;
   if (cell.state === "done") return 3;
   return cell.state === "waiting" ? 5 : 4;
 }
 
 const hairyFirst = (a, b) => (b.result.hairy_cell.probability ?? 0) - (a.result.hairy_cell.probability ?? 0);
 
-/** Comparisons for `Array.sort`, which keeps the order of files where they say 0. */
+/** Comparisons for `Array.sort`, which is stable. */
 export const ORDERS = {
   urgent: (a, b) => urgency(a) - urgency(b) || (urgency(a) < 2 ? hairyFirst(a, b) : a.top - b.top),
   class: (a, b, classes) =>

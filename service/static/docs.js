@@ -1,3 +1,3 @@
-// The API reference: Swagger UI on this service's own description.
+// The API reference: Swagger UI on this service's OpenAPI document.
 
 window.SwaggerUIBundle({ url: "openapi.json", dom_id: "#swagger", deepLinking: true, validatorUrl: null });

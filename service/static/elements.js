@@ -1,4 +1,4 @@
-// Building elements from text only: nothing that a file name or an answer says is ever read as HTML.
+// Builds elements from text only: a file name or an answer is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -24,10 +24,10 @@ export function svg(tag, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** With a space that does not break, as all numbers with their signs. */
+/** With a space that does not break. */
 export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
 
-/** 0.97 as "97 %", and what rounds to 0 or 100 without being it as "< 1 %" or "> 99 %". */
+/** 0.97 as "97 %"; "< 1 %" or "> 99 %" for what would round to 0 or 100. */
 export function probability(value) {
   if (value > 0 && value < 0.005) return "<\u00a01\u00a0%";
   if (value < 1 && value >= 0.995) return ">\u00a099\u00a0%";
@@ -57,9 +57,7 @@ export function throttled(work, ms) {
   };
 }
 
-const live = () => byId("live");
-
-/** Tell readers of the screen. */
+/** Tell screen readers. */
 export function announce(text) {
-  live().textContent = text;
+  byId("live").textContent = text;
 }

@@ -1,6 +1,6 @@
-// Files for others: one row a cell, or everything as JSON. Both can be read by `hal slides summary`.
+// Exports: CSV with one row for each cell, or JSON. `hal slides summary` reads both.
 
-/** A cell of the table: spreadsheets must not take a file name for a formula. */
+/** A field of the CSV file; a spreadsheet must not read a file name as a formula. */
 function field(value) {
   let text = value === null || value === undefined ? "" : String(value);
   if (/^[=+\-@\t\r]/.test(text) && !/^-?\d+(\.\d+)?(e-?\d+)?$/.test(text)) text = `'${text}`;
@@ -22,7 +22,7 @@ export function csv(cells, classes) {
       ...classes.map((name) => cell.result?.probabilities[name]),
     ];
   });
-  // With a byte order mark, since spreadsheets otherwise misread letters that are not ASCII.
+  // Spreadsheets need the byte order mark to read UTF-8.
   return "\ufeff" + [head, ...rows].map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
 }
 
@@ -31,7 +31,7 @@ export function json(cells, model, summary) {
     file: cell.path,
     pixels: cell.side,
     cropped: cell.cropped,
-    ...(cell.result ?? { image_sha256: cell.sha256, error: cell.fault ?? { code: "not_sent", message: "Not classified." } }),
+    ...(cell.result ?? { image_sha256: cell.sha256, error: cell.fault ?? { code: "not_sent", message: "The image was not sent." } }),
   }));
   return JSON.stringify({ exported: new Date().toISOString(), model, summary, results }, null, 1);
 }

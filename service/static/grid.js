@@ -1,4 +1,4 @@
-// The grid of cells: only those in view are in the document, so that thousands of images scroll as smoothly as ten.
+// The grid of cells: only those in view are in the document, so that thousands of images scroll smoothly.
 
 import { h, probability } from "./elements.js";
 import { picture } from "./picture.js";
@@ -12,7 +12,7 @@ const SIDE = 128;
 export class Grid {
   /**
    * @param {HTMLElement} root a focusable list box
-   * @param {(cell: import("./cell.js").Cell) => void} open called when a cell is to be seen large
+   * @param {(cell: import("./cell.js").Cell) => void} open called to open the large view of a cell
    */
   constructor(root, open) {
     this.root = root;
@@ -40,7 +40,7 @@ export class Grid {
     });
   }
 
-  /** Show these cells in this order; the active one stays active once somebody has been there. */
+  /** Show these cells in this order; an active cell that the user chose stays active. */
   show(cells) {
     this.cells = cells;
     this.visited &&= cells.includes(this.active);
@@ -61,7 +61,7 @@ export class Grid {
     this.#draw();
   }
 
-  /** The cell so many places further, or the last or first. */
+  /** The cell `step` places further, at most the first or last. */
   neighbour(cell, step) {
     const place = this.cells.indexOf(cell) + step;
     return this.cells[Math.max(0, Math.min(this.cells.length - 1, place))] ?? null;
@@ -127,21 +127,21 @@ export class Grid {
     const x = (place % this.columns) * (this.width + GAP);
     const y = Math.floor(place / this.columns) * (HEIGHT + GAP);
     Object.assign(card.style, { width: `${this.width}px`, height: `${HEIGHT}px`, transform: `translate(${x}px, ${y}px)` });
-    // In the order of the cells, for those who read the list instead of seeing it.
+    // In the order of the cells, for screen readers.
     if (card.parentNode !== this.root || card.nextSibling) this.root.append(card);
   }
 }
 
 export function kind(cell) {
   if (cell.flagged || cell.predictedHairy) return "hairy";
-  if (cell.doubtful) return "doubtful";
+  if (cell.forReview) return "review";
   return cell.state === "failed" ? "refused" : cell.state;
 }
 
 function tags(cell) {
   return [
     kind(cell) === "hairy" && h("span", { class: "tag hairy" }, "Hairy?"),
-    kind(cell) === "doubtful" && h("span", { class: "tag doubtful" }, "Review"),
+    kind(cell) === "review" && h("span", { class: "tag review" }, "Review"),
     cell.cropped && h("span", { class: "tag cropped", title: `Centre of ${cell.size} pixels` }, "Cropped"),
   ];
 }
@@ -173,7 +173,7 @@ export function bars(cell, most, { shares = false, unknown = new Set() } = {}) {
     return h("div", { class: row },
       h("span", { class: "label", title: name }, name),
       h("div", { class: "track" }, fill),
-      shares && h("span", { class: "share" }, missing ? "not known" : probability(value)));
+      shares && h("span", { class: "share" }, missing ? "not supported" : probability(value)));
   }));
 }
 
@@ -181,6 +181,6 @@ function description(cell) {
   if (cell.state === "waiting") return `${cell.path}: waiting`;
   if (!cell.result) return `${cell.path}: ${cell.state}, ${cell.fault.message}`;
   const flag = cell.flagged ? ", flagged as possible hairy cell" : "";
-  const review = cell.doubtful ? `, for review: ${cell.result.review.map((one) => one.message).join(" ")}` : "";
+  const review = cell.forReview ? `, for review: ${cell.result.review.map((one) => one.message).join(" ")}` : "";
   return `${cell.result.predicted_class}, ${probability(cell.top)}${flag}${review}. ${cell.path}`;
 }

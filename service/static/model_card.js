@@ -1,12 +1,12 @@
-// The model's card: what it is for, what each class was learned from, what it was measured on, and its limits.
+// The model card: intended use, limits, evidence and recall of each class, metrics, training images.
 
 import { h, percent } from "./elements.js";
 
 const RECALL = "recall, ";
-/** What images are that were not changed to see how robust the model is; the model card in the bundle has the others. */
+/** The condition of unchanged images; the bundle's own model card has the robustness tests too. */
 const AS_PHOTOGRAPHED = "as photographed";
 
-/** The card as the content of a dialog; `close` is called by its button. */
+/** The content of the dialog; its button calls `close`. */
 export function modelCard(model, close) {
   return h("div", { class: "card-body" },
     h("div", { class: "card-head" },
@@ -19,51 +19,61 @@ export function modelCard(model, close) {
     h("p", {}, model.policy.hairy_advice),
     h("p", { class: "fine" }, model.policy.hairy_threshold === null
       ? "This model has no hairy-cell flag."
-      : `Flag from a probability of ${model.policy.hairy_threshold.toFixed(4)} on: ${model.policy.hairy_threshold_basis}.`),
+      : `A cell is flagged at a probability of ${model.policy.hairy_threshold.toFixed(4)} or more. Threshold: ${model.policy.hairy_threshold_basis}.`),
     h("h3", {}, "Evidence of each class"),
-    h("p", { class: "fine" }, "real: photographs labelled by experts; size-derived: named by a measured size; composite: made by editing photographs of other cells; none: the model cannot name this class."),
-    classes(model),
-    h("h3", {}, "Measured"),
-    metrics(model),
-    h("h3", {}, "Images behind the model"),
+    h("p", { class: "fine" }, "real: photographs labelled by experts. size-derived: labelled by measured size. composite: edited photographs of other cells. none: the model does not support this class."),
+    classTable(model),
+    h("h3", {}, "Metrics"),
+    metricTable(model),
+    h("h3", {}, "Training images"),
     h("ul", {}, model.attributions.map((source) => h("li", {}, `${source.title} (${source.licence}). ${source.citation} ${source.changes}.`))),
     h("p", { class: "fine" }, files(model)));
 }
 
-function classes(model) {
-  const recalls = model.metrics.filter((one) => one.name.startsWith(RECALL) && one.precision === model.precision);
-  const split = recalls.some((one) => one.split === "test") ? "test" : "val";
-  const recall = new Map(recalls.filter((one) => one.split === split).map((one) => [one.name.slice(RECALL.length), one]));
-  const head = ["Class", "Evidence", "Trained on", "Measured on", "Recall", "95 % interval"];
-  return h("table", {},
-    h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place > 1 ? "number" : null }, name)))),
-    h("tbody", {}, model.classes.map((entry) => {
-      const measured = recall.get(entry.name);
-      return h("tr", {},
-        h("td", {}, entry.name),
-        h("td", {}, h("span", { class: `evidence ${entry.evidence}` }, entry.evidence)),
-        h("td", { class: "number" }, entry.training_images.toLocaleString("en")),
-        h("td", { class: "number" }, entry.validation_images.toLocaleString("en")),
-        h("td", { class: "number" }, measured ? percent(measured.value, 1) : "–"),
-        h("td", { class: "number" }, interval(measured)));
-    })));
+/** Whether a metric is of composites, as its data says. */
+const ofComposites = (metric) => metric.data.includes("composites");
+
+/** Metrics of the served precision on unchanged images; test metrics replace validation metrics. */
+function metricsOf(model) {
+  const served = model.metrics.filter((one) => one.precision === model.precision && one.condition === AS_PHOTOGRAPHED);
+  return served.some((one) => one.split === "test") ? served.filter((one) => one.split !== "val") : served;
 }
 
-const interval = (metric) =>
-  metric?.interval95 ? `${(100 * metric.interval95[0]).toFixed(1)}–${(100 * metric.interval95[1]).toFixed(1)} %` : "";
+function classTable(model) {
+  const recalls = metricsOf(model).filter((one) => one.name.startsWith(RECALL) && ["test", "val"].includes(one.split));
+  const recall = new Map(recalls.map((one) => [one.name.slice(RECALL.length), one]));
+  const head = ["Class", "Evidence", "Training images", "Measured on", "Recall", "95 % interval"];
+  return table(head, 2, model.classes.map((entry) => {
+    const measured = recall.get(entry.name);
+    return [
+      entry.name,
+      h("span", { class: `evidence ${entry.evidence}` }, entry.evidence),
+      entry.training_images.toLocaleString("en"),
+      measured ? `${measured.images.toLocaleString("en")} ${measured.split}` : "–",
+      measured ? [percent(measured.value, 1), ofComposites(measured) && " of composites"] : "–",
+      measured?.interval95 ? `${measured.interval95.map((bound) => (100 * bound).toFixed(1)).join("–")}\u00a0%` : "",
+    ];
+  }));
+}
 
-function metrics(model) {
-  const shown = model.metrics.filter((one) => !one.name.startsWith(RECALL) && one.precision === model.precision && one.condition === AS_PHOTOGRAPHED);
-  if (!shown.length) return h("p", { class: "fine" }, "Nothing is stated.");
+function metricTable(model) {
+  const shown = metricsOf(model).filter((one) => !one.name.startsWith(RECALL));
+  if (!shown.length) return h("p", { class: "fine" }, "The bundle states no metrics.");
+  return table(["Metric", "Value", "95 % interval", "Images", "Data"], 1, shown.map((one) => [
+    one.name,
+    one.value.toFixed(3),
+    one.interval95 ? one.interval95.map((bound) => bound.toFixed(3)).join("–") : "",
+    one.images.toLocaleString("en"),
+    `${one.data}, ${one.split}`,
+  ]));
+}
+
+/** A table; the columns from `firstNumber` on are aligned as numbers, except a last one named "Data". */
+function table(head, firstNumber, rows) {
+  const kind = (place) => (place >= firstNumber && head[place] !== "Data" ? "number" : null);
   return h("table", {},
-    h("thead", {}, h("tr", {}, ["Figure", "Value", "95 % interval", "Images", "Data"].map((name, place) =>
-      h("th", { scope: "col", class: place > 0 && place < 4 ? "number" : null }, name)))),
-    h("tbody", {}, shown.map((one) => h("tr", {},
-      h("td", {}, one.name),
-      h("td", { class: "number" }, one.value.toFixed(3)),
-      h("td", { class: "number" }, interval(one)),
-      h("td", { class: "number" }, one.images),
-      h("td", {}, `${one.data}, ${one.split}`)))));
+    h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: kind(place) }, name)))),
+    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value, place) => h("td", { class: kind(place) }, value))))));
 }
 
 function files(model) {

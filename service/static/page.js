@@ -1,12 +1,13 @@
-// The page: what is dropped is sent, what is answered is shown.
+// The page: takes image files, sends them, shows the results.
 
+import { ApiKeyDialog } from "./api_key.js";
 import { Cell, FILTERS, ORDERS } from "./cell.js";
 import { announce, byId, count, h, throttled } from "./elements.js";
 import { csv, download, json } from "./export.js";
 import { Grid } from "./grid.js";
+import { showModel, showThemeButton } from "./header.js";
 import { chosen, dropped, sorted } from "./intake.js";
-import { modelCard } from "./model_card.js";
-import { layOut } from "./print.js";
+import { renderPrint } from "./print.js";
 import { Sender } from "./sender.js";
 import { Service } from "./service.js";
 import { advice, chart, rule, table } from "./slide.js";
@@ -19,7 +20,7 @@ let cells = [];
 let summary = null;
 let model = null;
 let filter = FILTERS[0];
-let begun = null;
+let started = null;
 
 const banner = byId("banner");
 const notices = { service: null, files: null, model: null };
@@ -32,7 +33,8 @@ function notice(kind, text) {
   if (banner.textContent !== words) banner.textContent = words;
 }
 
-const service = new Service((state) => notice("service", state), keyOrStop);
+const keyDialog = new ApiKeyDialog();
+const service = new Service((state) => notice("service", state), requestKey);
 const redraw = throttled(draw, REDRAW_MS);
 const resummarise = throttled(summarise, SUMMARY_MS);
 const sender = new Sender(service, () => (redraw(), resummarise()));
@@ -40,14 +42,30 @@ const grid = new Grid(byId("grid"), (cell) => viewer.open(cell));
 const viewer = new Viewer(byId("viewer"), grid, () =>
   new Set(model?.classes.filter((entry) => entry.evidence === "none").map((entry) => entry.name)));
 
+/** The key that the user enters; without one the upload stops. */
+async function requestKey(message, code) {
+  try {
+    return await keyDialog.ask(message, code, service.key);
+  } catch (error) {
+    sender.stop();
+    redraw();
+    throw error;
+  }
+}
+
 const classNames = () => model?.classes.map((entry) => entry.name) ?? Object.keys(cells.find((cell) => cell.result)?.result.probabilities ?? {});
 const stamps = () => new Map(cells.filter((cell) => cell.model).map((cell) => [cell.model.sha256 + cell.model.decision_policy, cell.model]));
 
-// Taking images in
+// Image files
 
-function take(files) {
+const firstOf = (paths) => `${paths[0]}${paths.length > 1 ? ", …" : ""}`;
+
+function add({ files, unreadable = [] }) {
   const { images, others } = sorted(files);
-  notice("files", others.length ? `${count(others.length, "file")} left out: not named as JPEG, PNG, BMP or TIFF (${others[0][1]}${others.length > 1 ? ", …" : ""}).` : null);
+  notice("files", [
+    others.length && `${count(others.length, "file")} skipped: the name does not end in .jpg, .png, .bmp or .tif (${firstOf(others.map(([, path]) => path))}).`,
+    unreadable.length && `${count(unreadable.length, "file or folder", "files or folders")} cannot be read (${firstOf(unreadable)}).`,
+  ].filter(Boolean).join(" "));
   if (!images.length) return;
   const added = images.map(([file, path]) => new Cell(file, path));
   cells.push(...added);
@@ -59,40 +77,40 @@ function take(files) {
 }
 
 function send(some) {
-  begun ??= { at: performance.now(), settled: cells.filter((cell) => cell.settled).length };
+  started ??= { at: performance.now(), settled: cells.filter((cell) => cell.settled).length };
   sender.add(some);
   redraw();
 }
 
-const lacking = () => cells.filter((cell) => cell.state === "waiting");
+const waiting = () => cells.filter((cell) => cell.state === "waiting");
 
 byId("choose-images").addEventListener("click", () => byId("images").click());
 byId("choose-folder").addEventListener("click", () => byId("folder").click());
 for (const id of ["images", "folder"]) {
-  byId(id).addEventListener("change", ({ target }) => (take(chosen(target)), (target.value = "")));
+  byId(id).addEventListener("change", ({ target }) => (add({ files: chosen(target) }), (target.value = "")));
 }
 addEventListener("dragover", (event) => (event.preventDefault(), document.body.classList.add("dragging")));
 addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("dragging"));
 addEventListener("drop", async (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
-  take(await dropped(event.dataTransfer));
+  add(await dropped(event.dataTransfer));
 });
 byId("stop").addEventListener("click", () => {
   if (sender.running) sender.stop();
-  else send(lacking());
+  else send(waiting());
   notice("service", null);
   redraw();
 });
 byId("again").addEventListener("click", () => {
   const failed = cells.filter((cell) => cell.state === "failed" || cell.fault?.code === "model_failed");
-  for (const cell of failed) cell.forget();
+  for (const cell of failed) cell.reset();
   summary = null;
   send(failed);
 });
 byId("clear").addEventListener("click", () => {
   sender.stop();
-  [cells, summary, begun, filter] = [[], null, null, FILTERS[0]];
+  [cells, summary, started, filter] = [[], null, null, FILTERS[0]];
   for (const kind of Object.keys(notices)) notice(kind, null);
   byId("main").classList.add("empty");
   for (const id of ["run", "slide", "cells"]) byId(id).hidden = true;
@@ -100,7 +118,7 @@ byId("clear").addEventListener("click", () => {
   byId("choose-images").focus();
 });
 
-// Showing
+// Cells
 
 function draw() {
   if (!cells.length) return;
@@ -123,7 +141,7 @@ function drawProgress() {
   Object.assign(byId("progress"), { max: cells.length, value: settled });
   const parts = [`${(settled - refused).toLocaleString("en")} of ${cells.length.toLocaleString("en")} classified`];
   if (refused) parts.push(`${refused} refused`);
-  if (cropped) parts.push(`${count(cropped, "image was", "images were")} larger and cropped to the centre`);
+  if (cropped) parts.push(`${cropped.toLocaleString("en")} cropped to the centre`);
   if (left && sender.running) parts.push(timeLeft(settled, left));
   if (left && !sender.running) parts.push("stopped");
   byId("progress-text").textContent = parts.join(" · ");
@@ -131,16 +149,16 @@ function drawProgress() {
   stop.hidden = !left;
   stop.textContent = sender.running ? "Stop" : "Continue";
   byId("again").hidden = sender.running || !cells.some((cell) => cell.state === "failed" || cell.fault?.code === "model_failed");
-  if (!left && begun) {
-    begun = null;
+  if (!left && started) {
+    started = null;
     announce(byId("progress-text").textContent);
     summarise();
   }
 }
 
 function timeLeft(settled, left) {
-  const seconds = (left * (performance.now() - begun.at)) / 1000 / Math.max(1, settled - begun.settled);
-  if (settled === begun.settled) return "starting";
+  const seconds = (left * (performance.now() - started.at)) / 1000 / Math.max(1, settled - started.settled);
+  if (settled === started.settled) return "starting";
   return seconds < 60 ? `about ${Math.ceil(seconds)} s left` : `about ${Math.ceil(seconds / 60)} min left`;
 }
 
@@ -170,9 +188,10 @@ function drawFilters() {
 byId("class-filter").addEventListener("change", draw);
 byId("order").addEventListener("change", draw);
 
-// The slide
+// Slide
 
-const slim = (cell) => ({
+/** What the service needs of a cell for the summary. */
+const summaryInput = (cell) => ({
   image_sha256: cell.sha256,
   ...(cell.fault ? { error: cell.fault.code } : {
     predicted_class: cell.result.predicted_class,
@@ -182,13 +201,13 @@ const slim = (cell) => ({
 });
 
 const answered = () => cells.filter((cell) => cell.state === "done" || cell.state === "refused");
-/** The summary speaks of all that was added: nothing waits, and nothing was answered since it was asked for. */
-const complete = () => summary !== null && !lacking().length && summary.images === answered().length;
+/** Whether the summary covers every cell: none waits, and none was answered after the request. */
+const complete = () => summary !== null && !waiting().length && summary.images === answered().length;
 
 let summarising = false;
 let outdated = false;
 
-/** Ask for the slide's summary; one request at a time, and one more if cells were answered meanwhile. */
+/** Request the slide's summary; one request at a time, and another one if cells were answered meanwhile. */
 async function summarise() {
   outdated = true;
   if (summarising) return;
@@ -208,20 +227,21 @@ async function summariseOnce() {
   const given = answered();
   const models = [...stamps().values()];
   if (models.length > 1) {
-    notice("model", "The service changed its model while the images were classified: begin again with “New slide”.");
+    notice("model", "The service changed its model while it classified this slide. Choose “New slide” and add the images again.");
     byId("slide").hidden = true;
     return;
   }
   if (complete() || !given.some((cell) => cell.result)) return;
-  const body = JSON.stringify({ model: models[0], results: given.map(slim) });
+  const body = JSON.stringify({ model: models[0], results: given.map(summaryInput) });
   const options = { method: "POST", headers: { "Content-Type": "application/json" }, body };
   try {
     const { body: answer } = await service.ask("slides/summary", options);
     if (slide !== cells) return;
     summary = answer.summary;
+    notice("model", null);
     drawSlide();
   } catch (error) {
-    if (slide === cells) notice("model", `The slide cannot be summarised: ${error.message}`);
+    if (slide === cells) notice("model", `Cannot summarise the slide: ${error.message}`);
   }
 }
 
@@ -232,94 +252,35 @@ function drawSlide() {
   byId("chart").replaceChildren(chart(summary));
   byId("differential").replaceChildren(...table(summary));
   byId("rule").replaceChildren(rule(summary));
-  if (!provisional) announce(`The slide: ${summary.advice}. ${summary.reason}`);
+  if (!provisional) announce(`Slide: ${summary.advice}. ${summary.reason}`);
 }
 
-const stem = () => `hal-slide-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}`;
+// Export
+
+const exportName = () => `hal-slide-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}`;
 const byFile = () => [...cells].sort(ORDERS.file);
-byId("export-csv").addEventListener("click", () => download(`${stem()}.csv`, csv(byFile(), classNames()), "text/csv"));
+byId("export-csv").addEventListener("click", () => download(`${exportName()}.csv`, csv(byFile(), classNames()), "text/csv"));
 byId("export-json").addEventListener("click", () =>
-  download(`${stem()}.json`, json(byFile(), [...stamps().values()][0], complete() ? summary : null), "application/json"));
+  download(`${exportName()}.json`, json(byFile(), [...stamps().values()][0], complete() ? summary : null), "application/json"));
 byId("print-slide").addEventListener("click", async () => {
-  const pressing = [...cells].sort(ORDERS.urgent);
-  await layOut(byId("print"), { summary, provisional: !complete(), cells: pressing, model: [...stamps().values()][0] });
+  const byUrgency = [...cells].sort(ORDERS.urgent);
+  await renderPrint(byId("print"), { summary, provisional: !complete(), cells: byUrgency, model: [...stamps().values()][0] });
   print();
 });
 
-// The model, the key, the colours
+// Header
 
-async function askForModel() {
-  try {
-    ({ body: model } = await service.ask("model"));
-  } catch (error) {
-    byId("model-name").textContent = `The model is not known: ${error.message}`;
-    return;
-  }
-  byId("model-name").textContent = `${model.name} ${model.version}, ${model.precision}`;
-  const card = byId("card");
-  byId("open-card").disabled = false;
-  byId("open-card").addEventListener("click", () => {
-    card.replaceChildren(modelCard(model, () => card.close()));
-    card.showModal();
-  });
-  const hairy = model.classes.find((entry) => entry.name === "Hairy cell").evidence;
-  if (hairy === "none") byId("model-name").append(" · cannot flag hairy cells");
-  else if (hairy !== "real") byId("model-name").append(` · hairy class learned from ${hairy} images`);
-}
-
-/** The service speaks to programs here; people are told otherwise. */
-const KEY_REASONS = {
-  key_missing: "This service answers only with a key. Whoever runs it makes one for you.",
-  key_unknown: "This key is not known to the service, or was revoked. Check it, or ask whoever runs the service for another.",
-};
-
-/** Resolves with a key, or rejects if the dialog is left without one. */
-function askForKey(message, code) {
-  const dialog = byId("key");
-  const input = byId("key-input");
-  byId("key-reason").textContent = `${KEY_REASONS[code] ?? message} It is kept until this page is closed and sent to this service only.`;
-  input.value = service.key;
-  dialog.returnValue = "";
-  if (!dialog.open) dialog.showModal();
-  input.select();
-  return new Promise((resolve, reject) => {
-    const closed = () => {
-      if (dialog.returnValue === "use" && input.value.trim()) resolve(input.value.trim());
-      else reject(new Error("no key was given"));
-    };
-    dialog.addEventListener("close", closed, { once: true });
-  });
-}
-
-async function keyOrStop(message, code) {
-  try {
-    return await askForKey(message, code);
-  } catch (error) {
-    sender.stop();
-    redraw();
-    throw error;
-  }
+async function loadModel() {
+  model = await showModel(service, byId("model-name"), byId("open-card"), byId("card"));
 }
 
 byId("open-key").addEventListener("click", async () => {
   try {
-    service.useKey(await askForKey("This service may ask for a key."));
+    service.useKey(await keyDialog.ask("This service may require an API key.", "", service.key));
   } catch {
     return;
   }
-  if (!model) askForModel();
+  if (!model) loadModel();
 });
-
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const theme = byId("theme");
-const isDark = () => (document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : dark.matches);
-const showTheme = () => {
-  theme.setAttribute("aria-pressed", isDark());
-};
-theme.addEventListener("click", () => {
-  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-  showTheme();
-});
-dark.addEventListener("change", showTheme);
-showTheme();
-askForModel();
+showThemeButton(byId("theme"));
+loadModel();

@@ -1,27 +1,30 @@
-// The picture of a cell, always at the same scale, so that sizes can be compared by eye: what the network saw fills it.
+// The picture of a cell, always at the same scale, so that sizes can be compared by eye.
 
 import { h } from "./elements.js";
-import { SIDE } from "./prepare.js";
-import { decodeTiff, isTiff } from "./tiff.js";
+import { SIDE, typeOf } from "./prepare.js";
 
-/** A frame whose side shows 256 pixels of the image around its centre. `side` is the frame's
- * in CSS pixels, for when it is not in the document. */
+/**
+ * A frame whose side shows 256 pixels of the image around its centre. A file that the browser cannot show is shown by
+ * its type and name.
+ *
+ * @param {import("./cell.js").Cell} cell
+ * @param {number} side of the frame in CSS pixels, for when it is not in the document
+ * @param {string} alt text for those who do not see the picture; empty where a text beside it says the same
+ * @returns {{frame: HTMLElement, done: Promise<void>}} `done` resolves when the picture can be printed
+ */
 export function picture(cell, side, alt = "") {
   const frame = h("div", { class: "frame" });
   const image = h("img", { alt, draggable: "false", decoding: "async" });
   const url = URL.createObjectURL(cell.file);
-  const scale = (shown, width) => (shown.style.width = `${(width * (frame.clientWidth || side)) / SIDE}px`);
   const done = new Promise((resolve) => {
     image.addEventListener("load", () => {
-      scale(image, image.naturalWidth);
+      image.style.width = `${(image.naturalWidth * (frame.clientWidth || side)) / SIDE}px`;
       URL.revokeObjectURL(url);
       resolve();
     });
-    image.addEventListener("error", async () => {
+    image.addEventListener("error", () => {
       URL.revokeObjectURL(url);
-      const shown = await instead(cell.file, alt);
-      if (shown.width) scale(shown, shown.width);
-      image.replaceWith(shown);
+      image.replaceWith(placeholder(cell.file.name));
       resolve();
     });
   });
@@ -30,22 +33,5 @@ export function picture(cell, side, alt = "") {
   return { frame, done };
 }
 
-/** For what the browser does not show: a TIFF that this page can read as a canvas, else words. */
-async function instead(file, alt) {
-  let bytes;
-  try {
-    bytes = new DataView(await file.arrayBuffer());
-  } catch {
-    return words("No preview: the file cannot be read.");
-  }
-  const pixels = await decodeTiff(bytes);
-  if (!pixels) {
-    return words(isTiff(bytes) ? "No preview of this kind of TIFF. It is classified all the same." : "No preview in this browser.");
-  }
-  const { width, height } = pixels;
-  const canvas = h("canvas", { width, height, ...(alt ? { role: "img", "aria-label": alt } : { "aria-hidden": "true" }) });
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-  return canvas;
-}
-
-const words = (text) => h("span", { class: "no-picture" }, text);
+const placeholder = (name) =>
+  h("div", { class: "placeholder" }, h("strong", {}, typeOf(name)), h("span", { title: name }, name));

@@ -1,16 +1,16 @@
-// Sends the cells in small bulk requests, few at a time, until each has its answer.
+// Sends the cells, a few at a time, until each has its answer.
 
 import { prepared } from "./prepare.js";
 import { Refused } from "./service.js";
 
-const SLICE = 8;
+const IMAGES_PER_REQUEST = 8;
 const PARALLEL = 2;
-const MOST_ATTEMPTS = 4;
+const MAX_ATTEMPTS = 4;
 
 export class Sender {
   /**
    * @param {import("./service.js").Service} service
-   * @param {() => void} changed called when cells have got answers
+   * @param {() => void} changed called when cells have answers
    */
   constructor(service, changed) {
     this.service = service;
@@ -30,7 +30,7 @@ export class Sender {
     while (this.active < PARALLEL && this.active < this.queue.length) this.#work(this.abort.signal);
   }
 
-  /** Give up what is under way; cells without an answer stay waiting. */
+  /** Cancel the requests under way; cells without an answer stay waiting. */
   stop() {
     this.abort?.abort(new DOMException("stopped", "AbortError"));
     this.abort = null;
@@ -41,8 +41,8 @@ export class Sender {
     this.active++;
     try {
       while (this.queue.length && !signal.aborted) {
-        const slice = this.queue[0].alone ? this.queue.splice(0, 1) : this.#nextSlice();
-        await this.#send(slice, signal);
+        const batch = this.queue[0].alone ? this.queue.splice(0, 1) : this.#nextBatch();
+        await this.#send(batch, signal);
         if (!signal.aborted) this.changed();
       }
     } catch (error) {
@@ -53,48 +53,48 @@ export class Sender {
     }
   }
 
-  #nextSlice() {
+  #nextBatch() {
     let size = 0;
-    while (size < SLICE && size < this.queue.length && !this.queue[size].alone) size++;
+    while (size < IMAGES_PER_REQUEST && size < this.queue.length && !this.queue[size].alone) size++;
     return this.queue.splice(0, size);
   }
 
-  async #send(slice, signal) {
+  async #send(batch, signal) {
     const form = new FormData();
     const sent = [];
-    for (const item of slice) {
+    for (const item of batch) {
       try {
-        // The name stays here: a file name may be a patient's.
+        // Not the file's name, which may be a patient's.
         form.append("file", await prepared(item.cell), `cell-${sent.length}`);
         sent.push(item);
       } catch (error) {
-        item.cell.fail("unreadable_file", `The file cannot be read (${error.message}); was it moved or deleted?`);
+        item.cell.fail("unreadable_file", `Cannot read the file (${error.message}). It may have been moved or deleted.`);
       }
     }
     if (sent.length) await this.#post(form, sent, signal);
   }
 
-  async #post(form, slice, signal) {
+  async #post(form, batch, signal) {
     try {
       const { body } = await this.service.ask("classify", { method: "POST", body: form }, signal);
       if (signal.aborted) return;
-      for (const result of body.results) slice[result.index].cell.take(result, body.model);
+      for (const result of body.results) batch[result.index].cell.settle(result, body.model);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Refused)) {
-        for (const { cell } of slice) cell.fail("page_error", String(error));
+        for (const { cell } of batch) cell.fail("page_error", String(error));
         throw error;
       }
-      this.#again(slice, error);
+      this.#retry(batch, error);
     }
   }
 
-  /** One by one, so that no image suffers for another; what fails alone too often has failed. */
-  #again(slice, error) {
+  /** Retry images one by one, so that one cannot fail another. */
+  #retry(batch, error) {
     const late = error.code === "deadline_exceeded";
-    for (const item of slice) {
+    for (const item of batch) {
       item.attempts++;
-      if (slice.length === 1 && (!late || item.attempts >= MOST_ATTEMPTS)) item.cell.fail(error.code, error.message);
+      if (batch.length === 1 && (!late || item.attempts >= MAX_ATTEMPTS)) item.cell.fail(error.code, error.message);
       else this.queue.push({ ...item, alone: true });
     }
   }

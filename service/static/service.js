@@ -1,7 +1,7 @@
-// Talking to the service: every wait that it may ask for is kept here, so that no request is lost to a busy moment.
+// The HTTP client of the page: waits while the service is busy or away, and asks for an API key.
 
 const LONGEST_PAUSE_S = 60;
-const MOST_BROKEN = 6;
+const MAX_BROKEN = 6;
 
 export class Refused extends Error {
   constructor(status, code, message) {
@@ -19,8 +19,8 @@ const sleep = (ms, signal) =>
 
 export class Service {
   /**
-   * @param {(state: string|null) => void} tell what the service is waited for, or `null` when it answers again
-   * @param {(message: string, code: string) => Promise<string>} askForKey resolves with a key when somebody gives one
+   * @param {(state: string|null) => void} tell shows why the page waits; `null`: the service answers again
+   * @param {(message: string, code: string) => Promise<string>} askForKey resolves with a key that the user enters
    */
   constructor(tell, askForKey) {
     this.tell = tell;
@@ -31,14 +31,14 @@ export class Service {
   }
 
   /**
-   * The JSON answer of `path`, with its status. Waits and goes on where the service is busy (429), starting, stopping
-   * or away, and asks for a key on 401 and 403.
+   * The JSON answer of `path`, with its status. Waits while the service is busy (429), starting, stopping or away, and
+   * asks for a key on 401 and 403.
    *
-   * @throws {Refused} the service will not answer this, however often it is asked
+   * @throws {Refused} a retry would not help
    */
   async ask(path, options = {}, signal = undefined) {
     for (let broken = 0; ; ) {
-      await this.#quiet(signal);
+      await this.#pauseEnd(signal);
       const key = this.key;
       let response;
       let body;
@@ -47,18 +47,18 @@ export class Service {
         body = await response.json().catch(() => null);
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
-        if (++broken > MOST_BROKEN) throw new Refused(0, "not_sent", `The request cannot be sent: ${error.message}.`);
-        await this.#untilReady("The service does not answer. Waiting for it; it goes on by itself.", signal);
+        if (++broken > MAX_BROKEN) throw new Refused(0, "not_sent", `Cannot send the request: ${error.message}.`);
+        await this.#untilReady("The service does not answer. The page retries until it does.", signal);
         continue;
       }
       const { code = "error", message = `The service answered ${response.status}.` } = body?.error ?? {};
       if (response.status === 429) {
         this.#pause(Number(response.headers.get("Retry-After")) || 1);
       } else if (response.status === 401 || response.status === 403) {
-        // A request that was on its way with the old key must not ask for the new one again.
+        // A request that was sent with the old key must not ask for a new one again.
         if (key === this.key) await this.#newKey(message, code);
       } else if ([502, 503].includes(response.status) || (response.status === 504 && !body?.error)) {
-        await this.#untilReady("The service is starting or stopping. Waiting for it; it goes on by itself.", signal);
+        await this.#untilReady("The service is starting or stopping. The page retries until it is ready.", signal);
       } else if (body !== null && (response.ok || body.results)) {
         this.tell(null);
         return { status: response.status, body };
@@ -79,10 +79,10 @@ export class Service {
 
   #pause(seconds) {
     this.notBefore = Math.max(this.notBefore, performance.now() + 1000 * Math.min(seconds, LONGEST_PAUSE_S));
-    this.tell("The service is busy with other work. Waiting for its turn.");
+    this.tell("The service is busy. The page waits and then sends the remaining images.");
   }
 
-  async #quiet(signal) {
+  async #pauseEnd(signal) {
     for (let left; (left = this.notBefore - performance.now()) > 0; ) await sleep(left, signal);
   }
 

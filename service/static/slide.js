@@ -1,4 +1,4 @@
-// What the cells of the slide say together: advice, figures, and the differential as a chart and a table.
+// The slide: advice, figures, and the differential as a chart and a table.
 
 import { count, h, percent, svg } from "./elements.js";
 
@@ -13,17 +13,17 @@ const per100 = (row) => (row.per_100_wbc === null ? "–" : row.per_100_wbc.toFi
 /** Numbers stay on one line with their signs. */
 const unbroken = (text) => text.replaceAll(/ (?=%)|(?<=\bp [=<]) |(?<=\bp) (?=[=<])/g, "\u00a0");
 
-/** The advice with its reason; `provisional` while cells are still waiting. */
+/** The advice with its reason; `provisional` while cells wait. */
 export function advice(summary, provisional) {
-  const words = summary.advice[0].toUpperCase() + summary.advice.slice(1);
+  const text = summary.advice[0].toUpperCase() + summary.advice.slice(1);
   const hairy = summary.hairy;
   return [
     h("div", { class: `advice ${KINDS[summary.advice]}${provisional ? " provisional" : ""}` },
-      h("strong", {}, provisional ? `So far: ${summary.advice}` : words),
+      h("strong", {}, provisional ? `So far: ${summary.advice}` : text),
       h("p", {}, unbroken(summary.reason))),
     h("dl", { class: "figures" },
       figure("White cells", summary.white_cells.toLocaleString("en")),
-      figure("Flagged hairy", hairy ? `${hairy.flagged} of ${hairy.cells.toLocaleString("en")}` : "not known"),
+      figure("Flagged hairy", hairy ? `${hairy.flagged} of ${hairy.cells.toLocaleString("en")}` : "not supported"),
       figure("For review", summary.doubtful.toLocaleString("en"))),
     summary.cautions.length > 0 && h("ul", { class: "cautions" }, summary.cautions.map((text) => h("li", {}, text))),
   ];
@@ -32,7 +32,7 @@ export function advice(summary, provisional) {
 const figure = (name, value) =>
   h("div", {}, h("dt", {}, name), h("dd", { class: /\d/.test(value) ? null : "words" }, value));
 
-/** Bars per 100 white cells with their 95 % intervals; classes that do not occur are left to the table. */
+/** Bars per 100 white cells with 95 % intervals; classes without a cell are in the table only. */
 export function chart(summary) {
   const hairy = (row) => row.slug === "hairy-cell";
   const known = (row) => row.evidence !== "none";
@@ -52,55 +52,55 @@ export function chart(summary) {
       known(row) && svg("rect", { class: "track", x: label, y: middle - 6, width: space, height: 12, rx: 2 }),
       row.per_100_wbc > 0 && svg("rect", { class: "bar", x: label, y: middle - 6, width: x(row.per_100_wbc) - label, height: 12, rx: 2 }),
       row.interval95 && row.count > 0 && svg("line", { class: "interval", x1: x(row.interval95[0]), x2: x(row.interval95[1]), y1: middle, y2: middle }),
-      svg("text", { class: "value", x: width, y: middle + 4, "text-anchor": "end" }, known(row) ? per100(row) : "not known")));
+      svg("text", { class: "value", x: width, y: middle + 4, "text-anchor": "end" }, known(row) ? per100(row) : "not supported")));
     y += height;
   };
   const heading = (text) => {
     parts.push(svg("text", { class: "group", x: 0, y: y + 12 }, text));
     y += 18;
   };
-  heading("Per 100 white cells, with 95 % interval");
+  heading("White cells, per 100 with 95 % interval");
   white.forEach(draw);
   if (others.length) {
     y += 6;
-    heading("Not white cells, per 100 white cells");
+    heading("Other cells, per 100 white cells");
     others.forEach(draw);
   }
-  const words = [...white, ...others].map((row) => `${row.name} ${known(row) ? per100(row) : "not known"}`).join(", ");
+  const words = [...white, ...others].map((row) => `${row.name} ${known(row) ? per100(row) : "not supported"}`).join(", ");
   return svg("svg", { class: "chart", viewBox: `0 0 ${width} ${y + 4}`, role: "img", "aria-label": `Differential per 100 white cells: ${words}` }, parts);
 }
 
-/** All 20 classes with counts and intervals, and the evidence of those not learned from experts' labels. */
+/** All 20 classes with counts and intervals; a class without expert labels shows its evidence. */
 export function table(summary) {
   const rows = (white) => summary.differential.filter((row) => row.is_wbc === white).map((row) =>
     h("tr", {},
       h("td", {}, row.name, " ", row.evidence !== "real" && h("span", { class: `evidence ${row.evidence}` }, row.evidence)),
       h("td", { class: "number" }, row.count),
-      h("td", { class: "number" }, row.evidence === "none" ? "not known" : per100(row)),
+      h("td", { class: "number" }, row.evidence === "none" ? "not supported" : per100(row)),
       h("td", { class: "number" }, row.interval95 ? `${row.interval95[0].toFixed(1)}–${row.interval95[1].toFixed(1)}` : "")));
   const head = (name) => h("tr", {}, h("th", { scope: "col" }, name), h("th", { scope: "col", class: "number" }, "Cells"),
     h("th", { scope: "col", class: "number" }, "Per 100"), h("th", { scope: "col", class: "number" }, "95 % interval"));
   return [
     h("table", {}, h("thead", {}, head("White cells")), h("tbody", {}, rows(true))),
-    h("table", {}, h("thead", {}, head("Not white cells")), h("tbody", {}, rows(false))),
+    h("table", {}, h("thead", {}, head("Other cells")), h("tbody", {}, rows(false))),
   ];
 }
 
 const pValue = (p) => (p < 0.0001 ? "p < 0.0001" : `p = ${Number(p.toPrecision(2))}`);
 
-/** The test and the rule in words. */
+/** The statistical test and the rule. */
 export function rule(summary) {
   const { rule: chosen, hairy } = summary;
   const facts = [
-    `Advice to follow up needs at least ${count(chosen.min_hits, "flagged cell")} and p ≤ ${chosen.significance}.`,
-    `“No indication” needs at least ${count(chosen.min_cells, "white cell")}.`,
+    `“Follow up” requires at least ${count(chosen.min_hits, "flagged cell")} and p ≤ ${chosen.significance}.`,
+    `“No indication” requires at least ${count(chosen.min_cells, "white cell")}.`,
   ];
   if (hairy) {
     facts.unshift(
       `${hairy.flagged} of ${hairy.cells} white cells are flagged` +
         (hairy.interval95 ? `: ${percent(hairy.share, 2)}, exact 95 % interval ${percent(hairy.interval95[0], 2)} to ${percent(hairy.interval95[1], 2)}.` : "."),
-      `One-sided binomial test against ${percent(hairy.false_flag_rate, 2)} false flags: ${pValue(hairy.p_value)}.`,
-      `That rate: ${hairy.false_flag_basis}.`,
+      `One-sided binomial test against a false-flag rate of ${percent(hairy.false_flag_rate, 2)}: ${pValue(hairy.p_value)}.`,
+      `Source of this rate: ${hairy.false_flag_basis}.`,
     );
   }
   return h("ul", { class: "cautions" }, facts.map((text) => h("li", {}, text)));

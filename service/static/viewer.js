@@ -1,4 +1,4 @@
-// The large view of one cell, with everything that was said about it.
+// The large view of one cell: picture, result, facts.
 
 import { announce, h } from "./elements.js";
 import { bars, kind } from "./grid.js";
@@ -9,8 +9,8 @@ const SIDE = 400;
 export class Viewer {
   /**
    * @param {HTMLDialogElement} dialog
-   * @param {import("./grid.js").Grid} grid tells the neighbours, and follows
-   * @param {() => Set<string>} unknown names of the classes that the model cannot tell
+   * @param {import("./grid.js").Grid} grid its active cell follows the view
+   * @param {() => Set<string>} unknown names of the classes that the model does not support
    */
   constructor(dialog, grid, unknown) {
     this.dialog = dialog;
@@ -34,7 +34,7 @@ export class Viewer {
     this.dialog.querySelector("[data-next]").focus();
   }
 
-  /** Draw again if the cell has got its answer meanwhile. */
+  /** Draw again if the cell has changed. */
   refresh() {
     if (this.dialog.open && this.cell.version !== this.version) this.#show(this.cell);
   }
@@ -49,7 +49,7 @@ export class Viewer {
     const step = (by, attributes, text) =>
       h("button", { type: "button", ...attributes, onclick: () => this.#show(this.grid.neighbour(this.cell, by)) }, text);
     this.dialog.replaceChildren(h("div", { class: "viewer-body" },
-      picture(cell, SIDE, `Photograph of the cell ${cell.path}`).frame,
+      picture(cell, SIDE, `Image ${cell.path}`).frame,
       h("div", { class: "said" },
         h("div", { class: "viewer-head" },
           h("h2", { id: "viewer-class" }, title(cell)),
@@ -65,7 +65,7 @@ export class Viewer {
 
 function title(cell) {
   if (cell.result) return cell.result.predicted_class;
-  return { waiting: "Waiting …", refused: "Refused by the service", failed: "Not classified" }[cell.state];
+  return { waiting: "Waiting …", refused: "Refused", failed: "Not classified" }[cell.state];
 }
 
 function notes(cell) {
@@ -77,19 +77,19 @@ function notes(cell) {
       list.push([kind(cell) === "hairy" ? "hairy" : "plain", `Hairy-cell flag: ${cell.result.hairy_cell.advice}`]);
     }
   }
-  if (cell.cropped) list.push(["plain", `Only the centre of 256×256 pixels was classified; the image has ${cell.size}.`]);
+  if (cell.cropped) list.push(["plain", `The image has ${cell.size} pixels. Only the central 256×256 were classified.`]);
   return h("ul", { class: "notes" }, list.map(([name, text]) => h("li", { class: name }, text)));
 }
 
 function facts(cell, place) {
   const hairy = cell.result?.hairy_cell;
   const rows = [
-    ["Place", place],
+    ["Position", place],
     ["File", cell.path],
     ["Pixels", cell.size],
     ["Hairy-cell probability", hairy && hairy.probability !== null &&
-      `${hairy.probability.toFixed(4)}, flagged from ${hairy.threshold.toFixed(4)} on`],
-    ["SHA-256 as sent", cell.sha256],
+      `${hairy.probability.toFixed(4)}, threshold ${hairy.threshold.toFixed(4)}`],
+    ["SHA-256 of the sent file", cell.sha256],
     ["Model", cell.model && `${cell.model.name} ${cell.model.version}, ${cell.model.precision}`],
   ];
   return h("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));

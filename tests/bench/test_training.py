@@ -15,11 +15,27 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bench import memory as bench_memory
 from bench import training as bench
+from bench.memory import peak
+from bench.processes import apart
 from tests.processes import command
 from tests.training import small
 from training.data.manifest import LabelledImage, ManifestError
+
+
+@pytest.fixture(autouse=True)
+def _float32() -> None:
+    keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture
+def small_encoder() -> keras.Model:
+    return small.encoder()
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> list[LabelledImage]:
+    return small.cells(tmp_path / "cells")
 
 
 @dataclass
@@ -115,7 +131,7 @@ def test_too_few_images_are_refused(cells: list[LabelledImage]) -> None:
 def test_a_batch_in_micro_batches_needs_little_more_memory_than_one_micro_batch() -> None:
     """Of images of 96 pixels: 1.09, and 1.64 if all 32 are embedded at once. Of 256 pixels see docs/train.md."""
     with ThreadPoolExecutor(2) as pool:
-        small, large = pool.map(lambda batch_size: bench_memory.peak(batch_size, 4, image_side=96), (4, 32))
+        small, large = pool.map(lambda size: apart(peak, size, 4, image_side=96), (4, 32))
     assert (small.batch_size, large.batch_size, large.micro_batch) == (4, 32, 4)
     assert small.bytes > 500e6
     assert large.bytes <= 1.3 * small.bytes

@@ -21,11 +21,11 @@ def test_a_full_queue_is_asked_again_no_sooner_than_it_said(ways: Ways, bundle: 
             filling = pool.submit(live.http.post, "/classify", files={"file": cells[0]})
             device.wait_until_busy()
             asking = pool.submit(ways.classify, live.url, cells[0])
-            until(lambda: live.hal.batcher.counts.refused == 1)
+            until(lambda: live.hal.statistics.refused == 1)
             device.let_go()
             assert len(asking.result().results) == 1
             assert filling.result().status_code == 200
-        assert live.hal.batcher.counts.refused == 1, "asked before Retry-After"
+        assert live.hal.statistics.refused == 1, "asked before Retry-After"
 
 
 def test_a_service_that_stays_full_ends_the_patience(ways: Ways, bundle: Bundle, cells: list[bytes]) -> None:
@@ -49,13 +49,13 @@ def test_a_service_that_restarts_loses_nothing(
             asking = pool.submit(
                 ways.classify_many, road.url, cells * 8, {"retries": QUICK}, images_per_request=1, concurrency=2
             )
-            until(lambda: first.hal.batcher.counts.answered > 10)
+            until(lambda: first.hal.statistics.answered > 10)
         road.upstream = None
         until(lambda: road.hung_up > 2)
         with serving(bundle) as second:
             road.upstream = second.port
             found = asking.result()
-            assert second.hal.batcher.counts.answered > 10
+            assert second.hal.statistics.answered > 10
     assert [outcome.index for outcome in found] == list(range(160))
     assert [predicted(outcome) for outcome in found] == list(CLASS_NAMES) * 8
 

@@ -17,7 +17,7 @@ from contract.bundle import Bundle
 from contract.classes import BY_SLUG, CLASS_NAMES, HAIRY_CELL
 from tests.client.faulty_road import FaultyRoad
 from tests.client.ways import QUICK, Ways
-from tests.service.conftest import WriteBundle
+from tests.conftest import WriteBundle
 from tests.service.live_server import serving, until
 from tests.service.process import Process, running
 from tests.service.slow_device import SlowDevice
@@ -185,7 +185,7 @@ def test_a_full_service_is_asked_again(ways: Ways, bundle: Bundle, images: list[
         filling = pool.submit(live.http.post, "/classify", files={"file": images[0]})
         device.wait_until_busy()
         asking = pool.submit(ways.classify_slide, live.url, images[1:2], {"retries": QUICK})
-        until(lambda: live.hal.batcher.counts.refused >= 1)
+        until(lambda: live.hal.statistics.refused >= 1)
         device.let_go()
         assert asking.result().summary.images == 1
         assert filling.result().status_code == 200

@@ -111,7 +111,7 @@ def test_tensorrt_s_engines_have_a_volume_of_their_own_that_can_be_written() -> 
 
 
 def test_the_autoscaler_and_the_adapter_name_a_metric_that_there_is() -> None:
-    text = (K8S.parents[1] / "service" / "observe" / "exposition.py").read_text(encoding="utf-8")
+    text = (K8S.parents[1] / "service" / "observe" / "metrics.py").read_text(encoding="utf-8")
     (metric,) = rendered("base")["HorizontalPodAutoscaler"]["spec"]["metrics"]
     name = metric["pods"]["metric"]["name"]
     (rule,) = yaml.safe_load((K8S / "prometheus-adapter-values.yaml").read_text(encoding="utf-8"))["rules"]["custom"]

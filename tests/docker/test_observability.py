@@ -10,7 +10,6 @@ import yaml
 
 from contract.bundle import Bundle
 from tests.paths import ROOT
-from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401
 from tests.service.live_server import serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
@@ -28,10 +27,10 @@ def expressions() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def exposed(bundle: Bundle, network: TinyNetwork, tmp_path_factory: pytest.TempPathFactory) -> set[str]:  # noqa: F811
+def exposed(bundle: Bundle, network: TinyNetwork, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names of the samples of a service that has answered one request."""
     folder = tmp_path_factory.mktemp("audit")
-    audited: dict[str, Any] = {"audit": f"sqlite:///{folder / 'audit.db'}", "audit_spool": folder / "spool"}
+    audited: dict[str, Any] = {"audit": f"sqlite:///{folder / 'audit.db'}"}
     with serving(bundle, **audited) as live:
         live.http.post("/classify", files={"file": encoded(network.cell(1))})
         text = httpx.get(f"{live.url}/metrics").text

@@ -9,13 +9,14 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from service.batching.errors import ModelFailedError
 from service.images.decode import decode
 from service.images.refusals import RefusalCode
-from service.serving.service import MODEL_FAILED
 from service.settings import Fit
 from tests.fuzz.mutate import mutated
-from tests.fuzz.service import Findings, check_end, under_fire
+from tests.fuzz.service import Findings, check_end, fuzz_target, resident_bytes
 from tests.paths import CELLS
+from tests.service.image_files import saved
 from tests.service.tiny_bundle import CENTRE, POISON
 
 IN_ONE_REQUEST: Final = 64
@@ -33,42 +34,28 @@ def corpus() -> list[bytes]:
 def _variants(cell: bytes) -> Iterator[bytes]:
     image = Image.open(io.BytesIO(cell)).convert("RGB").crop((0, 0, 256, 256))
     small = image.crop((0, 0, 32, 32))
-    for picture, kind, options in (
-        (image, "JPEG", {"progressive": True}),
-        (image, "JPEG", {"subsampling": 0, "optimize": True}),
-        (image.convert("CMYK"), "JPEG", {}),
-        (image.convert("L"), "JPEG", {}),
-        (image, "PNG", {}),
-        (image.quantize(16), "PNG", {}),
-        (image.convert("RGBA"), "PNG", {}),
-        (Image.fromarray(np.zeros((256, 256), np.uint16)), "PNG", {}),
-        (image, "BMP", {}),
-        (image, "TIFF", {"compression": "raw"}),
-        (image, "TIFF", {"compression": "tiff_lzw"}),
-        (image, "TIFF", {"compression": "tiff_adobe_deflate"}),
-        (small, "PNG", {}),
-        (small, "GIF", {}),
-        (small, "WEBP", {}),
-    ):
-        stream = io.BytesIO()
-        picture.save(stream, kind, **options)
-        yield stream.getvalue()
+    yield from (saved(image, "JPEG", progressive=True), saved(image, "JPEG", subsampling=0, optimize=True))
+    yield from (saved(image.convert(mode), "JPEG") for mode in ("CMYK", "L"))
+    yield from (saved(picture, "PNG") for picture in (image, image.quantize(16), image.convert("RGBA"), small))
+    yield saved(Image.fromarray(np.zeros((256, 256), np.uint16)), "PNG")
+    yield from (saved(image, "TIFF", compression=name) for name in ("raw", "tiff_lzw", "tiff_adobe_deflate"))
+    yield from (saved(image, "BMP"), saved(small, "GIF"), saved(small, "WEBP"))
 
 
 def fuzz_images(count: int, seed: int) -> Findings:
     """Send ``count`` mutated images; reproducible by its seed."""
     random, seeds, findings = Random(seed), corpus(), Findings()  # noqa: S311
     early = 0
-    with under_fire(HAL_FIT="crop", HAL_LOG_LEVEL="warning") as served, served.http() as http:
+    with fuzz_target(HAL_FIT="crop", HAL_LOG_LEVEL="warning") as served, served.http() as http:
         while findings.sent < count:
             size = min(IN_ONE_REQUEST, count - findings.sent)
             images = [mutated(random.choice(seeds), seeds, random) for _ in range(size)]
             _send(http, images, findings)
             findings.sent += size
             if not early and findings.sent >= count / 4:
-                early = served.resident_bytes()
+                early = resident_bytes(served)
             if findings.sent // MEMORY_EVERY > (findings.sent - size) // MEMORY_EVERY:
-                findings.memory.append(f"after {findings.sent} images {served.memory()}")
+                findings.memory.append(f"after {findings.sent} images {resident_bytes(served) >> 20} MiB resident")
         check_end(served, early, findings)
     return findings
 
@@ -91,7 +78,7 @@ def _send(http: httpx.Client, images: list[bytes], findings: Findings) -> None:
         return
     for image, result in zip(images, response.json()["results"], strict=True):
         outcome = result["error"]["code"] if "error" in result else "classified"
-        if outcome == MODEL_FAILED and _is_poison(image):
+        if outcome == ModelFailedError.code and _is_poison(image):
             outcome = "poisonous colour"
         findings.count(outcome)
         if outcome not in _KNOWN:

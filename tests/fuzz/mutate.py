@@ -5,35 +5,16 @@ from random import Random
 from typing import Final
 
 INTERESTING: Final = (
-    b"\x00",
-    b"\xff",
-    b"\x7f",
-    b"\x80",
-    b"\x00\x00",
-    b"\xff\xff",
-    b"\x7f\xff",
-    b"\x80\x00",
-    b"\x00\x00\x00\x00",
-    b"\xff\xff\xff\xff",
-    b"\x7f\xff\xff\xff",
-    b"\x80\x00\x00\x00",
-    b"\xff\xff\xff\x7f",
-    b"\r\n",
-    b"\r\n\r\n",
-    b"\xff\xd8",
-    b"\xff\xd9",
-    b"\xff\xda",
-    b"IDAT",
-    b"IEND",
-    b"II*\0",
+    *(b"\x00", b"\xff", b"\x7f", b"\x80", b"\x00\x00", b"\xff\xff", b"\x7f\xff", b"\x80\x00"),
+    *(b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"\xff\xff\xff\x7f"),
+    *(b"\r\n", b"\r\n\r\n", b"\xff\xd8", b"\xff\xd9", b"\xff\xda", b"IDAT", b"IEND", b"II*\0"),
 )
-_MOST_CHANGES: Final = 6
 
 
 def mutated(data: bytes, others: Sequence[bytes], random: Random) -> bytes:
     """``data`` after one to six changes; half of them in the first 512 bytes, where headers are."""
     changed = bytearray(data)
-    for _ in range(random.randint(1, _MOST_CHANGES)):
+    for _ in range(random.randint(1, 6)):
         _change(changed, others, random)
     return bytes(changed)
 

@@ -13,10 +13,14 @@ import numpy as np
 from contract.classes import CLASS_NAMES
 from tests.fuzz.images import corpus
 from tests.fuzz.mutate import mutated
-from tests.fuzz.service import Findings, check_end, under_fire
+from tests.fuzz.service import Findings, check_end, fuzz_target, resident_bytes
 
 AT_ONCE: Final = 8
 _PATIENCE_S: Final = 30
+_PATHS: Final = (
+    *("/", "/health/live", "/health/ready", "/health/startup", "/model", "/metrics", "/openapi.json", "/docs"),
+    *("/v2", "/v2/health/ready", "/v2/models/tiny", "/v2/models/tiny/versions/1/ready"),
+)
 _JSON_VALUE: Final = re.compile(rb'"[^"]*"(?!\s*:)|-?\d+')
 _JSON: Final = (
     *(b"null", b"true", b"[]", b"{}", b"-1", b"0", b"1.5", b"1e999", b"NaN", b'""', b'"\\u0000"', b'"\\ud800"'),
@@ -63,7 +67,7 @@ def requests() -> list[Request]:
     infer = b"/v2/models/tiny/infer"
     trace = (b"traceparent", b"00-%s-%s-01" % (b"a" * 32, b"b" * 16))
     return [
-        *(Request("GET", path.encode()) for path in _PAGES),
+        *(Request("GET", path.encode()) for path in _PATHS),
         Request("POST", b"/classify", (multipart,), form),
         Request("POST", b"/classify", (jpeg, (b"X-Priority", b"bulk"), (b"X-Request-ID", b"r-1")), image),
         Request("POST", b"/classify", (jpeg, (b"X-Request-Timeout-Ms", b"900"), trace), image),
@@ -76,22 +80,6 @@ def requests() -> list[Request]:
         Request("POST", infer, ((b"Inference-Header-Content-Length", b"%d" % len(binary)),), binary + pixels),
         Request("GET", b"/metrics", ((b"Accept", b"application/openmetrics-text"), (b"X-API-Key", b"x"))),
     ]
-
-
-_PAGES: Final = (
-    "/",
-    "/health/live",
-    "/health/ready",
-    "/health/startup",
-    "/model",
-    "/metrics",
-    "/openapi.json",
-    "/docs",
-    "/v2",
-    "/v2/health/ready",
-    "/v2/models/tiny",
-    "/v2/models/tiny/versions/1/ready",
-)
 
 
 def mutations(count: int, seed: int) -> Iterator[bytes]:
@@ -134,10 +122,10 @@ def fuzz_requests(count: int, seed: int) -> Findings:
     """Send ``count`` mutated requests; reproducible by its seed."""
     settings = {"HAL_UPLOAD_TIMEOUT_S": "2", "HAL_LOG_LEVEL": "error", "HAL_MAX_UPLOAD_BYTES": "2000000"}
     findings = Findings()
-    with under_fire(**settings) as served:
+    with fuzz_target(**settings) as served:
         source = mutations(count, seed)
         for part in (count // 4, count - count // 4):
-            early = 0 if not findings.sent else served.resident_bytes()
+            early = 0 if not findings.sent else resident_bytes(served)
             asyncio.run(_send_all(served.port, [next(source) for _ in range(part)], findings))
         check_end(served, early, findings)
     return findings

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batching.batcher import Batcher
+from service.batching.batcher import Batcher, OnBatch
 from service.batching.queue import Priority
 from service.engine.thread import EngineThread
 from tests.service.slow_device import SlowDevice, image
@@ -33,10 +33,11 @@ async def batching(
     queue_limit: int = 64,
     bulk_limit: int | None = None,
     deadline_s: float = 60,
+    on_batch: OnBatch = lambda *_: None,
 ) -> AsyncIterator[Batcher]:
     network = EngineThread(max_batch)
     await network.open(lambda: device)
-    batcher = Batcher(network, queue_limit=queue_limit, bulk_limit=bulk_limit, deadline_s=deadline_s)
+    batcher = Batcher(network, queue_limit=queue_limit, bulk_limit=bulk_limit, deadline_s=deadline_s, on_batch=on_batch)
     try:
         yield batcher
     finally:
@@ -60,7 +61,7 @@ async def ask(batcher: Batcher, *firsts: int, priority: Priority = Priority.ROUT
     async def classify(first: int) -> int:
         return int((await batcher.infer(image(first), priority=priority)).argmax())
 
-    return await batcher.seats.spread(firsts, classify, priority=priority)
+    return await batcher.admission.run_all(firsts, classify, priority=priority)
 
 
 def asking(batcher: Batcher, *firsts: int, priority: Priority = Priority.ROUTINE) -> asyncio.Task[list[int]]:

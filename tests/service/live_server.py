@@ -15,7 +15,8 @@ from contract.bundle import Bundle
 from service.engine.onnx import EngineOptions, OnnxEngine
 from service.http.app import create_app
 from service.http.server import config_for
-from service.serving.lifecycle import Hal, OpenEngine
+from service.serving.model import OpenEngine
+from service.serving.service import Service
 from service.settings import Settings
 
 PATIENCE_S = 60
@@ -23,7 +24,7 @@ PATIENCE_S = 60
 
 @dataclass(frozen=True)
 class LiveServer:
-    hal: Hal
+    hal: Service
     url: str
     port: int
     http: httpx.Client
@@ -56,7 +57,7 @@ def serving(
         finally:
             opened.set()
 
-    hal = Hal(Settings(bundle=bundle.root, **settings), bundle, open_engine=open_and_tell)
+    hal = Service(Settings(bundle=bundle.root, **settings), bundle, open_engine=open_and_tell)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     config = config_for(create_app(hal), hal.settings)

@@ -21,7 +21,7 @@ def test_the_page_is_the_one_that_the_code_writes() -> None:
 
 
 def test_every_setting_and_every_metric_of_a_running_service_is_on_the_page(bundle: Bundle, tmp_path: Path) -> None:
-    with serving(bundle, audit=f"sqlite:///{tmp_path}/a.db", audit_spool=tmp_path / "spool") as live:
+    with serving(bundle, audit=f"sqlite:///{tmp_path}/a.db") as live:
         families = {family.name for family in parse(live.http.get("/metrics").text) if family.name.startswith("hal_")}
     assert len(families) > 20
     listed = {re.sub("_(total|info)$", "", name) for name in re.findall(r"^\| `(hal_\w+)`", page(), re.MULTILINE)}

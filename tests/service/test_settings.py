@@ -49,7 +49,7 @@ def test_all_wrong_values_are_reported_together_with_what_is_allowed(monkeypatch
 
 def test_a_queue_smaller_than_a_batch_is_refused() -> None:
     with pytest.raises(SettingsError, match="HAL_QUEUE_LIMIT=8 is below HAL_MAX_BATCH=16"):
-        load_settings({"queue_limit": 8})
+        load_settings({"queue_limit": 8, "max_batch": 16})
 
 
 def test_a_misspelt_variable_is_named_with_the_nearest_setting() -> None:

@@ -1,1 +1,1 @@
-"""What the service answers, one module for each subject."""
+"""The routes, a module for each part of the interface."""

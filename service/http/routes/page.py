@@ -1,4 +1,4 @@
-"""The page for people at ``/``, and the API reference at ``/docs``, both without a line from another machine."""
+"""The page at ``/`` and the API reference at ``/docs``; both load no file from another host."""
 
 import functools
 import hashlib
@@ -24,7 +24,7 @@ _SWAGGER: Final = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file of the page, in memory: there is nothing on disk that a path could lead to."""
+    """A file of the page, held in memory, so that no path of a request reaches the disk."""
 
     content: bytes
     media_type: str
@@ -38,7 +38,7 @@ class Asset:
         return cls(content, _TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:20]}"')
 
     def response(self, request: Request) -> Response:
-        """The asset, or 304 if the browser has it already."""
+        """The asset, or 304 if the browser has it."""
         headers = {"ETag": self.tag}
         if request.headers.get("if-none-match") == self.tag:
             return Response(status_code=304, headers=headers)
@@ -59,7 +59,7 @@ def _assets() -> Mapping[str, Asset]:
 
 @router.get("/")
 def page(request: Request) -> Response:
-    """Drop images, see cells."""
+    """The page."""
     return _assets()["index.html"].response(request)
 
 

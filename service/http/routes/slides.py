@@ -7,31 +7,43 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.requests import ClientDisconnect
 
 from contract.classes import BY_NAME
 from contract.description import BundleDescription
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError, SlideSummary, summarise
-from service.http.errors import request_id_of
-from service.http.request_options import LONGEST_TIMEOUT_MS, TIMEOUT, Terms
-from service.http.routes.classify import REQUEST, RESPONSES, classify_body, status_of, while_connected
-from service.http.schemas import ErrorAnswer, ModelStamp
-from service.http.slide_schemas import SlideAnswer, SummaryAnswer, given_slide_schema
-from service.http.uploads import UploadError, read_body
-from service.images.refusals import DeadlineExceededError
-from service.serving.answers import ClassifiedImage
-from service.serving.service import Service
+from service.batching.admission import RequestOptions
+from service.http.documentation import (
+    CLASSIFY_RESPONSES,
+    IMAGES,
+    JSON,
+    REQUEST_HEADERS,
+    Responses,
+    answered,
+    failed,
+    header,
+    reference,
+)
+from service.http.requests import (
+    LONGEST_TIMEOUT_MS,
+    TIMEOUT,
+    UploadError,
+    due,
+    read_body,
+    read_options,
+    respond,
+    service_of,
+    while_connected,
+)
+from service.http.routes.classify import classify_request
+from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
+from service.serving.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
 from service.settings import Settings
-from service.slides.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
 from service.slides.results import MOST_BYTES, GivenModel, GivenSlide, ResultsError, read_slide
 
 router = APIRouter(prefix="/slides", tags=["slides"])
 
-_JSON: Final = "application/json"
 _FORMAT: Final = "format"
-
-
 _FORMATS: Final = {
     "name": _FORMAT,
     "in": "query",
@@ -41,36 +53,69 @@ _FORMATS: Final = {
     "specimen. Needs the extra `fhir`.",
     "schema": {"type": "string", "enum": ["json", "fhir"], "default": "json"},
 }
-_FHIR: Final = {"schema": {"type": "object", "description": "FHIR R4 Bundle of type collection"}}
-_TIMEOUT: Final = {
-    "name": TIMEOUT,
-    "in": "header",
-    "required": False,
-    "description": "Milliseconds from the request's arrival after which nobody waits for the answer: 504.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_TIMEOUT_MS},
+_TIMEOUT: Final = header(
+    TIMEOUT,
+    "Milliseconds from the request's arrival after which nobody waits for the answer: 504.",
+    type="integer",
+    minimum=1,
+    maximum=LONGEST_TIMEOUT_MS,
+)
+_NO_FHIR: Final = failed("The format is neither `json` nor `fhir`, or FHIR output is not installed.", "unknown_format")
+
+
+def _summarised(kind: type[Any], description: str) -> dict[str, Any]:
+    described = answered(kind, description)
+    fhir = {"type": "object", "description": "FHIR R4 Bundle of type collection"}
+    described["content"][MEDIA_TYPE] = {"schema": fhir}
+    return described
+
+
+_CLASSIFY_RESPONSES: Final[Responses] = {
+    **CLASSIFY_RESPONSES,
+    200: _summarised(SlideAnswer, "At least one image was classified; a refused one has `error` in its place."),
+    406: _NO_FHIR,
+    422: answered(SlideAnswer, "Not one image could be classified; each `error` says why."),
 }
-_MODEL_CHANGED: Final = "The results were made with another model than the one that is served."
-_NO_FHIR: Final = "The format is neither `json` nor `fhir`, or FHIR output is not installed."
-
-
-def _error(description: str) -> dict[str, Any]:
-    return {"model": ErrorAnswer, "description": description}
-
-
-def _answered(model: type[Any], description: str) -> dict[str, Any]:
-    return {"model": model, "description": description, "content": {MEDIA_TYPE: _FHIR}}
+_SUMMARY_RESPONSES: Final[Responses] = {
+    200: _summarised(SummaryAnswer, "The differential and the advice."),
+    400: failed(
+        "The body is not JSON of the expected form, and the first breaches are listed; or a header is wrong.",
+        "invalid_results",
+    ),
+    406: _NO_FHIR,
+    408: CLASSIFY_RESPONSES[408],
+    409: failed("The results were made with another model than the one that is served.", "other_model"),
+    413: failed("The body has too many bytes.", "request_too_large"),
+    415: failed(f"The Content-Type is not {JSON}.", "unsupported_media_type"),
+    503: CLASSIFY_RESPONSES[503],
+    504: failed("There was no answer within the milliseconds of the request's header.", "deadline_exceeded"),
+}
+_RESULTS: Final = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": reference(GivenSlide),
+            "example": {
+                "model": {"sha256": "9f86d081884c7d65…", "decision_policy": "1"},
+                "results": [
+                    {
+                        "image_sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+                        "predicted_class": "Lymphocyte",
+                        "hairy_cell": {"flag": False, "threshold": 0.2},
+                        "review": [],
+                    }
+                ],
+            },
+        }
+    },
+}
 
 
 @router.post(
     "/classify",
     summary="Classify the cells of one slide and summarise them",
-    responses={
-        **RESPONSES,
-        200: _answered(SlideAnswer, "At least one image was classified; a refused one has `error` in its place."),
-        406: _error(_NO_FHIR),
-        422: {"model": SlideAnswer, "description": "Not one image could be classified; each `error` says why."},
-    },
-    openapi_extra={**REQUEST, "parameters": [*REQUEST["parameters"], _FORMATS]},
+    responses=_CLASSIFY_RESPONSES,
+    openapi_extra={"parameters": [*REQUEST_HEADERS, _FORMATS], "requestBody": IMAGES},
 )
 async def classify_slide(request: Request) -> Response:
     """Classify images as `POST /classify` does; they are taken for the cells of one slide.
@@ -80,59 +125,26 @@ async def classify_slide(request: Request) -> Response:
     one request may carry is classified in several requests to `/classify` and summarised by `/slides/summary`.
     """
     wants_fhir = _wants_fhir(request)
-    done = await classify_body(request)
-    hal: Service = request.app.state.hal
+    done, status = await classify_request(request)
     cells = [
         SlideCell(BY_NAME[result.predicted_class], result.hairy_cell.flag, bool(result.review), result.image_sha256)
         for result in done.results
         if isinstance(result, ClassifiedImage)
     ]
-    summary = await _summarise(cells, len(done.results) - len(cells), done.description, hal.settings)
+    refused = len(done.results) - len(cells)
+    summary = await _summarise(cells, refused, done.description, service_of(request).settings)
     if wants_fhir:
-        return _fhir(summary, done.model, status_of(done))
-    answer = done.writer.write(request_id_of(request), done.results)
-    body = answer.removesuffix(b"}") + b',"summary":' + summary.model_dump_json().encode() + b"}"
-    return Response(body, status_of(done), media_type=_JSON)
+        return _fhir(summary, done.model, status)
+    request_id = request.state.request_id
+    answer = SlideAnswer(request_id=request_id, model=done.model, results=done.results, summary=summary)
+    return respond(answer, status)
 
 
 @router.post(
     "/summary",
     summary="Summarise results of one slide that a client already has",
-    responses={
-        200: _answered(SummaryAnswer, "The differential and the advice."),
-        400: _error(
-            "The body is not JSON of the expected form, and the first breaches are listed; or a header is wrong."
-        ),
-        406: _error(_NO_FHIR),
-        408: _error("The body did not arrive in time."),
-        409: _error(_MODEL_CHANGED),
-        413: _error("The body has too many bytes."),
-        415: _error(f"The Content-Type is not {_JSON}."),
-        503: _error("The model is not ready yet, or the service is stopping."),
-        504: _error("There was no answer within the milliseconds of the request's header."),
-    },
-    openapi_extra={
-        "parameters": [_FORMATS, _TIMEOUT],
-        "requestBody": {
-            "required": True,
-            "content": {
-                _JSON: {
-                    "schema": given_slide_schema(),
-                    "example": {
-                        "model": {"sha256": "9f86d081884c7d65…", "decision_policy": "1"},
-                        "results": [
-                            {
-                                "image_sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
-                                "predicted_class": "Lymphocyte",
-                                "hairy_cell": {"flag": False, "threshold": 0.2},
-                                "review": [],
-                            }
-                        ],
-                    },
-                }
-            },
-        },
-    },
+    responses=_SUMMARY_RESPONSES,
+    openapi_extra={"parameters": [_FORMATS, _TIMEOUT], "requestBody": _RESULTS},
 )
 async def summarise_slide(request: Request) -> Response:
     """Summarise answers of `POST /classify`: send one as it is, or the `results` of several in one list.
@@ -140,41 +152,30 @@ async def summarise_slide(request: Request) -> Response:
     Unknown fields, such as the probabilities, may be left in or out. With `model`, results of another model are
     refused; equal `image_sha256` count once.
     """
-    terms = Terms.of_request(request)
-    due = None if terms.timeout_s is None else asyncio.get_running_loop().time() + terms.timeout_s
-    wants_fhir = _wants_fhir(request)
-    hal: Service = request.app.state.hal
-    counts = hal.batcher.counts
-    try:
-        async with asyncio.timeout_at(due) as limit:
-            given = await _given(request, hal)
-            request.state.images = len(given.results)
-            # Not before the body is there: a reload may have come in between.
-            model = hal.model
-            if given.model is not None:
-                _require_same_model(given.model, model.stamp)
-            summary = await while_connected(request, _summary_of(given, model.bundle.description, hal.settings))
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise DeadlineExceededError(None) from None
-    except ClientDisconnect:
-        counts.disconnected += 1
-        raise
+    options, wants_fhir = read_options(request), _wants_fhir(request)
+    service = service_of(request)
+    service.check_accepting()
+    async with due(options):
+        given = await _given(request, service.settings)
+        request.state.images = len(given.results)
+        # Not before the body is there: a reload may have come in between.
+        stamp, description = service.stamp, service.bundle.description
+        if given.model is not None:
+            _require_same_model(given.model, stamp)
+        summary = await while_connected(request, _summary_of(given, description, service.settings))
     if wants_fhir:
-        return _fhir(summary, model.stamp, HTTPStatus.OK)
-    answer = SummaryAnswer(request_id=request_id_of(request), model=model.stamp, summary=summary)
-    return Response(answer.model_dump_json(), media_type=_JSON)
+        return _fhir(summary, stamp, HTTPStatus.OK)
+    return respond(SummaryAnswer(request.state.request_id, stamp, summary))
 
 
-async def _given(request: Request, hal: Service) -> GivenSlide:
+async def _given(request: Request, settings: Settings) -> GivenSlide:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
+    if media_type != JSON:
         raise UploadError(
-            415, "unsupported_media_type", f"Content-Type is {media_type[:100] or 'missing'!r}, expected {_JSON}."
+            415, "unsupported_media_type", f"Content-Type is {media_type[:100] or 'missing'!r}, expected {JSON}."
         )
-    declared = request.headers.get("content-length", "0")
-    body = await read_body(request, hal.settings, declared, most_bytes=MOST_BYTES, advice="leave the probabilities out")
+    advice = "leave the probabilities out"
+    body = await read_body(request, settings, RequestOptions(), most_bytes=MOST_BYTES, advice=advice)
     try:
         return await while_connected(request, asyncio.to_thread(read_slide, body))
     except ResultsError as error:

@@ -1,1 +1,1 @@
-"""Archives of images to a folder of results by many workers: ``hal score``, on Ray Data."""
+"""Archives of images to a folder of results by an actor pool: ``hal score``, on Ray Data."""

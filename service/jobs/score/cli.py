@@ -1,23 +1,19 @@
-"""``hal score``: its options."""
+"""``hal score``: its options, and the way from a list of images to a folder of results."""
 
-import contextlib
-from collections.abc import Iterator
+import os
+import secrets
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
-from contract.termination import nothing_left_running, stopped_by_sigterm
-from service.jobs.folders.endings import ALL_CLASSIFIED, SOME_REFUSED, explained
-
-if TYPE_CHECKING:
-    from contract.bundle import Bundle
-    from service.jobs.score.run import Score
-    from service.settings import Settings
+from service.jobs.exit_codes import ALL_CLASSIFIED, SOME_REFUSED, JobError, explained, stop_by_sigterm
 
 _COMMAND: Final = "hal score"
-_BATCHES_A_PIECE: Final = 16
-_LIBRARIES: Final = ("ray", "fsspec", "pyarrow")
+_BATCHES_A_CHUNK: Final = 16
+_USUAL_BATCH: Final = 16
+_LIBRARIES: Final = ("ray", "fsspec", "psutil", "pyarrow")
 
 
 def score(
@@ -71,83 +67,67 @@ def score(
     hal score images.parquet --out scores --workers 4
     """
     options = {"bundle": bundle, "device": device, "precision": precision, "max_batch": max_batch, "fit": fit}
-    with explained(_COMMAND, stopped="run the same command again to go on"), nothing_left_running():
-        _check_installed()
+    with explained(_COMMAND, stopped="run the same command again to go on"):
+        stop_by_sigterm()
+        if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
+            raise JobError(f"{', '.join(missing)} not installed: pip install 'hal-cells[service,score]'")
         from contract.bundle import load
-        from service.environment import load_settings
-        from service.jobs.folders import console
-        from service.jobs.score.images import find
-        from service.jobs.score.plan import Plan
-        from service.jobs.score.run import look, score_shards
-        from service.jobs.score.store import Store
+        from service.environment import SettingsError, load_settings
+        from service.jobs import console
+        from service.jobs.score.archive import any_relative, find
+        from service.jobs.score.store import Store, run_of
 
-        # Each worker would keep an audit trail of its own in the same place; the results say as much.
-        settings = load_settings(options).model_copy(update={"audit": None})
+        try:
+            # Each actor would keep an audit trail of its own in the same place; the results say as much.
+            settings = load_settings(options).model_copy(update={"audit": None})
+        except SettingsError as error:
+            raise JobError(str(error)) from error
         opened = load(settings.bundle)
-        paths = find(images)
-        threads = threads or settings.engine_threads or None
-        plan = Plan.of(settings, opened, paths, shard_size=shard_size, format=format)
-        with Store(out, plan) as store:
-            summary, todo = look(store, again=retry_refused)
+        paths, here = find(images)
+        run = run_of(settings, opened, paths, shard_size=shard_size, format=format)
+        tally = console.Tally(here.problems, here.others)
+        with Store(out, run) as store:
+            todo = store.todo(retry_refused=retry_refused)
+            left = sum(len(store.images(shard)) for shard in todo)
+            tally.skipped = store.summary()["classified"]
+            actors: set[str] = set()
             if todo:
-                left = sum(len(store.images(shard)) for shard in todo)
+                _ray_environment(local=address is None)
+                from service.jobs.score import pool
+                from service.jobs.score.actor import Job, files_of
+
+                folder = str(Path.cwd()) if any_relative(paths) else None
                 with (
-                    _crew(settings, opened, plan.working_directory, paths, address, workers, threads) as crew,
-                    # Ray has taken SIGTERM for itself.
-                    stopped_by_sigterm(),
+                    pool.cluster(address, workers, threads or settings.engine_threads or None),
                     console.progress(len(paths), len(paths) - left) as advance,
                 ):
-                    score_shards(
-                        crew,
-                        store,
-                        paths,
-                        todo,
-                        piece_size=_BATCHES_A_PIECE * settings.max_batch,
-                        summary=summary,
-                        see=advance,
-                    )
-            store.write_summary(summary.document())
-            by = f" by {len(summary.workers)} workers" if todo else ""
-            if summary.tried_again:
-                by += f", {summary.tried_again} pieces again after a worker died"
-            console.print_counts(summary.classes, summary.hairy, summary.refused)
-            console.print_tally(summary.tally, f"{by}; results in {store.results}, summary in {store.summary}")
-    raise typer.Exit(SOME_REFUSED if summary.tally.refused else ALL_CLASSIFIED)
+                    share = pool.share(settings.device, workers, threads or settings.engine_threads or None)
+                    told = {"engine_threads": share.threads, "decode_threads": share.threads}
+                    sent = opened.root.resolve() if address is None else files_of(opened)
+                    job = Job(settings.model_copy(update=told), sent, folder)
+                    size = _BATCHES_A_CHUNK * (settings.max_batch or _USUAL_BATCH)
+                    places = [(shard, store.images(shard)) for shard in todo]
+                    whole = [pool.Chunk(shard, images.start, images.stop) for shard, images in places]
+                    chunks = [chunk for shard in whole for chunk in shard.cut(size)]
+                    for scored in pool.score(job, share, paths, chunks):
+                        store.add(scored.chunk.shard, scored.chunk.start, scored.records)
+                        actors.add(scored.actor)
+                        advance(len(scored.records))
+            summary = store.summary()
+            tally.classified = summary["classified"] - tally.skipped
+            tally.refused = store.refused()
+            by = f" by {len(actors - {''})} workers" if todo else ""
+            console.print_counts(summary)
+            console.print_tally(tally, f"{by}; results in {store.results}, summary in {out / 'summary.json'}")
+    raise typer.Exit(ALL_CLASSIFIED if tally.complete else SOME_REFUSED)
 
 
-@contextlib.contextmanager
-def _crew(
-    settings: "Settings",
-    bundle: "Bundle",
-    folder: str | None,
-    paths: list[str],
-    address: str | None,
-    workers: int | None,
-    threads: int | None,
-) -> Iterator["Score"]:
-    """Workers, and Ray only if there is something to do."""
-    from service.jobs.score.environment import environment
+def _ray_environment(*, local: bool) -> None:
+    """What Ray reads when it is imported. Nothing is reported to its makers.
 
-    with environment(local=address is None):
-        from service.jobs.score.crew import Crew
-        from service.jobs.score.ray_cluster import cluster, share
-        from service.jobs.score.worker import Orders, files_of
-
-        with cluster(address, workers, threads):
-            has = share(settings.device, workers, threads)
-            told: dict[str, Any] = {"engine_threads": has.threads, "decode_threads": has.threads}
-            orders = Orders(
-                settings=settings.model_copy(update=told),
-                bundle=bundle.root.resolve() if address is None else files_of(bundle),
-                folder=folder,
-            )
-            yield Crew(orders, has, paths).score
-
-
-def _check_installed() -> None:
-    from importlib.util import find_spec
-
-    from service.jobs.score.errors import ScoreError
-
-    if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
-        raise ScoreError(f"{', '.join(missing)} not installed: pip install 'hal-cells[service,score]'")
+    The processes of a cluster of this machine's own want a token that only they know: some of their ports listen to
+    the network, and whoever speaks to them runs code.
+    """
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    if local:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

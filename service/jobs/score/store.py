@@ -1,142 +1,198 @@
-"""The folder of results: a plan, one file for each shard, a summary at the end.
+"""The folder of results: ``run.json`` says what the run is, ``results/00042.parquet`` has the images of shard 42.
 
-``run.json`` says what the run is (:class:`service.jobs.score.plan.Plan`). ``results/00042.parquet`` has the images of shard
-42, in their order; it is there as a whole or not at all, so that what is missing is what is left to do.
+``shards.jsonl`` counts what is in each shard. A shard is there as a whole or not at all; it is done once its line is
+there too, so that what is missing is what is left to do.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
-from pydantic import ValidationError
+import msgspec
 
-from contract.atomic import UNFINISHED, replacing, write_text
-from service.jobs.folders.errors import FoldersError
-from service.jobs.folders.formats import format_of
-from service.jobs.folders.records import Finding, Record
-from service.jobs.folders.results import lock
-from service.jobs.score.errors import OtherRunError, ScoreError
-from service.jobs.score.plan import Plan
+from contract.bundle import MANIFEST_NAME, Bundle, sha256_of
+from contract.files import UNFINISHED, replacing, write_text
+from service.jobs.exit_codes import JobError
+from service.jobs.files import lock
+from service.jobs.records import STAMP, Record, write
+from service.jobs.score.archive import any_relative
+from service.serving.answers import ModelStamp
+from service.settings import Settings
 
-PLAN: Final = "run.json"
-RESULTS: Final = "results"
-SUMMARY: Final = "summary.json"
-LOCK: Final = ".lock"
-_FEWEST_DIGITS: Final = 5
+RUN: Final = "run.json"
+SHARDS: Final = "shards.jsonl"
+_LOCK: Final = ".lock"
+_FLAGS: Final = {True: "flagged", False: "not_flagged", None: "not_answered"}
+
+
+def run_of(
+    settings: Settings, bundle: Bundle, paths: Sequence[str], *, shard_size: int, format: str
+) -> dict[str, str | int | None]:
+    """Everything that decides what stands in which file of results, by the name that people know."""
+    stamp = msgspec.to_builtins(ModelStamp.of(bundle, bundle.file(settings.precision)))
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(os.fsencode(path) + b"\0")
+    return {
+        "layout": 2,
+        "bundle (SHA-256 of its bundle.json)": sha256_of(bundle.root / MANIFEST_NAME),
+        **{f"model {name}": str(stamp[name]) for name in STAMP},
+        "HAL_FIT": settings.fit,
+        "HAL_MAX_IMAGE_BYTES": settings.max_image_bytes,
+        "HAL_MAX_PIXELS": settings.max_pixels,
+        "number of images": len(paths),
+        "list of images (SHA-256)": digest.hexdigest(),
+        "working directory, on which relative paths depend": os.getcwd() if any_relative(paths) else None,  # noqa: PTH109
+        "--shard-size": shard_size,
+        "--format": format,
+    }
 
 
 class Store:
-    """The results of one plan in ``root``, held by one process.
+    """The results of one run in ``root``, held by one process.
+
+    Args:
+        root: the folder.
+        run: what :func:`run_of` says.
 
     Raises:
-        OtherRunError: the results there are of another plan.
-        ScoreError: the folder is not one of ours, or another process works on it.
+        JobError: the results there are of another run, the folder is not one of ours, or another process works on it.
     """
 
-    def __init__(self, root: Path, plan: Plan) -> None:
+    def __init__(self, root: Path, run: dict[str, str | int | None]) -> None:
         self.root = root
-        self.results = root / RESULTS
-        self.summary = root / SUMMARY
-        self._plan = plan
-        self._digits = max(_FEWEST_DIGITS, len(str(plan.shards - 1)))
-        self._format = format_of(self.path(0))
-        known = root / PLAN
+        self.results = root / "results"
+        self._size = int(run["--shard-size"] or 1)
+        self._images = int(run["number of images"] or 0)
+        self._format = f".{run['--format']}"
+        self._done: dict[int, dict[str, Any]] = {}
+        self._parts: dict[int, dict[int, Sequence[Record]]] = {}
         if root.exists() and not root.is_dir():
-            raise ScoreError(f"--out {root} is a file; expected a folder, which is made if it is not there")
-        if root.is_dir() and not known.exists() and any(name.name != LOCK for name in root.iterdir()):
-            raise ScoreError(f"--out {root} has files that are not of 'hal score'; choose an empty or new folder")
+            raise JobError(f"--out {root} is a file; expected a folder, which is made if it is not there")
+        known = root / RUN
+        if root.is_dir() and not known.exists() and any(name.name != _LOCK for name in root.iterdir()):
+            raise JobError(f"--out {root} has files that are not of 'hal score'; choose an empty or new folder")
         self.results.mkdir(parents=True, exist_ok=True)
-        self._lock = (root / LOCK).open("a")
+        self._lock = (root / _LOCK).open("w")
         try:
-            self._take(known)
+            lock(self._lock, root, "hal score")
+            if known.exists():
+                self._compare(known, run)
+            else:
+                write_text(known, json.dumps(run, indent=2) + "\n")
+            for left_over in self.results.glob(f"*{UNFINISHED}"):
+                left_over.unlink()
+            self._read_done()
         except BaseException:
             self._lock.close()
             raise
 
-    def _take(self, known: Path) -> None:
-        try:
-            lock(self._lock)
-        except OSError:
-            raise ScoreError(f"another 'hal score' is writing {self.root}; wait for it, or stop it") from None
-        if known.exists():
-            self._compare(known)
-        else:
-            write_text(known, self._plan.model_dump_json(indent=2) + "\n")
-        for left_over in self.results.glob(f"*{UNFINISHED}"):
-            left_over.unlink()
-
-    def _compare(self, known: Path) -> None:
-        try:
-            there = Plan.model_validate_json(known.read_bytes())
-        except ValidationError as error:
-            raise ScoreError(
-                f"{known} was not written by this version of 'hal score' ({error.error_count()} faults); choose "
-                "another --out"
-            ) from error
-        if differences := list(there.differences(self._plan)):
-            raise OtherRunError(
-                f"the results in {self.root} are of another run:\n"
-                + "\n".join(f"  - {difference}" for difference in differences)
-                + "\nResults are never mixed: name the same images, bundle and settings again, or choose another --out."
-            )
-
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.close()
 
     @property
-    def shards(self) -> int:
-        """How many there will be."""
-        return self._plan.shards
+    def shards(self) -> range:
+        """All shards."""
+        return range(-(-self._images // self._size))
 
     def path(self, shard: int) -> Path:
         """The file of a shard."""
-        return self.results / f"{shard:0{self._digits}d}.{self._plan.format}"
+        return self.results / f"{shard:0{max(5, len(str(len(self.shards) - 1)))}d}{self._format}"
 
     def images(self, shard: int) -> range:
         """The places of a shard's images in the list."""
-        start = shard * self._plan.shard_size
-        return range(start, min(start + self._plan.shard_size, self._plan.images))
+        return range(shard * self._size, min((shard + 1) * self._size, self._images))
 
-    def missing(self) -> list[int]:
-        """The shards that are left to do."""
-        there = {path.name for path in self.results.iterdir()}
-        return [shard for shard in range(self._plan.shards) if self.path(shard).name not in there]
+    def todo(self, *, retry_refused: bool) -> list[int]:
+        """The shards that are left to do, with ``retry_refused`` also those that have refused images."""
+        for shard in [*self._done]:
+            path, line = self.path(shard), self._done[shard]
+            if not path.exists() or (retry_refused and line["refused"]):
+                del self._done[shard]
+            elif path.stat().st_size != line["bytes"]:
+                raise JobError(
+                    f"{path} is damaged: it has {path.stat().st_size} bytes, expected {line['bytes']}. Remove it and "
+                    "run again: only its images are scored again"
+                )
+        return [shard for shard in self.shards if shard not in self._done]
 
-    def write(self, shard: int, records: Sequence[Record]) -> None:
-        """Keep a shard; once this returns nothing loses it."""
-        with replacing(self.path(shard)) as unfinished, self._format.writing(unfinished) as add:
-            for record in records:
-                add(self._format.row(record))
+    def add(self, shard: int, start: int, records: Sequence[Record]) -> None:
+        """Take the records of the images from ``start`` on; a shard that is complete is kept, and nothing loses it."""
+        parts = self._parts.setdefault(shard, {})
+        parts[start] = records
+        if sum(map(len, parts.values())) == len(self.images(shard)):
+            self._write(shard, [record for at in sorted(parts) for record in parts[at]])
+            del self._parts[shard]
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Keep what stands in the results."""
-        write_text(self.summary, json.dumps(summary, indent=2) + "\n")
+    def _write(self, shard: int, records: Sequence[Record]) -> None:
+        with replacing(self.path(shard)) as unfinished:
+            write(unfinished, self._format, records)
+        good = [record for record in records if "error" not in record]
+        self._done[shard] = {
+            "shard": shard,
+            "bytes": self.path(shard).stat().st_size,
+            "predicted_class": Counter(record["predicted_class"] for record in good),
+            "hairy_cell": Counter(_FLAGS[record["hairy_cell"]["flag"]] for record in good),
+            "refused": [(r["path"], r["error"]["code"], r["error"]["message"]) for r in records if "error" in r],
+        }
+        with (self.root / SHARDS).open("a", encoding="utf-8") as stream:
+            print(json.dumps(self._done[shard]), file=stream)
 
-    def findings(self, shard: int) -> Iterator[Finding]:
-        """What a shard that is there says.
+    def refused(self) -> list[tuple[str, str]]:
+        """The refused images of all shards that are done, with the reasons."""
+        return [(path, message) for shard in sorted(self._done) for path, _, message in self._done[shard]["refused"]]
 
-        Raises:
-            ScoreError: the file is damaged.
-        """
-        path, count = self.path(shard), 0
+    def summary(self) -> dict[str, Any]:
+        """What is in all shards that are done; kept as ``summary.json``."""
+        classes: Counter[str] = Counter()
+        hairy = Counter(dict.fromkeys(_FLAGS.values(), 0))
+        refused: Counter[str] = Counter()
+        for line in self._done.values():
+            classes.update(line["predicted_class"])
+            hairy.update(line["hairy_cell"])
+            refused.update(code for _, code, _ in line["refused"])
+        document = {
+            "images": classes.total() + refused.total(),
+            "classified": classes.total(),
+            "predicted_class": dict(classes.most_common()),
+            "hairy_cell": dict(hairy),
+            "refused": dict(refused.most_common()),
+        }
+        write_text(self.root / "summary.json", json.dumps(document, indent=2) + "\n")
+        return document
+
+    def _compare(self, known: Path, run: dict[str, str | int | None]) -> None:
         try:
-            for finding in self._format.findings(path):
-                yield finding
-                count += 1
-        except FoldersError:
-            raise
-        except Exception as error:
-            raise ScoreError(
-                f"{path} is damaged ({type(error).__name__}: {error}); remove it and run again: only its images are "
-                "scored again"
+            there = dict(json.loads(known.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise JobError(
+                f"{known} was not written by this version of 'hal score' ({error}); choose another --out"
             ) from error
-        if count != len(self.images(shard)):
-            raise ScoreError(
-                f"{path} has {count} images, expected {len(self.images(shard))}; remove it and run again: only its "
-                "images are scored again"
+        if differences := [
+            f"  - {name} {there.get(name)} there, {run.get(name)} now"
+            for name in {**there, **run}
+            if there.get(name) != run.get(name)
+        ]:
+            raise JobError(
+                f"the results in {self.root} are of another run:\n"
+                + "\n".join(differences)
+                + "\nResults are never mixed: name the same images, bundle and settings again, or choose another --out."
             )
+
+    def _read_done(self) -> None:
+        path = self.root / SHARDS
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for line in lines:
+            try:
+                counted = json.loads(line)
+            except ValueError:
+                # What a kill or a full disk cut off: its shard is scored again.
+                continue
+            self._done[counted["shard"]] = counted

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.auth.keys import KeysError, Role, add, find, read, revoke
+from service.auth.keys import KeysError, KeyStore, Role, add, find, read, revoke
 from tests.paths import ROOT
 
 
@@ -36,7 +36,7 @@ def test_a_key_is_printed_once_and_only_its_hash_is_written(tmp_path: Path) -> N
     written = file.read_text()
     assert secret not in written
     assert json.loads(written)["keys"][0]["sha256"] == hashlib.sha256(secret.encode()).hexdigest()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640, "for the group of the container's user"
 
     listed = hal_keys("list", "--file", str(file))
     assert listed.stdout.split()[:2] == ["analyser-1", "classify"]
@@ -71,6 +71,46 @@ def test_a_changed_file_keeps_who_may_read_it(tmp_path: Path) -> None:
     file.chmod(0o640)
     add(file, "b", Role.ADMIN)
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_a_file_that_is_mounted_by_its_inode_sees_every_change(tmp_path: Path) -> None:
+    file, mounted = tmp_path / "keys.json", tmp_path / "container" / "keys.json"
+    kept, revoked = add(file, "a-name-that-is-longer-than-the-others", Role.CLASSIFY), add(file, "b", Role.ADMIN)
+    mounted.parent.mkdir()
+    mounted.hardlink_to(file)
+    store = KeyStore(mounted)
+    revoke(file, "b")
+    new = add(file, "c", Role.CLASSIFY)
+    revoke(file, "a-name-that-is-longer-than-the-others")
+    store.reload()
+    assert [key.name for key in read(mounted)] == ["c"]
+    assert store.find(new) is not None
+    assert store.find(revoked) is None
+    assert store.find(kept) is None
+    assert mounted.stat().st_ino == file.stat().st_ino
+
+
+def test_a_half_written_file_is_read_again_even_if_it_looks_unchanged(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    first = add(file, "a", Role.CLASSIFY)
+    store = KeyStore(file)
+    second = add(file, "b", Role.CLASSIFY)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20].ljust(len(whole)))
+    half = file.stat()
+    store.reload()
+    assert store.find(first) is not None
+    assert store.find(second) is None
+    file.write_bytes(whole)
+    os.utime(file, ns=(half.st_atime_ns, half.st_mtime_ns))
+    store.reload()
+    assert store.find(second) is not None
+
+
+def test_a_name_that_is_refused_leaves_no_empty_file_behind(tmp_path: Path) -> None:
+    with pytest.raises(KeysError):
+        add(tmp_path / "keys.json", "Anna Andersson", Role.CLASSIFY)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_done_says_why_and_changes_nothing(tmp_path: Path) -> None:

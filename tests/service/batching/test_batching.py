@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.batching.batcher import Batcher
+from service.batching.errors import DrainingError, ModelFailedError, QueueFullError
 from service.batching.queue import Image, Logits, Priority
-from service.images.refusals import DrainingError, ModelFailedError, QueueFullError
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 
@@ -57,14 +57,13 @@ async def test_a_fast_device_does_not_wait_for_its_next_full_batch() -> None:
     device.BATCH_S = 0.01
     idle: list[float] = []
     ends: list[float] = []
-    async with batching(device, max_batch=8, queue_limit=64) as batcher:
 
-        def note(_: object, begin: float, end: float) -> None:
-            if ends:
-                idle.append(begin - ends[-1])
-            ends.append(end)
+    def note(_: object, begin: float, end: float) -> None:
+        if ends:
+            idle.append(begin - ends[-1])
+        ends.append(end)
 
-        batcher.on_batch = note
+    async with batching(device, max_batch=8, queue_limit=64, on_batch=note) as batcher:
 
         async def client(first: int) -> None:
             for _ in range(20):
@@ -142,11 +141,11 @@ async def test_a_cancelled_request_leaves_the_queue_and_its_batch_mates_are_answ
         await settled()
         leaving.cancel()
         await settled()
-        assert (batcher.waiting, batcher.seats.taken) == (1, 2)
+        assert (batcher.waiting, batcher.admission.taken) == (1, 2)
         device.let_go()
         assert await asyncio.gather(first, staying) == [[0], [2]]
     assert device.batches == [[0], [2]]
-    assert (batcher.counts.withdrawn, batcher.counts.expired) == (1, 0)
+    assert (batcher.statistics.withdrawn, batcher.statistics.expired) == (1, 0)
 
 
 @in_event_loop
@@ -177,7 +176,7 @@ async def test_a_full_queue_refuses_single_and_bulk_alike() -> None:
             with pytest.raises(QueueFullError, match="3 images are waiting") as caught:
                 await ask(batcher, *firsts)
             assert caught.value.retry_after_s == 1
-        assert batcher.counts.refused == 2
+        assert batcher.statistics.refused == 2
         device.let_go()
         assert await asyncio.gather(*accepted) == [[0], [1], [2]]
 
@@ -194,7 +193,7 @@ async def test_retry_after_follows_the_measured_rate() -> None:
         accepted = [asking(batcher, first) for first in range(8)]
         await begun(device)
         with pytest.raises(QueueFullError) as caught:
-            batcher.seats.check_room()
+            batcher.admission.check()
         assert caught.value.retry_after_s >= 2, "half of 8 images at less than 2 a second"
         device.let_go()
         await asyncio.gather(*accepted)
@@ -206,7 +205,7 @@ async def test_a_bulk_request_larger_than_the_queue_is_fed_in_slices() -> None:
     async with batching(device, max_batch=4, queue_limit=5) as batcher:
         numbers = [first % 20 for first in range(100)]
         assert await ask(batcher, *numbers) == numbers
-        assert batcher.seats.taken == 0
+        assert batcher.admission.taken == 0
     assert max(len(batch) for batch in device.batches) <= 4
 
 
@@ -217,7 +216,7 @@ async def test_a_bulk_request_leaves_seats_for_others() -> None:
         bulk = asking(batcher, *range(100))
         await begun(device)
         await settled()
-        assert batcher.seats.taken == 4, "two batches' worth"
+        assert batcher.admission.taken == 4, "two batches' worth"
         single = asking(batcher, 9)
         device.let_go()
         assert await single == [9]
@@ -233,7 +232,7 @@ async def test_a_bulk_request_that_found_one_free_seat_takes_more_as_they_come_f
         await settled()
         bulk = asking(batcher, *range(60))
         await settled()
-        assert batcher.seats.taken == 8
+        assert batcher.admission.taken == 8
         device.let_go()
         assert await others == list(range(7))
         assert await bulk == [first % 20 for first in range(60)]
@@ -278,7 +277,7 @@ def test_nothing_is_lost_swapped_or_left_over(
             except ModelFailedError:
                 return None
 
-        return await batcher.seats.spread(firsts, classify, priority=priority)
+        return await batcher.admission.run_all(firsts, classify, priority=priority)
 
     async def test() -> None:
         device = SlowDevice()
@@ -298,7 +297,7 @@ def test_nothing_is_lost_swapped_or_left_over(
                     assert leaves
                     continue
                 assert answer == [None if first == POISON else first for first in firsts]
-            assert (batcher.waiting, batcher.seats.taken) == (0, 0)
+            assert (batcher.waiting, batcher.admission.taken) == (0, 0)
         assert all(1 <= len(batch) <= max_batch for batch in device.batches)
 
     asyncio.run(test())

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.batching.queue import Ticket
-from service.images.refusals import ModelFailedError
+from service.batching.errors import ModelFailedError
+from service.batching.queue import QueuedImage
 from tests.service.batchers import ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 
@@ -27,21 +27,20 @@ async def test_a_poisoned_image_fails_alone() -> None:
         assert isinstance(poisoned, ModelFailedError)
         await blocking
     assert device.batches == [[0], [1, POISON, 2], [1], [POISON], [2]]
-    assert batcher.counts.failed == 1
+    assert batcher.statistics.failed == 1
 
 
 @in_event_loop
 async def test_an_observer_that_fails_costs_no_answer_and_no_second_run() -> None:
     device = SlowDevice(held=True)
-    async with batching(device) as batcher:
-        told: list[int] = []
+    told: list[int] = []
 
-        def observe(batch: Sequence[Ticket], _begin: float, _end: float) -> None:
-            assert all(ticket.answer.done() for ticket in batch), "the answers come first"
-            told.append(len(batch))
-            raise RuntimeError("no memory for another metric")
+    def observe(batch: Sequence[QueuedImage], _begin: float, _end: float) -> None:
+        assert all(queued.answer.done() for queued in batch), "the answers come first"
+        told.append(len(batch))
+        raise RuntimeError("no memory for another metric")
 
-        batcher.on_batch = observe
+    async with batching(device, on_batch=observe) as batcher:
         blocking = asking(batcher, 0)
         await begun(device)
         answers = [asking(batcher, first) for first in (1, 2, 3)]
@@ -50,7 +49,7 @@ async def test_an_observer_that_fails_costs_no_answer_and_no_second_run() -> Non
         assert await asyncio.gather(blocking, *answers) == [[0], [1], [2], [3]]
         assert told == [1, 3]
     assert device.batches == [[0], [1, 2, 3]]
-    counts = batcher.counts
+    counts = batcher.statistics
     assert (counts.answered, counts.batches, counts.retried_batches, counts.failed) == (4, 2, 0, 0)
 
 
@@ -113,8 +112,8 @@ async def test_work_that_fails_withdraws_the_rest_of_its_request() -> None:
             await batcher.infer(image(first))
 
         with pytest.raises(LookupError):
-            await batcher.seats.spread([0, 1, 2], classify)
-        assert (batcher.waiting, batcher.seats.taken) == (0, 0)
+            await batcher.admission.run_all([0, 1, 2], classify)
+        assert (batcher.waiting, batcher.admission.taken) == (0, 0)
 
 
 class Small(SlowDevice):
@@ -148,7 +147,7 @@ async def test_a_batch_that_finds_no_memory_is_answered_in_halves_and_the_next_o
     assert sizes.count(8) <= 2, "one may have been prepared ahead"
     assert sizes.count(4) <= 2
     assert sizes.count(2) == 8
-    counts = batcher.counts
+    counts = batcher.statistics
     failed = sizes.count(8) + sizes.count(4)
     assert (counts.out_of_memory, counts.retried_batches, counts.failed, counts.answered) == (failed, failed, 0, 17)
 
@@ -162,7 +161,7 @@ async def test_an_image_for_which_there_is_no_memory_at_all_fails_alone() -> Non
             await ask(batcher, 1)
         device.room = 4
         assert await ask(batcher, 2) == [2]
-    assert (batcher.counts.out_of_memory, batcher.counts.failed) == (1, 1)
+    assert (batcher.statistics.out_of_memory, batcher.statistics.failed) == (1, 1)
 
 
 @in_event_loop
@@ -173,7 +172,7 @@ async def test_a_batcher_that_breaks_answers_everybody_and_says_so() -> None:
         await begun(device)
         waiting = asking(batcher, 1)
         await settled()
-        batcher._lines.next_batch = None  # type: ignore[assignment, method-assign]
+        batcher._queue.next_batch = None  # type: ignore[assignment, method-assign]
         assert not batcher.broken
         device.let_go()
         assert await first == [0]

@@ -7,7 +7,7 @@ from typing import Any
 import onnxruntime as ort
 import pytest
 
-from service.engine import cuda_driver
+from service.engine import cuda
 from service.engine.sessions import DeviceUnavailableError, check_device
 from service.settings import Device
 
@@ -43,7 +43,7 @@ def absent(name: str) -> Any:
     ],
 )
 def test_a_gpu_is_seen_or_the_reason_told(driver: Driver, expected: str | None) -> None:
-    found = cuda_driver.fault(lambda _: driver)
+    found = cuda.driver_fault(lambda _: driver)
     assert found is expected if expected is None else expected in str(found)
 
 
@@ -52,15 +52,15 @@ def test_a_runtime_for_gpus_without_a_driver_is_refused_at_once(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: GPU_PROVIDERS)
-    monkeypatch.setattr(cuda_driver, "fault", lambda: FAULT(absent))
+    monkeypatch.setattr(cuda, "driver_fault", lambda: FAULT(absent))
     with pytest.raises(DeviceUnavailableError, match=f"HAL_DEVICE={device}.*driver is not here.*HAL_DEVICE=cpu"):
         check_device(device)
 
 
-FAULT = cuda_driver.fault
+FAULT = cuda.driver_fault
 
 
 @pytest.mark.parametrize("device", [Device.AUTO, Device.CPU])
 def test_devices_that_are_always_there_need_no_driver(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_driver, "fault", lambda: "not asked")
+    monkeypatch.setattr(cuda, "driver_fault", lambda: "not asked")
     check_device(device)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from contract.bundle import Bundle, BundleCorruptError, BundleError
-from service.engine.bound_batches import BoundBatches
+from service.engine.cuda import BoundBatches
 from service.engine.onnx import (
     Buckets,
     DeviceMemoryError,

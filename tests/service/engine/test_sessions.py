@@ -131,3 +131,9 @@ def test_threads_spin_within_a_run_and_sleep_after_it(device: Device, runtime: R
     (options,) = runtime.options
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
+@pytest.mark.parametrize(("device", "most"), [(Device.CPU, 8), (Device.CUDA, 64), (Device.TENSORRT, 64)])
+def test_the_largest_batch_is_the_devices_unless_it_is_set(device: Device, most: int) -> None:
+    assert EngineOptions(device=device).batch_limit(device) == most
+    assert EngineOptions(device=device, max_batch=3).batch_limit(device) == 3

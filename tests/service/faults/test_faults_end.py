@@ -13,12 +13,15 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.service.classify_requests import form
 from tests.service.live_server import until
 from tests.service.load_clients import HANGING, answered, becomes, code_of, load, post, until_answered
 from tests.service.process import PATIENCE_S, Process, environment, free_port, running, seconds
+
+pytestmark = pytest.mark.serial
 
 
 def test_sigterm_under_load_answers_all_that_was_accepted(slow: Path, cell: bytes) -> None:
@@ -58,7 +61,7 @@ def test_tensors_that_cannot_be_finished_are_told_as_images_are(slow: Path) -> N
                 return http.post("/v2/models/tiny/infer", json={"inputs": [image]})
 
         hanging = clients.submit(infer)
-        until(lambda: shows(served, 'hal_seats_taken{priority="routine"} 1.0'))
+        until(lambda: shows(served, 'hal_images_accepted{priority="routine"} 1.0'))
         assert served.stop() == 0
         assert hanging.result().status_code == 503
         assert "stop" in hanging.result().json()["error"]
@@ -127,7 +130,7 @@ def test_kill_9_costs_what_was_under_way_and_the_supervisor_brings_it_back(
         return turns
 
     def taken(seats: int) -> bool:
-        return f'hal_seats_taken{{priority="routine"}} {seats}.0' in httpx.get(f"{url}/metrics").text
+        return f'hal_images_accepted{{priority="routine"}} {seats}.0' in httpx.get(f"{url}/metrics").text
 
     try:
         client(1)

@@ -11,10 +11,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.service.conftest import WriteBundle
+import pytest
+
+from tests.conftest import WriteBundle
 from tests.service.load_clients import ROUNDS, becomes, post
 from tests.service.process import Process, running, seconds
 from tests.service.tiny_bundle import TinyNetwork
+
+pytestmark = pytest.mark.serial
 
 OVERLOAD_S = float(os.environ.get("OVERLOAD_S", "3"))
 """How long the overload lasts; OVERLOAD_S=60 for the full minute."""

@@ -23,7 +23,7 @@ def test_a_full_queue_answers_429_before_reading_and_says_when_to_come_back(bund
     with slow_service(bundle, device, queue_limit=2, max_batch=1) as live, ThreadPoolExecutor(2) as clients:
         accepted = [clients.submit(live.http.post, "/classify", files=form(cell)) for _ in range(2)]
         device.wait_until_busy()
-        until(lambda: live.hal.batcher.seats.taken == 2)
+        until(lambda: live.hal.batcher.admission.taken == 2)
         for images in (form(cell), form(*[cell] * 30)):
             response = live.http.post("/classify", files=images)
             assert error_of(response, 429)["code"] == "queue_full"
@@ -44,7 +44,7 @@ def test_504_at_the_deadline(bundle: Bundle, cell: bytes) -> None:
     with slow_service(bundle, device, deadline_ms=1000) as live:
         response = live.http.post("/classify", files=form(cell, cell))
         assert error_of(response, 504)["code"] == "deadline_exceeded"
-        assert live.hal.batcher.seats.taken == 0
+        assert live.hal.batcher.admission.taken == 0
         device.let_go()
         assert live.http.post("/classify", files=form(cell)).status_code == 200
 
@@ -58,8 +58,8 @@ def test_a_request_that_has_little_time_leaves_the_queue_when_it_is_over(bundle:
         error = error_of(response, 504)
         assert error["code"] == "deadline_exceeded"
         assert "X-Request-Timeout-Ms" in error["message"]
-        assert (live.hal.batcher.waiting, live.hal.batcher.seats.taken) == (0, 1)
-        assert live.hal.batcher.counts.expired >= 1
+        assert (live.hal.batcher.waiting, live.hal.batcher.admission.taken) == (0, 1)
+        assert live.hal.statistics.expired >= 1
         device.let_go()
         assert running.result().status_code == 200
     assert len(device.batches) == 1
@@ -86,7 +86,7 @@ def test_a_request_of_many_images_is_bulk_unless_it_says_otherwise(
         answer = clients.submit(live.http.post, "/classify", files=form(*[cell] * images), headers=headers)
         device.wait_until_busy()
         priority = Priority.BULK if bulk else Priority.ROUTINE
-        until(lambda: live.hal.batcher.seats.taken_by(priority) == images)
+        until(lambda: live.hal.batcher.admission.taken_by(priority) == images)
         device.let_go()
         assert answer.result().status_code == 200
 
@@ -99,12 +99,12 @@ def test_an_archive_job_that_has_filled_its_share_does_not_keep_the_bench_out(bu
     ):
         bulk = {"X-Priority": "bulk"}
         archive = clients.submit(live.http.post, "/classify", files=form(*[cell] * 20), headers=bulk)
-        until(lambda: live.hal.batcher.seats.taken == 2)
+        until(lambda: live.hal.batcher.admission.taken == 2)
         refused = live.http.post("/classify", files=form(cell), headers=bulk)
         assert error_of(refused, 429)["code"] == "queue_full"
         assert int(refused.headers["retry-after"]) >= 1
         bench = [clients.submit(live.http.post, "/classify", files=form(cell)) for _ in range(2)]
-        until(lambda: live.hal.batcher.seats.taken == 4)
+        until(lambda: live.hal.batcher.admission.taken == 4)
         assert error_of(live.http.post("/classify", files=form(cell)), 429)["code"] == "queue_full"
         device.let_go()
         assert [answer.result().status_code for answer in (*bench, archive)] == [200] * 3
@@ -121,10 +121,10 @@ def test_a_client_that_vanishes_while_it_waits_leaves_the_queue(bundle: Bundle, 
             )
             vanishing.sendall(head.encode() + cell)
             until(lambda: live.hal.batcher.waiting == 1)
-        until(lambda: live.hal.batcher.seats.taken == 1)
+        until(lambda: live.hal.batcher.admission.taken == 1)
         assert live.hal.batcher.waiting == 0
-        assert live.hal.batcher.counts.withdrawn == 1
-        until(lambda: live.hal.batcher.counts.disconnected == 1)
+        assert live.hal.statistics.withdrawn == 1
+        until(lambda: live.hal.statistics.disconnected == 1)
         device.let_go()
         assert staying.result().status_code == 200
     assert len(device.batches) == 1
@@ -141,15 +141,15 @@ def test_a_client_that_vanishes_while_it_uploads_leaves_no_trace(bundle: Bundle,
                 assert vanishing.recv(100).startswith(b"HTTP/1.1 100")
                 vanishing.sendall(cell[:50])
         assert live.http.post("/classify", files=form(cell)).status_code == 200
-        until(lambda: live.hal.batcher.counts.disconnected == 5)
-        assert live.hal.batcher.seats.taken == 0
+        until(lambda: live.hal.statistics.disconnected == 5)
+        assert live.hal.batcher.admission.taken == 0
 
 
 def test_a_service_that_is_told_to_stop_finishes_accepted_work(bundle: Bundle, cell: bytes) -> None:
     device = SlowDevice(held=True)
     with slow_service(bundle, device, max_batch=1) as live, ThreadPoolExecutor(3) as clients:
         accepted = [clients.submit(live.http.post, "/classify", files=form(*[cell] * 8)) for _ in range(3)]
-        until(lambda: live.hal.batcher.seats.taken == 6)
+        until(lambda: live.hal.batcher.admission.taken == 6)
         live.begin_stop()
         device.let_go()
         for answer in accepted:

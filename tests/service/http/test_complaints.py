@@ -21,7 +21,7 @@ from PIL import Image
 
 from contract.bundle import Bundle
 from service.engine.onnx import Buckets, EngineOptions, OnnxEngine
-from service.http.inference_protocol import InferenceRequest
+from service.http.open_inference import InferenceRequest
 from service.http.routes import v2
 from service.settings import Device
 from tests.service.classify_requests import form
@@ -138,9 +138,9 @@ def test_litserve_165_a_client_that_goes_away_frees_its_place_at_once(bundle: Bu
         staying = clients.submit(live.http.post, "/classify", files=form(cell))
         device.wait_until_busy()
         with going_away(live, cell, 5):
-            until(lambda: live.hal.batcher.seats.taken == 3)
-        until(lambda: live.hal.batcher.seats.taken == 1)
-        until(lambda: live.hal.batcher.counts.disconnected == 1)
+            until(lambda: live.hal.batcher.admission.taken == 3)
+        until(lambda: live.hal.batcher.admission.taken == 1)
+        until(lambda: live.hal.statistics.disconnected == 1)
         device.let_go()
         assert staying.result().status_code == 200
     assert len(device.batches) == 1
@@ -177,7 +177,7 @@ def test_ray_41057_a_request_that_is_cancelled_inside_a_batch_does_not_kill_the_
         until(lambda: live.hal.batcher.waiting == 2)
         with going_away(live, cell, 2):
             until(lambda: live.hal.batcher.waiting == 4)
-        until(lambda: live.hal.batcher.counts.disconnected == 1)
+        until(lambda: live.hal.statistics.disconnected == 1)
         device.let_go()
         assert [answer.result().status_code for answer in (blocking, *mates)] == [200] * 3
         assert live.http.post("/classify", files=form(cell)).status_code == 200

@@ -13,11 +13,13 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from contract.bundle import Bundle
-from service.http.connections import patient
+from service.http.connections import connections
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import running
 from tests.service.tiny_bundle import TinyNetwork, encoded
+
+pytestmark = pytest.mark.serial
 
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n"
 LIMIT_S = 0.5
@@ -253,7 +255,7 @@ class Stuck(asyncio.Transport):
 @pytest.mark.parametrize(("taken", "looks"), [(0, 1), (10, 3)], ids=["nothing", "something, for a while"])
 def test_the_rest_of_an_answer_is_not_kept_beyond_the_end_of_a_connection(taken: int, looks: int) -> None:
     async def close() -> float:
-        kind = patient(Settings(answer_timeout_s=0.05), lambda _: None)
+        kind = connections(Settings(answer_timeout_s=0.05), lambda _: None)
         connection = kind(uvicorn.Config(Mock(), log_config=None, lifespan="off"), ServerState(), {})
         transport = Stuck(50, taken)
         connection.connection_made(transport)

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from contract.bundle import Bundle
-from service.http.joined_writes import JoinedWrites
+from service.http.connections import JoinedWrites
 from tests.service.live_server import serving
 
 
@@ -94,12 +94,12 @@ def test_it_says_when_it_is_closed_with_something_left(left: int) -> None:
 async def uvicorn_serving(app: Any) -> AsyncIterator[int]:
     import uvicorn
 
-    from service.http.connections import patient
+    from service.http.connections import connections
     from service.settings import Settings
 
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, lifespan="off", http=patient(Settings(), lambda _: None))
+        uvicorn.Config(app, log_config=None, lifespan="off", http=connections(Settings(), lambda _: None))
     )
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from contract.bundle import Bundle
-from service.auth.keys import KeysError, Role, add, revoke
-from service.auth.security import ExposedError, Gate, KeyRing, RefusedError, check_exposure, is_loopback
+from service.auth.authorise import Authorisation, ExposedError, RefusedError, check_exposure, is_loopback
+from service.auth.keys import KeysError, KeyStore, Role, add, revoke
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import failing, running
@@ -108,18 +108,18 @@ def test_a_broken_file_leaves_the_keys_in_force_and_a_lost_one_lets_nobody_in(
 ) -> None:
     file = tmp_path / "keys.json"
     secret = add(file, "a", Role.CLASSIFY)
-    ring = KeyRing(file)
+    store = KeyStore(file)
     whole = file.read_bytes()
     file.write_bytes(whole[:-9])
-    ring.reload()
-    assert ring.find(secret) is not None
+    store.reload()
+    assert store.find(secret) is not None
     assert "the former keys stay in force" in caplog.text
     file.unlink()
-    ring.reload()
-    assert ring.find(secret) is None
+    store.reload()
+    assert store.find(secret) is None
     file.write_bytes(whole)
-    ring.reload()
-    assert ring.find(secret) is not None
+    store.reload()
+    assert store.find(secret) is not None
 
 
 def test_the_log_names_the_key_and_never_holds_it(bundle: Bundle, cell: bytes, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_lost_or_empty_file_of_keys_is_one_clear_message_at_the_start(bundle: 
     add(file, "a", Role.CLASSIFY)
     revoke(file, "a")
     with pytest.raises(KeysError, match="holds no key"):
-        KeyRing(file)
+        KeyStore(file)
 
 
 def test_every_answer_tells_a_browser_to_take_nothing_from_elsewhere(bundle: Bundle) -> None:
@@ -219,12 +219,12 @@ def test_without_keys_no_page_of_another_site_changes_the_service(
         "client": ("127.0.0.1", 5),
         "headers": [(n.lower().encode(), v.encode()) for n, v in ({"Host": "127.0.0.1"} | headers).items()],
     }
-    gate = Gate.of(Settings(bundle=bundle.root))
+    authorisation = Authorisation.of(Settings(bundle=bundle.root))
     if passes:
-        assert gate.check(scope) is None
+        assert authorisation.check(scope) is None
         return
     with pytest.raises(RefusedError, match="localhost") as refused:
-        gate.check(scope)
+        authorisation.check(scope)
     assert (refused.value.status, refused.value.code) == (403, "admin_key_needed")
 
 

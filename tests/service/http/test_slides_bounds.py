@@ -81,9 +81,9 @@ def test_the_deadline_of_a_request_holds(server: LiveServer, monkeypatch: pytest
 
 
 def test_a_client_that_vanishes_is_counted(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = server.hal.batcher.counts.disconnected
+    before = server.hal.statistics.disconnected
     with slow_reading(monkeypatch):
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}{PATH}", json=BODY, timeout=httpx.Timeout(PATIENCE_S, read=0.3))
         # While it is still being read: once that is over, an answer may be made before anybody looks.
-        until(lambda: server.hal.batcher.counts.disconnected == before + 1)
+        until(lambda: server.hal.statistics.disconnected == before + 1)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from service.batching.admission import RequestOptions
 from service.http import forms
-from service.http.uploads import UploadError, read_images
+from service.http.requests import UploadError, read_images
 from service.settings import Settings
 
 FILES = st.lists(st.binary(max_size=200).filter(lambda file: b"\r\n--bb" not in b"\r\n" + file), min_size=1, max_size=5)
@@ -30,7 +31,7 @@ def request(chunks: Sequence[bytes], content_type: bytes = b"multipart/form-data
 
 
 def read(chunks: Sequence[bytes], **options: bytes) -> list[bytes]:
-    return asyncio.run(read_images(request(chunks, **options), SETTINGS))
+    return asyncio.run(read_images(request(chunks, **options), SETTINGS, RequestOptions()))
 
 
 def body_of(files: Sequence[bytes], filename: bytes = b'filename="x"') -> bytes:

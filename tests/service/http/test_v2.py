@@ -6,7 +6,6 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from contract.decision import calibrated_probabilities
-from service.http.inference_protocol import InferenceRequest
+from service.http.open_inference import read_request
 from service.http.routes import v2
 from tests.service.live_server import PATIENCE_S, LiveServer, serving
 from tests.service.slow_device import SlowDevice
@@ -151,9 +150,9 @@ def test_what_is_wrong_is_told_in_the_protocol_s_form(live: LiveServer, cells: N
     huge = post_binary(live, one, entry={"parameters": {"binary_data_size": one.nbytes, "x": "x" * 65536}})
     assert "at most 65536" in error_of(huge, 400)
     flat = one.ravel().tolist()
-    assert "nested" in error_of(live.http.post(INFER, json=request([flat[:10], *flat[10:]])), 400)
-    for wrong in ([256, *flat[1:]], [-1, *flat[1:]], [0.5, *flat[1:]], ["0", *flat[1:]], [None, *flat[1:]], flat[1:]):
+    for wrong in ([], 1, flat[1:], [*flat, 0], [flat], [flat[:3], flat[3:]], [[1], *flat[1:]]):
         error_of(live.http.post(INFER, json=request(wrong)), 400)
+    assert "expected 196608" in error_of(live.http.post(INFER, json=request(flat[1:])), 400)
     assert "does not exist" in error_of(live.http.post(INFER, json=request(flat, outputs=[{"name": "x"}])), 400)
     classification = [{"name": "logits", "parameters": {"classification": 3}}]
     assert "classification" in error_of(live.http.post(INFER, json=request(flat, outputs=classification)), 400)
@@ -184,38 +183,32 @@ def test_more_numbers_than_a_few_images_are_refused_with_the_way_that_takes_them
         assert post_binary(live, np.full((8, 256, 256, 3), 9, np.uint8)).status_code == 200
 
 
-def test_few_bodies_of_numbers_are_read_at_once_and_the_others_wait_no_longer_than_their_deadline(
-    bundle: Bundle, cells: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [256, 10**30, -1, 0.5, 1e2, True, None, "1", [], {}])
+@pytest.mark.parametrize("nested", [True, False])
+def test_what_is_no_pixel_is_refused(live: LiveServer, cells: NDArray[np.uint8], number: Any, nested: bool) -> None:
+    data = cells[0].tolist()
+    data[200][7][1] = number
+    flat = [value for row in data for pixel in row for value in pixel]
+    answer = live.http.post(INFER, json=request([data] if nested else flat))
+    assert "whole numbers from 0 to 255" in error_of(answer, 400)
+
+
+@pytest.mark.parametrize("layout", [{}, {"separators": (",", ":")}, {"indent": 1}])
+def test_every_layout_of_json_is_read(cells: NDArray[np.uint8], layout: dict[str, Any]) -> None:
+    for data in (cells[:2].tolist(), cells[:2].ravel().tolist()):
+        body = json.dumps(request(data, (2, 256, 256, 3)), **layout).encode()
+        np.testing.assert_array_equal(read_request(body, None, 2).images, cells[:2])
+
+
+def test_a_timeout_holds_while_the_body_is_read(
+    live: LiveServer, cells: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inside, go = threading.Semaphore(0), threading.Event()
-    read = v2.read_request
-
-    def held(body: bytes, header_length: str | None, max_images: int) -> InferenceRequest:
-        if header_length is None:
-            inside.release()
-            assert go.wait(PATIENCE_S)
-        return read(body, header_length, max_images)
-
-    monkeypatch.setattr(v2, "read_request", held)
+    go = threading.Event()
+    monkeypatch.setattr(v2, "read_request", lambda *_: go.wait(PATIENCE_S))
     body = request(cells[:1].ravel().tolist())
-    with serving(bundle) as live, ThreadPoolExecutor(v2.JSON_READERS) as clients:
-        reading = [clients.submit(live.http.post, INFER, json=body) for _ in range(v2.JSON_READERS)]
-        assert all(inside.acquire(timeout=PATIENCE_S) for _ in reading)
-        late = live.http.post(INFER, json=body, headers={"X-Request-Timeout-Ms": "100"})
-        assert "X-Request-Timeout-Ms" in error_of(late, 504)
-        assert not inside.acquire(blocking=False), "it was read beside the others"
-        assert post_binary(live, cells[:1]).status_code == 200, "a binary tensor costs little and does not wait"
-        go.set()
-        assert [answer.result().status_code for answer in reading] == [200] * v2.JSON_READERS
-    with serving(bundle, deadline_ms=100) as live, ThreadPoolExecutor(v2.JSON_READERS) as clients:
-        go.clear()
-        reading = [
-            clients.submit(live.http.post, INFER, json=body, headers={"X-Request-Timeout-Ms": "60000"})
-            for _ in range(v2.JSON_READERS)
-        ]
-        late = live.http.post(INFER, json=body)
-        go.set()
-        assert "HAL_DEADLINE_MS" in error_of(late, 504)
+    late = live.http.post(INFER, json=body, headers={"X-Request-Timeout-Ms": "100"})
+    go.set()
+    assert "X-Request-Timeout-Ms" in error_of(late, 504)
 
 
 def test_a_failing_image_fails_its_request_and_no_other(live: LiveServer, cells: NDArray[np.uint8]) -> None:
@@ -232,7 +225,7 @@ def test_a_failure_of_the_network_is_counted_and_recorded_for_each_image(
     rows = tmp_path / "rows.db"
     poisoned = cells[:2].copy()
     poisoned[1] = POISON
-    with serving(bundle, audit=f"sqlite:///{rows}", audit_spool=tmp_path / "spool") as live:
+    with serving(bundle, audit=f"sqlite:///{rows}") as live:
         error_of(post_binary(live, poisoned), 500)
         assert 'hal_images_total{outcome="model_failed"} 2.0' in live.http.get("/metrics").text
     with contextlib.closing(sqlite3.connect(rows)) as database:

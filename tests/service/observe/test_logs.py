@@ -3,14 +3,16 @@ import errno
 import io
 import json
 import logging
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Iterator
-from datetime import datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from service.observe.logs import JsonFormatter, LineHandler
+from service.observe.logs import JsonFormatter, LineHandler, TextFormatter
+from service.observe.tracing import RequestContext, current
 
 
 class Stream(io.StringIO):
@@ -21,7 +23,7 @@ class Stream(io.StringIO):
         self.written: list[list[str]] = []
 
     def write(self, text: str) -> int:
-        self.written.append([json.loads(line)["message"] for line in text.splitlines()])
+        self.written.append([json.loads(line)["message"] for line in text.splitlines() if line[0] == "{"])
         return super().write(text)
 
 
@@ -47,6 +49,34 @@ def logger(handler: LineHandler) -> Iterator[logging.Logger]:
     logger.removeHandler(handler)
     logger.propagate = True
     logger.setLevel(before)
+
+
+def test_a_line_is_one_json_object_whatever_is_in_it(logger: logging.Logger, stream: Stream) -> None:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logger.exception("caf\u00e9 %s", "a\nb", extra={"fields": {"status": 200}})
+    (line,) = stream.getvalue().splitlines()
+    said = json.loads(line)
+    assert said["message"] == "caf\u00e9 a\nb"
+    assert said["status"] == 200
+    assert "ValueError: two\nlines" in said["exception"]
+    assert said["time"].endswith("+00:00")
+
+
+def test_a_line_names_the_request_that_is_being_worked_on(
+    logger: logging.Logger, handler: LineHandler, stream: Stream
+) -> None:
+    token = current.set(RequestContext("r-1", "analyser-1"))
+    try:
+        logger.info("a")
+        handler.setFormatter(TextFormatter())
+        logger.info("b", extra={"fields": {"images": 2}})
+    finally:
+        current.reset(token)
+    as_json, as_text = stream.getvalue().splitlines()
+    assert json.loads(as_json)["request_id"] == "r-1"
+    assert as_text.endswith("INFO     hal.test-logs: b request_id=r-1 key=analyser-1 images=2")
 
 
 def test_the_lines_of_one_turn_of_the_loop_are_written_together_at_its_end(
@@ -117,7 +147,7 @@ class Full(io.StringIO):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_every_line_of_a_write_that_fails_is_counted(logger: logging.Logger, handler: LineHandler) -> None:
+def test_every_line_that_cannot_be_written_is_counted(logger: logging.Logger, handler: LineHandler) -> None:
     handler.setStream(Full())
 
     async def turn() -> None:
@@ -129,10 +159,21 @@ def test_every_line_of_a_write_that_fails_is_counted(logger: logging.Logger, han
     assert handler.lost == 2
 
 
-@given(st.lists(st.floats(0, 4e9), min_size=1))
-def test_a_line_has_the_time_of_its_record_to_the_millisecond(times: list[float]) -> None:
-    formatter = JsonFormatter()
-    for created in times:
-        record = logging.makeLogRecord({"msg": "a", "created": created})
-        said = datetime.fromisoformat(json.loads(formatter.format(record))["time"])
-        assert abs(said.timestamp() - created) < 0.0011
+@pytest.mark.parametrize(
+    ("form", "on_terminal", "is_json"),
+    [("auto", True, False), ("auto", False, True), ("json", True, True), ("text", False, False)],
+)
+def test_lines_are_text_on_a_terminal_and_json_elsewhere_unless_told(
+    form: str, on_terminal: bool, is_json: bool
+) -> None:
+    program = (
+        f"from service.observe import logs; import logging; logs.configure('info', {form!r}); logging.info('said')"
+    )
+    ours, theirs = pty.openpty() if on_terminal else os.pipe()
+    finished = subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True)
+    assert finished.returncode == 0
+    said = os.read(ours, 4096)
+    os.close(ours)
+    os.close(theirs)
+    assert said.startswith(b"{") is is_json
+    assert b"said" in said

@@ -13,7 +13,9 @@ from contract.bundle import Bundle
 from contract.classes import CELL_CLASSES, HAIRY_CELL
 from contract.decision import decide
 from service.auth.keys import Role, add
-from service.observe.metrics import Histogram, outcome_of
+from service.batching.queue import Priority
+from service.observe.metrics import Metrics, outcome_of
+from service.serving.states import State
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import POISON, TinyNetwork, coloured, encoded
@@ -94,7 +96,7 @@ def test_nothing_that_a_client_sends_becomes_a_label(live: LiveServer, network: 
     assert len(set(scraped(live)) - before) < 20
 
 
-def test_batches_queue_and_seats_are_seen_while_the_device_is_busy(bundle: Bundle, network: TinyNetwork) -> None:
+def test_batches_and_queue_are_seen_while_the_device_is_busy(bundle: Bundle, network: TinyNetwork) -> None:
     device = SlowDevice(held=True)
     with serving(bundle, open_engine=lambda *_: device, max_batch=4, queue_limit=8) as live:
         image = encoded(network.cell(1))
@@ -105,8 +107,8 @@ def test_batches_queue_and_seats_are_seen_while_the_device_is_busy(bundle: Bundl
         rest.start()
         until(lambda: value(scraped(live), "hal_queue_images", priority="routine") == 6)
         found = scraped(live)
-        assert value(found, "hal_seats_taken", priority="routine") == 7
-        assert value(found, "hal_seats") == 8
+        assert value(found, "hal_images_accepted", priority="routine") == 7
+        assert value(found, "hal_queue_limit") == 8
         assert value(found, "hal_batch_images_count") == 0
         device.let_go()
         first.join()
@@ -163,9 +165,22 @@ def test_an_outcome_is_a_word(status: int) -> None:
     assert re.fullmatch(r"[a-z_]+", outcome_of(status))
 
 
-def test_a_histogram_counts_a_value_at_its_bound_below_it() -> None:
-    histogram = Histogram((1.0, 2.0))
-    for each in (0.5, 1.0, 1.5, 2.0, 9.0):
-        histogram.add(each)
-    assert histogram.buckets() == [("1.0", 2), ("2.0", 4), ("+Inf", 5)]
-    assert histogram.total == 14
+def test_every_state_and_priority_of_the_service_has_a_series(live: LiveServer) -> None:
+    found = scraped(live)
+    for state in State:
+        assert value(found, "hal_state", state=state) == (state is State.READY)
+    for priority in Priority:
+        assert value(found, "hal_images_accepted", priority=priority) == 0
+
+
+def test_before_the_model_is_open_what_is_asked_for_when_it_is_read_is_zero() -> None:
+    text = Metrics().render("")[0].decode()
+    assert 'hal_queue_images{priority="bulk"} 0.0' in text
+    assert "hal_audit" not in "".join(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def test_two_services_of_one_process_count_apart() -> None:
+    one, other = Metrics(), Metrics()
+    one.refused("cmyk")
+    assert b'hal_images_total{outcome="cmyk"} 1.0' in one.render("")[0]
+    assert b"cmyk" not in other.render("")[0]

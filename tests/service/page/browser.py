@@ -1,9 +1,10 @@
-"""A real Chromium on the page, with everything that it asked for and complained about."""
+"""A real Chromium on the page, with its requests and console errors; cells for the tiny network."""
 
+import base64
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
+from contract.classes import BY_SLUG
+
+LYMPHOCYTE, ERYTHROBLAST = BY_SLUG["lymphocyte"].index, BY_SLUG["erythroblast"].index
+Image = Callable[[int, int], bytes]
 PATIENCE_MS = 60_000
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _QUIET = (
@@ -44,11 +49,11 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """The page as a person sees it."""
+    """The page as a user sees it."""
 
     page: Page
     url: str
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
 
     def choose(self, *files: Path | dict[str, Any]) -> None:
@@ -59,12 +64,13 @@ class Visit:
         transfer = self.page.evaluate_handle(
             """([files, type]) => {
                 const transfer = new DataTransfer();
-                for (const [name, bytes] of files) {
-                    transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+                for (const [name, base64] of files) {
+                    const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+                    transfer.items.add(new File([bytes], name, { type }));
                 }
                 return transfer;
             }""",
-            [[[name, list(content)] for name, content in files.items()], kind],
+            [[[name, base64.b64encode(content).decode()] for name, content in files.items()], kind],
         )
         self.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
 
@@ -73,6 +79,14 @@ class Visit:
         expect(self.page.locator("#run")).to_be_visible()
         expect(self.page.locator("#stop")).to_be_hidden()
         expect(self.page.locator(".advice:not(.provisional)")).to_be_visible()
+
+    def shows(self, selector: str, text: str) -> None:
+        """Wait until an element contains a text."""
+        expect(self.page.locator(selector).first).to_contain_text(text)
+
+    def progress(self, text: str) -> None:
+        """Wait until the progress line is exactly this."""
+        expect(self.page.locator("#progress-text")).to_have_text(text)
 
     def classes(self) -> list[str]:
         """What the cards in the document say, in their order."""
@@ -88,13 +102,13 @@ class Visit:
 
 @contextlib.contextmanager
 def visiting(browser: Browser, url: str, *, strict: bool = True, path: str = "/", **options: Any) -> Iterator[Visit]:
-    """Open the page; at the end nothing has been asked of another machine and, if ``strict``, nothing complained."""
+    """Open the page; it must request nothing from another host and, if ``strict``, log no error."""
     context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     visit = Visit(page, url)
-    page.on("console", lambda message: message.type in ("error", "warning") and visit.complaints.append(message.text))
-    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    page.on("console", lambda message: message.type in ("error", "warning") and visit.errors.append(message.text))
+    page.on("pageerror", lambda error: visit.errors.append(str(error)))
     page.on("request", lambda request: visit.requests.append(request))
     try:
         page.goto(url + path)
@@ -103,6 +117,6 @@ def visiting(browser: Browser, url: str, *, strict: bool = True, path: str = "/"
         elsewhere = [r.url for r in visit.requests if not r.url.startswith("blob:") and urlsplit(r.url).netloc != here]
         assert elsewhere == []
         if strict:
-            assert visit.complaints == []
+            assert visit.errors == []
     finally:
         context.close()

@@ -9,24 +9,23 @@ from playwright.sync_api import Browser
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from tests.service.live_server import LiveServer, serving
-from tests.service.page.browser import Visit, chromium, visiting
-from tests.service.page.cells import ERYTHROBLAST, LYMPHOCYTE, Image
+from tests.service.page.browser import ERYTHROBLAST, LYMPHOCYTE, Image, Visit, chromium, visiting
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as opened:
         yield opened
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(bundle: Bundle) -> Iterator[LiveServer]:
     with serving(bundle, site_fpr=0.002, slide_min_cells=20) as live:
         yield live
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def image(network: TinyNetwork) -> Image:
     """A PNG of a class, unlike every other with another number."""
 
@@ -38,7 +37,7 @@ def image(network: TinyNetwork) -> Image:
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def slide(tmp_path_factory: pytest.TempPathFactory, image: Image) -> list[Path]:
     """20 lymphocytes, 3 hairy cells, 4 erythroblasts."""
     folder = tmp_path_factory.mktemp("slide")
@@ -47,8 +46,14 @@ def slide(tmp_path_factory: pytest.TempPathFactory, image: Image) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.fixture(scope="module")
-def visited(browser: Browser, server: LiveServer, slide: list[Path]) -> Iterator[Visit]:
+@pytest.fixture
+def visit(browser: Browser, server: LiveServer) -> Iterator[Visit]:
+    with visiting(browser, server.url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="package")
+def classified(browser: Browser, server: LiveServer, slide: list[Path]) -> Iterator[Visit]:
     with visiting(browser, server.url) as visit:
         visit.choose(*slide)
         visit.wait_until_done()
@@ -56,10 +61,12 @@ def visited(browser: Browser, server: LiveServer, slide: list[Path]) -> Iterator
 
 
 @pytest.fixture
-def seen(visited: Visit) -> Visit:
-    """The page with the slide classified, as it was before anything was looked at."""
-    visited.page.keyboard.press("Escape")
-    visited.page.select_option("#class-filter", "")
-    visited.page.select_option("#order", "urgent")
-    visited.page.click("[data-filter=all]")
-    return visited
+def seen(classified: Visit) -> Visit:
+    """The page with the slide classified, without filters."""
+    page = classified.page
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.keyboard.press("Escape")
+    page.select_option("#class-filter", "")
+    page.select_option("#order", "urgent")
+    page.click("[data-filter=all]")
+    return classified

@@ -10,7 +10,7 @@ from tests.service.live_server import LiveServer
 from tests.service.page.browser import visiting
 
 
-def test_the_page_runs_nothing_but_its_own_files(server: LiveServer) -> None:
+def test_the_policy_allows_only_the_service_s_own_files(server: LiveServer) -> None:
     response = server.http.get("/")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     policy = response.headers["content-security-policy"]
@@ -21,7 +21,7 @@ def test_the_page_runs_nothing_but_its_own_files(server: LiveServer) -> None:
     assert re.findall(r"\son\w+=|style=", response.text) == []
 
 
-def test_files_of_the_page_are_asked_for_again_and_not_sent_twice(server: LiveServer) -> None:
+def test_a_browser_revalidates_a_file_and_gets_304(server: LiveServer) -> None:
     first = server.http.get("/static/page.js")
     assert first.headers["content-type"] == "text/javascript; charset=utf-8"
     again = server.http.get("/static/page.js", headers={"If-None-Match": first.headers["etag"]})
@@ -34,7 +34,7 @@ def test_no_path_leads_out_of_the_page_s_files(server: LiveServer, name: str) ->
     assert response.status_code == 404
 
 
-def test_the_api_reference_is_there_without_another_machine(browser: Browser, server: LiveServer) -> None:
+def test_the_api_reference_works_without_another_host(browser: Browser, server: LiveServer) -> None:
     with visiting(browser, server.url, path="/docs") as visit:
         expect(visit.page.get_by_text("/slides/classify", exact=True).first).to_be_visible()
         visit.page.get_by_text("/slides/summary", exact=True).first.click()

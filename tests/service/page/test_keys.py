@@ -10,8 +10,7 @@ from playwright.sync_api import Browser, expect
 from contract.bundle import Bundle
 from service.auth.keys import Role, add, revoke
 from tests.service.live_server import until
-from tests.service.page.browser import Visit, visiting
-from tests.service.page.cells import LYMPHOCYTE, Image
+from tests.service.page.browser import LYMPHOCYTE, Image, Visit, visiting
 from tests.service.process import Process, running
 
 GUARDED = ("/model", "/classify", "/slides/summary")
@@ -49,11 +48,7 @@ def give(visit: Visit, key: str) -> None:
 
 def sent_keys(visit: Visit) -> list[str | None]:
     """Of the requests that need one, in order."""
-    return [
-        request.headers.get("authorization")
-        for request in visit.requests
-        if any(request.url.endswith(path) for path in GUARDED)
-    ]
+    return [request.headers.get("authorization") for request in visit.requests if request.url.endswith(GUARDED)]
 
 
 def test_a_wrong_key_is_told_and_the_right_one_opens(
@@ -61,15 +56,15 @@ def test_a_wrong_key_is_told_and_the_right_one_opens(
 ) -> None:
     with visiting(browser, guarded.url, strict=False) as visit:
         dialog = visit.page.locator("#key")
-        expect(dialog).to_contain_text("This service answers only with a key.")
+        expect(dialog).to_contain_text("This service requires an API key.")
         give(visit, "hal_wrong")
-        expect(dialog).to_contain_text("This key is not known to the service, or was revoked.")
+        expect(dialog).to_contain_text("does not know this API key, or it was revoked")
         give(visit, right)
         expect(dialog).to_be_hidden()
-        expect(visit.page.locator("#model-name")).to_contain_text("tiny 1.2.3")
+        visit.shows("#model-name", "tiny 1.2.3")
         visit.choose(*images)
         visit.wait_until_done()
-        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
+        visit.progress("24 of 24 classified")
         keys = sent_keys(visit)
     assert keys[:3] == [None, "Bearer hal_wrong", f"Bearer {right}"]
     assert set(keys[3:]) == {f"Bearer {right}"}
@@ -82,7 +77,7 @@ def test_a_key_that_is_revoked_is_asked_for_again_and_no_image_is_lost(
     other = add(keys, "night-shift", Role.CLASSIFY)
     with visiting(browser, guarded.url, strict=False) as visit:
         give(visit, right)
-        expect(visit.page.locator("#model-name")).to_contain_text("tiny 1.2.3")
+        visit.shows("#model-name", "tiny 1.2.3")
         visit.choose(*images[:8])
         visit.wait_until_done()
         revoke(keys, "technologist")
@@ -90,11 +85,11 @@ def test_a_key_that_is_revoked_is_asked_for_again_and_no_image_is_lost(
         until(lambda: httpx.get(f"{guarded.url}/model", headers=asked).status_code == 401)
         visit.choose(*images[8:])
         dialog = visit.page.locator("#key")
-        expect(dialog).to_contain_text("This key is not known to the service, or was revoked.")
+        expect(dialog).to_contain_text("does not know this API key, or it was revoked")
         give(visit, other)
         visit.wait_until_done()
         expect(dialog).to_be_hidden()
-        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
+        visit.progress("24 of 24 classified")
         assert sent_keys(visit)[-1] == f"Bearer {other}"
 
 
@@ -105,14 +100,14 @@ def test_without_a_key_the_page_waits_and_goes_on_when_there_is_one(
         dialog = visit.page.locator("#key")
         expect(dialog).to_be_visible()
         visit.page.keyboard.press("Escape")
-        expect(visit.page.locator("#model-name")).to_contain_text("no key was given")
+        visit.shows("#model-name", "no API key was entered")
         visit.choose(*images)
         expect(dialog).to_be_visible()
         visit.page.click("#key-form button[value=cancel]")
-        expect(visit.page.locator("#progress-text")).to_have_text("0 of 24 classified · stopped")
+        visit.progress("0 of 24 classified · stopped")
         visit.page.click("#open-key")
         give(visit, right)
-        expect(visit.page.locator("#model-name")).to_contain_text("tiny 1.2.3")
+        visit.shows("#model-name", "tiny 1.2.3")
         visit.page.click("#stop")
         visit.wait_until_done()
-        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
+        visit.progress("24 of 24 classified")

@@ -5,13 +5,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from service.slides.results import read_files
-from tests.service.live_server import LiveServer
-from tests.service.page.browser import Visit, visiting
-from tests.service.page.cells import ERYTHROBLAST, LYMPHOCYTE, Image
+from tests.service.page.browser import ERYTHROBLAST, LYMPHOCYTE, Image, Visit
 
 
 def test_exports_hold_every_cell_and_are_read_by_the_command_line(seen: Visit, tmp_path: Path) -> None:
@@ -28,37 +26,31 @@ def test_exports_hold_every_cell_and_are_read_by_the_command_line(seen: Visit, t
     assert Counter(cell.predicted.index for cell in by_table) == {LYMPHOCYTE: 20, HAIRY_CELL.index: 3, ERYTHROBLAST: 4}
 
 
-def test_a_file_name_is_never_a_formula_nor_markup(
-    browser: Browser, server: LiveServer, image: Image, tmp_path: Path
-) -> None:
+def test_a_file_name_is_never_a_formula_nor_markup(visit: Visit, image: Image, tmp_path: Path) -> None:
     name = '=HYPERLINK("x"),<img src=x onerror=alert(1)>.png'
-    with visiting(browser, server.url) as visit:
-        visit.drop({name: image(LYMPHOCYTE, 1)})
-        visit.wait_until_done()
-        visit.page.click(".cell")
-        expect(visit.page.locator("#viewer .facts")).to_contain_text(name)
-        visit.page.keyboard.press("Escape")
-        exported = visit.download("#export-csv", tmp_path)
+    visit.drop({name: image(LYMPHOCYTE, 1)})
+    visit.wait_until_done()
+    visit.page.click(".cell")
+    visit.shows("#viewer .facts", name)
+    visit.page.keyboard.press("Escape")
+    exported = visit.download("#export-csv", tmp_path)
     with exported.open(encoding="utf-8-sig", newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert row["file"] == f"'{name}"
 
 
-def test_the_print_view_has_the_summary_and_the_cells_to_look_at(
-    browser: Browser, server: LiveServer, slide: list[Path]
-) -> None:
-    with visiting(browser, server.url) as visit:
-        visit.page.evaluate("() => { window.print = () => document.body.dataset.printed = 'yes'; }")
-        visit.choose(*slide)
-        visit.wait_until_done()
-        visit.page.click("#print-slide")
-        expect(visit.page.locator("body")).to_have_attribute("data-printed", "yes")
-        visit.page.emulate_media(media="print")
-        printed = visit.page.locator("#print")
-        expect(printed).to_contain_text("Follow up by flow cytometry")
-        expect(printed).to_contain_text("to be confirmed by a qualified technologist")
-        expect(printed.locator("figure")).to_have_count(3)
-        assert printed.locator("tbody tr").count() == 20
-        expect(visit.page.locator("#grid")).to_be_hidden()
-        widths = printed.locator("figure img").evaluate_all("images => images.map(image => image.naturalWidth)")
+def test_the_print_view_has_the_summary_and_the_cells_for_review(visit: Visit, slide: list[Path]) -> None:
+    visit.page.evaluate("() => { window.print = () => document.body.dataset.printed = 'yes'; }")
+    visit.choose(*slide)
+    visit.wait_until_done()
+    visit.page.click("#print-slide")
+    expect(visit.page.locator("body")).to_have_attribute("data-printed", "yes")
+    visit.page.emulate_media(media="print")
+    printed = visit.page.locator("#print")
+    expect(printed).to_contain_text("Follow up by flow cytometry")
+    expect(printed).to_contain_text("A qualified technologist must confirm it")
+    expect(printed.locator("figure")).to_have_count(3)
+    expect(printed.locator("tbody tr")).to_have_count(20)
+    expect(visit.page.locator("#grid")).to_be_hidden()
+    widths = printed.locator("figure img").evaluate_all("images => images.map(image => image.naturalWidth)")
     assert widths == [256] * 3

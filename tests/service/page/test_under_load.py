@@ -10,11 +10,12 @@ from playwright.sync_api import Browser, Route, expect
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from tests.service.live_server import serving
-from tests.service.page.browser import Visit, visiting
-from tests.service.page.cells import LYMPHOCYTE, Image
+from tests.service.page.browser import LYMPHOCYTE, Image, Visit, visiting
 from tests.service.process import Process, free_port, running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork
+
+pytestmark = pytest.mark.serial
 
 THOUSAND = 1000
 
@@ -80,7 +81,7 @@ def test_a_folder_of_a_thousand_images_is_classified_without_freezing(
             }"""
         )
         assert held == 0
-        visit.complaints.clear()  # The fetches of revoked URLs, which had to fail.
+        visit.errors.clear()  # The fetches of revoked URLs, which had to fail.
 
 
 def test_a_busy_service_is_waited_for_as_long_as_it_asks(browser: Browser, bundle: Bundle, folder: Path) -> None:
@@ -90,12 +91,12 @@ def test_a_busy_service_is_waited_for_as_long_as_it_asks(browser: Browser, bundl
         visiting(browser, live.url, strict=False) as visit,
     ):
         visit.choose(*some(folder, 24))
-        # Two requests at a time and one seat: the second is told to come again.
-        expect(visit.page.locator("#banner")).to_contain_text("The service is busy")
-        assert live.hal.batcher.counts.refused > 0
+        # Two requests at a time and a queue of one image: the second gets 429.
+        visit.shows("#banner", "The service is busy")
+        assert live.hal.statistics.refused > 0
         device.let_go()
         visit.wait_until_done()
-        expect(visit.page.locator("#progress-text")).to_have_text("24 of 24 classified")
+        visit.progress("24 of 24 classified")
         expect(visit.page.locator("#banner")).to_be_hidden()
 
 
@@ -105,7 +106,7 @@ def process(bundle: Bundle, port: int) -> contextlib.AbstractContextManager[Proc
 
 
 class Gate:
-    """Lets so many classifications pass and keeps the next ones from the service until it is opened."""
+    """Lets so many classifications pass and holds the next ones until it is opened."""
 
     def __init__(self, visit: Visit, requests: int) -> None:
         self._left = requests
@@ -120,13 +121,13 @@ class Gate:
             self._held.append(route)
 
     def open(self) -> None:
-        """Let all pass, those that were kept first."""
+        """Let all pass, those that are held first."""
         self._left = 10**9
         for route in self._held:
             route.continue_()
 
     def forget(self) -> None:
-        """Let all pass but those that were kept: the page has given them up."""
+        """Let all pass but those that are held: the page has cancelled them."""
         self._left = 10**9
 
 
@@ -140,13 +141,13 @@ def test_a_service_that_is_killed_in_the_middle_is_waited_for_and_no_image_is_lo
         expect(visit.page.locator("#open-card")).to_be_enabled()
         gate = Gate(visit, 5)
         visit.choose(*some(folder, 96))
-        expect(visit.page.locator("#progress-text")).to_contain_text("40 of 96 classified")
+        visit.shows("#progress-text", "40 of 96 classified")
         first.kill()
         gate.open()
-        expect(visit.page.locator("#banner")).to_contain_text("The service does not answer. Waiting for it")
+        visit.shows("#banner", "The service does not answer.")
         stack.enter_context(process(bundle, port))
         visit.wait_until_done()
-        expect(visit.page.locator("#progress-text")).to_have_text("96 of 96 classified")
+        visit.progress("96 of 96 classified")
         expect(visit.page.locator("#banner")).to_be_hidden()
 
 
@@ -160,12 +161,12 @@ def test_a_service_that_comes_back_with_another_model_is_not_mixed_with_the_firs
         visit = stack.enter_context(visiting(browser, f"http://127.0.0.1:{port}", strict=False))
         gate = Gate(visit, 1)
         visit.choose(*some(folder, 24))
-        expect(visit.page.locator("#progress-text")).to_contain_text("8 of 24 classified")
+        visit.shows("#progress-text", "8 of 24 classified")
         first.kill()
         gate.open()
         stack.enter_context(process(other, port))
-        expect(visit.page.locator("#progress-text")).to_contain_text("24 of 24 classified")
-        expect(visit.page.locator("#banner")).to_contain_text("changed its model")
+        visit.shows("#progress-text", "24 of 24 classified")
+        visit.shows("#banner", "changed its model")
         expect(visit.page.locator("#slide")).to_be_hidden()
 
 
@@ -173,11 +174,11 @@ def test_stop_keeps_what_was_answered_and_goes_on_when_told(browser: Browser, bu
     with serving(bundle) as live, visiting(browser, live.url, strict=False) as visit:
         gate = Gate(visit, 2)
         visit.choose(*some(folder, 40))
-        expect(visit.page.locator("#progress-text")).to_contain_text("16 of 40 classified")
+        visit.shows("#progress-text", "16 of 40 classified")
         visit.page.click("#stop")
-        expect(visit.page.locator("#progress-text")).to_have_text("16 of 40 classified · stopped")
+        visit.progress("16 of 40 classified · stopped")
         expect(visit.page.locator("#stop")).to_have_text("Continue")
         gate.forget()
         visit.page.click("#stop")
         visit.wait_until_done()
-        expect(visit.page.locator("#progress-text")).to_have_text("40 of 40 classified")
+        visit.progress("40 of 40 classified")

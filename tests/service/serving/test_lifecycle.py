@@ -2,27 +2,28 @@ import asyncio
 from typing import Any
 
 from contract.bundle import Bundle
-from service.serving.lifecycle import Hal, State
+from service.serving.service import Service
+from service.serving.states import State
 from service.settings import Settings
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
-def hal_on(bundle: Bundle, device: Any) -> Hal:
-    return Hal(Settings(bundle=bundle.root), bundle, open_engine=lambda *_: device)
+def hal_on(bundle: Bundle, device: Any) -> Service:
+    return Service(Settings(bundle=bundle.root), bundle, open_engine=lambda *_: device)
 
 
 def test_an_engine_that_hangs_is_given_up_at_the_end(bundle: Bundle, network: TinyNetwork) -> None:
     device = SlowDevice(held=True)
 
-    async def live_and_end() -> Hal:
+    async def live_and_end() -> Service:
         hal = hal_on(bundle, device)
         await hal.open()
-        request = asyncio.create_task(hal.classify(hal.batcher, [encoded(network.cell(0))]))
+        request = asyncio.create_task(hal.classify([encoded(network.cell(0))]))
         await asyncio.to_thread(device.wait_until_busy)
         request.cancel()
         await asyncio.wait([request])
-        assert hal.batcher.seats.taken == 0
+        assert hal.batcher.admission.taken == 0
         await hal.close()
         return hal
 
@@ -32,11 +33,11 @@ def test_an_engine_that_hangs_is_given_up_at_the_end(bundle: Bundle, network: Ti
 
 
 def test_an_engine_that_is_free_is_not_given_up(bundle: Bundle, network: TinyNetwork) -> None:
-    async def live_and_end() -> Hal:
+    async def live_and_end() -> Service:
         hal = hal_on(bundle, SlowDevice())
         await hal.open()
         assert hal.state is State.READY
-        (answer,) = (await hal.classify(hal.batcher, [encoded(network.cell(0))])).results
+        (answer,) = (await hal.classify([encoded(network.cell(0))])).results
         assert answer.index == 0
         await hal.close()
         return hal
@@ -47,7 +48,7 @@ def test_an_engine_that_is_free_is_not_given_up(bundle: Bundle, network: TinyNet
 
 
 def test_a_service_that_stops_while_it_opens_never_says_ready(bundle: Bundle) -> None:
-    async def live_and_end() -> Hal:
+    async def live_and_end() -> Service:
         hal = hal_on(bundle, SlowDevice())
         opening = asyncio.create_task(hal.open())
         hal.begin_drain()

@@ -7,8 +7,8 @@ import pytest
 
 from contract.bundle import Bundle
 from service.engine.onnx import EngineOptions, OnnxEngine
+from tests.conftest import WriteBundle
 from tests.service.classify_requests import form
-from tests.service.conftest import WriteBundle
 from tests.service.live_server import serving
 from tests.service.shelf import Shelf
 from tests.service.tiny_bundle import TinyNetwork, encoded

@@ -14,7 +14,7 @@ import pytest
 
 from contract.bundle import Bundle
 from service.engine.onnx import EngineOptions, OnnxEngine
-from service.serving.lifecycle import Hal
+from service.serving.service import Service
 from service.serving.states import NotReadyError, State
 from service.settings import Settings
 from tests.service.classify_requests import form
@@ -50,8 +50,8 @@ def test_thousands_of_requests_across_many_reloads_are_all_answered_by_the_model
             answers = [clients.submit(client, number) for number in range(8)]
             try:
                 for turn in range(8):
-                    before = live.hal.batcher.counts.answered
-                    until(lambda before=before: live.hal.batcher.counts.answered > before + 350)  # type: ignore[misc]
+                    before = live.hal.statistics.answered
+                    until(lambda before=before: live.hal.statistics.answered > before + 350)  # type: ignore[misc]
                     shelf.put("2.0.0" if turn % 2 == 0 else "1.0.0")
                     assert live.http.post("/admin/reload").status_code == 200
             finally:
@@ -59,8 +59,8 @@ def test_thousands_of_requests_across_many_reloads_are_all_answered_by_the_model
             for answer in answers:
                 tally += answer.result()
         assert live.hal.reloads == 8
-        counts = live.hal.batcher.counts
-        assert (counts.failed, counts.withdrawn, counts.expired, live.hal.batcher.seats.taken) == (0, 0, 0, 0)
+        counts = live.hal.statistics
+        assert (counts.failed, counts.withdrawn, counts.expired, live.hal.batcher.admission.taken) == (0, 0, 0, 0)
     assert set(tally) == {"1.0.0", "2.0.0"}
     assert tally.total() > 2000
 
@@ -166,8 +166,8 @@ def test_a_service_that_stops_during_a_reload_stops(shelf: Shelf) -> None:
             assert carry_on.wait(PATIENCE_S)
         return SlowDevice()
 
-    async def live_and_end() -> Hal:
-        hal = Hal(Settings(bundle=shelf.link), shelf.bundles["1.0.0"], open_engine=open_engine)
+    async def live_and_end() -> Service:
+        hal = Service(Settings(bundle=shelf.link), shelf.bundles["1.0.0"], open_engine=open_engine)
         await hal.open()
         shelf.put("2.0.0")
         reload = asyncio.create_task(hal.reload())
@@ -192,8 +192,8 @@ def test_an_opening_that_never_ends_does_not_hold_up_the_end(shelf: Shelf) -> No
             carry_on.wait(PATIENCE_S)
         return SlowDevice()
 
-    async def live_and_end() -> tuple[Hal, float]:
-        hal = Hal(Settings(bundle=shelf.link, drain_s=1), shelf.bundles["1.0.0"], open_engine=open_engine)
+    async def live_and_end() -> tuple[Service, float]:
+        hal = Service(Settings(bundle=shelf.link, drain_s=1), shelf.bundles["1.0.0"], open_engine=open_engine)
         await hal.open()
         shelf.put("2.0.0")
         reload = asyncio.create_task(hal.reload())

@@ -1,12 +1,12 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service.environment import load_settings
-from service.jobs.score.plan import Plan
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
@@ -21,6 +21,8 @@ def archive(tmp_path: Path, network: TinyNetwork) -> Path:
     return folder
 
 
-def plan_of(bundle: Bundle, paths: Sequence[str], *, shard_size: int = 5, format: str = "parquet") -> Plan:
+def run_for(bundle: Bundle, paths: Sequence[str], *, shard_size: int = 5, format: str = "parquet") -> dict[str, Any]:
+    from service.jobs.score.store import run_of
+
     settings = load_settings({"bundle": bundle.root})
-    return Plan.of(settings, bundle, sorted(paths), shard_size=shard_size, format=format)
+    return run_of(settings, bundle, sorted(paths), shard_size=shard_size, format=format)

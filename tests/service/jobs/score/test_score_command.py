@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typer.testing import CliRunner
 import hal
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
-from service.jobs.folders.records import COLUMNS
+from service.jobs.records import COLUMNS
 from tests.processes import marked
 from tests.service.live_server import until
 from tests.service.process import PATIENCE_S, ROOT, environment
@@ -153,6 +152,13 @@ def scoring(bundle: Bundle, *arguments: object) -> Iterator[Run]:
         process.communicate()
 
 
+def listed(archive: Path) -> Path:
+    """A list with the files of an archive: pipes are images only if they are named."""
+    path = archive.with_suffix(".csv")
+    path.write_text("\n".join(["path", *map(str, sorted(archive.iterdir()))]) + "\n")
+    return path
+
+
 def rows(out: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = pyarrow.parquet.read_table(out / "results").to_pylist()
     return found
@@ -173,8 +179,8 @@ def test_two_machines_score_an_archive_though_an_image_kills_each_worker_that_re
 ) -> None:
     deadly, *others = (HeldUp.at(archive / name) for name in ("02.png", "07.png", "12.png"))
     out = tmp_path / "scores"
-    with scoring(bundle, archive, "--out", out, "--shard-size", 5, "--address", cluster.address) as run:
-        # A worker has two pieces at once, so that three are with both.
+    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 5, "--address", cluster.address) as run:
+        # A worker has two chunks at once, so that three are with both.
         run.wait_for(lambda: all(pipe.readers() for pipe in (deadly, *others)))
         assert len(set.union(*(pipe.readers() for pipe in (deadly, *others)))) == 2
 
@@ -195,7 +201,6 @@ def test_two_machines_score_an_archive_though_an_image_kills_each_worker_that_re
     expect_the_whole_archive(out, archive, died=str(deadly.path))
     assert rows(out)[2]["error_code"] == "worker_died"
     assert "19 classified, 2 refused by" in stderr
-    assert re.search(r"\d+ pieces again after a worker died", stderr)
     assert "20.png: The bytes are not a JPEG" in stderr
     assert f"{deadly.path}: The process that worked on this image died" in stderr
     assert "Possible hairy cells: 1" in stdout
@@ -216,10 +221,10 @@ def test_a_machine_that_is_lost_takes_its_work_along_and_a_rerun_on_the_rest_doe
         env={"HAL_BUNDLE": str(bundle.root), "HAL_ENGINE_THREADS": "1"},
     )
     assert classified.exit_code == 2, classified.output
-    # A worker has two pieces at once, so that all four are with the two workers.
+    # A worker has two chunks at once, so that all four are with the two workers.
     pipes = [HeldUp.at(archive / name) for name in ("02.png", "07.png", "12.png", "17.png")]
     out = tmp_path / "scores"
-    arguments = [archive, "--out", out, "--shard-size", 5, "--address", cluster.address]
+    arguments = [listed(archive), "--out", out, "--shard-size", 5, "--address", cluster.address]
 
     def readers() -> set[int]:
         return set.union(*(pipe.readers() for pipe in pipes))
@@ -257,10 +262,29 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @needs_ray
+def test_an_image_that_kills_its_worker_is_a_row_and_its_neighbours_are_scored(
+    archive: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    deadly = HeldUp.at(archive / "02.png")
+    out = tmp_path / "scores"
+    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 5, "--workers", 2) as run:
+        while run.process.poll() is None:
+            for reader in deadly.readers():
+                os.kill(reader, signal.SIGKILL)
+            time.sleep(0.05)
+        code, _, stderr = run.end()
+        assert run.left_over() == []
+    deadly.give_up()
+    assert code == 2, stderr
+    expect_the_whole_archive(out, archive, died=str(deadly.path))
+    assert f"{deadly.path}: The process that worked on this image died" in stderr
+
+
+@needs_ray
 def test_stopped_and_run_again_only_missing_shards_are_scored(archive: Path, tmp_path: Path, bundle: Bundle) -> None:
     held_up = HeldUp.at(archive / "02.png")
     out = tmp_path / "scores"
-    arguments = [archive, "--out", out, "--shard-size", 5, "--workers", 2]
+    arguments = [listed(archive), "--out", out, "--shard-size", 5, "--workers", 2]
 
     def all_but_one_are_done() -> bool:
         return len(list(out.glob("results/*.parquet"))) == 4 and bool(held_up.readers())
@@ -287,7 +311,7 @@ def test_without_ray_the_command_says_what_to_install_and_the_service_lacks_noth
     found = CliRunner().invoke(hal.app, ["score", *arguments], env={"HAL_BUNDLE": str(bundle.root)})
     assert found.exit_code == 1
     assert "ray not installed: pip install 'hal-cells[service,score]'" in found.output
-    loaded = "import sys, service.app, service.cli, hal; sys.exit(bool({'ray', 'fsspec', 'pyarrow'} & {*sys.modules}))"
+    loaded = "import sys, service.http.app, hal; sys.exit(bool({'ray', 'fsspec', 'pyarrow'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, env=environment(), check=False).returncode == 0
 
 

@@ -22,17 +22,15 @@ from tests.service.process import Process, failing, running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
-pytest.importorskip("sqlalchemy", reason="the extra 'audit' is not installed")
-
 SMALL_DISK = """
 import ctypes, os, runpy, sys
 libc = ctypes.CDLL(None, use_errno=True)
 NEW_MOUNTS, PRIVATE = 0x20000, 0x40000 | 0x4000
-folder = os.environ["HAL_AUDIT_SPOOL"].encode()
+folder = os.environ["HAL_AUDIT_JOURNAL"].encode()
 for failed in (
     libc.unshare(NEW_MOUNTS),
     libc.mount(b"none", b"/", None, PRIVATE, None),
-    libc.mount(b"tmpfs", folder, b"tmpfs", 0, b"size=48k"),
+    libc.mount(b"tmpfs", folder, b"tmpfs", 0, b"size=3m"),
 ):
     if failed:
         sys.exit("no small disk: " + os.strerror(ctypes.get_errno()))
@@ -85,7 +83,7 @@ def test_an_image_that_was_accepted_and_not_answered_is_counted_and_leaves_no_ro
 ) -> None:
     device = SlowDevice(held=True)
     rows = tmp_path / "rows.db"
-    with serving(bundle, open_engine=lambda *_: device, audit=f"sqlite:///{rows}", audit_spool=tmp_path / "s") as live:
+    with serving(bundle, open_engine=lambda *_: device, audit=f"sqlite:///{rows}") as live:
         late = live.http.post(
             "/classify", files={"file": cell}, headers={"X-Request-ID": "late", "X-Request-Timeout-Ms": "200"}
         )
@@ -103,7 +101,7 @@ def test_one_row_for_each_image_with_what_was_answered(
     secret = add(tmp_path / "keys.json", "analyser-1", Role.CLASSIFY)
     settings = {
         "HAL_AUDIT": postgres.url,
-        "HAL_AUDIT_SPOOL": str(tmp_path / "spool"),
+        "HAL_AUDIT_JOURNAL": str(tmp_path / "journal"),
         "HAL_KEYS_FILE": str(tmp_path / "keys.json"),
     }
     pixels = network.cell(5)
@@ -147,7 +145,7 @@ def test_postgresql_stopped_and_started_under_load(
     bundle: Bundle, cell: bytes, postgres: Postgres, tmp_path: Path
 ) -> None:
     answered: list[str] = []
-    with audited(bundle, HAL_AUDIT=postgres.url, HAL_AUDIT_SPOOL=str(tmp_path / "spool")) as service:
+    with audited(bundle, HAL_AUDIT=postgres.url, HAL_AUDIT_JOURNAL=str(tmp_path / "journal")) as service:
 
         def work(place: int) -> None:
             response = ask(service, cell, cell, **{"X-Request-ID": f"r-{place}"})
@@ -159,14 +157,14 @@ def test_postgresql_stopped_and_started_under_load(
             postgres.stop()
             try:
                 list(pool.map(work, range(20, 60)))
-                until(lambda: ready(service) == {"status": "ready", "audit": "spool"})
+                until(lambda: ready(service) == {"status": "ready", "audit": "journal"})
                 assert metric(service, "hal_audit_database_up") == 0
                 assert metric(service, "hal_audit_full") == 0
-                assert metric(service, "hal_audit_spool_bytes") > 0
+                assert metric(service, "hal_audit_waiting_rows") > 0
             finally:
                 postgres.start()
             list(pool.map(work, range(60, 80)))
-        until(lambda: metric(service, "hal_audit_spool_bytes") == 0 and metric(service, "hal_audit_waiting_rows") == 0)
+        until(lambda: metric(service, "hal_audit_waiting_rows") == 0)
         assert ready(service) == {"status": "ready", "audit": "database"}
         assert service.served.stop() == 0
     rows = postgres.query("SELECT request_id, image_index FROM hal_audit_images ORDER BY request_id, image_index")
@@ -179,13 +177,13 @@ def test_with_the_database_away_and_the_disk_full_no_image_is_answered_without_a
 ) -> None:
     if os.getuid() != 0:
         pytest.skip("a small disk can only be mounted by root")
-    spool = tmp_path / "spool"
-    spool.mkdir()
+    journal = tmp_path / "journal"
+    journal.mkdir()
     program = ("-c", SMALL_DISK)
     answered: list[str] = []
     postgres.stop()
     try:
-        with audited(bundle, program=program, HAL_AUDIT=postgres.url, HAL_AUDIT_SPOOL=str(spool)) as service:
+        with audited(bundle, program=program, HAL_AUDIT=postgres.url, HAL_AUDIT_JOURNAL=str(journal)) as service:
             for place in range(200):
                 response = ask(service, *[cell] * 8, **{"X-Request-ID": f"r-{place}"})
                 if response.status_code != 200:
@@ -203,7 +201,7 @@ def test_with_the_database_away_and_the_disk_full_no_image_is_answered_without_a
             postgres.start()
             until(lambda: service.http.get("/health/ready").status_code == 200)
             assert ask(service, cell, **{"X-Request-ID": "r-last"}).status_code == 200
-            until(lambda: metric(service, "hal_audit_spool_bytes") == 0)
+            until(lambda: metric(service, "hal_audit_waiting_rows") == 0)
             assert service.served.stop() == 0
     finally:
         postgres.start()
@@ -223,14 +221,13 @@ def test_a_full_disk_under_the_log_costs_lines_and_no_answer(bundle: Bundle, cel
 def test_killed_and_started_again_delivers_what_was_on_disk(
     bundle: Bundle, cell: bytes, postgres: Postgres, tmp_path: Path
 ) -> None:
-    spool = tmp_path / "spool"
-    settings = {"HAL_AUDIT": postgres.url, "HAL_AUDIT_SPOOL": str(spool)}
+    journal = tmp_path / "journal"
+    settings = {"HAL_AUDIT": postgres.url, "HAL_AUDIT_JOURNAL": str(journal)}
     postgres.stop()
     try:
         with audited(bundle, **settings) as service:
             for _ in range(5):
                 assert ask(service, cell).status_code == 200
-            until(lambda: metric(service, "hal_audit_waiting_rows") == 0)
             service.served.kill()
     finally:
         postgres.start()
@@ -238,10 +235,14 @@ def test_killed_and_started_again_delivers_what_was_on_disk(
         until(lambda: metric(service, "hal_audit_rows_total") == 5)
         assert service.served.stop() == 0
     assert postgres.query("SELECT count(*) FROM hal_audit_images") == [(5,)]
-    assert list(spool.iterdir()) == []
 
 
 def test_an_audit_trail_that_cannot_be_kept_is_one_clear_message(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    settings = {"HAL_AUDIT": "sqlite:///audit.db", "HAL_AUDIT_SPOOL": str(tmp_path / "file")}
-    assert "hal serve: HAL_AUDIT_SPOOL=" in failing("--port", "0", HAL_BUNDLE=str(bundle.root), **settings)
+    settings = {"HAL_AUDIT": "postgresql://hal@db/hal", "HAL_AUDIT_JOURNAL": str(tmp_path / "file")}
+    assert "hal serve: HAL_AUDIT_JOURNAL=" in failing("--port", "0", HAL_BUNDLE=str(bundle.root), **settings)
+
+
+def test_an_audit_url_with_a_slash_too_few_is_one_clear_message(bundle: Bundle) -> None:
+    said = failing("--port", "0", HAL_BUNDLE=str(bundle.root), HAL_AUDIT="sqlite:///var/lib/nowhere/audit.db")
+    assert "an absolute path takes one slash more" in said

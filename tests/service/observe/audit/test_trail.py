@@ -1,57 +1,77 @@
-"""The audit trail against real databases that go away, hang and come back, and against real full disks."""
+"""The audit trail against real databases that go away, hang and come back, and against journals that are damaged."""
 
-import logging
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.observe.audit import AuditError
+from service.observe.audit import AuditError, AuditFullError
+from service.observe.audit.journal import Journal
 from service.observe.audit.rows import Row, SettingsVersion
-from service.observe.audit.spool import Spool
 from service.observe.audit.trail import AuditTrail
-from service.settings import Settings
+from service.settings import MEBIBYTE, Settings
+from tests.paths import ROOT
 from tests.service.live_server import until
 from tests.service.observe.audit.postgres import Postgres
 
-pytest.importorskip("sqlalchemy", reason="the extra 'audit' is not installed")
-
-VERSION = SettingsVersion({"fit": "strict"}, "0123456789abcdef")
+VERSION = SettingsVersion("0123456789abcdef", '{"fit":"strict"}')
+PATIENCE_S = 30
 
 
 def row(place: int = 0, **values: Any) -> Row:
-    return Row("r-1", place, f"{place:064x}", "b" * 64, VERSION.version, key="analyser-1", **values)
+    return Row.of("r-1", place, f"{place:064x}", "b" * 64, VERSION.version, key="analyser-1", **values)
 
 
-def classified(place: int) -> Row:
-    return row(place, predicted_class="hairy-cell", probabilities={"hairy-cell": 0.75, "blast": 0.25}, hairy_flag=True)
+def classified(*places: int) -> list[Row]:
+    return [
+        row(place, predicted_class="hairy-cell", probabilities={"hairy-cell": 0.75, "blast": 0.25}, hairy_flag=True)
+        for place in places
+    ]
 
 
 def trail(url: str, folder: Path, **settings: Any) -> AuditTrail:
-    made = AuditTrail(Settings(audit=url, audit_spool=folder / "spool", **settings))
-    made.describe(VERSION)
-    return made
+    return AuditTrail(Settings(audit=url, audit_journal=folder / "journal", **settings))
+
+
+def record(kept: AuditTrail, rows: Sequence[Row]) -> None:
+    kept.journal.record(VERSION, rows).result(PATIENCE_S)
+
+
+def delivered(kept: AuditTrail) -> int:
+    assert kept.forwarder is not None
+    return kept.forwarder.delivered
+
+
+def away(kept: AuditTrail) -> bool:
+    return kept.goes_to == "journal"
 
 
 def images(postgres: Postgres) -> list[int]:
     return [index for (index,) in postgres.query("SELECT image_index FROM hal_audit_images ORDER BY image_index")]
 
 
-def spooled(folder: Path) -> list[Path]:
-    return sorted((folder / "spool").glob("*.jsonl"))
+def in_journal(folder: Path) -> list[int]:
+    with sqlite3.connect(folder / "journal" / "journal.db") as journal:
+        return [index for (index,) in journal.execute("SELECT image_index FROM hal_audit_images ORDER BY image_index")]
 
 
 def test_after_a_clean_stop_every_row_is_in_postgresql(postgres: Postgres, tmp_path: Path) -> None:
     kept = trail(postgres.url, tmp_path)
-    kept.record([classified(0), row(1, error="wrong_size")])
-    kept.record(classified(place) for place in range(2, 1500))
+    record(kept, [*classified(0), row(1, error="wrong_size")])
+    record(kept, classified(*range(2, 1500)))
     kept.close()
-    # Where the machine is so slow that the database seems to hang, the rest is on disk.
-    on_disk = [each.image_index for path in spooled(tmp_path) for each in Spool.read(path)]
-    assert sorted({*images(postgres), *on_disk}) == list(range(1500))
+    # Where the machine is so slow that the database seems to hang, the rest is in the journal.
+    assert sorted({*images(postgres), *in_journal(tmp_path)}) == list(range(1500))
     assert images(postgres)[:2] == [0, 1]
     (first, second) = postgres.query(
         "SELECT request_id, image_sha256, predicted_class, probabilities, hairy_flag, error, key, settings_version, "
@@ -74,22 +94,20 @@ def test_after_a_clean_stop_every_row_is_in_postgresql(postgres: Postgres, tmp_p
 
 def test_postgresql_stopped_and_started_loses_and_doubles_nothing(postgres: Postgres, tmp_path: Path) -> None:
     kept = trail(postgres.url, tmp_path)
-    kept.record(classified(place) for place in range(10))
-    until(lambda: kept.state().written == 10)
+    record(kept, classified(*range(10)))
+    until(lambda: delivered(kept) == 10)
     postgres.stop()
     try:
-        kept.record(classified(place) for place in range(10, 700))
-        until(lambda: kept.state().waiting == 0)
-        state = kept.state()
-        assert state.problem
-        assert state.spooled_bytes > 0
-        assert not state.full
+        record(kept, classified(*range(10, 700)))
+        until(lambda: away(kept))
+        assert kept.journal.waiting() == 690
+        kept.check_room()
     finally:
         postgres.start()
-    kept.record(classified(place) for place in range(700, 800))
-    until(lambda: kept.state().written == 800)
-    assert kept.state().problem is None
-    assert kept.state().spooled_bytes == 0
+    record(kept, classified(*range(700, 800)))
+    until(lambda: delivered(kept) == 800)
+    until(lambda: not away(kept))
+    assert kept.journal.waiting() == 0
     kept.close()
     assert images(postgres) == list(range(800))
 
@@ -100,35 +118,49 @@ def test_stopped_while_the_database_is_away_the_rows_wait_for_the_next_start(
     postgres.stop()
     try:
         kept = trail(postgres.url, tmp_path)
-        kept.record(classified(place) for place in range(30))
+        record(kept, classified(*range(30)))
         kept.close()
-        assert kept.state().logged == 0
-        assert spooled(tmp_path)
     finally:
         postgres.start()
+    assert in_journal(tmp_path) == list(range(30))
     again = trail(postgres.url, tmp_path)
-    until(lambda: again.state().written == 30)
+    until(lambda: delivered(again) == 30)
     again.close()
     assert images(postgres) == list(range(30))
-    assert spooled(tmp_path) == []
+    assert in_journal(tmp_path) == []
 
 
 def test_a_row_that_is_delivered_twice_is_one_row(postgres: Postgres, tmp_path: Path) -> None:
-    twice = [classified(place) for place in range(5)]
+    twice = classified(*range(5))
     kept = trail(postgres.url, tmp_path)
-    kept.record(twice)
-    kept.record(twice)
+    record(kept, twice)
+    until(lambda: delivered(kept) == 5)
+    record(kept, twice)
     kept.close()
     assert images(postgres) == list(range(5))
 
 
+def test_two_services_that_share_a_journal_deliver_each_row_once(postgres: Postgres, tmp_path: Path) -> None:
+    postgres.stop()
+    try:
+        both = [trail(postgres.url, tmp_path) for _ in range(2)]
+        for place, kept in enumerate(both):
+            record(kept, classified(*range(1000 * place, 1000 * place + 700)))
+    finally:
+        postgres.start()
+    until(lambda: both[0].journal.waiting() == 0)
+    for kept in both:
+        kept.close()
+    assert images(postgres) == [*range(700), *range(1000, 1700)]
+
+
 def test_a_database_that_hangs_does_not_hold_up_the_end(postgres: Postgres, tmp_path: Path) -> None:
     kept = trail(postgres.url, tmp_path)
-    kept.record([classified(0)])
-    until(lambda: kept.state().written == 1)
+    record(kept, classified(0))
+    until(lambda: delivered(kept) == 1)
     postgres.pause()
     try:
-        kept.record(classified(place) for place in range(1, 20))
+        record(kept, classified(*range(1, 20)))
         closing = threading.Thread(target=kept.close)
         closing.start()
         closing.join(15)
@@ -136,72 +168,148 @@ def test_a_database_that_hangs_does_not_hold_up_the_end(postgres: Postgres, tmp_
     finally:
         postgres.resume()
     again = trail(postgres.url, tmp_path)
-    until(lambda: not spooled(tmp_path) and again.state().waiting == 0)
+    until(lambda: again.journal.waiting() == 0)
     again.close()
     assert images(postgres) == list(range(20))
 
 
-def test_where_neither_database_nor_spool_takes_rows_no_more_are_wanted_until_one_does(
-    postgres: Postgres, tmp_path: Path
-) -> None:
+def test_a_journal_at_its_limit_takes_no_more_until_the_database_is_back(postgres: Postgres, tmp_path: Path) -> None:
     postgres.stop()
+    answered: list[int] = []
     try:
-        kept = trail(postgres.url, tmp_path, audit_spool_bytes=1024)
-        kept.record([classified(0)])
-        until(lambda: kept.state().spooled_bytes > 0)
-        kept.record(classified(place) for place in range(1, 9))
-        until(lambda: kept.full)
-        assert kept.state().waiting == 8
+        kept = trail(postgres.url, tmp_path, audit_journal_bytes=MEBIBYTE)
+        with pytest.raises(AuditFullError):
+            for place in range(0, 10_000, 100):
+                record(kept, classified(*range(place, place + 100)))
+                answered += range(place, place + 100)
+        assert answered
+        assert kept.journal.bytes() <= MEBIBYTE
+        for _ in range(3):  # It is asked again and again whether there is room.
+            with pytest.raises(AuditFullError):
+                kept.check_room()
+            time.sleep(0.6)
     finally:
         postgres.start()
-    until(lambda: not kept.full)
+    until(lambda: kept.journal.problem is None)
+    kept.check_room()
     kept.close()
-    assert images(postgres) == list(range(9))
+    assert images(postgres) == answered
 
 
-def test_what_nothing_keeps_is_at_least_in_the_log(
-    postgres: Postgres, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    postgres.stop()
-    try:
-        kept = trail(postgres.url, tmp_path, audit_spool_bytes=1024)
-        with caplog.at_level(logging.CRITICAL, "hal.audit"):
-            kept.record(classified(place) for place in range(9))
-            until(lambda: kept.full)
-            kept.close()
-    finally:
-        postgres.start()
-    rows = [record.fields["row"] for record in caplog.records if hasattr(record, "fields")]
-    assert [each["image_index"] for each in rows] == list(range(9))
-    assert kept.state().logged == 9
-
-
-def test_sqlite_keeps_the_same_rows(tmp_path: Path) -> None:
+def test_sqlite_keeps_the_same_rows_and_needs_no_other_file(tmp_path: Path) -> None:
     kept = trail(f"sqlite:///{tmp_path}/audit.db", tmp_path)
-    kept.record([classified(0), row(1, error="cmyk")])
+    record(kept, [*classified(0), row(1, error="cmyk")])
+    assert kept.goes_to == "database"
     kept.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.db"]
     with sqlite3.connect(tmp_path / "audit.db") as database:
         rows = database.execute("SELECT image_index, predicted_class, hairy_flag, error FROM hal_audit_images")
         found = rows.fetchall()
+        assert database.execute("SELECT * FROM hal_audit_settings").fetchall() == [tuple(VERSION)]
     assert found == [(0, "hairy-cell", 1, None), (1, None, None, "cmyk")]
 
 
-def test_a_batch_on_disk_that_cannot_be_read_is_set_aside_and_holds_nothing_up(tmp_path: Path) -> None:
-    (tmp_path / "spool").mkdir()
-    (tmp_path / "spool" / "0-broken.jsonl").write_text("{")
-    kept = trail(f"sqlite:///{tmp_path}/audit.db", tmp_path)
-    kept.record([classified(0)])
-    until(lambda: not spooled(tmp_path) and kept.state().written == 1)
+WRITER = """
+import sys
+from pathlib import Path
+from service.observe.audit.journal import Journal
+from service.observe.audit.rows import Row, SettingsVersion
+journal = Journal(Path(sys.argv[1]), setting="HAL_AUDIT")
+for place in range(10**6):
+    row = Row.of("r", place, "0" * 64, "b" * 64, "v")
+    journal.record(SettingsVersion("v", "{}"), [row]).result()
+    print(place, flush=True)
+"""
+
+
+def test_a_row_that_counted_as_written_survives_a_kill(tmp_path: Path) -> None:
+    file = tmp_path / "audit.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(file)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        answered = [int(writer.stdout.readline()) for _ in range(50)]
+        writer.send_signal(signal.SIGKILL)
+        answered += [int(line) for line in writer.stdout.read().splitlines()]
+    with sqlite3.connect(file) as database:
+        kept = {place for (place,) in database.execute("SELECT image_index FROM hal_audit_images")}
+    assert set(answered) <= kept
+    assert len(kept) <= len(answered) + 1
+
+
+def test_rows_that_wait_together_are_one_commit_and_a_cancelled_one_is_not_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "audit.db", setting="HAL_AUDIT")
+    held = sqlite3.connect(tmp_path / "audit.db", isolation_level=None)
+    held.execute("BEGIN IMMEDIATE")
+    first = journal.record(VERSION, classified(0))
+    until(first.running)
+    waiting: list[Future[None]] = [journal.record(VERSION, classified(place)) for place in range(1, 100)]
+    assert waiting[-1].cancel()
+    before = held.execute("PRAGMA data_version").fetchone()
+    held.execute("ROLLBACK")
+    for written in waiting[:-1]:
+        written.result(PATIENCE_S)
+    assert held.execute("PRAGMA data_version").fetchone() != before
+    journal.close()
+    assert held.execute("SELECT count(*) FROM hal_audit_images").fetchone() == (99,)
+    held.close()
+
+
+def test_journals_that_are_opened_at_once_are_all_opened(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        journals = list(pool.map(lambda _: Journal(tmp_path / "a.db", setting="x", max_bytes=MEBIBYTE), range(8)))
+    for journal in journals:
+        journal.record(VERSION, classified(0)).result(PATIENCE_S)
+    assert journals[0].waiting() == 8
+    for journal in journals:
+        journal.close()
+
+
+def test_a_damaged_journal_is_set_aside_and_holds_nothing_up(postgres: Postgres, tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "journal.db").write_bytes(b"no database " * 1000)
+    kept = trail(postgres.url, tmp_path)
+    record(kept, classified(0))
     kept.close()
-    assert [path.name for path in (tmp_path / "spool").iterdir()] == ["0-broken.unreadable"]
+    assert images(postgres) == [0]
+    (aside,) = (tmp_path / "journal").glob("*.unreadable")
+    assert aside.read_bytes().startswith(b"no database")
+
+
+def test_a_journal_with_a_damaged_page_is_set_aside(postgres: Postgres, tmp_path: Path) -> None:
+    postgres.stop()
+    try:
+        kept = trail(postgres.url, tmp_path)
+        record(kept, classified(*range(300)))
+        kept.close()
+    finally:
+        postgres.start()
+    with (tmp_path / "journal" / "journal.db").open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(size // 2)
+        file.write(os.urandom(size // 4))
+    again = trail(postgres.url, tmp_path)
+    record(again, classified(1000))
+    again.close()
+    assert 1000 in images(postgres)
+    assert list((tmp_path / "journal").glob("*.unreadable"))
 
 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
         ("audit.db", "not a database's URL"),
+        ("postgresql:/hal@db/hal", "not a database's URL"),
+        ("postgresql://hal:secret@db:port/hal", "not a database's URL"),
         ("mysql://u@h/d", "expected sqlite or postgresql"),
         ("postgresql+asyncpg://u:secret@h/d", "expected sqlite or postgresql"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite://var/lib/hal/audit.db", "names no file"),
+        ("sqlite:audit.db", "names no file"),
+        ("sqlite:///var/lib/hal/audit.db", "absolute path takes one slash more"),
+        ("sqlite:////nowhere/audit.db", "no folder /nowhere$"),
+        ("sqlite:///.", "cannot be used"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_told_without_its_password(url: str, said: str, tmp_path: Path) -> None:
@@ -210,10 +318,32 @@ def test_a_url_that_cannot_be_used_is_told_without_its_password(url: str, said: 
     assert "secret" not in str(caught.value)
 
 
-def test_a_spool_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "spool").touch()
-    with pytest.raises(AuditError, match="HAL_AUDIT_SPOOL"):
-        trail(f"sqlite:///{tmp_path}/audit.db", tmp_path)
+def test_a_database_that_is_no_sqlite_file_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "audit.db"
+    file.write_bytes(b"something else " * 500)
+    with pytest.raises(AuditError, match="not a database"):
+        trail(f"sqlite:///{file}", tmp_path)
+    assert file.read_bytes() == b"something else " * 500
+
+
+@pytest.mark.parametrize("missing", ["sqlalchemy", "psycopg"])
+def test_a_missing_package_is_told_with_what_installs_it(missing: str, tmp_path: Path) -> None:
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from service.settings import Settings\nfrom service.observe.audit import AuditError\n"
+        "from service.observe.audit.trail import AuditTrail\n"
+        f"settings = Settings(audit='postgresql://h/d', audit_journal={str(tmp_path)!r})\n"
+        "try:\n    AuditTrail(settings)\nexcept AuditError as error:\n    print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert missing in said
+    assert "hal-cells[service,audit]" in said
+
+
+def test_a_journal_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "journal").touch()
+    with pytest.raises(AuditError, match="HAL_AUDIT_JOURNAL"):
+        trail("postgresql://hal@db/hal", tmp_path)
 
 
 def test_the_version_of_the_settings_changes_with_whatever_changes_answers(bundle: Any) -> None:

@@ -1,1 +1,0 @@
-"""``hal bench service``: the service beside other ways of serving the same graph; nothing of it runs while serving."""

@@ -1,0 +1,119 @@
+"""What only a GPU needs: NVIDIA's driver asked whether there is one, and batches of fixed sizes in fixed memory.
+
+For each size there is a host buffer, page-locked so that the copy to the device is one transfer, memory on the device
+for the images and the outputs, and a binding of both to the session, made once. Since nothing of it ever moves, the
+launches of a size can be recorded once and replayed as one (a CUDA graph).
+
+Written from documentation (ONNX Runtime: I/O binding, CUDA execution provider) and NOT VERIFIED ON A GPU. Its logic is
+tested on the CPU provider, where host and device are the same memory.
+"""
+
+import ctypes
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from contract.classes import CLASS_COUNT
+from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
+
+logger = logging.getLogger("hal.cuda")
+
+_DRIVER: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_NO_DEVICE: Final = 100
+"""CUDA_ERROR_NO_DEVICE of the CUDA driver API."""
+_CUDART: Final = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cudart64_12.dll")
+
+
+def driver_fault(open_library: Callable[[str], Any] = ctypes.CDLL) -> str | None:
+    """Why no GPU can be used, or ``None`` if the driver sees one.
+
+    A session on CUDA finds out only after the bundle was read.
+
+    Args:
+        open_library: loads a shared library by name or raises :class:`OSError`.
+    """
+    try:
+        driver = open_library(_DRIVER)
+    except OSError:
+        return f"NVIDIA's driver is not here (no {_DRIVER})"
+    count = ctypes.c_int(0)
+    code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if code == _NO_DEVICE or (code == 0 and count.value == 0):
+        return "NVIDIA's driver sees no GPU"
+    return f"NVIDIA's driver does not start (CUDA error {code})" if code else None
+
+
+class _Size:
+    """One batch size: its memory and its binding."""
+
+    def __init__(self, session: Any, size: int, device: str) -> None:
+        shape = [size, IMAGE_SIDE, IMAGE_SIDE, 3]
+        self.host = np.zeros(shape, np.uint8)
+        self.images = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, device, 0)
+        widths = {"logits": CLASS_COUNT, "embedding": EMBEDDING_SIZE}
+        self.outputs = {
+            name: ort.OrtValue.ortvalue_from_shape_and_type([size, width], np.float32, device, 0)
+            for name, width in widths.items()
+        }
+        self.binding = session.io_binding()
+        self.binding.bind_ortvalue_input("image", self.images)
+        for name, value in self.outputs.items():
+            self.binding.bind_ortvalue_output(name, value)
+        self.options = ort.RunOptions()
+
+
+class BoundBatches:
+    """Runs a session in batches of the given sizes.
+
+    Args:
+        session: with input ``image`` and outputs ``logits`` and ``embedding``.
+        sizes: of batches, ascending.
+        device: where the session runs, in ONNX Runtime's words (``cuda``, ``cpu``).
+        graphs: whether the session was opened with ``enable_cuda_graph``: each size gets a graph of its own.
+    """
+
+    def __init__(self, session: Any, sizes: Sequence[int], device: str, *, graphs: bool = False) -> None:
+        self._session = session
+        self._sizes = {size: _Size(session, size, device) for size in sizes}
+        for number, bound in enumerate(self._sizes.values(), start=1):
+            if graphs:
+                bound.options.add_run_config_entry("gpu_graph_id", str(number))
+            if device == "cuda":
+                _lock_pages(bound.host)
+
+    def run(self, names: Sequence[str], images: NDArray[np.uint8], size: int) -> list[NDArray[np.float32]]:
+        """Outputs ``[n, ...]`` of images ``[n, 256, 256, 3]``, padded to ``size``, one of the sizes.
+
+        The padding is whatever the batch before left there: its outputs are dropped.
+
+        Raises:
+            Exception: whatever ONNX Runtime raises.
+        """
+        bound, count = self._sizes[size], len(images)
+        bound.host[:count] = images
+        bound.images.update_inplace(bound.host)
+        self._session.run_with_iobinding(bound.binding, bound.options)
+        # A copy on the CPU too, where the next batch would otherwise overwrite what was answered.
+        return [np.array(bound.outputs[name].numpy()[:count]) for name in names]
+
+
+def _lock_pages(buffer: NDArray[np.uint8]) -> None:
+    """Page-lock a buffer for the life of the process; without it the driver copies through a buffer of its own."""
+    for name in _CUDART:
+        try:
+            runtime = ctypes.CDLL(name)
+        except OSError:
+            continue
+        status = runtime.cudaHostRegister(ctypes.c_void_p(buffer.ctypes.data), ctypes.c_size_t(buffer.nbytes), 0)
+        if status == 0:
+            return
+        logger.warning("cudaHostRegister failed with status %d: copies to the GPU will be slower", status)
+        return
+    logger.warning(
+        "no CUDA runtime library found to page-lock %d bytes: copies to the GPU will be slower", buffer.nbytes
+    )

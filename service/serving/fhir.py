@@ -1,0 +1,159 @@
+"""A slide's summary as FHIR R4: one DiagnosticReport, its Observations and the Device that made them.
+
+Everything is ``preliminary``: a qualified technologist has not looked yet. There is no patient, specimen or performer,
+since HAL knows none; who imports the bundle adds them. ``conclusionCode`` stays empty: advice is not a diagnosis.
+Built and validated by fhir.resources (extra ``fhir``), whose R4B (4.3) differs from R4 (4.0.1) in none of these
+resources' elements used here.
+"""
+
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from contract.classes import BY_SLUG, Lineage
+from contract.description import Evidence
+from contract.differential import DifferentialRow
+from contract.slide import HairyCount, SlideSummary
+from service.serving.answers import ModelStamp
+
+MEDIA_TYPE: Final = "application/fhir+json"
+_LOINC: Final = "http://loinc.org"
+_UCUM: Final = "http://unitsofmeasure.org"
+_PANEL: Final = "69738-3"
+_CATEGORIES: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
+_SECTIONS: Final = "http://terminology.hl7.org/CodeSystem/v2-0074"
+_ABSENT: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+_DISCLAIMER: Final = "Preliminary, for research use; to be confirmed by a qualified technologist."
+
+
+class FhirNotInstalledError(Exception):
+    """The library that builds and validates FHIR resources is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("FHIR output needs fhir.resources: pip install 'hal-cells[fhir]'; or ask for plain JSON.")
+
+
+def fhir_bundle(summary: SlideSummary, model: ModelStamp, now: datetime | None = None) -> str:
+    """A FHIR ``Bundle`` of type ``collection`` as JSON.
+
+    Args:
+        summary: of one slide.
+        model: what its results were made with.
+        now: with time zone; default: now.
+
+    Raises:
+        FhirNotInstalledError: fhir.resources is missing.
+    """
+    try:
+        from fhir.resources.R4B.bundle import Bundle
+    except ModuleNotFoundError as error:
+        raise FhirNotInstalledError from error
+    made = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+    device, observations = _device(model), [*_observations(summary)]
+    entries = [_entry(device)]
+    for observation in observations:
+        entries.append(_entry(observation | {"device": {"reference": entries[0]["fullUrl"]}, "issued": made}))
+    report = _report(summary, made, [entry["fullUrl"] for entry in entries[1:]])
+    # The report first, as a reader expects it.
+    document = {"resourceType": "Bundle", "type": "collection", "timestamp": made, "entry": [_entry(report), *entries]}
+    return str(Bundle.model_validate(document).model_dump_json())
+
+
+def _entry(resource: dict[str, Any]) -> dict[str, Any]:
+    return {"fullUrl": f"urn:uuid:{uuid.uuid4()}", "resource": resource}
+
+
+def _device(model: ModelStamp) -> dict[str, Any]:
+    return {
+        "resourceType": "Device",
+        "deviceName": [{"name": f"HAL {model.name} {model.version} ({model.precision})", "type": "model-name"}],
+        "version": [
+            {"type": {"text": "model"}, "value": model.version},
+            {"type": {"text": "SHA-256 of the ONNX file"}, "value": model.sha256},
+            {"type": {"text": "decision policy"}, "value": model.decision_policy},
+        ],
+        "note": [{"text": model.intended_use}],
+    }
+
+
+def _report(summary: SlideSummary, made: str, observations: Iterable[str]) -> dict[str, Any]:
+    return {
+        "resourceType": "DiagnosticReport",
+        "status": "preliminary",
+        "category": [{"coding": [{"system": _SECTIONS, "code": "HM"}]}],
+        "code": {"coding": [{"system": _LOINC, "code": _PANEL}], "text": "Differential of photographed cells"},
+        "issued": made,
+        "result": [{"reference": reference} for reference in observations],
+        "conclusion": " ".join([f"{summary.advice.capitalize()}.", summary.reason, *summary.cautions, _DISCLAIMER]),
+    }
+
+
+def _observations(summary: SlideSummary) -> Iterable[dict[str, Any]]:
+    yield _observation("White cells in the differential", None, _count(summary.white_cells))
+    for row in summary.differential:
+        if (value := _value(row)) is not None:
+            yield _observation(row.name, row.loinc, value)
+    if summary.hairy is not None:
+        yield _flags(summary.hairy)
+
+
+def _value(row: DifferentialRow) -> dict[str, Any] | None:
+    """``None`` where there is nothing to say."""
+    if row.evidence is Evidence.NONE:
+        reason = {"coding": [{"system": _ABSENT, "code": "unsupported"}], "text": "The model cannot name this class"}
+        return {"dataAbsentReason": reason}
+    note = [{"text": f"{row.count} cells"}]
+    if BY_SLUG[row.slug].lineage is Lineage.THROMBOCYTIC:
+        # Their LOINC codes are about presence, and not to have photographed one is not its absence.
+        return {"valueCodeableConcept": {"text": "Present"}, "note": note} if row.count else None
+    if row.per_100_wbc is None:
+        reason = {"coding": [{"system": _ABSENT, "code": "not-a-number"}], "text": "No white cells"}
+        return {"dataAbsentReason": reason, "note": note}
+    unit = "%" if row.is_wbc else "/100{WBCs}"
+    if row.interval95 is not None:
+        low, high = row.interval95
+        note[0]["text"] += f"; exact 95 % interval {low:.1f} to {high:.1f} %"
+    return {"valueQuantity": _quantity(row.per_100_wbc, unit), "note": note}
+
+
+def _flags(hairy: HairyCount) -> dict[str, Any]:
+    def component(name: str, value: dict[str, Any]) -> dict[str, Any]:
+        return {"code": {"text": name}, **value}
+
+    components = [
+        component("Flagged cells", _count(hairy.flagged)),
+        component("White cells tested", _count(hairy.cells)),
+        component("Rate of false flags tested against", {"valueQuantity": _quantity(100 * hairy.false_flag_rate, "%")}),
+        component("One-sided binomial p-value", {"valueQuantity": _quantity(hairy.p_value, "1")}),
+    ]
+    if hairy.interval95 is not None:
+        low, high = (_quantity(100 * limit, "%") for limit in hairy.interval95)
+        components.append(component("Exact 95 % interval", {"valueRange": {"low": low, "high": high}}))
+    value = {} if hairy.share is None else {"valueQuantity": _quantity(100 * hairy.share, "%")}
+    return _observation("Cells flagged as possible hairy cells", None, value) | {
+        "component": components,
+        "note": [{"text": hairy.false_flag_basis}],
+    }
+
+
+def _observation(name: str, loinc: str | None, value: dict[str, Any]) -> dict[str, Any]:
+    code: dict[str, Any] = {"text": name}
+    if loinc is not None:
+        code["coding"] = [{"system": _LOINC, "code": loinc}]
+    return {
+        "resourceType": "Observation",
+        "status": "preliminary",
+        "category": [{"coding": [{"system": _CATEGORIES, "code": "laboratory"}]}],
+        "code": code,
+        **value,
+    }
+
+
+def _count(cells: int) -> dict[str, Any]:
+    return {"valueQuantity": {"value": cells, "unit": "cells", "system": _UCUM, "code": "{cells}"}}
+
+
+def _quantity(value: float, code: str) -> dict[str, Any]:
+    # Six significant digits, written out: FHIR decimals keep the digits they come with.
+    return {"value": float(f"{value:.6g}"), "unit": code, "system": _UCUM, "code": code}

@@ -1,1 +1,0 @@
-from tests.service.conftest import _no_settings_from_outside, bundle, network, write_bundle  # noqa: F401

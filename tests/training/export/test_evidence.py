@@ -1,0 +1,164 @@
+"""``hal evidence``: the figures of images that had no part in making a bundle, written into the bundle."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from contract import bundle as bundles
+from contract.classes import CLASS_NAMES, HAIRY_CELL
+from contract.description import Metric
+from tests.service.tiny_bundle import TinyNetwork, description_for
+from training.data import image_list, manifest
+from training.evaluation.conditions import CONDITIONS
+from training.export.cli import app
+from training.export.evidence import EvidenceError, add_evidence
+
+LYMPHOCYTE = CLASS_NAMES.index("Lymphocyte")
+
+
+@dataclass
+class Made:
+    """A bundle around the tiny network, which names a class by the colour of the centre pixel, and cells for it."""
+
+    folder: Path
+    root: Path
+    network: TinyNetwork
+
+    def cell(self, shown: int, name: str, side: int = 256) -> Path:
+        path = self.root / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((side, side, 3), self.network.colours[shown], np.uint8)).save(path)
+        return path
+
+    def write(self, rows: list[tuple[Path, str, str, str, str]], name: str = "made.csv") -> Path:
+        path = self.root / name
+        with path.open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("path", "label", "slide_id", "source", "split", "kind"))
+            writer.writerows((cell, label, "", source, split, kind) for cell, label, source, split, kind in rows)
+        return path
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    network, root = TinyNetwork(), tmp_path / "tiny" / "1"
+    root.mkdir(parents=True)
+    (root / "model.onnx").write_bytes(network.graph())
+    images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
+    np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
+    described = description_for(root)
+    policy = described.policy.model_copy(update={"hairy_threshold": 0.5, "false_flags": None})
+    provenance = described.provenance.model_copy(update={"recipe": {"name": "tiny"}})
+    bundles.write(root, described.model_copy(update={"policy": policy, "provenance": provenance}))
+    return Made(root, tmp_path, network)
+
+
+@pytest.fixture
+def data(made: Made) -> Path:
+    hairy, other = HAIRY_CELL.index, LYMPHOCYTE
+    rows = [(made.cell(other, f"real{i}.png"), "Lymphocyte", "pbc", "test", "real") for i in range(8)]
+    rows += [(made.cell(hairy, f"wrong{i}.png"), "Lymphocyte", "pbc", "test", "real") for i in range(2)]
+    rows += [(made.cell(other, f"sham{i}.png"), "Lymphocyte", "pbc", "test", "sham") for i in range(4)]
+    rows += [(made.cell(hairy, f"hairy{i}.png"), HAIRY_CELL.name, "pbc", "test", "composite") for i in range(5)]
+    rows += [(made.cell(hairy, "trained.png"), "Lymphocyte", "pbc", "train", "real")]
+    return made.write(rows)
+
+
+def found(metrics: tuple[Metric, ...], name: str, condition: str = "as photographed") -> Metric:
+    (metric,) = [m for m in metrics if m.name == name and m.condition == condition and m.command.startswith("hal e")]
+    return metric
+
+
+def test_real_cells_composites_and_shams_of_the_test_split_are_measured_apart(made: Made, data: Path) -> None:
+    metrics = add_evidence(made.folder, data).metrics
+    accuracy = found(metrics, "accuracy, composites")
+    assert (accuracy.value, accuracy.images, accuracy.split) == (1, 5, "test")
+    assert found(metrics, "accuracy, shams").value == 1
+    assert found(metrics, "false hairy flags, real images").value == pytest.approx(0.2)
+    assert found(metrics, "hairy cells flagged, composites").value == 1
+    assert found(metrics, "recall, Lymphocyte").value == pytest.approx(0.8)
+    assert found(metrics, "expected calibration error").images == 10
+    assert any(metric.name.startswith("probe") for metric in metrics)
+
+
+def test_every_condition_is_measured_on_the_same_images(made: Made, data: Path) -> None:
+    metrics = add_evidence(made.folder, data).metrics
+    for condition in CONDITIONS:
+        assert found(metrics, "false hairy flags, shams", condition).images == 4
+    assert found(metrics, "hairy cells flagged, composites", "rotated by 90 degrees").value == 1
+    changed = [m.value for m in metrics if m.name == "accuracy, composites" and m.condition == "15 % darker"]
+    assert changed == [0 if _darker_is_another(made.network) else 1]
+
+
+def _darker_is_another(network: TinyNetwork) -> bool:
+    darker = np.rint(network.colours[HAIRY_CELL.index] * 0.85)
+    return int(((network.colours.astype(float) - darker) ** 2).sum(axis=1).argmin()) != HAIRY_CELL.index
+
+
+def test_false_flags_of_the_test_images_are_what_the_advice_on_slides_is_tested_against(made: Made, data: Path) -> None:
+    stated = add_evidence(made.folder, data).policy.false_flags
+    assert stated is not None
+    assert (stated.flagged, stated.cells, stated.data) == (2, 10, "real images of split test")
+
+
+def test_the_bundle_and_its_card_are_written_and_still_verify(made: Made, data: Path) -> None:
+    before = bundles.load(made.folder).description
+    again = add_evidence(made.folder, data)
+    written = (made.folder / "bundle.json").read_bytes()
+    add_evidence(made.folder, data)
+    assert (made.folder / "bundle.json").read_bytes() == written, "figures of an earlier call are replaced, not doubled"
+    assert bundles.load(made.folder).description.model_dump() == again.model_dump()
+    assert again.metrics[: len(before.metrics)] == before.metrics
+    card = (made.folder / "MODEL_CARD.md").read_text()
+    assert "Under the conditions of another laboratory" in card
+    assert "| JPEG of quality 50 |" in card
+    assert (made.folder.parent / "config.pbtxt").is_file()
+
+
+def test_other_data_sets_are_measured_by_class_and_kept_out_of_the_other_tables(made: Made, data: Path) -> None:
+    rows = [(made.cell(LYMPHOCYTE, f"there{i}.png"), "Lymphocyte", "raabin", "", "") for i in range(3)]
+    rows += [(made.cell(HAIRY_CELL.index, "there.png"), "Lymphocyte", "raabin", "", "")]
+    manifest_ = add_evidence(made.folder, data, [made.write(rows, "raabin.csv")])
+    there = [metric for metric in manifest_.metrics if metric.split == "never trained on"]
+    assert {metric.name: metric.value for metric in there} == {
+        "accuracy, real images": 0.75,
+        "false hairy flags, real images": 0.25,
+        "recall, Lymphocyte": 0.75,
+    }
+    again = add_evidence(made.folder, data)
+    assert [metric for metric in again.metrics if metric.split == "never trained on"] == there, "and none is taken away"
+    card = (made.folder / "MODEL_CARD.md").read_text()
+    assert "| recall, Lymphocyte | 0.7500 |" in card
+    assert "| 0.800 | 0.490 to 0.943 | 10, pbc |" in card, "the table of classes shows the test images"
+
+
+def test_real_hairy_cells_are_shown_at_their_own_scale_and_at_the_analyser_s(made: Made, data: Path) -> None:
+    for number in range(3):
+        made.cell(HAIRY_CELL.index, f"hcl/{number}.png", side=200)
+    made.cell(LYMPHOCYTE, "hcl/other.png", side=200)
+    metrics = add_evidence(made.folder, data, hairy=made.root / "hcl", hairy_scale=7.5).metrics
+    for name in ("as they are", "scaled to 10 pixels a micrometre"):
+        metric = found(metrics, f"real hairy cells flagged, {name}")
+        assert (metric.value, metric.images, metric.data) == (0.75, 4, f"{made.root.name}/hcl")
+
+
+def test_images_that_made_the_bundle_are_refused_by_their_content(made: Made, data: Path) -> None:
+    rows = [image for image in manifest.read(data) if image.path.name in ("real0.png", "trained.png")]
+    trained = [row for row in rows if row.split == "train"]
+    image_list.write(made.folder / image_list.FILE_NAME, trained, bundles.sha256_of)
+    before = (made.folder / "bundle.json").read_bytes()
+    with pytest.raises(EvidenceError, match=r"had a part in making the bundle: .* of its split 'train'"):
+        add_evidence(made.folder, data)
+    assert (made.folder / "bundle.json").read_bytes() == before
+
+
+def test_a_manifest_without_test_images_says_how_to_get_some(made: Made) -> None:
+    data = made.write([(made.cell(0, "a.png"), CLASS_NAMES[0], "pbc", "val", "real")])
+    answer = CliRunner().invoke(app, ["evidence", str(made.folder), "--data", str(data)])
+    assert answer.exit_code != 0
+    assert "--test-share" in answer.output.replace("\n", " ")

@@ -1,0 +1,200 @@
+"""``hal evidence``: what a finished bundle does on images that had no part in making it, written into the bundle.
+
+``hal export`` measures on the validation images, which chose the temperature and the threshold. This adds the figures
+of the test split: real cells, composites and edited controls apart, under the conditions of another laboratory,
+whether an edit leaves a trace, and cells of data sets that were never trained on.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from contract import bundle
+from contract.bundle import Bundle
+from contract.classes import HAIRY_CELL
+from contract.description import BundleDescription, FalseFlags, Metric
+from contract.files import IMAGE_SUFFIXES, write_text
+from contract.pixels import fit
+from training.data import image_list, manifest
+from training.data.images import read_pixels
+from training.data.manifest import LabelledImage
+from training.errors import TrainingError
+from training.evaluation import metrics
+from training.evaluation.conditions import CONDITIONS
+from training.evaluation.edit_probe import edit_probe
+from training.evaluation.metrics import About, of_kind
+from training.evaluation.onnx_inference import onnx_outputs, onnx_pixels
+from training.evaluation.outputs import Outputs
+from training.evaluation.policy import false_flags
+from training.evaluation.results import Evaluation
+from training.export import model_card, triton
+
+COMMAND: Final = "hal evidence"
+SPLIT: Final = "test"
+ANALYSER_SCALE: Final = 10.0
+"""Pixels a micrometre of the images that HAL is made for."""
+
+
+class EvidenceError(TrainingError):
+    """The images cannot tell what was asked."""
+
+
+def add_evidence(
+    folder: Path,
+    data: Path,
+    elsewhere: Sequence[Path] = (),
+    hairy: Path | None = None,
+    hairy_scale: float = ANALYSER_SCALE,
+) -> BundleDescription:
+    """Measure a bundle on held-out images and write the figures into ``bundle.json`` and the model card.
+
+    A figure that is measured again takes the place of the earlier one; others stay, so that each of the commands that
+    the card names gives its own figures again and takes none away. The false flags that the advice on slides is tested
+    against are from now on those of the real test images.
+
+    Args:
+        folder: of the bundle.
+        data: manifest of the images that the bundle was made of, composites and edited controls told by its
+            column ``kind``.
+        elsewhere: manifests of data sets that the bundle was not trained on; all their images are shown.
+        hairy: folder of photographs of real hairy cells.
+        hairy_scale: their pixels a micrometre; they are shown as they are and at the analyser's scale.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ManifestError: a manifest cannot be used.
+        EvidenceError: there is nothing to measure, or the images had a part in making the bundle.
+        ImageError: an image cannot be read.
+    """
+    loaded = bundle.load(folder)
+    images = _held_out(loaded, data)
+    folder_name = f"models/{loaded.description.name}/{loaded.description.version.partition('.')[0]}"
+    about = About(SPLIT, loaded.file().precision, f"{COMMAND} {folder_name} --data {_shown(data)}")
+    figures: list[Metric] = []
+    flagged: FalseFlags | None = None
+    for condition, change in CONDITIONS.items():
+        paths = [image.path for image in images]
+        outputs = onnx_outputs(loaded.path(loaded.file()), paths, f"{SPLIT} images, {condition}", change)
+        result = _evaluation(loaded, outputs, images)
+        figures += _of_condition(loaded, images, result, replace(about, condition=condition))
+        if change is None:
+            figures += metrics.errors(images, result, about)
+            figures += metrics.recalls(images, result, about)
+            figures += edit_probe(outputs.embeddings, images, about)
+            if (threshold := loaded.description.policy.hairy_threshold) is not None:
+                real = result.of_images(of_kind(images) == "real")
+                flagged = false_flags(real, threshold, f"real images of split {SPLIT}")
+    for path in elsewhere:
+        there = replace(about, split=model_card.ELSEWHERE, command=f"{about.command} --elsewhere {_shown(path)}")
+        figures += _elsewhere(loaded, manifest.read(path), there)
+    if hairy is not None:
+        command = f"{about.command} --hairy {_shown(hairy)} --hairy-scale {hairy_scale:g}"
+        figures += _real_hairy(loaded, hairy, hairy_scale, replace(about, split=model_card.ELSEWHERE, command=command))
+    return _write(loaded, figures, flagged)
+
+
+def _shown(path: Path) -> str:
+    """A path for a command that others will run: without the folders of this machine."""
+    return path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
+
+
+def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
+    images = [image for image in _known(loaded, manifest.read(data)) if image.split == SPLIT]
+    if not (of_kind(images) == "real").any():
+        raise EvidenceError(
+            f"{data} has no real image of split {SPLIT!r} in a class of the bundle; hold some out by "
+            "'hal data prepare --test-share 0.15' before training"
+        )
+    listed = image_list.splits(loaded.root / image_list.FILE_NAME)
+    known = [image_list.seen_as(image, bundle.sha256_of(image.path), listed) for image in images]
+    used = Counter(split for split in known if split not in ("", SPLIT))
+    if used:
+        found = ", ".join(f"{count} of its split {split!r}" for split, count in sorted(used.items()))
+        raise EvidenceError(
+            f"test images of {data} had a part in making the bundle: {found}; give the manifest that it was made of"
+        )
+    return images
+
+
+def _known(loaded: Bundle, images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Those of classes that the bundle was trained on."""
+    known = {entry.name for entry in loaded.description.classes if entry.training_images}
+    return [image for image in images if image.label in known]
+
+
+def _evaluation(loaded: Bundle, outputs: Outputs, images: Sequence[LabelledImage]) -> Evaluation:
+    labels = np.array([image.class_index for image in images], dtype=np.int64)
+    return Evaluation.of(outputs.logits, labels, loaded.description)
+
+
+def _of_condition(
+    loaded: Bundle, images: Sequence[LabelledImage], result: Evaluation, about: About
+) -> Iterable[Metric]:
+    yield from metrics.accuracies(images, result, about)
+    if (threshold := loaded.description.policy.hairy_threshold) is not None:
+        yield from metrics.flags(images, result, threshold, about)
+
+
+def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) -> Iterable[Metric]:
+    """Accuracy, recall by class and false flags on data sets that the bundle was not trained on."""
+    images = _known(loaded, images)
+    names = "+".join(sorted({image.source for image in images}))
+    if not images:
+        raise EvidenceError("a manifest of --elsewhere has no image of a class that the bundle knows")
+    if shared := {image.source for image in images} & {entry.source for entry in loaded.description.attributions}:
+        raise EvidenceError(f"the bundle was trained on {', '.join(sorted(shared))}, which is not elsewhere")
+    outputs = onnx_outputs(loaded.path(loaded.file()), [image.path for image in images], f"images of {names}")
+    result = _evaluation(loaded, outputs, images)
+    yield about.share("accuracy, real images", result.predicted == result.labels, names)
+    if (threshold := loaded.description.policy.hairy_threshold) is not None:
+        yield from metrics.flags(images, result, threshold, about)
+    yield from metrics.recalls(images, result, about)
+
+
+def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Iterable[Metric]:
+    """How many photographs of real hairy cells raise the flag, at their own scale and at the analyser's."""
+    threshold = loaded.description.policy.hairy_threshold
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths or threshold is None:
+        raise EvidenceError(
+            f"{folder} has no image in it" if not paths else "the bundle has no hairy flag that could be raised"
+        )
+    pixels = [read_pixels(path) for path in paths]
+    scaled = [_scaled(each, ANALYSER_SCALE / scale) for each in pixels]
+    for name, shown in (("as they are", pixels), (f"scaled to {ANALYSER_SCALE:g} pixels a micrometre", scaled)):
+        outputs = onnx_pixels(loaded.path(loaded.file()), np.stack([fit(each) for each in shown]))
+        labels = np.full(len(paths), HAIRY_CELL.index, np.int64)
+        result = Evaluation.of(outputs.logits, labels, loaded.description)
+        raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
+        data = "/".join(folder.resolve().parts[-2:])
+        yield about.share(f"real hairy cells flagged, {name}", raised, data, exact=True)
+
+
+def _scaled(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    height, width = (round(side * factor) for side in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None) -> BundleDescription:
+    before = loaded.description
+    again = {_question(metric) for metric in figures}
+    kept = tuple(metric for metric in before.metrics if _question(metric) not in again)
+    changes: dict[str, object] = {"metrics": (*kept, *figures)}
+    if flagged is not None:
+        changes["policy"] = before.policy.model_copy(update={"false_flags": flagged})
+    description = before.model_copy(update=changes)
+    bundle.write(loaded.root, description)
+    triton.write(loaded.root, description)
+    write_text(loaded.root / model_card.FILE_NAME, model_card.render(description))
+    return description
+
+
+def _question(metric: Metric) -> tuple[str, ...]:
+    """What a figure answers: two figures of one question are not both to be believed."""
+    return metric.name, metric.split, metric.data, metric.precision, metric.condition
