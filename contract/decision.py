@@ -119,19 +119,22 @@ def decide(
     Raises:
         ValueError: see :func:`calibrated_probabilities`.
     """
+    calibration = description.calibration
+    temperature = temperatures(novelty, calibration.temperature, calibration.unfamiliar_temperature)
+    rows = calibrated_probabilities(logits, temperature, description.suppressed).tolist()
     if novelty is None:
-        rows = calibrated_probabilities(logits, description.calibration.temperature, description.suppressed)
-        return [_decide_one(row, None, description) for row in rows.tolist()]
+        return [_decide_one(row, None, description) for row in rows]
     judged = [NoveltyDecision(score, score > 1) for score in novelty.tolist()]
-    rows = calibrated_probabilities(logits, _temperatures(judged, description), description.suppressed)
-    return [_decide_one(row, each, description) for row, each in zip(rows.tolist(), judged, strict=True)]
+    return [_decide_one(row, each, description) for row, each in zip(rows, judged, strict=True)]
 
 
-def _temperatures(judged: list[NoveltyDecision], description: BundleDescription) -> NDArray[np.float64]:
-    """Shape: ``(n, 1)``."""
-    familiar = description.calibration.temperature
-    unfamiliar = description.calibration.unfamiliar_temperature or familiar
-    return np.array([[unfamiliar if each.unfamiliar else familiar] for each in judged])
+def temperatures(
+    novelty: NDArray[np.float32] | None, familiar: float, unfamiliar: float | None
+) -> float | NDArray[np.float64]:
+    """What logits are divided by: one number, or one for each image by its score of novelty, shape ``(n, 1)``."""
+    if novelty is None or unfamiliar is None:
+        return familiar
+    return np.where(novelty > 1, unfamiliar, familiar)[:, np.newaxis]
 
 
 def _decide_one(

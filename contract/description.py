@@ -157,6 +157,8 @@ class Calibration(_Part):
     Attributes:
         unfamiliar_temperature: of images that the novelty threshold calls unfamiliar, fitted on validation images in
             other stain and camera styles; ``None`` where the bundle does not tell them apart.
+        styled_images: how many of those there were, and the calibration error on them with one temperature
+            (``styled_ece_before``) and with both (``styled_ece_after``).
     """
 
     id: str
@@ -166,6 +168,9 @@ class Calibration(_Part):
     images: Annotated[int, Field(gt=0)]
     ece_before: Probability
     ece_after: Probability
+    styled_images: Annotated[int, Field(gt=0)] | None = None
+    styled_ece_before: Probability | None = None
+    styled_ece_after: Probability | None = None
 
 
 class FalseFlags(_Part):

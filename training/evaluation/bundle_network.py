@@ -10,6 +10,7 @@ from typing import Any
 from contract import bundle
 from contract.bundle import Bundle
 from contract.description import ClassEvidence, ModelFile, Precision
+from contract.novelty import NoveltyBasis
 from training.data import image_list
 from training.data.manifest import LabelledImage
 from training.evaluation.onnx_inference import onnx_outputs
@@ -72,7 +73,11 @@ class BundleNetwork:
         """As the bundle declares them."""
         calibration, policy = self.bundle.description.calibration, self.bundle.description.policy
         basis = f"fitted at export on {calibration.images} images: {calibration.fitted_on}"
-        return Fitted(calibration.temperature, policy.hairy_threshold, basis)
+        return Fitted(calibration.temperature, policy.hairy_threshold, basis, calibration.unfamiliar_temperature)
+
+    @property
+    def familiar(self) -> NoveltyBasis | None:
+        return self.bundle.novelty()
 
     def seen_as(self, image: LabelledImage, digest: str) -> str:
         """By content, so that another name or folder does not matter, and by the photographs that images come from."""

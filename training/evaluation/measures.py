@@ -91,6 +91,7 @@ class Measures(_Part):
         calibration_error_before: the same at temperature 1.
         hairy: empty where the network was never trained on hairy cells.
         by_source: accuracy on the images of each source.
+        unfamiliar: share of unfamiliar images of each source; empty where the network does not tell.
         by_set: accuracy on each of the sets A, B, C and D.
         expert_labelled: accuracy on the Barcelona images (source ``pbc``) of the ten classes that experts labelled.
         confusions: (true, predicted, images), the commonest first.
@@ -117,6 +118,7 @@ class Measures(_Part):
     classes: tuple[ClassMeasures, ...]
     hairy: tuple[HairyMeasures, ...]
     by_source: dict[str, Share]
+    unfamiliar: dict[str, Share] = {}
     by_set: dict[str, Share]
     expert_labelled: Share | None
     confusions: tuple[tuple[str, str, int], ...]
@@ -131,7 +133,7 @@ def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measu
     """
     calibrated, raw = predictions.evaluation, predictions.uncalibrated
     hits = calibrated.predicted == calibrated.labels
-    accuracy = _share(hits)
+    accuracy, sources = _share(hits), [image.source for image in predictions.images]
     assert accuracy is not None  # noqa: S101  Evaluation refuses to be of no images
     return Measures(
         network=predictions.network,
@@ -152,7 +154,8 @@ def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measu
         fitted_on=predictions.fitted.basis,
         classes=tuple(_of_class(predictions, cell, classes[cell.index]) for cell in CELL_CLASSES),
         hairy=tuple(_hairy(predictions)),
-        by_source=_by([image.source for image in predictions.images], hits),
+        by_source=_by(sources, hits),
+        unfamiliar={} if predictions.novelty is None else _by(sources, predictions.novelty > 1),
         by_set=_by(predictions.sets, hits),
         expert_labelled=_share(hits[[i.source == "pbc" and i.label in EXPERT_LABELLED for i in predictions.images]]),
         confusions=tuple(calibrated.commonest_confusions(12)),

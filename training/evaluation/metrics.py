@@ -57,7 +57,7 @@ class About:
 def bundle_metrics(
     images: Sequence[LabelledImage],
     logits: Mapping[Precision, NDArray[np.float32]],
-    temperature: float,
+    temperature: float | NDArray[np.float64],
     suppressed: NDArray[np.bool_],
     shipped: Precision,
     threshold: float | None,
@@ -68,7 +68,7 @@ def bundle_metrics(
     Args:
         images: the validation images.
         logits: of each precision. Shape: ``(len(images), 20)``.
-        temperature: of the calibration.
+        temperature: of the calibration, or one for each image. Shape: ``(len(images), 1)``.
         suppressed: classes without evidence. Shape: ``(20,)``.
         shipped: the bundle's default precision.
         threshold: of the hairy flag; ``None`` where there is none.
@@ -133,6 +133,13 @@ def flags(images: Sequence[LabelledImage], result: Evaluation, threshold: float,
             yield about.share(f"hairy cells flagged, {words}", raised[found], _sources(images, found), exact=True)
         if (others := ~hairy & (kinds == kind)).any():
             yield about.share(f"false hairy flags, {words}", raised[others], _sources(images, others), exact=True)
+
+
+def unfamiliar(images: Sequence[LabelledImage], novelty: NDArray[np.float32], about: About) -> Iterable[Metric]:
+    """How many of the real images of each source a bundle calls unfamiliar, by their scores. Shape: ``(n,)``."""
+    sources, real = np.array([image.source for image in images]), of_kind(images) == "real"
+    for source in np.unique(sources[real]).tolist():
+        yield about.share("unfamiliar images", novelty[real & (sources == source)] > 1, source)
 
 
 def recalls(images: Sequence[LabelledImage], result: Evaluation, about: About) -> Iterable[Metric]:

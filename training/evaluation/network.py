@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from contract.bundle import MANIFEST_NAME, BundleNotFoundError
 from contract.description import ClassEvidence, Precision
+from contract.novelty import NoveltyBasis
 from training.data.manifest import LabelledImage
 from training.evaluation.outputs import Fitted, Outputs
 
@@ -48,6 +49,10 @@ class TrainedNetwork(Protocol):
 
     def fitted(self) -> Fitted:
         """Temperature and hairy threshold, from validation images only."""
+
+    @property
+    def familiar(self) -> NoveltyBasis | None:
+        """What unfamiliar images are told by; ``None`` where there is nothing."""
 
     def seen_as(self, image: LabelledImage, digest: str) -> str:
         """``train`` or ``val`` if it was trained on or validated with, else empty; ``digest`` is its SHA-256."""

@@ -30,11 +30,13 @@ class Fitted:
         temperature: of the calibrated probabilities; 1 where there was nothing to fit it on.
         hairy_threshold: smallest probability that raises the hairy flag; ``None`` without hairy validation cells.
         basis: a sentence on the images.
+        unfamiliar_temperature: of images that look unlike those learned from; ``None`` where they are not told apart.
     """
 
     temperature: float
     hairy_threshold: float | None
     basis: str
+    unfamiliar_temperature: float | None = None
 
 
 def suppressed(classes: Sequence[ClassEvidence]) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
+from contract.decision import temperatures
 from contract.files import replacing
 from training.data import manifest
 from training.data.manifest import LabelledImage
@@ -44,6 +45,7 @@ class Predictions:
         suppressed: classes that the network was never trained on. Shape: ``(20,)``.
         fitted: temperature and hairy threshold.
         left_out: images of the split that were not shown to the network, by the reason.
+        novelty: score of each image; ``None`` where the network gives none. Shape: ``(n,)``.
     """
 
     network: str
@@ -58,6 +60,7 @@ class Predictions:
     suppressed: NDArray[np.bool_]
     fitted: Fitted
     left_out: Mapping[str, int]
+    novelty: NDArray[np.float32] | None = None
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -67,7 +70,8 @@ class Predictions:
     @cached_property
     def evaluation(self) -> Evaluation:
         """With calibrated probabilities."""
-        return Evaluation.at(self.logits, self.labels, self.fitted.temperature, self.suppressed)
+        temperature = temperatures(self.novelty, self.fitted.temperature, self.fitted.unfamiliar_temperature)
+        return Evaluation.at(self.logits, self.labels, temperature, self.suppressed)
 
     @cached_property
     def uncalibrated(self) -> Evaluation:
@@ -89,6 +93,7 @@ class Predictions:
             seen_as=tuple(self.seen_as[row] for row in kept),
             logits=self.logits[kept],
             embeddings=self.embeddings[kept],
+            novelty=None if self.novelty is None else self.novelty[kept],
             left_out=left_out,
         )
 
@@ -115,6 +120,7 @@ class Predictions:
                 logits=self.logits,
                 embeddings=self.embeddings,
                 suppressed=self.suppressed,
+                novelty=np.empty(0) if self.novelty is None else self.novelty,
                 about=np.array(json.dumps(about)),
             )
 
@@ -128,6 +134,7 @@ def load(folder: Path) -> Predictions:
     try:
         with np.load(folder / ARRAYS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in ("logits", "embeddings", "suppressed")}
+            novelty = stored.get("novelty", np.empty(0))
             about = json.loads(str(stored["about"]))
         with (folder / ROWS).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             rows = list(csv.DictReader(stream))
@@ -143,6 +150,7 @@ def load(folder: Path) -> Predictions:
             seen_as=tuple(row["seen_as"] for row in rows),
             fitted=Fitted(**about["fitted"]),
             left_out=about["left_out"],
+            novelty=novelty if novelty.size else None,
             **arrays,
         )
     except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
@@ -197,6 +205,7 @@ def predict(
         suppressed=suppressed(network.classes),
         fitted=fitted,
         left_out=dict(left_out or {}),
+        novelty=_novelty(network, outputs.embeddings),
     )
     if folder is not None:
         predictions.save(folder)
@@ -218,7 +227,11 @@ def _known(
     if any(a != b for a, b in same):
         return None
     fitted = stored.fitted if network.validation else network.fitted()
-    return replace(stored, images=tuple(images), fitted=fitted)
+    return replace(stored, images=tuple(images), fitted=fitted, novelty=_novelty(network, stored.embeddings))
+
+
+def _novelty(network: TrainedNetwork, embeddings: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    return None if network.familiar is None else network.familiar.scores(embeddings)
 
 
 def _said(image: LabelledImage) -> tuple[str, ...]:

@@ -144,6 +144,8 @@ def print_measures(measures: Measures, caveats: tuple[str, ...], probe: ProbeRep
     if len(measures.by_source) > 1:
         for source, share in measures.by_source.items():
             console.print(f"  of {source}: {share}", markup=False)
+    for source, share in measures.unfamiliar.items():
+        console.print(f"unfamiliar images of {source}: {share}", markup=False)
     if measures.expert_labelled is not None:
         console.print(f"accuracy, ten expert-labelled classes of pbc {measures.expert_labelled}", markup=False)
     console.print(f"macro F1 {measures.macro_f1:.4f}")

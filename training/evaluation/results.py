@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from contract.binomial import clopper_pearson
 from contract.classes import CLASS_COUNT, CLASS_NAMES
-from contract.decision import calibrated_probabilities
+from contract.decision import calibrated_probabilities, temperatures
 from contract.description import BundleDescription
 from training.errors import TrainingError
 from training.evaluation.calibration import expected_calibration_error, negative_log_likelihood
@@ -59,23 +59,31 @@ class Evaluation:
     probabilities: NDArray[np.float64]
 
     @classmethod
-    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64], bundle: BundleDescription) -> "Evaluation":
-        """By the calibration of a bundle.
+    def of(
+        cls,
+        logits: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        bundle: BundleDescription,
+        novelty: NDArray[np.float32] | None = None,
+    ) -> "Evaluation":
+        """By the calibration of a bundle; ``novelty`` has the scores of the images where the bundle gives some.
 
         Raises:
             EvaluationError: no images.
         """
-        return cls.at(logits, labels, bundle.calibration.temperature, bundle.suppressed)
+        calibration = bundle.calibration
+        temperature = temperatures(novelty, calibration.temperature, calibration.unfamiliar_temperature)
+        return cls.at(logits, labels, temperature, bundle.suppressed)
 
     @classmethod
     def at(
         cls,
         logits: NDArray[np.float32],
         labels: NDArray[np.int64],
-        temperature: float,
+        temperature: float | NDArray[np.float64],
         suppressed: NDArray[np.bool_],
     ) -> "Evaluation":
-        """By a temperature and the classes to be suppressed.
+        """By a temperature, or one for each image, and the classes to be suppressed.
 
         Raises:
             EvaluationError: no images.

@@ -120,6 +120,10 @@ class RunNetwork:
             return Fitted(temperature, None, f"{basis}; no hairy cell among them, so there is no threshold of the flag")
         return Fitted(temperature, threshold, f"{basis}; hairy flag: {how}")
 
+    @property
+    def familiar(self) -> None:
+        """Unfamiliar images are told by bundles only."""
+
     def seen_as(self, image: LabelledImage, digest: str) -> str:
         """By content, so that another name or folder does not matter, and by the photographs that images come from.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import bundle
+from contract.decision import temperatures
 from contract.description import (
     BundleDescription,
     Calibration,
@@ -37,6 +38,7 @@ from training.evaluation.results import Evaluation
 from training.export import model_card, triton
 from training.export.embedding_reference import write_reference
 from training.export.model_files import WrittenFile, describe_file, write_files
+from training.export.novelty import basis_of, fit_novelty
 from training.fit import trained
 from training.fit.run import Run, RunError
 
@@ -106,7 +108,8 @@ def write_bundle(
         validation = _validate(run, written)
         files = [describe_file(written[p], p, encoder, head, validation.images) for p in precisions]
         golden = _golden(folder, validation, precisions)
-        description = _describe(run, name, version, files, validation, golden, folder)
+        graph = written[precisions[0]].runnable
+        description = _describe(run, name, version, files, validation, golden, folder, graph)
         for precision in set(written) - set(precisions):
             written[precision].path.unlink()
         bundle.write(folder, description)
@@ -151,6 +154,7 @@ def _describe(
     validation: Validation,
     golden: GoldenSample,
     folder: Path,
+    graph: Path,
 ) -> BundleDescription:
     classes = class_evidence(run.images)
     suppressed = np.array([entry.evidence is Evidence.NONE for entry in classes])
@@ -160,7 +164,19 @@ def _describe(
     real = of_kind(validation.images) == "real"
     temperature = fit_temperature(outputs.logits[real], validation.labels[real], suppressed, split)
     before = Evaluation.at(outputs.logits[real], validation.labels[real], 1.0, suppressed)
-    after = Evaluation.at(outputs.logits, validation.labels, temperature, suppressed)
+    calibration = Calibration(
+        id=f"temperature-{temperature:.4f}",
+        temperature=temperature,
+        fitted_on=f"the run's real validation images ({shipped}), the same that metrics of that split are of",
+        images=int(real.sum()),
+        ece_before=before.calibration_error,
+        ece_after=before.calibration_error,
+    )
+    novelty, calibration = fit_novelty(folder, graph, shipped, run.images, calibration, suppressed, run.recipe.seed)
+    # As they are served: with the second temperature where a validation image is unfamiliar.
+    scores = basis_of(folder, novelty).scores(outputs.embeddings)
+    served = temperatures(scores, temperature, calibration.unfamiliar_temperature)
+    after = Evaluation.at(outputs.logits, validation.labels, served, suppressed)
     manifest_sha256 = manifest.fingerprint(run.images, recorded_hashes(run.images))
     policy = decision_policy(after, real, classes, split)
     return BundleDescription(
@@ -172,19 +188,13 @@ def _describe(
         files=tuple(files),
         golden=golden,
         reference=write_reference(folder, outputs, suppressed, shipped, f"the run's images of split {split}"),
-        calibration=Calibration(
-            id=f"temperature-{temperature:.4f}",
-            temperature=temperature,
-            fitted_on=f"the run's real validation images ({shipped}), the same that metrics of that split are of",
-            images=int(real.sum()),
-            ece_before=before.calibration_error,
-            ece_after=after.of_images(real).calibration_error,
-        ),
+        novelty=novelty,
+        calibration=calibration.model_copy(update={"ece_after": after.of_images(real).calibration_error}),
         policy=policy,
         metrics=bundle_metrics(
             validation.images,
             validation.logits,
-            temperature,
+            served,
             suppressed,
             shipped,
             policy.hairy_threshold,

@@ -1,4 +1,4 @@
-"""``hal export``, ``hal evidence`` and ``hal drift-reference``: what writes a bundle."""
+"""``hal export``, ``hal evidence``, ``hal drift-reference`` and ``hal novelty-reference``: what writes a bundle."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -66,6 +66,28 @@ def drift_reference(
             f"{bundle}: embeddings of {reference.images} images, spread {reference.spread:.3f}, within the predicted "
             f"classes {reference.spread_within:.3f}"
         )
+
+
+@app.command("novelty-reference")
+def novelty_reference(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle; its bundle.json and MODEL_CARD.md are written.")],
+    data: Annotated[Path, typer.Option("--data", help="Manifest that the bundle was made of.")],
+) -> None:
+    """Let a bundle that was exported without it tell unfamiliar images: subspace, threshold, second temperature.
+
+    Example: hal novelty-reference models/mine/1 --data datasets/open.csv
+    """
+    with explained():
+        from training.export.novelty import add_novelty
+
+        description = add_novelty(bundle, data)
+        novelty, calibration = description.novelty, description.calibration
+        if novelty is not None:
+            typer.echo(
+                f"{bundle}: {novelty.components} components of {novelty.images} training images, threshold "
+                f"{novelty.threshold:.4g} on {novelty.validation_images} validation images; calibration error in other "
+                f"styles {calibration.styled_ece_before:.4f} before, {calibration.styled_ece_after:.4f} after"
+            )
 
 
 @app.command("evidence")

@@ -86,6 +86,8 @@ def add_evidence(
         if change is None:
             figures += metrics.errors(images, result, about)
             figures += metrics.recalls(images, result, about)
+            if (novelty := _novelty(loaded, outputs)) is not None:
+                figures += metrics.unfamiliar(images, novelty, about)
             figures += edit_probe(outputs.embeddings, images, about)
             if (threshold := loaded.description.policy.hairy_threshold) is not None:
                 real = result.of_images(of_kind(images) == "real")
@@ -130,7 +132,13 @@ def _known(loaded: Bundle, images: Sequence[LabelledImage]) -> list[LabelledImag
 
 def _evaluation(loaded: Bundle, outputs: Outputs, images: Sequence[LabelledImage]) -> Evaluation:
     labels = np.array([image.class_index for image in images], dtype=np.int64)
-    return Evaluation.of(outputs.logits, labels, loaded.description)
+    return Evaluation.of(outputs.logits, labels, loaded.description, _novelty(loaded, outputs))
+
+
+def _novelty(loaded: Bundle, outputs: Outputs) -> NDArray[np.float32] | None:
+    """The score of each image; ``None`` where the bundle gives none."""
+    basis = loaded.novelty()
+    return None if basis is None else basis.scores(outputs.embeddings)
 
 
 def _of_condition(
@@ -151,7 +159,12 @@ def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) ->
         raise EvidenceError(f"the bundle was trained on {', '.join(sorted(shared))}, which is not elsewhere")
     outputs = onnx_outputs(loaded.path(loaded.file()), [image.path for image in images], f"images of {names}")
     result = _evaluation(loaded, outputs, images)
-    yield about.share("accuracy, real images", result.predicted == result.labels, names)
+    hits = result.predicted == result.labels
+    yield about.share("accuracy, real images", hits, names)
+    if (novelty := _novelty(loaded, outputs)) is not None:
+        yield from metrics.unfamiliar(images, novelty, about)
+        if (familiar := novelty <= 1).any():
+            yield about.share("accuracy, familiar images", hits[familiar], names)
     if (threshold := loaded.description.policy.hairy_threshold) is not None:
         yield from metrics.flags(images, result, threshold, about)
     yield from metrics.recalls(images, result, about)
@@ -170,7 +183,7 @@ def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Ite
     for name, shown in (("as they are", pixels), (f"scaled to {ANALYSER_SCALE:g} pixels a micrometre", scaled)):
         outputs = onnx_pixels(loaded.path(loaded.file()), np.stack([fit(each) for each in shown]))
         labels = np.full(len(paths), HAIRY_CELL.index, np.int64)
-        result = Evaluation.of(outputs.logits, labels, loaded.description)
+        result = Evaluation.of(outputs.logits, labels, loaded.description, _novelty(loaded, outputs))
         raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
         data = "/".join(folder.resolve().parts[-2:])
         yield about.share(f"real hairy cells flagged, {name}", raised, data, exact=True)

@@ -134,6 +134,18 @@ def _rules(description: BundleDescription) -> Iterable[str]:
         f"- Temperature {calibration.temperature:.4f}, fitted on {calibration.images} images: {calibration.fitted_on}. "
         f"Expected calibration error {calibration.ece_before:.4f} before, {calibration.ece_after:.4f} after."
     )
+    if (novelty := description.novelty) is not None:
+        yield (
+            f"- An image is unfamiliar when its embedding lies further than {novelty.threshold:.4g} from the subspace "
+            f"({novelty.components} components) of {novelty.images} training images: {novelty.familiar_rate:.0%} of "
+            f"{novelty.validation_images} validation images do."
+        )
+    if calibration.styled_ece_before is not None and calibration.styled_ece_after is not None:
+        yield (
+            f"- Unfamiliar images have temperature {calibration.unfamiliar_temperature:.4f}. Expected calibration "
+            f"error on {calibration.styled_images} validation images in styles of other stains and cameras: "
+            f"{calibration.styled_ece_before:.4f} without it, {calibration.styled_ece_after:.4f} with it."
+        )
     yield f"- Hairy flag: threshold {policy.hairy_threshold}, {policy.hairy_threshold_basis}. {policy.hairy_advice}"
     yield (
         f"- Review is asked for below a top probability of {policy.review_below_probability} (from there on at least "

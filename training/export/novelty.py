@@ -1,4 +1,8 @@
-"""The subspace and the threshold by which a bundle tells unfamiliar images."""
+"""The subspace, the threshold and the second temperature by which a bundle tells unfamiliar images.
+
+What laboratories elsewhere do to images is not known when a bundle is made. So the second temperature is fitted on
+validation images in photometric styles (:mod:`training.networks.styles`): the same cells, other stains and cameras.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +11,30 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from contract import bundle
 from contract.bundle import sha256_of
-from contract.description import Novelty, Precision
+from contract.decision import temperatures
+from contract.description import BundleDescription, Calibration, Novelty, Precision
+from contract.files import write_text
 from contract.novelty import NoveltyBasis, fit_subspace
-from training.data.manifest import LabelledImage
+from training.data import manifest
+from training.data.manifest import LabelledImage, ManifestError
+from training.evaluation.calibration import fit_temperature
+from training.evaluation.conditions import Change
+from training.evaluation.metrics import of_kind
+from training.evaluation.onnx_inference import onnx_outputs
+from training.evaluation.outputs import Outputs
+from training.evaluation.results import Evaluation
+from training.export import model_card, triton
+from training.networks.styles import PhotometricStyle
 
 FILE_NAME: Final = "novelty.npz"
 COMPONENTS: Final = 64
 """On the embeddings of models/hal-c/2, 16 to 256 components differ by less than 0.01 in AUROC."""
 FAMILIAR_RATE: Final = 0.02
 IMAGES_OF_A_SOURCE: Final = 1000
+FEWEST_UNFAMILIAR: Final = 50
+"""With fewer unfamiliar ones among them, all validation images in other styles fit the second temperature."""
 
 
 def subspace_images(images: Sequence[LabelledImage], seed: int) -> list[LabelledImage]:
@@ -59,7 +77,8 @@ def write_novelty(
     np.savez_compressed(path, mean=mean, components=components)
     distances = NoveltyBasis(mean, components, 1.0).scores(validation[0])
     weights = _balanced(validation[1])
-    threshold = _quantile(distances, weights, 1 - FAMILIAR_RATE)
+    # Images without any distance, as of embeddings that are all the same, are familiar.
+    threshold = max(_quantile(distances, weights, 1 - FAMILIAR_RATE), 1e-6)
     return Novelty(
         path=path.name,
         sha256=sha256_of(path),
@@ -70,6 +89,137 @@ def write_novelty(
         familiar_rate=FAMILIAR_RATE,
         validation_images=len(distances),
     )
+
+
+def fit_novelty(
+    folder: Path,
+    graph: Path,
+    precision: Precision,
+    images: Sequence[LabelledImage],
+    calibration: Calibration,
+    suppressed: NDArray[np.bool_],
+    seed: int,
+) -> tuple[Novelty, Calibration]:
+    """Fit all of it on a network's images and write the subspace into a bundle's folder.
+
+    Args:
+        folder: of the bundle.
+        graph: the ONNX file that makes the embeddings.
+        precision: of that file.
+        images: that the network was made of; those of split ``train`` fit the subspace, real ones of ``val`` the rest.
+        calibration: of the bundle, with the temperature of familiar images.
+        suppressed: classes that are never predicted. Shape: ``(20,)``.
+        seed: of the choice of images and of the styles.
+
+    Returns:
+        The parts of ``bundle.json``.
+
+    Raises:
+        ManifestError: there are too few images.
+        ImageError: an image cannot be read.
+    """
+    trained = subspace_images(images, seed)
+    held_out = [image for image, kind in zip(images, of_kind(images), strict=True) if kind == "real"]
+    held_out = [image for image in held_out if image.split == "val"]
+    if len(trained) < 2 or not held_out:
+        raise ManifestError(
+            f"{len(trained)} training images and {len(held_out)} real validation images",
+            ["unfamiliar images are told by some of both (splits 'train' and 'val')"],
+        )
+
+    def outputs(of: Sequence[LabelledImage], what: str, change: Change | None = None) -> Outputs:
+        return onnx_outputs(graph, [image.path for image in of], f"{what}, {precision}", change)
+
+    def embeddings(of: Sequence[LabelledImage], what: str) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+        return outputs(of, what).embeddings, np.array([image.source for image in of])
+
+    learned, known = embeddings(trained, "training images"), embeddings(held_out, "validation images")
+    novelty = write_novelty(folder, learned, known, precision)
+    styled = outputs(held_out, "validation images in other styles", photometric(seed))
+    labels = np.array([image.class_index for image in held_out], dtype=np.int64)
+    return novelty, with_second_temperature(
+        calibration, styled.logits, basis_of(folder, novelty).scores(styled.embeddings), labels, suppressed
+    )
+
+
+def basis_of(folder: Path, novelty: Novelty) -> NoveltyBasis:
+    """What was written into the folder of a bundle that is not complete yet."""
+    with np.load(folder / novelty.path) as arrays:
+        return NoveltyBasis(arrays["mean"], arrays["components"], novelty.threshold)
+
+
+def with_second_temperature(
+    calibration: Calibration,
+    logits: NDArray[np.float32],
+    novelty: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    suppressed: NDArray[np.bool_],
+) -> Calibration:
+    """A calibration whose unfamiliar images have a temperature of their own, never below that of familiar ones.
+
+    Args:
+        calibration: with one temperature.
+        logits: of validation images in other styles. Shape: ``(n, 20)``.
+        novelty: their scores. Shape: ``(n,)``.
+        labels: their class indices. Shape: ``(n,)``.
+        suppressed: see :func:`fit_novelty`.
+    """
+    familiar, chosen = calibration.temperature, novelty > 1
+    if chosen.sum() < FEWEST_UNFAMILIAR:
+        chosen = np.ones_like(chosen)
+    second = max(familiar, fit_temperature(logits[chosen], labels[chosen], suppressed, "val"))
+    both = temperatures(novelty, familiar, second)
+    changes = {
+        "id": f"temperature-{familiar:.4f}-unfamiliar-{second:.4f}",
+        "unfamiliar_temperature": second,
+        "styled_images": len(labels),
+        "styled_ece_before": Evaluation.at(logits, labels, familiar, suppressed).calibration_error,
+        "styled_ece_after": Evaluation.at(logits, labels, both, suppressed).calibration_error,
+    }
+    return calibration.model_copy(update=changes)
+
+
+def photometric(seed: int) -> Change:
+    """Each image in the next of the styles that views get in training."""
+    style = PhotometricStyle(seed)
+
+    def change(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        styled = np.asarray(style(pixels[np.newaxis].astype(np.float32), training=True))[0]
+        return np.asarray(np.clip(np.rint(styled), 0, 255), np.uint8)
+
+    return change
+
+
+def add_novelty(folder: Path, data: Path) -> BundleDescription:
+    """Let a bundle that was exported without it tell unfamiliar images; its weights stay as they are.
+
+    Args:
+        folder: of the bundle; ``bundle.json`` and the model card are written.
+        data: manifest that the bundle was made of.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ManifestError: the manifest cannot be read, or has too few images.
+        ImageError: an image cannot be read.
+    """
+    loaded = bundle.load(folder)
+    before, file = loaded.description, loaded.file()
+    known = {entry.name for entry in before.classes if entry.training_images}
+    images = [image for image in manifest.read(data) if image.label in known]
+    novelty, calibration = fit_novelty(
+        folder,
+        loaded.path(file),
+        file.precision,
+        images,
+        before.calibration,
+        before.suppressed,
+        before.provenance.seed,
+    )
+    description = before.model_copy(update={"novelty": novelty, "calibration": calibration})
+    bundle.write(folder, description)
+    triton.write(folder, description)
+    write_text(folder / model_card.FILE_NAME, model_card.render(description))
+    return description
 
 
 def _balanced(sources: NDArray[np.str_]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from contract import bundle as bundles
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.description import Metric
-from tests.service.tiny_bundle import TinyNetwork, description_for
+from tests.service.tiny_bundle import TinyNetwork, description_for, with_novelty
 from training.data import image_list, manifest
 from training.evaluation.conditions import CONDITIONS
 from training.export.cli import app
@@ -135,6 +135,22 @@ def test_other_data_sets_are_measured_by_class_and_kept_out_of_the_other_tables(
     card = (made.folder / "MODEL_CARD.md").read_text()
     assert "| recall, Lymphocyte | 0.7500 |" in card
     assert "| 0.800 | 0.490 to 0.943 | 10, pbc |" in card, "the table of classes shows the test images"
+
+
+def test_unfamiliar_images_are_counted_by_source_and_familiar_ones_measured_apart(made: Made, data: Path) -> None:
+    colours = made.network.colours.sum(axis=1, dtype=float)
+    dark, bright = (colours[index] for index in sorted((LYMPHOCYTE, HAIRY_CELL.index), key=colours.__getitem__))
+    with_novelty(bundles.load(made.folder), (dark + bright) / 2)
+    rows = [(made.cell(LYMPHOCYTE, f"there{i}.png"), "Lymphocyte", "raabin", "", "") for i in range(3)]
+    rows += [(made.cell(HAIRY_CELL.index, "there.png"), "Lymphocyte", "raabin", "", "")]
+    metrics = add_evidence(made.folder, data, [made.write(rows, "raabin.csv")]).metrics
+    shares = {(metric.data, metric.images): metric.value for metric in metrics if metric.name == "unfamiliar images"}
+    lymphocytes = float(colours[LYMPHOCYTE] == bright)
+    assert shares == {
+        ("pbc", 10): pytest.approx(0.8 if lymphocytes else 0.2),
+        ("raabin", 4): pytest.approx(0.75 if lymphocytes else 0.25),
+    }
+    assert found(metrics, "accuracy, familiar images").value == (0 if lymphocytes else 1)
 
 
 def test_real_hairy_cells_are_shown_at_their_own_scale_and_at_the_analyser_s(made: Made, data: Path) -> None:

@@ -94,6 +94,7 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
             "model.float16.onnx",
             "model.float32.onnx",
             "model.int8.onnx",
+            "novelty.npz",
             "reference.npz",
         ]
     )
@@ -130,6 +131,16 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
     distances = np.linalg.norm(embeddings - embeddings.mean(axis=0), axis=1)
     assert reference.spread == pytest.approx(np.sqrt((distances**2).mean()), rel=1e-3)
     assert reference.spread_within <= reference.spread
+
+    novelty, basis = manifest.novelty, loaded.novelty()
+    assert novelty is not None
+    assert basis is not None
+    assert (novelty.images, novelty.validation_images, novelty.precision) == (24, len(validation), "int8")
+    assert np.mean(basis.scores(embeddings) > 1) <= novelty.familiar_rate
+    calibration = manifest.calibration
+    assert (calibration.unfamiliar_temperature or 0) >= calibration.temperature
+    assert calibration.styled_images == len(validation)
+    assert f"{calibration.styled_ece_after:.4f} with it" in render(manifest)
 
     golden = loaded.golden()
     for precision in ("float32", "float16"):

@@ -1,3 +1,6 @@
+"""What unfamiliar images are told by: subspace, threshold and second temperature."""
+
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -6,13 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from contract import bundle as bundles
 from contract.bundle import sha256_of
+from contract.decision import calibrated_probabilities, temperatures
+from contract.description import Calibration
 from contract.novelty import NoveltyBasis
-from training.data.manifest import LabelledImage
+from tests.paths import CELLS
+from tests.service.tiny_bundle import TinyNetwork, description_for
+from training.data.images import read_image
+from training.data.manifest import LabelledImage, ManifestError
+from training.evaluation.calibration import expected_calibration_error
 from training.export import novelty
-from training.export.novelty import subspace_images, write_novelty
+from training.export.novelty import add_novelty, photometric, subspace_images, with_second_temperature, write_novelty
 
 DIMENSION = 16
+ONE = Calibration(id="t", temperature=1.5, fitted_on="made", images=5, ece_before=0.1, ece_after=0.05)
 
 
 def embeddings(seed: int, images: int) -> NDArray[np.float32]:
@@ -63,3 +74,85 @@ def test_each_source_gives_at_most_so_many_training_images() -> None:
         20,
     ]
     assert chosen == subspace_images(images, seed=1)
+
+
+def overconfident(images: int, seed: int, *, of_chance: float) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits that are nearly sure of a class, which is the true one with the probability ``of_chance``."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 20, images)
+    named = np.where(generator.random(images) < of_chance, labels, (labels + 1) % 20)
+    return (8 * np.eye(20)[named] + generator.normal(0, 0.5, (images, 20))).astype("f"), labels
+
+
+def test_unfamiliar_images_get_a_temperature_that_takes_their_overconfidence_away() -> None:
+    logits, labels = overconfident(400, 3, of_chance=0.5)
+    scores = np.repeat([0.5, 2.0], 200).astype("f")
+    nothing = np.zeros(20, np.bool_)
+    fitted = with_second_temperature(ONE, logits, scores, labels, nothing)
+    assert fitted.unfamiliar_temperature is not None
+    assert fitted.temperature == ONE.temperature
+    assert fitted.unfamiliar_temperature > 2 * fitted.temperature
+    both = temperatures(scores, fitted.temperature, fitted.unfamiliar_temperature)
+    for stated, temperature in ((fitted.styled_ece_before, ONE.temperature), (fitted.styled_ece_after, both)):
+        found = expected_calibration_error(calibrated_probabilities(logits, temperature, nothing), labels)
+        assert stated == pytest.approx(found)
+    unfamiliar = calibrated_probabilities(logits, both, nothing)[200:]
+    assert expected_calibration_error(unfamiliar, labels[200:]) < 0.1
+    assert fitted.id != ONE.id
+
+
+def test_an_unfamiliar_image_is_never_believed_more_than_a_familiar_one() -> None:
+    logits, labels = overconfident(300, 4, of_chance=1.0)
+    fitted = with_second_temperature(ONE, logits, np.full(300, 2, "f"), labels, np.zeros(20, np.bool_))
+    assert fitted.unfamiliar_temperature == ONE.temperature
+
+
+def test_styles_change_most_images_and_are_the_same_again() -> None:
+    pixels = read_image(CELLS / "lymphocyte-1.jpg")
+    first, again = photometric(7), photometric(7)
+    styled = [first(pixels) for _ in range(12)]
+    assert all(each.dtype == np.uint8 and each.shape == pixels.shape for each in styled)
+    assert sum(bool((each != pixels).any()) for each in styled) >= 6
+    np.testing.assert_array_equal(styled, [again(pixels) for _ in range(12)])
+
+
+def made(tmp_path: Path, *splits: str) -> tuple[Path, Path]:
+    """A bundle without novelty, and a manifest of the sample cells in these splits in turn."""
+    network, root = TinyNetwork(), tmp_path / "tiny" / "1"
+    root.mkdir(parents=True)
+    (root / "model.onnx").write_bytes(network.graph())
+    images = np.stack([network.cell(index) for index in (0, 7, 19)])
+    np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
+    described = description_for(root)
+    provenance = described.provenance.model_copy(update={"recipe": {"name": "tiny"}})
+    bundles.write(root, described.model_copy(update={"provenance": provenance}))
+    data = tmp_path / "cells.csv"
+    with data.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("path", "label", "slide_id", "source", "split"))
+        for place, cell in enumerate(sorted(CELLS.glob("*.jpg"))):
+            writer.writerow((cell, "Basophil", "", "pbc", splits[place % len(splits)]))
+    return root, data
+
+
+def test_a_bundle_without_it_is_given_it_and_keeps_its_weights(tmp_path: Path) -> None:
+    folder, data = made(tmp_path, "train", "val")
+    before = bundles.load(folder)
+    written = add_novelty(folder, data)
+    after = bundles.load(folder)
+    assert after.description == written
+    assert (after.description.files, after.description.policy) == (before.description.files, before.description.policy)
+    assert written.novelty is not None
+    assert after.novelty() is not None
+    cells = len(list(CELLS.glob("*.jpg")))
+    assert written.novelty.images + written.novelty.validation_images == cells
+    assert written.calibration.styled_images == written.novelty.validation_images
+    assert "An image is unfamiliar" in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_without_validation_images_nothing_is_changed(tmp_path: Path) -> None:
+    folder, data = made(tmp_path, "train", "test")
+    before = sorted(path.name for path in folder.iterdir()), (folder / "bundle.json").read_bytes()
+    with pytest.raises(ManifestError, match="0 real validation images"):
+        add_novelty(folder, data)
+    assert (sorted(path.name for path in folder.iterdir()), (folder / "bundle.json").read_bytes()) == before
