@@ -51,6 +51,11 @@ export class Cell {
     return Boolean(this.result?.review.length);
   }
 
+  /** Whether the image looks unlike those that the model learned from. */
+  get unfamiliar() {
+    return this.result?.novelty?.unfamiliar === true;
+  }
+
   get top() {
     return this.result ? this.result.probabilities[this.result.predicted_class] : 0;
   }

@@ -10,13 +10,13 @@ function field(value) {
 export function csv(cells, classes) {
   const head = [
     "file", "pixels", "cropped", "image_sha256", "predicted_class", "probability", "hairy_probability", "hairy_flag",
-    "hairy_threshold", "review", "error", "model", "model_sha256", ...classes.map((name) => `p(${name})`),
+    "hairy_threshold", "novelty_score", "unfamiliar", "review", "error", "model", "model_sha256", ...classes.map((name) => `p(${name})`),
   ];
   const rows = cells.map((cell) => {
     const hairy = cell.result?.hairy_cell;
     return [
       cell.path, cell.size, cell.cropped, cell.sha256, cell.result?.predicted_class, cell.result && cell.top,
-      hairy?.probability, hairy?.flag, hairy?.threshold,
+      hairy?.probability, hairy?.flag, hairy?.threshold, cell.result?.novelty?.score, cell.result?.novelty?.unfamiliar,
       cell.result?.review.map((reason) => reason.message).join(" "), cell.fault && `${cell.fault.code}: ${cell.fault.message}`,
       cell.model && `${cell.model.name} ${cell.model.version}`, cell.model?.sha256,
       ...classes.map((name) => cell.result?.probabilities[name]),

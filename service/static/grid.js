@@ -141,7 +141,7 @@ export function kind(cell) {
 function tags(cell) {
   return [
     kind(cell) === "hairy" && h("span", { class: "tag hairy" }, "Hairy?"),
-    kind(cell) === "review" && h("span", { class: "tag review" }, "Review"),
+    kind(cell) === "review" && h("span", { class: "tag review" }, cell.unfamiliar ? "Unfamiliar" : "Review"),
     cell.cropped && h("span", { class: "tag cropped", title: `Centre of ${cell.size} pixels` }, "Cropped"),
   ];
 }

@@ -1,5 +1,6 @@
 // The header: name and card of the model, light or dark.
 
+import { h } from "./elements.js";
 import { modelCard } from "./model_card.js";
 
 /** Load the model's description and show it; `undefined` if it cannot be loaded. */
@@ -19,7 +20,7 @@ export async function showModel(service, name, button, dialog) {
   });
   const hairy = model.classes.find((entry) => entry.name === "Hairy cell").evidence;
   if (hairy === "none") name.append(" · does not flag hairy cells");
-  else if (hairy !== "real") name.append(` · hairy-cell class trained on ${hairy} images`);
+  else if (hairy !== "real") name.append(" · ", h("strong", { class: "warning" }, "This bundle has never seen a real hairy cell"));
   return model;
 }
 

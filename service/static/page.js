@@ -10,7 +10,7 @@ import { chosen, dropped, sorted } from "./intake.js";
 import { renderPrint } from "./print.js";
 import { Sender } from "./sender.js";
 import { Service } from "./service.js";
-import { advice, chart, rule, table } from "./slide.js";
+import { advice, chart, rule, table, warning } from "./slide.js";
 import { Viewer } from "./viewer.js";
 
 const REDRAW_MS = 300;
@@ -23,7 +23,7 @@ let filter = FILTERS[0];
 let started = null;
 
 const banner = byId("banner");
-const notices = { service: null, files: null, model: null };
+const notices = { unfamiliar: null, service: null, files: null, model: null };
 
 function notice(kind, text) {
   notices[kind] = text;
@@ -196,6 +196,7 @@ const summaryInput = (cell) => ({
   ...(cell.fault ? { error: cell.fault.code } : {
     predicted_class: cell.result.predicted_class,
     hairy_cell: { flag: cell.result.hairy_cell.flag, threshold: cell.result.hairy_cell.threshold },
+    novelty: cell.result.novelty && { unfamiliar: cell.result.novelty.unfamiliar },
     review: cell.result.review.slice(0, 1),
   }),
 });
@@ -248,6 +249,7 @@ async function summariseOnce() {
 function drawSlide() {
   const provisional = !complete();
   byId("slide").hidden = false;
+  notice("unfamiliar", warning(summary));
   byId("advice").replaceChildren(...advice(summary, provisional).filter(Boolean));
   byId("chart").replaceChildren(chart(summary));
   byId("differential").replaceChildren(...table(summary));

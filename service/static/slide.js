@@ -7,6 +7,7 @@ const KINDS = {
   "no indication": "no-indication",
   "too few cells": "too-few",
   "not supported by this bundle": "not-supported",
+  "not supported on these images": "unfamiliar",
 };
 const per100 = (row) => (row.per_100_wbc === null ? "–" : row.per_100_wbc.toFixed(1));
 
@@ -24,9 +25,16 @@ export function advice(summary, provisional) {
     h("dl", { class: "figures" },
       figure("White cells", summary.white_cells.toLocaleString("en")),
       figure("Flagged hairy", hairy ? `${hairy.flagged} of ${hairy.cells.toLocaleString("en")}` : "not supported"),
-      figure("For review", summary.doubtful.toLocaleString("en"))),
+      figure("For review", summary.doubtful.toLocaleString("en")),
+      summary.unfamiliar && figure("Unfamiliar", `${summary.unfamiliar.unfamiliar} of ${summary.unfamiliar.images.toLocaleString("en")}`)),
     summary.cautions.length > 0 && h("ul", { class: "cautions" }, summary.cautions.map((text) => h("li", {}, text))),
   ];
+}
+
+/** What to warn of above everything else: more unfamiliar images than the model's own rate explains. */
+export function warning({ advice, unfamiliar }) {
+  if (KINDS[advice] !== "unfamiliar") return null;
+  return `${percent(unfamiliar.unfamiliar / unfamiliar.images)} of these images look unlike those this model has learned from: do not use these results.`;
 }
 
 const figure = (name, value) =>

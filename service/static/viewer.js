@@ -89,6 +89,7 @@ function facts(cell, place) {
     ["Pixels", cell.size],
     ["Hairy-cell probability", hairy && hairy.probability !== null &&
       `${hairy.probability.toFixed(4)}, threshold ${hairy.threshold.toFixed(4)}`],
+    ["Novelty", cell.result?.novelty && `${cell.result.novelty.score.toFixed(2)}, unfamiliar above 1`],
     ["SHA-256 of the sent file", cell.sha256],
     ["Model", cell.model && `${cell.model.name} ${cell.model.version}, ${cell.model.precision}`],
   ];

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -28,7 +29,7 @@ def test_real_cells_get_the_classes_that_the_service_gives_them(browser: Browser
         visit.drop({path.name: path.read_bytes() for path in images}, "image/jpeg")
         visit.wait_until_done()
         exported = visit.download("#export-csv", tmp_path)
-        expect(visit.page.locator("#advice strong")).to_have_text("Too few cells")
+        expect(visit.page.locator("#advice strong")).to_have_text("Not supported by this bundle")
         answers = live.http.post("/classify", files=form(*(path.read_bytes() for path in images))).json()["results"]
     with exported.open(encoding="utf-8-sig", newline="") as stream:
         rows = {row["file"]: row for row in csv.DictReader(stream)}
@@ -78,6 +79,30 @@ def test_hairy_cells_come_first_and_cells_for_review_show_the_reason(
     expect(second.locator(".why")).not_to_be_empty()
     expect(third.locator(".tag")).to_have_count(0)
     expect(visit.page.locator("[data-filter=hairy]")).to_contain_text("(1)")
+
+
+def test_unfamiliar_images_are_warned_of_and_marked(
+    browser: Browser, familiar: Bundle, image: Image, network: TinyNetwork
+) -> None:
+    brightest, darkest = (int(find(network.colours.sum(axis=1))) for find in (np.argmax, np.argmin))
+    pictures = {f"{n}.png": image(darkest if n < 3 else brightest, n) for n in range(10)}
+    with serving(familiar, site_fpr=0.002, slide_min_cells=2) as live, visiting(browser, live.url) as visit:
+        visit.drop(pictures)
+        visit.wait_until_done()
+        page = visit.page
+        expect(page.locator("#banner")).to_have_text(
+            "70\u00a0% of these images look unlike those this model has learned from: do not use these results."
+        )
+        expect(page.locator("#advice strong")).to_have_text("Not supported on these images")
+        expect(page.locator("#advice .no-indication")).to_have_count(0)
+        visit.shows(".figures", "7 of 10")
+        page.set_viewport_size({"width": 1280, "height": 2500})
+        marked = page.locator("#grid .cell", has=page.locator(".tag", has_text="Unfamiliar"))
+        flagged = network.colours[brightest].tolist() == network.colours[HAIRY_CELL.index].tolist()
+        expect(marked).to_have_count(0 if flagged else 7)
+        expect(page.locator("#grid .cell .why", has_text="looks unlike those")).to_have_count(7)
+        page.click("#clear")
+        expect(page.locator("#banner")).to_be_hidden()
 
 
 def test_cells_are_filtered_and_sorted(seen: Visit) -> None:
@@ -165,7 +190,7 @@ def test_the_model_card_has_the_evidence_of_each_class_and_figures_of_the_test_s
     browser: Browser, composite: Bundle, slide: list[Path]
 ) -> None:
     with serving(composite) as live, visiting(browser, live.url) as visit:
-        visit.shows("#model-name", "composite images")
+        visit.shows("#model-name .warning", "This bundle has never seen a real hairy cell")
         visit.choose(*slide)
         visit.wait_until_done()
         visit.shows(".cautions", "composite images")
