@@ -16,11 +16,11 @@ Copy this folder into a project of your own under any name (that is why its impo
 """
 
 from .aio import AsyncHalClient
-from .answers import Answer, Classified, HairyCell, Model, Outcome, Refused, Result, Review
+from .answers import Answer, Classified, HairyCell, ImageNovelty, Model, Outcome, Refused, Result, Review
 from .errors import AnswerError, HalError, OtherModelError, RefusedRequestError, UnavailableError
 from .images import Source
 from .retry import Retries
-from .slides import ClassCount, FhirReport, HairyCount, Slide, Summary
+from .slides import ClassCount, FhirReport, HairyCount, Slide, Summary, UnfamiliarCount
 from .sync import HalClient
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "HairyCount",
     "HalClient",
     "HalError",
+    "ImageNovelty",
     "Model",
     "OtherModelError",
     "Outcome",
@@ -46,4 +47,5 @@ __all__ = [
     "Source",
     "Summary",
     "UnavailableError",
+    "UnfamiliarCount",
 ]

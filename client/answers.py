@@ -30,6 +30,14 @@ class HairyCell:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageNovelty:
+    """How unlike the images that the model learned from this one looks: a score above 1 is ``unfamiliar``."""
+
+    score: float
+    unfamiliar: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """Why a technologist should look at the cell."""
 
@@ -39,12 +47,16 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """One image, classified; ``probabilities`` by class name, 0 to 1, with the sum 1."""
+    """One image, classified; ``probabilities`` by class name, 0 to 1, with the sum 1.
+
+    ``novelty`` is ``None`` where the model cannot tell.
+    """
 
     image_sha256: str
     predicted_class: str
     probabilities: Mapping[str, float] = field(repr=False)
     hairy_cell: HairyCell
+    novelty: ImageNovelty | None
     review: tuple[Review, ...]
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
@@ -132,6 +144,8 @@ def _result_of(document: Mapping[str, Any]) -> Result:
         document,
         probabilities={str(name): float(value) for name, value in document["probabilities"].items()},
         hairy_cell=build(HairyCell, document["hairy_cell"]),
+        # A service of another release may not say.
+        novelty=build(ImageNovelty, document["novelty"]) if document.get("novelty") else None,
         review=tuple(build(Review, reason) for reason in document["review"]),
         document=document,
     )

@@ -54,6 +54,22 @@ class HairyCount:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfamiliarCount:
+    """The images of a slide that look unlike those that the model learned from, tested against the rate expected.
+
+    Attributes:
+        unfamiliar, images: how many, of how many classified ones.
+        familiar_rate: the rate that images like those learned from are called unfamiliar at, 0 to 1.
+        p_value: probability of as many or more at that rate.
+    """
+
+    unfamiliar: int
+    images: int
+    familiar_rate: float
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What the cells of a slide say together; advice for a qualified technologist, never a diagnosis.
 
@@ -63,9 +79,9 @@ class Summary:
         white_cells: the denominator of the differential.
         doubtful: cells with reasons for review.
         differential: a row for each class.
-        hairy: ``None`` where the model cannot tell, which is not "no".
-        advice: ``no indication``, ``follow up by flow cytometry``, ``too few cells`` or ``not supported by this
-            bundle``; ``reason``: why, in a sentence.
+        hairy: ``None`` where the model cannot tell, which is not "no"; so is ``unfamiliar``.
+        advice: ``no indication``, ``follow up by flow cytometry``, ``too few cells``, ``not supported by this bundle``
+            or ``not supported on these images``; ``reason``: why, in a sentence.
         cautions: what a reader must know before believing any of it.
         document: what was received.
     """
@@ -79,6 +95,7 @@ class Summary:
     doubtful: int
     differential: tuple[ClassCount, ...] = field(repr=False)
     hairy: HairyCount | None
+    unfamiliar: UnfamiliarCount | None
     advice: str
     reason: str
     cautions: tuple[str, ...]
@@ -130,7 +147,7 @@ def summary_of(document: Mapping[str, Any]) -> Summary:
         KeyError, TypeError, ValueError: it is something else.
     """
     given = document["summary"]
-    hairy = given["hairy"]
+    hairy, unfamiliar = given["hairy"], given.get("unfamiliar")
     return build(
         Summary,
         given,
@@ -138,6 +155,7 @@ def summary_of(document: Mapping[str, Any]) -> Summary:
         model=model_of(document),
         differential=tuple(build(ClassCount, row, interval95=_interval(row)) for row in given["differential"]),
         hairy=None if hairy is None else build(HairyCount, hairy, interval95=_interval(hairy)),
+        unfamiliar=None if unfamiliar is None else build(UnfamiliarCount, unfamiliar),
         cautions=tuple(given["cautions"]),
         document=given,
     )
@@ -189,6 +207,7 @@ def _slim(result: Result) -> dict[str, Any]:
         **image,
         "predicted_class": result.predicted_class,
         "hairy_cell": {"flag": result.hairy_cell.flag, "threshold": result.hairy_cell.threshold},
+        "novelty": None if result.novelty is None else {"unfamiliar": result.novelty.unfamiliar},
         "review": [{"code": reason.code} for reason in result.review],
     }
 

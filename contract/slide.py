@@ -143,7 +143,8 @@ def summarise(
         refused: images of the slide that were not classified.
 
     Raises:
-        OtherBundleError: a cell has no flag where this bundle gives one, or the reverse.
+        OtherBundleError: a cell has no flag where this bundle gives one, or the reverse, or does not tell whether its
+            image is unfamiliar where this bundle does.
     """
     rule = rule or SlideRule()
     single = without_duplicates(cells)
@@ -153,6 +154,11 @@ def summarise(
             f"some results have {'no hairy flag' if answers else 'a hairy flag'}, but {description.name} "
             f"{description.version} {'gives' if answers else 'cannot give'} one; classify the images again with one "
             "bundle"
+        )
+    if description.novelty is not None and any(cell.unfamiliar is None for cell in single):
+        raise OtherBundleError(
+            f"some results do not say whether their image is unfamiliar, which {description.name} "
+            f"{description.version} tells; classify the images again, and keep novelty.unfamiliar of each result"
         )
     hairy = _hairy_count(single, description, site_rate) if answers else None
     unfamiliar = _unfamiliar_count(single, description)

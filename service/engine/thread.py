@@ -208,7 +208,10 @@ class EngineThread:
     def _run_with_embedding(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not isinstance(self._engine, EmbeddingEngine):
             raise RuntimeError("the engine is not open or gives no embeddings")
-        rows: NDArray[np.float32] = np.concatenate(self._engine.run_with_embedding(images), axis=1)
+        logits, embeddings = self._engine.run_with_embedding(images)
+        if self.watch is not None:
+            self.watch(logits, embeddings)
+        rows: NDArray[np.float32] = np.concatenate((logits, embeddings), axis=1)
         return rows
 
 

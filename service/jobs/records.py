@@ -28,6 +28,8 @@ COLUMNS: Final[Mapping[str, type]] = {
     "hairy_probability": float,
     "hairy_flag": bool,
     "hairy_threshold": float,
+    "novelty_score": float,
+    "unfamiliar": bool,
     "review": str,
     "error_code": str,
     "error_message": str,
@@ -72,12 +74,16 @@ def row_of(record: Record) -> dict[str, Any]:
     if "error" in record:
         return row | {"error_code": record["error"]["code"], "error_message": record["error"]["message"]}
     hairy, probabilities = record["hairy_cell"], record["probabilities"]
+    # Not a service's of a release without it.
+    novelty = record.get("novelty") or {}
     return row | {
         "predicted_class": record["predicted_class"],
         "probability": probabilities[record["predicted_class"]],
         "hairy_probability": hairy["probability"],
         "hairy_flag": hairy["flag"],
         "hairy_threshold": hairy["threshold"],
+        "novelty_score": novelty.get("score"),
+        "unfamiliar": novelty.get("unfamiliar"),
         "review": ";".join(reason["code"] for reason in record["review"]),
         **{column: probabilities[name] for column, name in PROBABILITIES.items()},
     }
@@ -119,8 +125,8 @@ def write(path: Path, format: str, records: Iterable[Record]) -> None:
             with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
                 writer = csv.DictWriter(stream, list(COLUMNS), lineterminator="\n")
                 writer.writeheader()
-                flags = {True: "true", False: "false", None: None}
-                writer.writerows(row | {"hairy_flag": flags[row["hairy_flag"]]} for row in map(row_of, records))
+                flags, columns = {True: "true", False: "false", None: None}, ("hairy_flag", "unfamiliar")
+                writer.writerows(row | {name: flags[row[name]] for name in columns} for row in map(row_of, records))
         case _:
             _write_parquet(path, map(row_of, records))
 

@@ -113,7 +113,9 @@ def _as_text(summary: "SlideSummary", model: "ModelStamp") -> str:
     console = Console(width=100, color_system=None)
     with console.capture() as captured:
         console.print(
-            f"{summary.images} images, {summary.white_cells} white cells, {summary.doubtful} cells for review\n"
+            f"{summary.images} images, {summary.white_cells} white cells, {summary.doubtful} cells for review"
+            + ("" if summary.unfamiliar is None else f", {summary.unfamiliar.unfamiliar} unfamiliar images")
+            + "\n"
         )
         console.print(table)
         console.print(f"\n{summary.advice.upper()}: {summary.reason}")

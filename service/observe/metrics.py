@@ -114,6 +114,11 @@ class Metrics:
             "hal_cells_predicted", "Classified cells by predicted class.", ("class",), registry=None
         )
         self._flagged = Counter("hal_cells_flagged", "Cells flagged as possible hairy cells.", registry=None)
+        self._unfamiliar = Counter(
+            "hal_images_unfamiliar",
+            "Classified images that look unlike those that the model learned from; 0 where the bundle cannot tell.",
+            registry=None,
+        )
         self._top_probability = Summary(
             "hal_top_probability",
             "Probability of the predicted class; sum / count is the mean, which falls when cells look unfamiliar.",
@@ -245,13 +250,15 @@ class Metrics:
         for wait in waits_s:
             self._queue_s.observe(wait)
 
-    def classified(self, class_index: int, top_probability: float, *, flagged: bool) -> None:
+    def classified(self, class_index: int, top_probability: float, *, flagged: bool, unfamiliar: bool = False) -> None:
         """Count one classified cell."""
         self._count_classified()
         self._count_predicted[class_index]()
         self._top_probability.observe(top_probability)
         if flagged:
             self._flagged.inc()
+        if unfamiliar:
+            self._unfamiliar.inc()
 
     def refused(self, code: str) -> None:
         """Count one image without an answer; ``code`` is one of ours."""

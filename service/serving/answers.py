@@ -80,6 +80,13 @@ class HairyCell(Struct, frozen=True):
     advice: str
 
 
+class ImageNovelty(Struct, frozen=True):
+    """How unlike the images that the model learned from this one looks."""
+
+    score: Annotated[float, Meta(ge=0, description="Distance from them in units of the bundle's threshold.")]
+    unfamiliar: Annotated[bool, Meta(description="The score is above 1: the probabilities say little.")]
+
+
 class Review(Struct, frozen=True):
     """Why a technologist should look at the cell."""
 
@@ -98,6 +105,7 @@ class ClassifiedImage(Struct, frozen=True):
         Meta(description="Calibrated, by class name in the order of the 20 classes; the sum is 1."),
     ]
     hairy_cell: HairyCell
+    novelty: Annotated[ImageNovelty | None, Meta(description="`null` where the bundle cannot tell.")]
     review: Annotated[tuple[Review, ...], Meta(description="Empty: no reason for review.")]
 
 

@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from contract.bundle import Bundle
+from contract.classes import CLASS_COUNT
+from contract.decision import Decision, decide
+from contract.novelty import NoveltyBasis
+from service.batching.queue import Logits, Network
 from service.engine.onnx import Engine, EngineOptions
 from service.engine.thread import EngineThread
 from service.serving.answers import ModelStamp
@@ -27,14 +31,35 @@ class ServedModel:
         stamp: names it in every answer that it makes.
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings, device: Device, network: EngineThread) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        device: Device,
+        network: EngineThread,
+        basis: NoveltyBasis | None = None,
+    ) -> None:
         self.bundle = bundle
         self.file = bundle.file(settings.precision)
         self.device = device
         self.network = network
         self.stamp = ModelStamp.of(bundle, self.file)
+        self._basis = basis if network.gives_embeddings else None
         self._users = 0
         self._retired = False
+
+    def network_for(self, *, embedding: bool) -> Network:
+        """What gives rows for :meth:`decide`: logits, with the embedding if it is asked for or novelty needs it."""
+        return self.network.with_embedding if embedding or self._basis is not None else self.network
+
+    def decide(self, rows: Logits) -> list[Decision]:
+        """Decide by the bundle about images from their rows.
+
+        Args:
+            rows: of :meth:`network_for`. Shape: ``(n, 20)`` or ``(n, 20 + 2048)``.
+        """
+        novelty = None if self._basis is None else self._basis.scores(rows[:, CLASS_COUNT:])
+        return decide(rows[:, :CLASS_COUNT], self.bundle.description, novelty)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -84,11 +109,12 @@ class Models:
         network = EngineThread()
         self._networks = [*self._open(), network]
         options = EngineOptions.of(self._settings)
-        read_bundles: list[Bundle] = []
+        found: list[tuple[Bundle, NoveltyBasis | None]] = []
 
         def make() -> Engine:
-            read_bundles.append(read())
-            return self._open_engine(read_bundles[0], options)
+            bundle = read()
+            found.append((bundle, bundle.novelty()))
+            return self._open_engine(bundle, options)
 
         try:
             engine = await network.open(make)
@@ -96,7 +122,8 @@ class Models:
             network.close()
             raise
         network.max_batch = min(options.batch_limit(engine.device), self._settings.queue_limit)
-        return ServedModel(read_bundles[0], self._settings, engine.device, network)
+        bundle, basis = found[0]
+        return ServedModel(bundle, self._settings, engine.device, network, basis)
 
     def switch(self, model: ServedModel) -> None:
         """Let ``model`` serve, and the one before it go."""

@@ -165,7 +165,9 @@ class Observer:
             else:
                 top = result.probabilities[result.predicted_class]
                 flagged = result.hairy_cell.flag is True
-                self.metrics.classified(_BY_NAME[result.predicted_class].index, top, flagged=flagged)
+                unfamiliar = result.novelty is not None and result.novelty.unfamiliar
+                index = _BY_NAME[result.predicted_class].index
+                self.metrics.classified(index, top, flagged=flagged, unfamiliar=unfamiliar)
 
     @staticmethod
     def _row(stamp: ModelStamp, version: SettingsVersion, result: ClassifiedImage | RefusedImage) -> Row:
@@ -178,6 +180,7 @@ class Observer:
             predicted_class=_BY_NAME[result.predicted_class].slug,
             probabilities={_BY_NAME[name].slug: round(value, 6) for name, value in result.probabilities.items()},
             hairy_flag=result.hairy_cell.flag,
+            novelty_score=None if result.novelty is None else round(result.novelty.score, 4),
             key=context.key,
         )
 

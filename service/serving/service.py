@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from contract.bundle import Bundle
-from contract.classes import CLASS_COUNT, CLASS_NAMES
-from contract.decision import Decision, decide
+from contract.classes import CLASS_NAMES
+from contract.decision import Decision
 from contract.description import BundleDescription
 from service.batching.admission import RequestOptions
 from service.batching.batcher import Batcher
@@ -21,7 +21,7 @@ from service.engine.onnx import OnnxEngine
 from service.images.decode import decode
 from service.images.pool import Decoders
 from service.images.refusals import ImageRefusedError
-from service.serving.answers import ClassifiedImage, Fault, HairyCell, ModelStamp, RefusedImage, Review
+from service.serving.answers import ClassifiedImage, Fault, HairyCell, ImageNovelty, ModelStamp, RefusedImage, Review
 from service.serving.lifecycle import Lifecycle
 from service.serving.model import OpenEngine, ServedModel
 from service.serving.states import NotReadyError, State
@@ -68,7 +68,7 @@ class Service(Lifecycle):
             QueueFullError, DrainingError, DeadlineExceededError: see :class:`service.batching.admission.Admission`.
         """
         batcher, model = self._opened()
-        priority = self._priority(options, len(images))
+        priority, network = self._priority(options, len(images)), model.network_for(embedding=False)
 
         async def classify_one(index: int) -> ClassifiedImage | RefusedImage:
             with self.observer.tracer.span("hal.decode"):
@@ -76,10 +76,10 @@ class Service(Lifecycle):
             if isinstance(pixels, ImageRefusedError):
                 return RefusedImage(index, sha256, Fault(pixels.code, str(pixels)))
             try:
-                logits = await batcher.infer(pixels, network=model.network, priority=priority)
+                row = await batcher.infer(pixels, network=network, priority=priority)
             except ModelFailedError as error:
                 return RefusedImage(index, sha256, Fault(error.code, str(error)))
-            (decision,) = decide(logits[np.newaxis], model.bundle.description)
+            (decision,) = model.decide(row[np.newaxis])
             return _classified(index, sha256, decision)
 
         with model.in_use():
@@ -91,7 +91,9 @@ class Service(Lifecycle):
     async def infer(
         self, images: Sequence[Image], options: RequestOptions = _ANY, *, embedding: bool = False
     ) -> Inferred:
-        """What the network gives for images ``[256, 256, 3]``: rows ``[n, 20]``, with ``embedding`` ``[n, 20 + 2048]``.
+        """What the network gives for images ``[256, 256, 3]``: rows ``[n, 20]``, or ``[n, 20 + 2048]`` with embeddings.
+
+        They come with embeddings if ``embedding`` asks for them or the bundle tells unfamiliar images by them.
 
         Raises:
             ModelFailedError: the network failed on one of the images.
@@ -99,7 +101,7 @@ class Service(Lifecycle):
         """
         batcher, model = self._opened()
         priority = self._priority(options, len(images))
-        network = model.network.with_embedding if embedding else model.network
+        network = model.network_for(embedding=embedding)
 
         async def infer_one(image: Image) -> Logits:
             return await batcher.infer(image, network=network, priority=priority)
@@ -157,19 +159,20 @@ class Service(Lifecycle):
 
 
 def _classified(index: int, sha256: str, decision: Decision) -> ClassifiedImage:
-    hairy = decision.hairy_cell
+    hairy, novelty = decision.hairy_cell, decision.novelty
     return ClassifiedImage(
         index,
         sha256,
         decision.predicted_class.name,
         dict(zip(CLASS_NAMES, decision.probabilities, strict=True)),
         HairyCell(hairy.probability, hairy.flag, hairy.threshold, hairy.advice),
+        None if novelty is None else ImageNovelty(novelty.score, novelty.unfamiliar),
         tuple(Review(reason.code, reason.message) for reason in decision.review),
     )
 
 
 def _decided(model: ServedModel, images: Sequence[Image], rows: Logits) -> tuple[Inferred, Sequence[ClassifiedImage]]:
-    decisions = decide(rows[:, :CLASS_COUNT], model.bundle.description)
+    decisions = model.decide(rows)
     of_images = zip(_sha256s(images), decisions, strict=True)
     results = [_classified(index, sha256, decision) for index, (sha256, decision) in enumerate(of_images)]
     return Inferred(model.stamp, rows, decisions), results

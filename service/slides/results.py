@@ -39,6 +39,12 @@ class GivenHairyCell(_Given):
     threshold: Probability | None = None
 
 
+class GivenNovelty(_Given):
+    """Whether the image looked unlike those that the model learned from."""
+
+    unfamiliar: bool
+
+
 class GivenReview(_Given):
     """A reason for review; only that there is one counts."""
 
@@ -51,6 +57,7 @@ class GivenResult(_Given):
     image_sha256: Sha256 | None = None
     predicted_class: Annotated[str | None, Field(examples=[CLASS_NAMES[0]])] = None
     hairy_cell: GivenHairyCell | None = None
+    novelty: GivenNovelty | None = None
     review: Annotated[tuple[GivenReview, ...], FailFast(), Field(max_length=_MOST_REASONS)] = ()
     error: Any = Field(default=None, description="Present: the image was refused and is counted as such.")
 
@@ -112,9 +119,9 @@ class GivenSlide(_Given):
                     f"results were flagged at the threshold {given.threshold:g}, this bundle's is "
                     f"{'not set' if threshold is None else f'{threshold:g}'}; classify the images again with one bundle"
                 )
-            cells.append(
-                SlideCell(BY_NAME[result.predicted_class], given.flag, bool(result.review), result.image_sha256)
-            )
+            unfamiliar = None if result.novelty is None else result.novelty.unfamiliar
+            predicted, doubtful = BY_NAME[result.predicted_class], bool(result.review)
+            cells.append(SlideCell(predicted, given.flag, doubtful, result.image_sha256, unfamiliar))
         return cells
 
 
@@ -171,8 +178,8 @@ def read_files(paths: Sequence[Path]) -> GivenSlide:
 
     A file is a saved answer (``.json``), one result or answer a line (``.jsonl``), or a table (``.csv``) with the
     columns ``predicted_class`` and, if there are any, ``image_sha256``, ``hairy_flag``, ``hairy_threshold``,
-    ``review``, ``error`` or ``error_code``, ``model_sha256`` and ``model_decision_policy``: what ``hal classify`` and
-    the page write.
+    ``unfamiliar``, ``review``, ``error`` or ``error_code``, ``model_sha256`` and ``model_decision_policy``: what
+    ``hal classify`` and the page write.
 
     Raises:
         ResultsError: a file is missing, of another form, or of another model than the first.
@@ -228,15 +235,18 @@ def _documents(path: Path, text: str) -> Iterable[tuple[int, Any]]:
 
 def _from_row(path: Path, number: int, row: dict[str, str]) -> dict[str, Any]:
     flags = {"true": True, "1": True, "false": False, "0": False, "": None, "null": None, "none": None}
-    given = (row.get("hairy_flag") or "").strip().lower()
-    if given not in flags:
-        raise ResultsError(f"{path}, line {number}: hairy_flag is {given[:40]!r}, expected true, false or nothing")
+    given = {name: (row.get(name) or "").strip().lower() for name in ("hairy_flag", "unfamiliar")}
+    for name, value in given.items():
+        if value not in flags:
+            raise ResultsError(f"{path}, line {number}: {name} is {value[:40]!r}, expected true, false or nothing")
+    unfamiliar = flags[given["unfamiliar"]]
     model = {"sha256": row.get("model_sha256"), "decision_policy": row.get("model_decision_policy") or None}
     return {
         "model": model if row.get("model_sha256") else None,
         "image_sha256": row.get("image_sha256") or None,
         "predicted_class": row.get("predicted_class") or None,
-        "hairy_cell": {"flag": flags[given], "threshold": row.get("hairy_threshold") or None},
+        "hairy_cell": {"flag": flags[given["hairy_flag"]], "threshold": row.get("hairy_threshold") or None},
+        "novelty": None if unfamiliar is None else {"unfamiliar": unfamiliar},
         "review": [{"code": row["review"]}] if row.get("review") else [],
         "error": row.get("error") or row.get("error_code") or None,
     }

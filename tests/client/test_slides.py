@@ -21,7 +21,7 @@ from tests.conftest import WriteBundle
 from tests.service.live_server import serving, until
 from tests.service.process import Process, running
 from tests.service.slow_device import SlowDevice
-from tests.service.tiny_bundle import TinyNetwork, encoded
+from tests.service.tiny_bundle import TinyNetwork, encoded, with_novelty
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,20 @@ def test_a_large_slide_is_cut_and_says_the_same(
     assert posted(road) == ["/classify"] * 3 + ["/slides/summary"]
     assert cut.summary.document == whole.summary.document
     assert [outcome.result for outcome in cut.outcomes] == [outcome.result for outcome in whole.outcomes]
+
+
+def test_unfamiliar_images_are_told_alone_and_together(
+    ways: Ways, tmp_path: Path, write_bundle: WriteBundle, images: list[bytes]
+) -> None:
+    with serving(with_novelty(write_bundle(tmp_path / "tiny"), brightest=1.0)) as live:
+        whole = ways.classify_slide(live.url, images)
+        cut = ways.classify_slide(live.url, images, images_per_request=10)
+    results = [outcome.result for outcome in whole.outcomes]
+    assert all(isinstance(one, Classified) and one.novelty is not None and one.novelty.unfamiliar for one in results)
+    assert cut.summary.document == whole.summary.document
+    assert whole.summary.advice == "not supported on these images"
+    assert whole.summary.unfamiliar is not None
+    assert (whole.summary.unfamiliar.unfamiliar, whole.summary.unfamiliar.images) == (27, 27)
 
 
 def test_a_slide_of_too_many_bytes_is_cut(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:

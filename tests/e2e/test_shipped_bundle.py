@@ -94,6 +94,13 @@ def test_a_lymphocyte_raises_no_flag_and_the_answer_says_that_hairy_cells_were_c
     assert any("composites" in limit and "Hairy cell" in limit for limit in model["limits"])
 
 
+def test_no_slide_gets_advice_that_composites_cannot_support(live: LiveServer) -> None:
+    files = [("file", (row["file"], (CELLS / row["file"]).read_bytes())) for row in samples()]
+    summary = live.http.post("/slides/classify", files=files).raise_for_status().json()["summary"]
+    assert summary["advice"] == "not supported by this bundle"
+    assert "never from a real one" in summary["reason"]
+
+
 def test_every_class_has_images_and_says_which(shipped: Bundle) -> None:
     evidence = {entry.name: entry.evidence for entry in shipped.description.classes}
     assert Evidence.NONE not in evidence.values()

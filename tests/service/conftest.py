@@ -1,11 +1,13 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from contract.bundle import Bundle
 from tests.conftest import WriteBundle
 from tests.service.load_clients import CELL, ROUNDS
 from tests.service.shelf import Shelf
-from tests.service.tiny_bundle import TinyNetwork, encoded
+from tests.service.tiny_bundle import TinyNetwork, encoded, with_novelty
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,10 @@ def cell(network: TinyNetwork) -> bytes:
 @pytest.fixture
 def shelf(tmp_path: Path, write_bundle: WriteBundle, network: TinyNetwork) -> Shelf:
     return Shelf(tmp_path, write_bundle, network)
+
+
+@pytest.fixture(scope="session")
+def familiar(tmp_path_factory: pytest.TempPathFactory, write_bundle: WriteBundle, network: TinyNetwork) -> Bundle:
+    """A bundle that knows images as dark as the darker half of the classes; ``network.colours`` says which."""
+    bundle = write_bundle(tmp_path_factory.mktemp("familiar") / "tiny")
+    return with_novelty(bundle, float(np.median(network.colours.sum(axis=1, dtype=float))))

@@ -16,8 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from contract import bundle as bundles
+from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES, HAIRY_CELL
-from contract.description import BundleDescription, Evidence
+from contract.description import BundleDescription, Evidence, Novelty
 
 CENTRE = 128
 POISON = (255, 0, 255)
@@ -180,6 +181,28 @@ def encoded(pixels: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> byt
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
     return stream.getvalue()
+
+
+def with_novelty(bundle: Bundle, brightest: float) -> Bundle:
+    """The bundle, telling images as unfamiliar whose colour's three numbers have a larger sum than ``brightest``.
+
+    The embedding is that sum, 2048 times; the score of novelty becomes the sum in units of ``brightest``.
+    """
+    components = np.eye(1, 2048, dtype=np.float32)
+    np.savez(bundle.root / "novelty.npz", mean=np.zeros(2048, np.float32), components=components)
+    novelty = Novelty(
+        path="novelty.npz",
+        sha256=bundles.sha256_of(bundle.root / "novelty.npz"),
+        precision="float32",
+        components=1,
+        images=20,
+        threshold=brightest / 16 / 2048 * 2047**0.5,
+        familiar_rate=0.02,
+        validation_images=20,
+    )
+    calibration = bundle.description.calibration.model_copy(update={"unfamiliar_temperature": 30.0})
+    changes = {"novelty": novelty, "calibration": calibration}
+    return bundles.write(bundle.root, bundle.description.model_copy(update=changes))
 
 
 def description_for(

@@ -102,6 +102,7 @@ _RESULTS: Final = {
                         "image_sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
                         "predicted_class": "Lymphocyte",
                         "hairy_cell": {"flag": False, "threshold": 0.2},
+                        "novelty": {"unfamiliar": False},
                         "review": [],
                     }
                 ],
@@ -121,16 +122,12 @@ async def classify_slide(request: Request) -> Response:
     """Classify images as `POST /classify` does; they are taken for the cells of one slide.
 
     `summary` holds the differential per 100 white cells, the hairy-cell flags with their exact interval and their test
-    against the rate of false flags, and one of four pieces of advice with its reason. A slide with more images than
+    against the rate of false flags, and one of five pieces of advice with its reason. A slide with more images than
     one request may carry is classified in several requests to `/classify` and summarised by `/slides/summary`.
     """
     wants_fhir = _wants_fhir(request)
     done, status = await classify_request(request)
-    cells = [
-        SlideCell(BY_NAME[result.predicted_class], result.hairy_cell.flag, bool(result.review), result.image_sha256)
-        for result in done.results
-        if isinstance(result, ClassifiedImage)
-    ]
+    cells = [_cell(result) for result in done.results if isinstance(result, ClassifiedImage)]
     refused = len(done.results) - len(cells)
     summary = await _summarise(cells, refused, done.description, service_of(request).settings)
     if wants_fhir:
@@ -166,6 +163,12 @@ async def summarise_slide(request: Request) -> Response:
     if wants_fhir:
         return _fhir(summary, stamp, HTTPStatus.OK)
     return respond(SummaryAnswer(request.state.request_id, stamp, summary))
+
+
+def _cell(result: ClassifiedImage) -> SlideCell:
+    unfamiliar = None if result.novelty is None else result.novelty.unfamiliar
+    predicted, doubtful = BY_NAME[result.predicted_class], bool(result.review)
+    return SlideCell(predicted, result.hairy_cell.flag, doubtful, result.image_sha256, unfamiliar)
 
 
 async def _given(request: Request, settings: Settings) -> GivenSlide:

@@ -38,7 +38,7 @@ def run_of(
     for path in paths:
         digest.update(os.fsencode(path) + b"\0")
     return {
-        "layout": 2,
+        "layout": 3,
         "bundle (SHA-256 of its bundle.json)": sha256_of(bundle.root / MANIFEST_NAME),
         **{f"model {name}": str(stamp[name]) for name in STAMP},
         "HAL_FIT": settings.fit,
@@ -140,6 +140,7 @@ class Store:
             "bytes": self.path(shard).stat().st_size,
             "predicted_class": Counter(record["predicted_class"] for record in good),
             "hairy_cell": Counter(_FLAGS[record["hairy_cell"]["flag"]] for record in good),
+            "unfamiliar": sum((record["novelty"] or {}).get("unfamiliar", False) for record in good),
             "refused": [(r["path"], r["error"]["code"], r["error"]["message"]) for r in records if "error" in r],
         }
         with (self.root / SHARDS).open("a", encoding="utf-8") as stream:
@@ -154,6 +155,7 @@ class Store:
         classes: Counter[str] = Counter()
         hairy = Counter(dict.fromkeys(_FLAGS.values(), 0))
         refused: Counter[str] = Counter()
+        unfamiliar = sum(line["unfamiliar"] for line in self._done.values())
         for line in self._done.values():
             classes.update(line["predicted_class"])
             hairy.update(line["hairy_cell"])
@@ -163,6 +165,7 @@ class Store:
             "classified": classes.total(),
             "predicted_class": dict(classes.most_common()),
             "hairy_cell": dict(hairy),
+            "unfamiliar": unfamiliar,
             "refused": dict(refused.most_common()),
         }
         write_text(self.root / "summary.json", json.dumps(document, indent=2) + "\n")

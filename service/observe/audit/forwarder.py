@@ -51,6 +51,7 @@ _IMAGES: Final = sa.Table(
     sa.Column("predicted_class", sa.String(32)),
     sa.Column("probabilities", postgresql.JSONB(none_as_null=True)),
     sa.Column("hairy_flag", sa.Boolean),
+    sa.Column("novelty_score", sa.Float),
     sa.Column("error", sa.String(32)),
     sa.Column("key", sa.String(64)),
 )
@@ -124,6 +125,7 @@ class Forwarder:
         if not self._tables_made:
             # Two services that start at once may both try; the loser finds the tables at its next attempt.
             _METADATA.create_all(self._engine)
+            self._add_column()
             self._tables_made = True
         versions, rows = self._journal.oldest(_BATCH)
         if rows:
@@ -136,6 +138,14 @@ class Forwarder:
             self._journal.delete(rows)
             self.delivered += len(rows)
         return len(rows)
+
+    def _add_column(self) -> None:
+        """Bring tables of a release without ``novelty_score`` up to date."""
+        if "novelty_score" not in {column["name"] for column in sa.inspect(self._engine).get_columns(_IMAGES.name)}:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    sa.text(f"ALTER TABLE {_IMAGES.name} ADD COLUMN IF NOT EXISTS novelty_score DOUBLE PRECISION")
+                )
 
     def _insert(self, versions: Sequence[SettingsVersion], rows: Sequence[Row]) -> None:
         documents = [{"version": each.version, "document": json.loads(each.document)} for each in versions]

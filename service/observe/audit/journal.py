@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS hal_audit_settings (version TEXT PRIMARY KEY, documen
 CREATE TABLE IF NOT EXISTS hal_audit_images (
     id TEXT PRIMARY KEY, time TEXT NOT NULL, request_id TEXT NOT NULL, image_index INTEGER NOT NULL,
     image_sha256 TEXT NOT NULL, model_sha256 TEXT NOT NULL, settings_version TEXT NOT NULL, predicted_class TEXT,
-    probabilities TEXT, hairy_flag BOOLEAN, error TEXT, key TEXT
+    probabilities TEXT, hairy_flag BOOLEAN, novelty_score REAL, error TEXT, key TEXT
 );
 """
 _INDEXES: Final = """
@@ -155,6 +155,7 @@ class Journal:
                 connection.executescript(_TABLES)
                 if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                     raise _corrupt(str(found))
+            _add_column(connection)
             self._probe(connection)
         except sqlite3.Error:
             connection.close()
@@ -220,6 +221,17 @@ class Journal:
         with connection:
             connection.execute("INSERT INTO hal_audit_settings VALUES ('probe', zeroblob(?))", (_PROBE_BYTES,))
             connection.execute("DELETE FROM hal_audit_settings WHERE version = 'probe'")
+
+
+def _add_column(connection: sqlite3.Connection) -> None:
+    """Bring a file of a release without ``novelty_score`` up to date."""
+    if "novelty_score" in [name for _, name, *_ in connection.execute("PRAGMA table_info(hal_audit_images)")]:
+        return
+    try:
+        connection.execute("ALTER TABLE hal_audit_images ADD COLUMN novelty_score REAL")
+    except sqlite3.OperationalError as error:
+        if "duplicate column" not in str(error):  # Another service of this machine was faster.
+            raise
 
 
 def _is_corrupt(error: sqlite3.Error) -> bool:

@@ -26,6 +26,7 @@ class Row(NamedTuple):
         predicted_class: the slug; ``None`` if the image was refused.
         probabilities: calibrated, by the slug of the class, as JSON; ``None`` if it was refused.
         hairy_flag: ``None`` if it was refused or the bundle cannot tell.
+        novelty_score: above 1 the image looked unlike those learned from; ``None`` as of ``hairy_flag``.
         error: the code of the refusal.
         key: name of the API key that was used.
     """
@@ -40,6 +41,7 @@ class Row(NamedTuple):
     predicted_class: str | None
     probabilities: str | None
     hairy_flag: bool | None
+    novelty_score: float | None
     error: str | None
     key: str | None
 
@@ -55,6 +57,7 @@ class Row(NamedTuple):
         predicted_class: str | None = None,
         probabilities: Mapping[str, float] | None = None,
         hairy_flag: bool | None = None,
+        novelty_score: float | None = None,
         error: str | None = None,
         key: str | None = None,
     ) -> Self:
@@ -70,6 +73,7 @@ class Row(NamedTuple):
             predicted_class,
             None if probabilities is None else json.dumps(probabilities, separators=(",", ":")),
             hairy_flag,
+            novelty_score,
             error,
             key,
         )
@@ -98,6 +102,7 @@ class SettingsVersion(NamedTuple):
             "preprocessing": description.input.preprocessing_version,
             "calibration": description.calibration.model_dump(mode="json"),
             "policy": description.policy.model_dump(mode="json"),
+            "novelty": description.novelty and description.novelty.model_dump(mode="json"),
             "suppressed": [cell.name for cell in description.classes if cell.evidence == "none"],
         }
         canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))

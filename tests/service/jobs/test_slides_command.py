@@ -51,6 +51,20 @@ def test_what_hal_classify_wrote_is_summarised(bundle: Bundle, folder: Path, tmp
     assert summary["rule"]["min_cells"] == 20
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_unfamiliar_images_are_kept_in_files_and_tell_on_the_slide(
+    familiar: Bundle, folder: Path, tmp_path: Path, ending: str
+) -> None:
+    results = tmp_path / f"results.{ending}"
+    run("classify", folder, "--out", results, "--bundle", familiar.root)
+    summary = summary_of(familiar, results, HAL_SITE_FPR="0.002")
+    told = [line for line in results.read_text().splitlines() if "unfamiliar_image" in line]
+    assert summary["unfamiliar"]["unfamiliar"] == len(told) > 1
+    assert summary["advice"] == "not supported on these images"
+    shown = run("slides", "summary", results, "--bundle", familiar.root).stdout
+    assert f"{len(told)} unfamiliar images" in shown
+
+
 def test_saved_answers_are_one_slide_and_read_as_the_service_reads_them(
     bundle: Bundle, folder: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +110,7 @@ def test_fhir_goes_to_a_file(bundle: Bundle, tmp_path: Path) -> None:
         ("a.jsonl", "[1, 2]", "neither a result nor an answer"),
         ("a.csv", "file,class\nx,y\n", "no column predicted_class, only file, class"),
         ("a.csv", "predicted_class,hairy_flag\nLymphocyte,maybe\n", "hairy_flag is 'maybe'"),
+        ("a.csv", "predicted_class,unfamiliar\nLymphocyte,maybe\n", "unfamiliar is 'maybe'"),
         ("a.csv", "predicted_class,hairy_flag\nLymphozyt,false\n", "'Lymphozyt' is none of"),
         (
             "a.jsonl",
