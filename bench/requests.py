@@ -14,8 +14,8 @@ from PIL import Image
 
 from bench import BenchError
 from contract.description import IMAGE_SIDE
+from contract.files import IMAGE_SUFFIXES
 
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 SAMPLES: Final = Path(__file__).parents[1] / "tests" / "data" / "cells"
 """Real cells, in a checkout."""
 _MOST_IMAGES: Final = 1024
@@ -80,9 +80,9 @@ def load_images(folder: Path | None) -> tuple[list[bytes], str]:
     if folder is None and not SAMPLES.is_dir():
         return [noise() for _ in range(32)], "32 images of noise (give --images for real cells)"
     root = folder or SAMPLES
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)[:_MOST_IMAGES]
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)[:_MOST_IMAGES]
     if not paths:
-        raise BenchError(f"no image in {root}; expected files that end in {', '.join(sorted(SUFFIXES))}")
+        raise BenchError(f"no image in {root}; expected files that end in {', '.join(sorted(IMAGE_SUFFIXES))}")
     return [path.read_bytes() for path in paths], f"{len(paths)} images of {root.name}"
 
 

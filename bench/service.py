@@ -24,8 +24,8 @@ from bench.processes import machine
 from bench.real import measure_real
 from bench.requests import forms, jpeg, raw
 from bench.statistics import batches
-from contract.atomic import write_text
 from contract.bundle import Bundle
+from contract.files import write_text
 
 BULK: Final = 64
 CONNECTIONS: Final = 32

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.processes import machine
-from contract.atomic import write_text
+from contract.files import write_text
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.pipeline import image_batches

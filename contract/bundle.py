@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from contract.atomic import write_text
 from contract.classes import CLASS_COUNT
 from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
+from contract.files import write_text
 
 MANIFEST_NAME: Final = "bundle.json"
 

@@ -132,7 +132,8 @@ def summarise(
     if any((cell.flag is not None) != answers for cell in single):
         raise OtherBundleError(
             f"some results have {'no hairy flag' if answers else 'a hairy flag'}, but {description.name} "
-            f"{description.version} {'gives' if answers else 'cannot give'} one; classify the images again with one bundle"
+            f"{description.version} {'gives' if answers else 'cannot give'} one; classify the images "
+            "again with one bundle"
         )
     hairy = _hairy_count(single, description, site_rate) if answers else None
     advice, reason = _advise(hairy, description, rule)
@@ -198,12 +199,12 @@ def _advise(hairy: HairyCount | None, description: BundleDescription, rule: Slid
     if hairy is None:
         if description.classes[HAIRY_CELL.index].evidence is Evidence.NONE:
             return Advice.NOT_SUPPORTED, (
-                f"{description.name} {description.version} has never seen a hairy cell and flags none, which says nothing "
-                "about this slide."
+                f"{description.name} {description.version} has never seen a hairy cell and flags none, which says "
+                "nothing about this slide."
             )
         return Advice.NOT_SUPPORTED, (
-            f"{description.name} {description.version} does not state how often it flags a cell that is not hairy; measure "
-            "it on your own slides and set HAL_SITE_FPR."
+            f"{description.name} {description.version} does not state how often it flags a cell that is not hairy; "
+            "measure it on your own slides and set HAL_SITE_FPR."
         )
     advice = advise(hairy, rule)
     found = f"{hairy.flagged} of {hairy.cells} white cells flagged as hairy"

@@ -13,16 +13,13 @@ from service.settings import Settings
 _HEAD: Final = """\
 # Reference
 
-Written by `hal reference --out docs/reference.md` from the code; a test keeps it up to date.
+Written by `hal reference --out docs/reference.md`; a test compares it with the code.
 
-## Settings of the service
+## Settings
 
-Environment variables, read once at the start; an empty one counts as not set. Wrong values are all reported together,
-and a name that no setting has is warned about. `hal serve --help` lists them too.
-
-Spans go to an OpenTelemetry collector when the extra `otel` is installed and OpenTelemetry's own variables say where:
-`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER` and the others. Whatever their values,
-`traceparent` is kept in the log (`trace_id`) and answered as `traceresponse`, and `X-Request-ID` comes back.
+Environment variables, read at the start; an empty one counts as not set. All wrong values are reported together, and
+unknown names are warned about. OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT` and others) configure
+traces.
 
 | Variable | Default | Allowed | Meaning |
 |---|---|---|---|
@@ -30,11 +27,8 @@ Spans go to an OpenTelemetry collector when the extra `otel` is installed and Op
 _METRICS_HEAD: Final = """
 ## Metrics
 
-`GET /metrics`, in Prometheus's text format or OpenMetrics by `Accept`. Labels have few values, all known beforehand;
-nothing that a client sends becomes one. The metrics of the process (`process_*`) are those of prometheus_client.
-
-Without `HAL_KEYS_FILE` everybody who reaches the service may read them; with it, a key is needed, but not from this
-machine. Behind a proxy on the same machine that does not pass `X-Forwarded-For`, everybody comes from this machine.
+`GET /metrics`, in Prometheus's text format or OpenMetrics, with prometheus_client's `process_*`. Label values are
+fixed; nothing that a client sends becomes one. [operate.md](operate.md#keys) says who may read them.
 
 | Metric | Type | Labels | Meaning |
 |---|---|---|---|

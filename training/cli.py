@@ -1,5 +1,7 @@
 """The training half of the command line, in the order of its use: data, recipes, train, evaluate, compare, export."""
 
+import contextlib
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +12,8 @@ from training.composites.cli import app as composites_app
 from training.data.cli import app as data_app
 from training.errors import TrainingError, explained
 from training.evaluation.cli import app as evaluation_app
-from training.slides.cli import app as slides_app
+from training.evaluation.cli import slides_app
+from training.export.cli import app as export_app
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -22,21 +25,12 @@ Weights = Annotated[
 ]
 
 
-class Shippable(StrEnum):
-    """The precisions that the export writes."""
-
-    FLOAT32 = "float32"
-    INT8 = "int8"
-    FLOAT16 = "float16"
-
-
 class Devices(StrEnum):
     """How a batch is spread, see :func:`training.fit.start.strategy`."""
 
     AUTO = "auto"
     ONE = "one"
     MIRRORED = "mirrored"
-    WORKERS = "workers"
 
 
 @app.command("recipes")
@@ -48,6 +42,17 @@ def recipes(
         from training.recipe_list import print_recipe, print_recipes
 
         print_recipes() if name is None else print_recipe(name)
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(run: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = run is not None and (run / "checkpoint.npz").exists()
+        advice = f"go on with: hal train --resume {run}" if begun else "nothing was trained yet"
+        typer.secho(f"\nstopped; {advice}", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command("train")
@@ -90,7 +95,7 @@ def train(
     ] = None,
     devices: Annotated[
         Devices,
-        typer.Option(help="auto: all GPUs of this machine; one; mirrored; workers: the machines in TF_CONFIG."),
+        typer.Option(help="auto: all GPUs of this machine; one; mirrored."),
     ] = Devices.AUTO,
     shared_slides: Annotated[
         bool, typer.Option("--allow-shared-slides", help="A slide may be in two splits, as in the thesis's split.")
@@ -105,7 +110,7 @@ def train(
 
     hal train --resume runs/first
     """
-    with explained():
+    with explained(), _told_how_to_go_on(resume or run):
         from training.fit import start as training
 
         if resume is not None:
@@ -128,54 +133,6 @@ def train(
             )
 
 
-@app.command("export")
-def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Option("--out", help="The bundle's folder, for example models/hal-c/2.")],
-    version: Annotated[str, typer.Option(help="Semantic version of the bundle.")] = "1.0.0",
-    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "hal-c",
-    precision: Annotated[
-        list[Shippable] | None,
-        typer.Option(
-            help="Files to ship, repeated; the service takes the first unless HAL_PRECISION names another. int8 is for "
-            "CPUs, float16 for GPUs. Default: float32 and int8."
-        ),
-    ] = None,
-) -> None:
-    """Write the bundle of a finished run: ONNX files, golden sample, calibration, evidence, model card.
-
-    Example: hal export runs/first --out models/hal-c/2 --precision int8
-
-    For a GPU beside: --precision int8 --precision float16, and HAL_PRECISION=float16 where it is served.
-    """
-    with explained():
-        from training.export.bundle import export as write_bundle
-
-        precisions = precision or [Shippable.FLOAT32, Shippable.INT8]
-        manifest = write_bundle(run, out, name, version, [p.value for p in precisions])
-        accuracy = next(metric for metric in manifest.metrics if metric.precision == manifest.files[0].precision)
-        typer.echo(f"{out}: {accuracy.name} {accuracy.value:.4f} on {accuracy.images} {accuracy.split} images")
-
-
-@app.command("drift-reference")
-def drift_reference(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
-    data: Annotated[Path, typer.Option("--data", help="Manifest with images that the network was not trained on.")],
-    split: Annotated[str, typer.Option(help="Which images of the manifest.")] = "val",
-) -> None:
-    """Measure the embeddings that a service compares its own with, for a bundle that was exported without them.
-
-    Example: hal drift-reference models/hal-c/2 --data datasets/open.csv
-    """
-    with explained():
-        from training.export.embedding_reference import add_reference
-
-        reference = add_reference(bundle, data, split)
-        typer.echo(
-            f"{bundle}: embeddings of {reference.images} images, spread {reference.spread:.3f}, within the predicted "
-            f"classes {reference.spread_within:.3f}"
-        )
-
-
 app.add_typer(slides_app, name="slides")
-app.registered_commands += evaluation_app.registered_commands
+app.add_typer(evaluation_app)
+app.add_typer(export_app)

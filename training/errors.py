@@ -1,8 +1,11 @@
 """The base of every error that a user of the training half can mend, and how the command line shows it."""
 
 import contextlib
+import io
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 
@@ -23,7 +26,11 @@ def explained() -> Iterator[None]:
 
     A pipe that its reader closed is left to the command line, which ends quietly.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Without a GPU TensorFlow calls it an error that there is none; with one its errors are worth reading.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         yield
     except (TrainingError, BundleError) as error:

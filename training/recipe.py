@@ -32,9 +32,8 @@ class Stage(_Part):
         frozen_blocks: so many of Xception's 14 blocks, counted from the image, stay as they are while the rest of the
             encoder learns. The first four work on the largest maps. The thesis trains all; this is a
             deviation.
-        image_side: pixels of the side that augmented images are scaled to before they are encoded. Smaller images
-            train an encoder faster; a later stage at 256 should follow (progressive resizing). The thesis always has
-            256.
+        image_side: pixels of the side that images are scaled to before they are augmented and encoded. Smaller images
+            train faster; a later stage at 256 should follow (progressive resizing). The thesis always has 256.
         live_batch_normalisation: normalise by each batch's own statistics and learn their running mean. The thesis
             leaves batch normalisation in inference mode always; this is a deviation.
         epochs: passes over the training images, at most.
@@ -87,10 +86,6 @@ class Stage(_Part):
             problems.append(f"live_batch_normalisation needs images of {IMAGE_SIDE} pixels: leave image_side out")
         if self.frozen_blocks and not self.trains_encoder:
             problems.append("frozen_blocks is for a stage that trains the encoder; this one leaves all of it as it is")
-        if self.image_side < IMAGE_SIDE and not self.trains_encoder:
-            problems.append(
-                "image_side is for a stage that trains the encoder; the heads learn on images of 256 pixels"
-            )
         if self.classes_per_batch and self.batch_size % self.classes_per_batch:
             problems.append(f"classes_per_batch {self.classes_per_batch} does not divide batch_size {self.batch_size}")
         if problems:

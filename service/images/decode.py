@@ -25,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from contract.pixels import MODES
+from contract.pixels import fit as fitted
 from service.images import jpeg
-from service.images.fitting import check_size, fitted
+from service.images.fitting import check_size
 from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 
@@ -89,7 +91,7 @@ def _decode_by_pillow(data: bytes, kind: str, fit: Fit, max_pixels: int) -> NDAr
     except Exception as error:
         # Pillow's parsers meet hostile bytes with a dozen kinds of exception (struct.error, KeyError, SyntaxError ...).
         raise _undecodable(kind, error) from error
-    return fitted(pixels, fit)
+    return fitted(pixels)
 
 
 def _kind(data: bytes, max_bytes: int) -> str:
@@ -151,7 +153,7 @@ def _check_header(image: Image.Image, data: bytes, fit: Fit, max_pixels: int) ->
         raise ImageRefusedError(
             RefusalCode.CMYK, "The image is CMYK, a colour space for printing, expected RGB; export it as RGB."
         )
-    if image.mode not in ("RGB", "RGBA", "P", "PA"):
+    if image.mode not in MODES:
         raise ImageRefusedError(
             RefusalCode.COLOUR_SPACE, f"The image's colour space is {image.mode}, expected RGB; export it as RGB."
         )

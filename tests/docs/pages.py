@@ -1,4 +1,4 @@
-"""The project's pages as tests read them: their links, their shell lines, and what a ``hal`` line asks for."""
+"""The project's pages as tests read them: headings, links, shell lines, and what a ``hal`` line asks for."""
 
 import re
 import shlex
@@ -12,17 +12,22 @@ import hal
 from tests.paths import ROOT
 
 PAGES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-_PLACEHOLDERS = re.compile(r"…|\.\.\.")
 
 
+@cache
 def text(page: str) -> str:
     """A page by its path from the root."""
     return (ROOT / page).read_text(encoding="utf-8")
 
 
+def prose(page: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", text(page), flags=re.MULTILINE | re.DOTALL)
+
+
 def blocks(page: str, language: str) -> list[str]:
     """The fenced blocks of a language; what follows the language's name does not matter."""
-    return re.findall(rf"^```{language}\b[^\n]*\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^ *```{language}\b[^\n]*\n(.*?)^ *```$", text(page), re.MULTILINE | re.DOTALL)
 
 
 def shell_lines(page: str) -> list[str]:
@@ -31,10 +36,17 @@ def shell_lines(page: str) -> list[str]:
     return [line for raw in lines if (line := re.sub(r"(^|\s)#.*$", "", raw).strip())]
 
 
-def links(page: str) -> list[str]:
-    """Where the links and pictures of a page lead, without anchors and without other sites."""
-    found = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", text(page), flags=re.MULTILINE | re.DOTALL))
-    return [target.partition("#")[0] for target in found if not re.match(r"[a-z]+:|#", target)]
+def links(page: str) -> list[tuple[str, str]]:
+    """The links and pictures of a page that stay in the project: file (empty: this page) and anchor."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    parts = [target.partition("#") for target in targets if not re.match(r"[a-z]+:", target)]
+    return [(file, anchor) for file, _, anchor in parts]
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,7 @@ def _descend(words: list[str]) -> tuple[Any, typer.Context, list[str]]:
 def mentions(page: str) -> list[list[str]]:
     """The ``hal`` commands in a page's running text, as far as the first word that stands for something."""
     inline = re.findall(r"(?<!`)`hal ([^`]+)`(?!`)", re.sub(r"\s*\n\s*", " ", text(page)))
-    return [shlex.split(_PLACEHOLDERS.split(each)[0]) for each in inline]
+    return [shlex.split(re.split(r"…|\.\.\.", each)[0]) for each in inline]
 
 
 def unknown_part(words: list[str]) -> str:

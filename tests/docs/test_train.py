@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 import hal
 from contract import bundle
 from contract.classes import HAIRY_CELL
-from tests.docs.pages import ROOT, Call, blocks, hal_calls, shell_lines, text
+from tests.docs.pages import Call, blocks, hal_calls, shell_lines
+from tests.paths import ROOT
 from tests.training import small
 from training import recipe
 from training.data import manifest
-from training.data.presets.mll23 import MLL23
 from training.networks import xception as networks
 from training.recipe import Recipe, classifier_stage, contrastive_stages
 
@@ -120,24 +120,6 @@ def place_of(*words: str) -> int:
     return place
 
 
-def test_every_step_has_its_commands() -> None:
-    first = [" ".join(call.words[: 2 if call.words[0] == "data" else 1]) for call in CALLS]
-    assert list(dict.fromkeys(first)) == [
-        *(
-            "data prepare",
-            "data split",
-            "data check",
-            "train",
-            "evaluate",
-            "compare",
-            "sanity",
-            "export",
-            "evidence",
-            "serve",
-        )
-    ]
-
-
 @pytest.mark.parametrize("place", [place for place, call in enumerate(CALLS) if call.words[0] != "serve"])
 def test_each_command_works_after_those_before_it(walk: Walk, place: int) -> None:
     walk.to(place)
@@ -202,16 +184,3 @@ def answer_of(serve: Call, folder: Path, cell: Path) -> dict[str, object]:
             service.terminate()
         assert service.wait(60) == 0
     return answer
-
-
-def test_the_table_of_mll23_is_its_preset() -> None:
-    rows = re.findall(r"\| `(\w+)` \| ([^|]+?) (?=\|)", text(PAGE))
-    assert len(rows) == 18
-    said = dict(rows)
-    assert {code: label for code, label in said.items() if not label.startswith("left out")} == dict(MLL23.labels)
-    assert {code for code, label in said.items() if label.startswith("left out")} == set(MLL23.left_out)
-
-
-def test_the_size_of_a_checkpoint_is_that_of_weights_and_moments() -> None:
-    megabytes = 3 * 4 * networks.ENCODER_PARAMETERS / 1e6
-    assert f"{megabytes:.0f} MB" in text(PAGE)

@@ -1,7 +1,6 @@
 """The bundle that is shipped, on real cells, through the real service."""
 
 import csv
-import io
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from contract import bundle
 from contract.bundle import Bundle
@@ -19,7 +17,7 @@ from service.images.decode import decode
 from service.settings import Fit, Settings
 from tests.paths import ROOT
 from tests.service.live_server import LiveServer, serving
-from training.data.images import fit, read_image
+from training.data.images import read_image
 
 CELLS = ROOT / "tests" / "data" / "cells"
 
@@ -121,15 +119,6 @@ def test_training_and_service_see_the_same_pixels() -> None:
         data = (CELLS / row["file"]).read_bytes()
         served = decode(data, fit=Fit.STRICT, max_bytes=1 << 20, max_pixels=1 << 20)
         np.testing.assert_array_equal(served, read_image(CELLS / row["file"]))
-
-
-@pytest.mark.parametrize(("height", "width", "how"), [(363, 360, Fit.CROP), (257, 300, Fit.CROP), (250, 251, Fit.PAD)])
-def test_training_and_service_crop_and_pad_at_the_same_place(height: int, width: int, how: Fit) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).save(encoded, "PNG")
-    served = decode(encoded.getvalue(), fit=how, max_bytes=1 << 20, max_pixels=1 << 20)
-    np.testing.assert_array_equal(served, fit(pixels))
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""``python -m tests.training.devices one|mirrored|workers [FOLDER]``: updates by both losses, printed as JSON.
+"""``python -m tests.training.devices one|mirrored [FOLDER]``: updates by both losses, printed as JSON.
 
-``mirrored`` has two logical CPUs; ``workers`` is one of the processes that ``TF_CONFIG`` names.
+``mirrored`` has two logical CPUs.
 A batch of 15 images divides neither by two devices nor by a micro-batch of four; of 9 images that are convolved, two
 micro-batches of four leave one image for two devices, as does a batch of one.
 

@@ -1,17 +1,21 @@
 """The commands as a user meets them: help that teaches, errors without a traceback."""
 
+import ast
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.paths import ROOT
 from training.cli import app
 from training.errors import explained
 
 
-@pytest.mark.parametrize("command", [["data", "prepare"], ["train"], ["export"], ["bench", "train"]])
+@pytest.mark.parametrize("command", [["data", "prepare"], ["train"], ["export"]])
 def test_help_shows_an_example(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
@@ -30,7 +34,6 @@ def test_help_shows_an_example(command: list[str]) -> None:
         (["train", "hal-c3003", "--resume", "runs/x"], "give no recipe, data or other run with it"),
         (["train", "hal-c3003", "--run", "r", "--data", "x.csv", "--set", "encoder.epoch=1"], "mean encoder.epochs?"),
         (["recipes", "hal-x"], "no recipe 'hal-x'"),
-        (["bench", "train", "--data", "x.csv"], "there is no manifest x.csv"),
         (["export", "runs/x", "--out", "y"], "not the folder of a run"),
         (["evaluate", "models/none", "--data", "x.csv"], "no bundle.json"),
     ],
@@ -64,6 +67,23 @@ def test_a_path_that_cannot_be_written_is_named_without_a_traceback(
     assert "give another path, or make room" in said
 
 
+@pytest.mark.parametrize(("begun", "advice"), [(True, "hal train --resume runs/first"), (False, "nothing was trained")])
+def test_an_interrupted_training_says_how_to_go_on(
+    begun: bool, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    if begun:
+        (tmp_path / "runs" / "first" / "checkpoint.npz").touch()
+    monkeypatch.setattr("training.fit.start.start", interrupted)
+    result = CliRunner().invoke(app, ["train", "hal-c3003", "--data", "x.csv", "--run", "runs/first"])
+    assert result.exit_code == 130
+    assert advice in result.output
+
+
 def test_recipes_are_listed_with_what_they_are() -> None:
     result = CliRunner().invoke(app, ["recipes"])
     assert result.exit_code == 0
@@ -82,3 +102,18 @@ def test_a_recipe_shows_every_choice_that_can_be_set() -> None:
         "hal train hal-c3003",
     ):
         assert shown in result.output
+
+
+@pytest.mark.parametrize("arguments", [["recipes"], ["recipes", "hal-c3003"], ["--help"], ["data", "--help"]])
+def test_what_only_prints_imports_no_large_library(arguments: list[str]) -> None:
+    program = (
+        "import contextlib, io, sys, hal\n"
+        f"sys.argv = ['hal', *{arguments}]\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    hal.main()\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert "training" in imported
+    assert not {"tensorflow", "keras", "onnxruntime", "pandas", "matplotlib", "scipy", "sklearn", "PIL"} & {*imported}

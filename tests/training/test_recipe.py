@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from training import recipe
 from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
 from training.overrides import override
-from training.recipe import Recipe, RecipeError, ThesisFigures
+from training.recipe import Recipe, RecipeError, Stage, ThesisFigures
 from training.recipes import hal_r_live_bn
 
 CONTRASTIVE = {
@@ -156,3 +156,17 @@ def test_a_recipe_without_a_classifier_at_its_end_is_refused() -> None:
     chosen = recipe.find("hal-c3003")
     with pytest.raises(ValidationError, match="last stage must train the classifier"):
         Recipe.model_validate({**chosen.model_dump(), "stages": chosen.model_dump()["stages"][:2]})
+
+
+def test_the_recipes_of_the_thesis_choose_no_deviation() -> None:
+    """But for HAL-R's early stopping, which is the thesis's own."""
+    numbered = [name for name in recipe.names() if re.fullmatch(r"hal-[tc]\d{4}(-selection)?|hal-r", name)]
+    assert len(numbered) == 8
+    for name in numbered:
+        for stage in recipe.find(name).stages:
+            changed = {
+                field
+                for field, value in stage.model_dump(exclude={"augmentation"}).items()
+                if not Stage.model_fields[field].is_required() and value != Stage.model_fields[field].default
+            }
+            assert changed - {"patience" if name == "hal-r" else ""} == set(), name

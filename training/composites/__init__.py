@@ -1,1 +1,1 @@
-"""Composite cells: the classes without open images, built by editing real ones, and shams that were edited in vain."""
+"""Composite cells: the classes without open images, built by editing real ones, and edited controls."""

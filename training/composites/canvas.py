@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from contract.atomic import replacing
 from contract.description import IMAGE_SIDE
-from training.data.images import fit, read_pixels
+from contract.files import replacing
+from contract.pixels import fit
+from training.data.images import read_pixels
 
 PNG_EFFORT = 3
 

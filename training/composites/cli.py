@@ -24,7 +24,7 @@ def make(
     ] = None,
     test_per_class: Annotated[int | None, typer.Option(min=0, help="Likewise in the test split.")] = None,
     sham_share: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="Share of shams among the images of each other class.")
+        float, typer.Option(min=0.0, max=0.9, help="Share of edited controls among the images of each other class.")
     ] = 0.25,
     most: Annotated[
         int | None, typer.Option(min=1, help="At most so many training images of each other class; default: all.")
@@ -34,12 +34,13 @@ def make(
         bool,
         typer.Option(
             "--demonstration",
-            help="Two sources with different looks, wbc_train and hairy_db, for the sanity test; N of every class.",
+            help="Two sources with different stain and camera styles, wbc_train and hairy_db, for the sanity test; N "
+            "of every class.",
         ),
     ] = False,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
 ) -> None:
-    """Write a complete 20-class set: real images, composites and shams, with manifest and attribution.
+    """Write a complete 20-class set: real images, composites and edited controls, with manifest and attribution.
 
     Example: hal composites make --data datasets/open.csv --out datasets/twenty --per-class 250 --seed 2022
     """
@@ -67,7 +68,7 @@ def sheet(
     zoom: Annotated[float, typer.Option(min=0.25, max=6.0, help="Pixels of the sheet by pixel of an image.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every choice.")] = 0,
 ) -> None:
-    """Draw composites, shams and real cells side by side, for a person to judge.
+    """Draw composites, edited controls and real cells side by side, for a person to judge.
 
     Example: hal composites sheet --class 'Hairy cell' --images datasets/open.csv --out hairy.png
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.composites.background import removed
-from training.composites.nucleus import NuclearLook, paint_nucleus
+from training.composites.nucleus import NuclearAppearance, paint_nucleus
 from training.composites.outline import (
     ANGLES,
     Coverage,
@@ -51,7 +51,7 @@ def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: 
     body = smooth_outline(generator, centre, body_radius, generator.uniform(1.0, 1.35), generator.uniform(0.03, 0.09))
     nucleus = nucleus_outline(generator, body, nucleus_radius)
     picture, touched = paint_body(plate, body, nucleus, cell, cytoplasm, generator)
-    spongy = NuclearLook(
+    spongy = NuclearAppearance(
         strength=generator.uniform(0.72, 0.98),
         contrast=generator.uniform(0.7, 1.0),
         membrane=generator.uniform(0.3, 1.1),

@@ -9,22 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from training.composites.looks import BARCELONA, Look
 from training.composites.plan import Task
 from training.composites.render import Made, render
+from training.composites.styles import BARCELONA, StainStyle
 from training.data.manifest import ManifestError
 from training.progress import track
 
 JOURNAL: Final = "made.jsonl"
 
 
-def carry_out(tasks: Sequence[Task], out: Path, looks: Mapping[str, Look], pool: Executor) -> dict[str, Made]:
+def carry_out(tasks: Sequence[Task], out: Path, styles: Mapping[str, StainStyle], pool: Executor) -> dict[str, Made]:
     """Make what is not made yet.
 
     Args:
         tasks: all of the set.
         out: its folder.
-        looks: of made sources, by name; others look like Barcelona.
+        styles: of made sources, by name; others look like Barcelona.
         pool: of processes.
 
     Returns:
@@ -49,7 +49,7 @@ def carry_out(tasks: Sequence[Task], out: Path, looks: Mapping[str, Look], pool:
             stream.truncate(0)
             stream.write(json.dumps({"plan": fingerprint}) + "\n")
         for source, group in by_look.items():
-            work = partial(render, folder=out, look=looks.get(source, BARCELONA))
+            work = partial(render, folder=out, style=styles.get(source, BARCELONA))
             for made in pool.map(work, group, chunksize=8):
                 done[made.name] = made
                 stream.write(json.dumps(asdict(made)) + "\n")

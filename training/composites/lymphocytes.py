@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from training.composites.background import removed
 from training.composites.hairy import edge, softened
-from training.composites.nucleus import NuclearLook, paint_nucleus
+from training.composites.nucleus import NuclearAppearance, paint_nucleus
 from training.composites.outline import Coverage, Hair, Outline, dented, signed_distance, smooth_outline, strokes
 from training.composites.painting import between, optics, over, photographed
 from training.composites.segment import Cell, Mask, Pixels
@@ -70,7 +70,7 @@ def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
     stained = cytoplasm.on(cell.ground).stained(blue, tint, generator.uniform(0.6, 1.0))
     shade = 0.3 * smooth_noise(generator, 12) - generator.uniform(0, 0.8) * between(-distance, -6, 0)
     picture = over(plate, stained.pour(opacity > 0, generator, shade), opacity)
-    look = NuclearLook(
+    look = NuclearAppearance(
         strength=generator.uniform(0.85, 1.05),
         contrast=generator.uniform(0.85, 1.1),
         membrane=generator.uniform(0.3, 0.8),
@@ -183,7 +183,7 @@ def reactive_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
     rim = between(reach.astype(np.float32) - distance, -4, 8) * (generator.uniform(0.35, 0.8) + 0.35 * touching)
     rim = np.clip(rim, 0, 1).astype(np.float32)
     picture = over(plate, over(inner, deep.pour(opacity > 0, generator, uneven), rim), opacity)
-    look = NuclearLook(
+    look = NuclearAppearance(
         strength=generator.uniform(0.75, 1.0),
         contrast=generator.uniform(0.8, 1.05),
         membrane=generator.uniform(0.2, 0.8),

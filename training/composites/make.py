@@ -1,4 +1,4 @@
-"""``hal composites make``: a complete 20-class set from real images, composites and shams."""
+"""``hal composites make``: a complete 20-class set from real images, composites and edited controls."""
 
 import os
 from collections import Counter
@@ -10,13 +10,13 @@ from typing import Final
 
 from rich.console import Console
 
-from contract.atomic import write_text
 from contract.classes import CLASS_NAMES, HAIRY_CELL
+from contract.files import write_text
 from training.composites.journal import carry_out
-from training.composites.looks import BARCELONA, SECOND_LABORATORY, Look
 from training.composites.plan import OPEN_SOURCES, Amounts, Parent, Task, families, plan
 from training.composites.processes import pool as pool_of
 from training.composites.render import Made, segmentable
+from training.composites.styles import BARCELONA, SECOND_LABORATORY, StainStyle
 from training.composites.summary import Skips, failures, tell
 from training.data import manifest
 from training.data.contents import content_hashes
@@ -29,7 +29,7 @@ MANIFEST: Final = "manifest.csv"
 ATTRIBUTION: Final = "ATTRIBUTION.md"
 FIRST_SOURCE: Final = "wbc_train"
 SECOND_SOURCE: Final = "hairy_db"
-LOOKS: Final[dict[str, Look]] = {FIRST_SOURCE: BARCELONA, SECOND_SOURCE: SECOND_LABORATORY}
+STYLES: Final[dict[str, StainStyle]] = {FIRST_SOURCE: BARCELONA, SECOND_SOURCE: SECOND_LABORATORY}
 SET_C_SHARE: Final = 0.5
 """Other cells of the second source, by those of the first."""
 
@@ -43,7 +43,7 @@ def make(
         data: manifest with splits, as ``hal data prepare`` writes it.
         out: folder of the set.
         amounts: how many images.
-        demonstration: two sources with different looks, see :mod:`training.composites.looks`.
+        demonstration: two sources with different stain and camera styles, see :mod:`training.composites.styles`.
         processes: default: one a core.
 
     Returns:
@@ -58,7 +58,7 @@ def make(
         names = families(images, content_hash, amounts.seed, fewest=2 if demonstration else 1)
         parents, unsegmented = _parents(images, names, content_hash, pool)
         tasks = _tasks(parents, amounts, demonstration)
-        made = carry_out(tasks, out, LOOKS, pool)
+        made = carry_out(tasks, out, STYLES, pool)
     skips = Skips(left_out, unsegmented, *failures(tasks, made))
     rows = _rows(tasks, made, {p.sha256: p for p in parents}, out)
     # Slides that the parents' own split shares are for 'hal data check' to judge; pixels must never be shared.
@@ -179,8 +179,9 @@ def _write_attribution(path: Path, rows: Sequence[LabelledImage]) -> None:
         "",
         "Every image here is a copy of, or was made by editing, a photograph of one of the data sets below, under",
         "their licence. `manifest.csv` names each image's parent, and the donors of further textures, by SHA-256.",
-        "Changes: cropped at the centre or padded by reflection to 256x256; in composites and shams the cell was",
-        "removed, moved, or drawn anew from textures of real cells. A composite is no photograph of its class.",
+        "Changes: cropped at the centre or padded by reflection to 256x256; in composites and edited controls",
+        "the cell was removed, moved, or drawn anew from textures of real cells. A composite is no photograph of its",
+        "class.",
         "",
     ]
     lines += [f"- **{name}**: {PRESETS[name].citation} Licence: {PRESETS[name].licence}." for name in names]

@@ -14,7 +14,7 @@ from training.composites.texture import Material, smooth_noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NuclearLook:
+class NuclearAppearance:
     """Choices of a class for its chromatin.
 
     Attributes:
@@ -43,7 +43,7 @@ def paint_nucleus(
     touched: Coverage,
     coverage: Coverage,
     chromatin: Material,
-    look: NuclearLook,
+    look: NuclearAppearance,
     generator: np.random.Generator,
 ) -> tuple[Pixels, Coverage]:
     """Paint a nucleus of any shape.

@@ -1,7 +1,8 @@
 """What a made set will hold: which image is copied, edited in vain, or turned into which class.
 
-Parents and donors of one image always come from one *family*: images of one split (and one look) that may be made of
-one another. Nothing made therefore hangs together with another split, and a new split that keeps families together
+Parents and donors of one image always come from one *family*: images of one split (and one stain and camera
+style) that may be made of one another. Nothing made therefore hangs together with another split, and a new split that
+keeps families together
 (column ``family``, :mod:`training.data.overlap`) cannot tear parent and child apart either.
 """
 
@@ -78,8 +79,9 @@ class Amounts:
     Attributes:
         per_class: training images of each class without (enough) real ones, the real ones included.
         held_out: likewise by other split; where a split is missing, in proportion to its real images.
-        sham_share: share of the images of an ordinary class that are shams, 0 to below 1.
-        most: real and sham images of an ordinary class in training; ``None`` for all. Other splits in proportion.
+        sham_share: share of the images of an ordinary class that are edited controls, 0 to below 1.
+        most: real images and edited controls of an ordinary class in training; ``None`` for all. Other splits
+            in proportion.
         seed: of every choice.
     """
 
@@ -96,7 +98,7 @@ class Amounts:
         return round(self.per_class * real[split] / max(1, real["train"])) if split != "train" else self.per_class
 
     def cap(self, split: str, real: dict[str, int]) -> int | None:
-        """Most real and sham images of an ordinary class in a split."""
+        """Most real images and edited controls of an ordinary class in a split."""
         return None if self.most is None else max(1, round(self.most * real[split] / max(1, real["train"])))
 
 
@@ -193,7 +195,7 @@ class _Draft:
         return [self._task(p.image.label, "real", p.sha256[:12], (p,), (), 0) for p in parents]
 
     def ordinary(self, parents: Sequence[Parent], label: str, cap: int | None) -> list[Task]:
-        """Real images of a class and the shams that join them."""
+        """Real images of a class and the edited controls that join them."""
         share = self.amounts.sham_share
         usable = [parent for parent in parents if parent.usable]
         kept = parents if cap is None else parents[: max(1, round(cap * (1 - share)))]

@@ -11,7 +11,7 @@ from scipy import ndimage
 from training.composites.background import removed
 from training.composites.hairy import vacuoles
 from training.composites.lymphocytes import middle
-from training.composites.nucleus import NuclearLook, paint_nucleus
+from training.composites.nucleus import NuclearAppearance, paint_nucleus
 from training.composites.outline import Outline, bearing, signed_distance, smooth_outline
 from training.composites.painting import between, optics, over, photographed
 from training.composites.segment import Cell, Pixels
@@ -56,7 +56,7 @@ def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator:
     picture = over(plate, over(dark, pale.pour(opacity > 0, generator), hof), opacity)
     if generator.uniform() < 0.5:
         picture = vacuoles(picture, within, nucleus, cell.ground, generator)
-    clock_face = NuclearLook(
+    clock_face = NuclearAppearance(
         strength=generator.uniform(0.9, 1.05),
         contrast=generator.uniform(0.9, 1.2),
         membrane=generator.uniform(0.6, 1.2),

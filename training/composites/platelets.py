@@ -76,7 +76,7 @@ def giant_thrombocyte(cell: Cell, generator: np.random.Generator) -> Pixels:
 
 
 def large_thrombocyte_again(cell: Cell, generator: np.random.Generator) -> Pixels:
-    """The sham of the above: redrawn in the same way with about the size that it has."""
+    """The edited control of the above: redrawn in the same way with about the size that it has."""
     measured = 2 * np.sqrt(cell.body.sum() / np.pi) / PIXELS_PER_MICROMETRE
     size = float(np.clip(measured * generator.uniform(0.92, 1.08), LARGE_FROM_UM + 0.2, GIANT_FROM_UM - 0.5))
     return resized_platelet(cell, size, generator)

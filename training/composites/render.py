@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.composites.canvas import Canvas, open_canvas, save
+from training.composites.edited_control import edited_control
 from training.composites.generators import GENERATORS, PLATELETS
-from training.composites.looks import Look
 from training.composites.plan import Parent, Task
 from training.composites.segment import Cell, Pixels, SegmentationError, segment_platelet, segment_white_cell
-from training.composites.sham import sham
+from training.composites.styles import StainStyle
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,17 @@ class Drawn:
     failures: tuple[str, ...]
 
 
-def render(task: Task, folder: Path, look: Look) -> Made:
+def render(task: Task, folder: Path, style: StainStyle) -> Made:
     """Make an image and write it.
 
     Args:
         task: what to make.
         folder: of the set.
-        look: of its source.
+        style: of its source.
     """
     result = drawn(task)
     if result.pixels is not None:
-        save(folder / f"{task.name}.png", look.applied(result.pixels, result.parent))
+        save(folder / f"{task.name}.png", style.applied(result.pixels, result.parent))
     return Made(task.name, result.parent, result.donors, result.failures)
 
 
@@ -99,7 +99,7 @@ def _edited(task: Task, parent: Parent, canvas: Canvas, attempt: int) -> tuple[P
         return canvas.pixels.astype(np.float32), ()
     cell = _donor(parent.image.path, parent.image.label)
     if task.kind == "sham":
-        return sham(cell, task.label, generator), ()
+        return edited_control(cell, task.label, generator), ()
     chosen = [each[(attempt + turn) % len(each)] for turn, each in enumerate(task.donors)]
     donors = [_donor(each.image.path, each.image.label) for each in chosen]
     return GENERATORS[task.label].draw(cell, donors, generator), tuple(each.sha256 for each in chosen)

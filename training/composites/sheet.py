@@ -1,4 +1,4 @@
-"""``hal composites sheet``: composites, shams and real cells on one picture, for a person to judge."""
+"""``hal composites sheet``: composites, edited controls and real cells on one picture, for a person to judge."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,13 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 from contract.classes import BY_NAME
+from contract.files import IMAGE_SUFFIXES
 from training.composites.canvas import open_canvas
 from training.composites.generators import GENERATORS, PLATELETS
 from training.composites.plan import OPEN_SOURCES, PARENT_SOURCES, Amounts, Parent, Task, families, plan
 from training.composites.render import drawn, segmentable
 from training.data import manifest, presets
 from training.data.contents import content_hashes
-from training.data.images import SUFFIXES, read_pixels
+from training.data.images import read_pixels
 from training.data.manifest import LabelledImage, ManifestError, suggestion
 from training.progress import track
 
@@ -37,7 +38,7 @@ COMPARED: Final = {
     "Thrombocyte aggregation": ("Large thrombocyte",),
     "Giant thrombocyte": ("Giant thrombocyte", "Large thrombocyte"),
 }
-"""Ordinary classes whose shams and real cells stand beside composites of a class."""
+"""Ordinary classes whose edited controls and real cells stand beside composites of a class."""
 
 
 def sheet(
@@ -53,10 +54,10 @@ def sheet(
     """Draw the sheet.
 
     Args:
-        label: class of the composites; for an ordinary class shams are drawn.
+        label: class of the composites; for an ordinary class edited controls are drawn.
         images: manifest, or folder that the preset ``pbc`` reads.
         out: PNG file.
-        count: composites; half as many shams and real cells.
+        count: composites; half as many edited controls and real cells.
         beside: folder of real cells of the class, which are shown and not used.
         zoom: pixels of the sheet by pixel of an image.
         seed: of every choice.
@@ -78,11 +79,11 @@ def sheet(
     for name in compared:
         if name not in GENERATORS:
             tasks = [task for task in plan(parents, few, [name]) if task.kind == "sham"]
-            rows.append((f"{name}: shams", _drawn(tasks, skipped)))
+            rows.append((f"{name}: edited controls", _drawn(tasks, skipped)))
         real = [p for p in parents if p.image.label == name][: few.most]
         rows.append((f"{name}: real", [open_canvas(p.image.path).pixels for p in real]))
     if beside is not None:
-        paths = sorted(path for path in beside.rglob("*") if path.suffix.lower() in SUFFIXES)
+        paths = sorted(path for path in beside.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         rows.append((f"{label}: real, from {beside.name}, only looked at", [read_pixels(path) for path in paths]))
     out.parent.mkdir(parents=True, exist_ok=True)
     _picture(rows, zoom).save(out)

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from contract.classes import CLASS_NAMES
 from training.data import manifest
-from training.data.contents import content_hashes
+from training.data.contents import COLUMN, content_hashes
 from training.data.findings import Finding, Findings, Kind
-from training.data.images import unreadable
+from training.data.images import unopenable, unreadable
 from training.data.manifest import LabelledImage, Reading
 from training.data.overlap import OF_PIXELS, crossings, has_slide
 from training.data.selection import select
@@ -38,16 +39,22 @@ def check(
         exclusions, cap, seed: see :func:`training.data.selection.select`.
         look_alike_sources: see :func:`training.data.sets.set_of`.
 
+    Returns:
+        What was found; its images carry their SHA-256 (:data:`training.data.contents.COLUMN`).
+
     Raises:
         ManifestError: the manifest cannot be read at all.
     """
     reading = manifest.examine(data) if isinstance(data, Path) else _read_before(data)
-    content_hash = content_hashes(image.path for image in reading.images)
-    selection = select(reading.images, content_hash, exclusions, cap, seed)
+    closed = unopenable(image.path for image in reading.images)
+    opened = [image for image in reading.images if image.path not in closed]
+    content_hash = content_hashes(image.path for image in opened)
+    selection = select(opened, content_hash, exclusions, cap, seed)
     images = selection.images
     meant = [*images, *(item.image for item in reading.dropped)]
 
     errors = [Finding(Kind.MANIFEST, problem) for problem in reading.problems]
+    errors += [Finding(Kind.UNREADABLE, message) for message in closed.values()]
     if decode:
         decoded = decode(images) if callable(decode) else images
         complaints = unreadable(image.path for image in decoded).values()
@@ -63,7 +70,8 @@ def check(
     errors += _empty_classes(images, meant)
     warnings += _warnings(images)
     dropped = (*reading.dropped, *selection.dropped)
-    return Findings(tuple(errors), tuple(warnings), dropped, tuple(images), frozenset(look_alike_sources))
+    hashed = tuple(replace(image, extra=image.extra | {COLUMN: content_hash(image.path)}) for image in images)
+    return Findings(tuple(errors), tuple(warnings), dropped, hashed, frozenset(look_alike_sources))
 
 
 def _read_before(images: Sequence[LabelledImage]) -> Reading:

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
+from contract.files import write_text
 from training.data.manifest import SHOWN, SPLITS, Dropped, LabelledImage, ManifestError, counts
 from training.data.tables import class_table, dropped_table, set_counts, set_table
 
@@ -113,7 +113,8 @@ def as_json(findings: Findings) -> str:
             for (name, source, split), number in sorted(by_set.items())
         ],
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    # Bytes of a file's name that are no UTF-8 become escapes, which JSON reads back.
+    return json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def _named(finding: Finding) -> dict[str, str]:

@@ -4,18 +4,22 @@ Of images that were copied or edited (:mod:`training.composites`) the list names
 """
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from contract.atomic import replacing
+from contract.files import replacing
 from training.data.manifest import LabelledImage, ManifestError
+from training.data.overlap import pixels_of
 
 FILE_NAME: Final = "images.csv"
 COLUMNS: Final = ("sha256", "name", "label", "slide_id", "source", "split")
+LEAST_TELLING: Final = ("", "test", "val", "train")
+"""Splits in the order of what a network knows of their images."""
 ORIGIN_COLUMNS: Final = ("kind", "parent_sha256")
-"""``real``, ``composite`` or ``sham``, and the photograph it was made of; not in lists of plain photographs."""
+"""``real``, ``composite`` or ``sham`` (an edited control), and the photograph it was made of; not in lists of plain
+photographs."""
 
 
 def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
@@ -28,24 +32,45 @@ def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[P
         )
         for image in images
     )
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        replacing(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow((*COLUMNS, *origin))
         writer.writerows(rows)
 
 
 def splits(path: Path) -> dict[str, str]:
-    """The split of each listed image, by its SHA-256; nothing where there is no list."""
+    """The split by SHA-256 of each listed image and of the photograph that it comes from; nothing without a list.
+
+    What several listed images come from counts as trained on if one of them was, else as validated with if one was.
+    """
     if not path.is_file():
         return {}
+    found: dict[str, str] = {}
     with path.open(newline="", encoding="utf-8") as stream:
-        return {row["sha256"]: row["split"] for row in csv.DictReader(stream)}
+        for row in sorted(csv.DictReader(stream), key=lambda row: LEAST_TELLING.index(row["split"])):
+            found |= dict.fromkeys({row["sha256"], row.get("parent_sha256") or row["sha256"]}, row["split"])
+    return found
+
+
+def seen_as(image: LabelledImage, digest: str, known: Mapping[str, str]) -> str:
+    """The split in which a network knows an image, or a photograph that it comes from; empty where it knows none.
+
+    Args:
+        image: of any manifest.
+        digest: its SHA-256.
+        known: SHA-256 to split, see :func:`splits`.
+    """
+    found = [known[each] for each in pixels_of(image, digest) if each in known]
+    return max(found, key=LEAST_TELLING.index, default="")
 
 
 def select(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> list[LabelledImage]:
     """The images that a list names, with the list's splits; of copies the photographs that they are copies of.
 
-    Composites and shams are in no download and are passed over: ``hal composites make`` makes them again.
+    Composites and edited controls are in no download and are passed over: ``hal composites make`` makes them again.
 
     Raises:
         ManifestError: the list cannot be read, or listed images are missing or have another label; all are named.

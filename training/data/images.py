@@ -4,20 +4,14 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from contract.description import IMAGE_SIDE
+from contract.pixels import FORMATS, MODES, fit
 from training.errors import TrainingError
 from training.progress import track
-
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
-SMALLEST_SIDE = IMAGE_SIDE // 2 + 1
-"""Reflection can at most double a side."""
 
 
 class ImageError(TrainingError):
@@ -39,53 +33,44 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.mode not in ("RGB", "RGBA", "P"):
+            if image.mode not in MODES:
                 raise ImageError(f"{path} has mode {image.mode}, expected 8-bit RGB; the service refuses it too")
-            if image.mode != "RGB" and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+            may_be_transparent = image.mode != "RGB" or "transparency" in image.info
+            if may_be_transparent and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
                 raise ImageError(f"{path} has transparent pixels, whose colour is not defined; export it without them")
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path} cannot be decoded as {', '.join(FORMATS)}: {error}") from error
-
-
-def fit(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Centre crop what is longer than 256 pixels, pad by reflection what is shorter; the scale stays as it is.
-
-    Args:
-        pixels: Shape: ``(height, width, 3)``, each side at least 129.
-
-    Returns:
-        Shape: ``(256, 256, 3)``.
-
-    Raises:
-        ImageError: too small to be padded by reflection.
-    """
-    if min(pixels.shape[:2]) < SMALLEST_SIDE:
-        height, width = pixels.shape[:2]
-        raise ImageError(f"{width}x{height} pixels; at least {SMALLEST_SIDE} are needed to fill 256x256 by reflection")
-    for axis in (0, 1):
-        surplus = pixels.shape[axis] - IMAGE_SIDE
-        if surplus > 0:
-            start = surplus // 2
-            pixels = pixels.take(range(start, start + IMAGE_SIDE), axis=axis)
-        elif surplus < 0:
-            widths: list[Any] = [(0, 0)] * 3
-            widths[axis] = (-surplus // 2, -surplus - -surplus // 2)
-            pixels = np.pad(pixels, widths, mode="reflect")
-    return np.ascontiguousarray(pixels)
+    except ImageError:
+        raise
+    except Exception as error:
+        # Pillow's parsers meet damaged files with a dozen kinds of exception (struct.error, KeyError, ValueError ...).
+        raise ImageError(
+            f"{path} cannot be decoded as {', '.join(FORMATS)}: {error or type(error).__name__}"
+        ) from error
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode and fit one image. Shape: ``(256, 256, 3)``, RGB, 0 to 255.
 
     Raises:
-        ImageError: see :func:`read_pixels` and :func:`fit`.
+        ImageError: see :func:`read_pixels`; or the image is too small, see :func:`contract.pixels.fit`.
     """
     pixels = read_pixels(path)
     try:
         return fit(pixels)
-    except ImageError as error:
+    except ValueError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+def unopenable(paths: Iterable[Path]) -> dict[Path, str]:
+    """What is wrong with each file that cannot be opened at all: links to nothing, files of another user."""
+    complaints = {}
+    for path in dict.fromkeys(paths):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            target = f" (a link to {path.readlink()})" if path.is_symlink() else ""
+            complaints[path] = f"{path}{target} cannot be read: {error.strerror}"
+    return complaints
 
 
 def unreadable(paths: Iterable[Path]) -> dict[Path, str]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from contract.atomic import replacing
 from contract.classes import BY_NAME, CLASS_NAMES
+from contract.files import replacing
 from training.data import experts
 from training.errors import TrainingError
 
@@ -41,7 +41,8 @@ class LabelledImage:
         source: the data set.
         split: ``train``, ``val``, ``test``, or empty before splitting.
         extra: every other column, kept as it was. Known ones: ``expert_labels`` (:mod:`training.data.experts`),
-            ``patient_id`` (:mod:`training.data.overlap`), ``look_alike`` (:mod:`training.data.sets`), ``evidence``.
+            ``patient_id`` (:mod:`training.data.overlap`), ``look_alike`` (:mod:`training.data.sets`), ``evidence``,
+            ``sha256`` (:mod:`training.data.contents`).
     """
 
     path: Path
@@ -108,15 +109,26 @@ def examine(path: Path) -> Reading:
     problems += [f"column {name!r} occurs twice" for name, count in Counter(header).items() if count > 1]
     if not rows:
         problems.append("no rows below the header")
+    wrong_lines: dict[str, list[int]] = {}
     for line, row in enumerate(rows, start=2):
         image = _image(path.parent, row)
         if wrong := list(_problems(header, row, image)):
-            problems += [f"line {line}: {problem}" for problem in wrong]
+            for problem in wrong:
+                wrong_lines.setdefault(problem, []).append(line)
         elif (agreement := _agreement(image)).reason:
             dropped.append(Dropped(image, agreement.reason))
         elif "path" in header and "label" in header:
             images.append(replace(image, label=agreement.label))
+    problems += [f"{_in_lines(lines)}: {problem}" for problem, lines in wrong_lines.items()]
     return Reading(images, dropped, problems)
+
+
+def _in_lines(lines: Sequence[int]) -> str:
+    """One misspelt label in a thousand lines is one problem."""
+    if len(lines) == 1:
+        return f"line {lines[0]}"
+    named = ", ".join(map(str, lines[:3])) + (" ..." if len(lines) > 3 else "")
+    return f"{len(lines)} lines ({named})"
 
 
 def _rows(path: Path) -> tuple[list[str], list[dict[str | None, str]]]:
@@ -131,11 +143,17 @@ def _rows(path: Path) -> tuple[list[str], list[dict[str | None, str]]]:
             [f"write one with 'hal data prepare --preset folder={path} --out manifest.csv' (see its --help)"],
         )
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        # A file's name may be of any bytes; all else is UTF-8.
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             reader: csv.DictReader[str] = csv.DictReader(stream, restval="")
             header = list(reader.fieldnames or ())
-            return header, list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = list(reader)
+        for row in [dict.fromkeys(header, ""), *rows]:
+            for name, value in row.items():
+                if name != "path":
+                    f"{name}{value}".encode()
+        return header, rows
+    except (OSError, UnicodeError, csv.Error) as error:
         raise ManifestError("the manifest cannot be read as CSV in UTF-8", [f"{path}: {error}"]) from error
 
 
@@ -190,7 +208,10 @@ def write(path: Path, images: Sequence[LabelledImage]) -> None:
     extra = list(dict.fromkeys(name for image in images for name in image.extra))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        with (
+            replacing(path) as partial,
+            partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        ):
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow([*COLUMNS, *extra])
             for image in images:

@@ -62,6 +62,12 @@ def _bonds(image: LabelledImage, content_hash: Callable[[Path], str]) -> Iterato
         yield "patient", image.source, patient
 
 
+def pixels_of(image: LabelledImage, digest: str) -> set[str]:
+    """SHA-256 of the image, which is ``digest``, and of the photographs that it was copied or made from."""
+    made_of = (image.extra.get(column, "") for column in MADE_OF_COLUMNS)
+    return {digest, *(each for value in made_of for each in value.split("|") if each)}
+
+
 def traces(image: LabelledImage, content_hash: Callable[[Path], str], slides: bool = True) -> set[str]:
     """What a network that was trained on an image has seen, to be looked for in another manifest.
 
@@ -75,8 +81,7 @@ def traces(image: LabelledImage, content_hash: Callable[[Path], str], slides: bo
     Returns:
         SHA-256 of its bytes and of those photographs; slide and patient with their source.
     """
-    made_of = (image.extra.get(column, "") for column in MADE_OF_COLUMNS)
-    pixels = {content_hash(image.path), *(digest for value in made_of for digest in value.split("|") if digest)}
+    pixels = pixels_of(image, content_hash(image.path))
     bonds = _bonds(image, content_hash) if slides else ()
     return pixels | {f"{bond} {name!r} of {source}" for bond, source, name in bonds if bond not in OF_PIXELS}
 

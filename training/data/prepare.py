@@ -1,7 +1,7 @@
 """``hal data prepare`` and ``hal data split``: from downloaded folders, or a manifest, to a manifest with splits."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from training.data import experts, image_list, manifest, presets, splits
 from training.data.contents import content_hashes
-from training.data.images import unreadable
+from training.data.images import unopenable, unreadable
 from training.data.manifest import SHOWN, Dropped, LabelledImage, ManifestError
 from training.data.overlap import has_slide
 from training.data.selection import exclude as leave_out
@@ -74,11 +74,15 @@ def prepare(
     )
     console = Console()
     images, skipped = presets.read(presets.find(sources, mapping))
-    nameless = [LabelledImage(item.path, "", "", "", "") for item in skipped if item.unreadable]
+    closed = unopenable([*(image.path for image in images), *(item.path for item in skipped if item.unreadable)])
+    images = [image for image in images if image.path not in closed]
+    nameless = [
+        LabelledImage(item.path, "", "", "", "") for item in skipped if item.unreadable and item.path not in closed
+    ]
     content_hash = content_hashes(image.path for image in [*images, *nameless])
     if like is None:
         # Before equal files are looked for, or files cut to nothing would be taken for copies of one another.
-        unusable = _unusable([*images, *nameless], choices, content_hash, leave_out_unreadable, console)
+        unusable = _unusable([*images, *nameless], closed, choices, content_hash, leave_out_unreadable, console)
         images = [image for image in images if image.path not in unusable]
     unique = manifest.deduplicate(images, content_hash)
 
@@ -139,22 +143,23 @@ def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
 
 def _unusable(
     images: Sequence[LabelledImage],
+    closed: Mapping[Path, str],
     choices: Choices,
     content_hash: Callable[[Path], str],
     leave_out_unreadable: bool,
     console: Console,
 ) -> Collection[Path]:
-    """The images that cannot be decoded, all of them named; what an exclusion list names may be anything.
+    """The images that cannot be opened or decoded, all of them named; what an exclusion list names may be anything.
 
     Raises:
         ManifestError: there are some, and nobody said that they may be left out.
     """
     meant = leave_out(images, read_exclusions(choices.exclude), content_hash).images
-    complaints = unreadable(image.path for image in meant)
+    complaints = {**closed, **unreadable(image.path for image in meant)}
     if complaints and not leave_out_unreadable:
         raise ManifestError(
-            f"{len(complaints)} of {len(meant)} images cannot be used; replace or delete the files, name them in a "
-            "list for --exclude, or leave out all of them with --leave-out-unreadable",
+            f"{len(complaints)} of {len(meant) + len(closed)} images cannot be used; replace or delete the "
+            "files, name them in a list for --exclude, or leave out all of them with --leave-out-unreadable",
             complaints.values(),
         )
     if complaints:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from contract.bundle import Bundle
 from contract.description import ClassEvidence, ModelFile, Precision
 from training.data import image_list
 from training.data.manifest import LabelledImage
-from training.evaluation.network import Fitted, Outputs
 from training.evaluation.onnx_inference import onnx_outputs
+from training.evaluation.outputs import Fitted, Outputs
 
 
 @dataclass(frozen=True)
 class BundleNetwork:
-    """See :class:`training.evaluation.network.Network`; ``listed`` are the rows of the bundle's image list."""
+    """See :class:`training.evaluation.network.TrainedNetwork`; ``listed`` are the rows of the bundle's image list."""
 
     bundle: Bundle
     file: ModelFile
@@ -35,22 +36,18 @@ class BundleNetwork:
 
     @property
     def name(self) -> str:
-        """Name, version and precision."""
         return f"{self.bundle.description.name} {self.bundle.description.version} ({self.file.precision})"
 
     @property
     def root(self) -> Path:
-        """The bundle's folder."""
         return self.bundle.root
 
     @property
     def sha256(self) -> str:
-        """Of the ONNX file."""
         return self.file.sha256
 
     @property
     def classes(self) -> tuple[ClassEvidence, ...]:
-        """As the bundle declares them."""
         return self.bundle.description.classes
 
     @property
@@ -60,12 +57,10 @@ class BundleNetwork:
 
     @property
     def validation(self) -> Sequence[LabelledImage]:
-        """None: a bundle is fitted already."""
         return ()
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """As the bundle declares it."""
         provenance = self.bundle.description.provenance
         return provenance.recipe | {"seed": provenance.seed}
 
@@ -80,9 +75,12 @@ class BundleNetwork:
         return Fitted(calibration.temperature, policy.hairy_threshold, basis)
 
     def seen_as(self, image: LabelledImage, digest: str) -> str:
-        """By content, so that another name or folder does not matter."""
-        del image
-        return self.listed[digest].split if digest in self.listed else ""
+        """By content, so that another name or folder does not matter, and by the photographs that images come from."""
+        return image_list.seen_as(image, digest, self._splits)
+
+    @cached_property
+    def _splits(self) -> dict[str, str]:
+        return image_list.splits(self.root / image_list.FILE_NAME)
 
 
 def _read_list(path: Path) -> dict[str, LabelledImage]:

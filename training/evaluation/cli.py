@@ -1,4 +1,4 @@
-"""``hal evaluate``, ``hal compare``, ``hal sanity`` and ``hal evidence``."""
+"""``hal evaluate``, ``hal compare``, ``hal sanity`` and ``hal slides characteristics``."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from contract.description import Precision
+from contract.slide import SlideRule
 from training.errors import explained
 
 app = typer.Typer(no_args_is_help=True)
@@ -24,7 +25,7 @@ class Split(StrEnum):
 def evaluate(
     network: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a bundle.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="BundleDescription with labelled images; default: the run's own.")
+        Path | None, typer.Option("--data", help="Manifest with labelled images; default: the run's own.")
     ] = None,
     split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.VAL,
     precision: Annotated[Precision | None, typer.Option(help="Which file of a bundle; default: its first.")] = None,
@@ -49,7 +50,7 @@ def evaluate(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (or bundles), two or more.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="BundleDescription with labelled images; default: each run's own.")
+        Path | None, typer.Option("--data", help="Manifest with labelled images; default: each run's own.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for comparison.md, comparison.json and accuracy.png.")
@@ -71,7 +72,7 @@ def compare(
 def sanity(
     run_ab: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A and B.")],
     run_abc: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A, B and C.")],
-    data: Annotated[Path, typer.Option("--data", help="BundleDescription with images of set C or D.")],
+    data: Annotated[Path, typer.Option("--data", help="Manifest with images of set C or D.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for sanity.md, sanity.json and confusion matrices.")],
     split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.TEST,
 ) -> None:
@@ -86,31 +87,29 @@ def sanity(
         typer.echo(f"sanity test: {out / 'sanity.md'}")
 
 
-@app.command("evidence")
-def evidence(
-    folder: Annotated[Path, typer.Argument(help="Folder of a bundle; its bundle.json and MODEL_CARD.md are written.")],
-    data: Annotated[
-        Path, typer.Option("--data", help="BundleDescription that the bundle was made of, with a test split.")
-    ],
-    elsewhere: Annotated[
-        list[Path] | None,
-        typer.Option("--elsewhere", help="Manifest of a data set that was never trained on; may be repeated."),
-    ] = None,
-    hairy: Annotated[Path | None, typer.Option("--hairy", help="Folder of photographs of real hairy cells.")] = None,
-    hairy_scale: Annotated[float, typer.Option(min=1.0, max=100.0, help="Their pixels per micrometre.")] = 10.0,
+slides_app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
+_SLIDE_RULE = SlideRule()
+
+
+@slides_app.callback()
+def _group() -> None:
+    """The cells of a slide together: differential and advice."""
+
+
+@slides_app.command("characteristics")
+def characteristics(
+    out: Annotated[Path, typer.Option("--out", help="Folder for slide-rule.png and slide-rule.csv.")],
+    min_cells: Annotated[int, typer.Option(min=1, help="HAL_SLIDE_MIN_CELLS.")] = _SLIDE_RULE.min_cells,
+    min_hits: Annotated[int, typer.Option(min=1, help="HAL_SLIDE_MIN_HITS.")] = _SLIDE_RULE.min_hits,
+    significance: Annotated[float, typer.Option(help="HAL_SLIDE_SIGNIFICANCE.")] = _SLIDE_RULE.significance,
 ) -> None:
-    """Measure a finished bundle on images that had no part in making it, and write the figures into it.
+    """How often a rule follows slides up: by hairy cells, white cells, false flags, sensitivity, spread of slides.
 
-    Real cells, composites and shams apart; turned, darker, brighter, stained otherwise, compressed and out of focus;
-    probes for traces of editing; other data sets; real hairy cells. Run it once, when nothing is chosen any more.
-
-    Example: hal evidence models/hal-c/2 --data datasets/twenty/manifest.csv --elsewhere datasets/raabin.csv
+    Example: hal slides characteristics --out docs/images
     """
     with explained():
-        from training.evaluation.held_out import add_evidence
+        from training.evaluation.figures.slide_rule import write
 
-        manifest = add_evidence(folder, data, elsewhere or [], hairy, hairy_scale)
-        for metric in manifest.metrics:
-            if metric.command.startswith("hal evidence") and not metric.name.startswith("recall"):
-                typer.echo(f"{metric.value:8.4f}  {metric.name} ({metric.images}, {metric.data}, {metric.condition})")
-        typer.echo(f"written: {folder / 'bundle.json'} and {folder / 'MODEL_CARD.md'}")
+        rule = SlideRule(min_cells=min_cells, min_hits=min_hits, significance=significance)
+        picture, table = write(rule, out)
+        typer.echo(f"{picture}\n{table}")

@@ -10,17 +10,16 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from contract.atomic import write_text
-from training.evaluation.evaluate import ORDINARY_SETS, images_of, predictions_of
+from contract.files import write_text
+from training.evaluation.evaluate import ORDINARY_SETS, choose, images_of, predictions_of
 from training.evaluation.figures.accuracy_bars import Bar, draw_accuracy_bars
 from training.evaluation.figures.training_curves import figures_of, read_history
 from training.evaluation.mcnemar import McNemar, mcnemar, require_same_images
 from training.evaluation.measures import Share
-from training.evaluation.network import Network, open_network
+from training.evaluation.network import TrainedNetwork, open_network
 from training.evaluation.predictions import Predictions
+from training.evaluation.report import Table, terminal
 from training.evaluation.results import EvaluationError, Proportion
-from training.evaluation.shown import choose
-from training.evaluation.tables import Table, terminal
 
 SPLITS: Final = {"val": "Validation", "test": "Test"}
 FIGURES: Final = (
@@ -42,7 +41,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Row(_Part):
+class ComparedNetwork(_Part):
     """A network's figures; ``None`` where there are no images or they were trained on.
 
     ``thesis`` has those of :data:`FIGURES` that the thesis reports for the recipe.
@@ -65,7 +64,7 @@ class Row(_Part):
 class Comparison(_Part):
     """What ``comparison.json`` holds; ``left_out`` are images by the split and the reason."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedNetwork, ...]
     tests: tuple[McNemar, ...]
     left_out: dict[str, dict[str, int]] = {}
     note: str = NOTE
@@ -105,7 +104,7 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
     return result
 
 
-def distinct_names(networks: Sequence[Network]) -> list[str]:
+def distinct_names(networks: Sequence[TrainedNetwork]) -> list[str]:
     """Names in tables; with their folder where two would be the same."""
     names = [network.name for network in networks]
     return [
@@ -115,7 +114,7 @@ def distinct_names(networks: Sequence[Network]) -> list[str]:
 
 
 def _of_split(
-    networks: Sequence[Network], names: Sequence[str], data: Path | None, split: str
+    networks: Sequence[TrainedNetwork], names: Sequence[str], data: Path | None, split: str
 ) -> dict[str, Predictions]:
     """Predictions by the network's name, of the networks that may be measured on this split.
 
@@ -145,7 +144,7 @@ def _left_out(predictions: Iterable[Predictions]) -> dict[str, int]:
     return dict(found)
 
 
-def _row(name: str, network: Network, predictions: dict[str, dict[str, Predictions]]) -> Row:
+def _row(name: str, network: TrainedNetwork, predictions: dict[str, dict[str, Predictions]]) -> ComparedNetwork:
     figures: dict[str, Share | float | None] = {}
     for split, word in SPLITS.items():
         each = predictions[split].get(name)
@@ -154,7 +153,7 @@ def _row(name: str, network: Network, predictions: dict[str, dict[str, Predictio
         figures[f"{word.lower()}_loss"] = each.uncalibrated.loss if each else None
     accuracy, loss = _of_training(network.root)
     thesis = network.recipe.get("thesis") or {}
-    return Row(
+    return ComparedNetwork(
         network=name,
         folder=str(network.root),
         recipe=network.recipe["name"],
@@ -176,7 +175,7 @@ def _of_training(root: Path) -> tuple[float | None, float | None]:
     return (None, None) if math.isnan(accuracy) else (accuracy, loss)
 
 
-def _thesis_table(network: Network) -> str:
+def _thesis_table(network: TrainedNetwork) -> str:
     """Which table of the thesis shows networks of this kind."""
     if network.recipe.get("projection_head") or network.recipe.get("projection_units"):
         return "5.3 (HAL-C)"

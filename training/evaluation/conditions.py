@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from contract.description import AS_PHOTOGRAPHED
-from training.networks.augmentation import STAINS
+from training.networks.stains import STAINS
 
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Pixels of an image to pixels of an image. Shape: ``(256, 256, 3)``, RGB, 0 to 255."""
@@ -33,7 +33,7 @@ def brightened(factor: float) -> Change:
 
 
 def restained(haematoxylin: float, eosin: float) -> Change:
-    """The amount of each stain multiplied, in optical density (see :class:`training.networks.augmentation.StainJitter`)."""
+    """The amount of each stain multiplied, in optical density."""
 
     def change(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         amounts = -np.log((pixels + 1.0) / 256.0) @ np.linalg.inv(STAINS)

@@ -1,8 +1,9 @@
 """Does an edit leave a trace that a network could take for the class?
 
-Composites are edited and real cells are not, so a network could name a composite class by the edit. Shams are edited in
-the same way and keep their class. Two probes on the embeddings tell: within a class, can shams be told from real cells;
-and does a probe that was fitted to tell composites from real cells take shams for composites?
+Composites are edited and real cells are not, so a network could name a composite class by the edit. Edited
+controls (kind ``sham``) are edited in the same way and keep their class. Two probes on the embeddings tell: within a
+class, can edited controls be told from real cells; and does a probe that was fitted to tell composites from real cells
+take edited controls for composites?
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,11 +24,11 @@ SEED = 2022
 
 
 def edit_probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage], about: About) -> Iterable[Metric]:
-    """The probes' figures; none where the images hold no shams or no composites.
+    """The probes' figures; none where the images hold no edited controls or no composites.
 
     Args:
         embeddings: l2-normalised encoder output. Shape: ``(len(images), 2048)``.
-        images: real cells, composites and shams, none of them trained on.
+        images: real cells, composites and edited controls, none of them trained on.
         about: what the figures have in common.
     """
     kinds = of_kind(images)
@@ -54,7 +55,7 @@ def edit_probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage],
 def _edited(
     embeddings: NDArray[np.float32], real: NDArray[np.int64], composite: NDArray[np.int64], sham: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Log-odds of being a composite, of probes that had not seen the image; of shams the mean of all probes."""
+    """Log-odds of being a composite, by probes that had not seen the image; of edited controls their mean."""
     scores = np.zeros(len(embeddings))
     both = np.concatenate([real, composite])
     target = np.repeat([0, 1], [len(real), len(composite)])

@@ -1,27 +1,26 @@
 """``hal evaluate``: every figure, picture and test of one network on one split, in one folder."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from contract.atomic import write_text
-from contract.description import Precision
+from contract.description import Evidence, Precision
+from contract.files import write_text
 from training.data import manifest
 from training.data.manifest import LabelledImage
-from training.data.sets import ImageSet
-from training.evaluation.caveats import caveats
-from training.evaluation.console import print_measures
-from training.evaluation.document import Figure, Results, write
+from training.data.sets import ImageSet, set_of
 from training.evaluation.figures.confusion import draw_confusion, draw_lymphocytes
 from training.evaluation.figures.embedding_map import draw_embedding_map
 from training.evaluation.figures.gallery import draw_gallery, galleries
 from training.evaluation.figures.reliability import draw_reliability
 from training.evaluation.figures.training_curves import draw_training_curves
 from training.evaluation.measures import FILE_NAME, measure
-from training.evaluation.network import Network, is_run, open_network
+from training.evaluation.network import TrainedNetwork, is_run, open_network
 from training.evaluation.predictions import Predictions, predict
 from training.evaluation.probe import probe
+from training.evaluation.report import Figure, ReportContent, caveats, print_measures, write
 from training.evaluation.results import EvaluationError
-from training.evaluation.shown import choose, sets_of
 
 PROBE_FILE: Final = "probe.json"
 ORDINARY_SETS: Final[tuple[ImageSet, ...]] = ("A", "B", "C")
@@ -53,12 +52,12 @@ def evaluate(folder: Path, data: Path | None, split: str, precision: Precision |
     return None if out is None else write(results, out)
 
 
-def default_folder(network: Network, split: str) -> Path:
+def default_folder(network: TrainedNetwork, split: str) -> Path:
     """Where a run keeps its own evaluation."""
     return network.root / "evaluation" / split
 
 
-def images_of(network: Network, data: Path | None) -> list[LabelledImage]:
+def images_of(network: TrainedNetwork, data: Path | None) -> list[LabelledImage]:
     """The manifest at ``data``, or the run's own.
 
     Raises:
@@ -75,14 +74,14 @@ def images_of(network: Network, data: Path | None) -> list[LabelledImage]:
     return list(network.images)
 
 
-def predictions_of(network: Network, data: Path | None, split: str, out: Path | None = None) -> Predictions:
+def predictions_of(network: TrainedNetwork, data: Path | None, split: str, out: Path | None = None) -> Predictions:
     """What a network says about a split, kept with the run or in ``out`` and taken from there when still true."""
     images, left_out = choose(images_of(network, data), split, [network], ORDINARY_SETS)
     folder = out or (default_folder(network, split) if is_run(network.root) else None)
     return predict(network, images, split, sets_of(images, [network]), left_out, folder)
 
 
-def assess(network: Network, predictions: Predictions, out: Path | None) -> Results:
+def assess(network: TrainedNetwork, predictions: Predictions, out: Path | None) -> ReportContent:
     """Figures, probe and caveats, and the pictures where there is a folder for them."""
     seed = int(network.recipe["seed"])
     measures = measure(predictions, network.classes)
@@ -94,10 +93,10 @@ def assess(network: Network, predictions: Predictions, out: Path | None) -> Resu
         write_text(out / FILE_NAME, measures.model_dump_json(indent=2) + "\n")
         write_text(out / PROBE_FILE, found.model_dump_json(indent=2) + "\n")
         figures = tuple(_draw(network, predictions, out / "figures", seed))
-    return Results(network, predictions, measures, found, notes, figures)
+    return ReportContent(network, predictions, measures, found, notes, figures)
 
 
-def _draw(network: Network, predictions: Predictions, folder: Path, seed: int) -> list[Figure]:
+def _draw(network: TrainedNetwork, predictions: Predictions, folder: Path, seed: int) -> list[Figure]:
     evaluation, title = predictions.evaluation, f"{predictions.network}, {len(predictions.images)} images"
     title += f" ({predictions.split})"
     matrix = evaluation.confusion
@@ -137,3 +136,50 @@ def _draw(network: Network, predictions: Predictions, folder: Path, seed: int) -
         more = f" All {len(gallery.chosen)} are listed in figures/{gallery.name}.csv." if path else " None."
         figures.append(Figure(path, f"{gallery.title}, the most confident first.{more}"))
     return figures
+
+
+def choose(
+    images: Sequence[LabelledImage], split: str, networks: Sequence[TrainedNetwork], sets: Sequence[ImageSet]
+) -> tuple[list[LabelledImage], dict[str, int]]:
+    """The images of a split that every network can be asked about.
+
+    Args:
+        images: the whole manifest.
+        split: ``train``, ``val`` or ``test``.
+        networks: images of classes that one of them was never trained on are left out.
+        sets: images of other sets are left out.
+
+    Returns:
+        The images, and how many were left out for which reason.
+
+    Raises:
+        EvaluationError: no image is left.
+    """
+    known = [{entry.name for entry in each.classes if entry.evidence is not Evidence.NONE} for each in networks]
+    unknown = f"of a class that {'was never' if len(networks) == 1 else 'one of the networks was never'} trained on"
+    left_out: Counter[str] = Counter()
+    chosen = []
+    for image, of_set in zip(images, sets_of(images, networks), strict=True):
+        if image.split != split:
+            continue
+        if of_set not in sets:
+            left_out[f"of set {of_set}"] += 1
+        elif not all(image.label in names for names in known):
+            left_out[unknown] += 1
+        else:
+            chosen.append(image)
+    if not chosen:
+        splits = Counter(image.split for image in images)
+        held = ", ".join(f"{count} of split {name!r}" for name, count in sorted(splits.items()))
+        unused = "".join(f"; left out {count} {reason}" for reason, count in left_out.items())
+        raise EvaluationError(
+            f"no image of split {split!r} in set {' or '.join(sets)} and in a class that was trained on{unused}; the "
+            f"manifest holds {held}: choose another --split, or give a manifest with such images by --data"
+        )
+    return chosen, dict(left_out)
+
+
+def sets_of(images: Sequence[LabelledImage], networks: Sequence[TrainedNetwork]) -> list[ImageSet]:
+    """The set of each image; what the networks were trained on tells too which sources hold hairy cells."""
+    others = [image for network in networks for image in network.images]
+    return set_of([*images, *others])[: len(images)]

@@ -1,7 +1,8 @@
 """The figures that a bundle carries: each with its images, its data, its interval and the command that gives it.
 
-Real cells, composites and shams (column ``kind`` of the manifest, see :mod:`training.composites`) are never mixed in a
-figure: how well a network knows what was drawn for it says little about cells.
+Real cells, composites and edited controls (column ``kind`` of the manifest, see :mod:`training.composites`; figures of
+the last are named "shams", as in the bundles that exist) are never mixed in a figure: how well a network knows what was
+drawn for it says little about cells.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

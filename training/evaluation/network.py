@@ -1,49 +1,18 @@
 """A trained network that can be evaluated: the folder of a run or of a bundle."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from contract.bundle import MANIFEST_NAME, BundleNotFoundError
-from contract.description import ClassEvidence, Evidence, Precision
+from contract.description import ClassEvidence, Precision
 from training.data.manifest import LabelledImage
+from training.evaluation.outputs import Fitted, Outputs
 
 RUN_FILE = "recipe.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What a network gives for n images.
-
-    Attributes:
-        logits: float32. Shape: ``(n, 20)``.
-        embeddings: the encoder's output, l2-normalised, float32. Shape: ``(n, 2048)``.
-    """
-
-    logits: NDArray[np.float32]
-    embeddings: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """What was fitted on validation images.
-
-    Attributes:
-        temperature: of the calibrated probabilities; 1 where there was nothing to fit it on.
-        hairy_threshold: smallest probability that raises the hairy flag; ``None`` without hairy validation cells.
-        basis: a sentence on the images.
-    """
-
-    temperature: float
-    hairy_threshold: float | None
-    basis: str
-
-
-class Network(Protocol):
+class TrainedNetwork(Protocol):
     """A run's or a bundle's network and what is known about its origin."""
 
     @property
@@ -84,17 +53,12 @@ class Network(Protocol):
         """``train`` or ``val`` if it was trained on or validated with, else empty; ``digest`` is its SHA-256."""
 
 
-def suppressed(classes: Sequence[ClassEvidence]) -> NDArray[np.bool_]:
-    """Classes that a network was never trained on. Shape: ``(20,)``."""
-    return np.array([entry.evidence is Evidence.NONE for entry in classes])
-
-
 def is_run(folder: Path) -> bool:
     """Whether ``hal train`` wrote this folder."""
     return (folder / RUN_FILE).is_file()
 
 
-def open_network(folder: Path, precision: Precision | None = None) -> Network:
+def open_network(folder: Path, precision: Precision | None = None) -> TrainedNetwork:
     """The network of a run or a bundle.
 
     Args:

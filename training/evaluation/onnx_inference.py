@@ -12,7 +12,7 @@ from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE
 from training.data.images import read_image
 from training.evaluation.conditions import Change
-from training.evaluation.network import Outputs
+from training.evaluation.outputs import Outputs
 from training.progress import track
 
 BATCH: Final = 16

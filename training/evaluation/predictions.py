@@ -12,13 +12,14 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.atomic import replacing
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
+from contract.files import replacing
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet
-from training.evaluation.network import Fitted, Network, suppressed
+from training.evaluation.network import TrainedNetwork
+from training.evaluation.outputs import Fitted, suppressed
 from training.evaluation.results import Evaluation, EvaluationError
 
 ARRAYS: Final = "predictions.npz"
@@ -128,7 +129,7 @@ def load(folder: Path) -> Predictions:
         with np.load(folder / ARRAYS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in ("logits", "embeddings", "suppressed")}
             about = json.loads(str(stored["about"]))
-        with (folder / ROWS).open(newline="", encoding="utf-8") as stream:
+        with (folder / ROWS).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             rows = list(csv.DictReader(stream))
         if len(rows) != len(arrays["logits"]):
             raise ValueError(f"{ROWS} has {len(rows)} rows, {ARRAYS} has {len(arrays['logits'])}")
@@ -157,7 +158,7 @@ def _image(folder: Path, row: dict[str, str]) -> LabelledImage:
 
 
 def predict(
-    network: Network,
+    network: TrainedNetwork,
     images: Sequence[LabelledImage],
     split: str,
     sets: Sequence[ImageSet],
@@ -170,7 +171,7 @@ def predict(
         network: of a run or a bundle.
         images: at least one.
         split: what they were chosen by.
-        sets: of each image, see :func:`training.evaluation.shown.sets_of`.
+        sets: of each image, see :func:`training.evaluation.evaluate.sets_of`.
         left_out: see :class:`Predictions`.
         folder: where the predictions are kept; taken from there if the weights and all images are the same.
 
@@ -203,7 +204,7 @@ def predict(
 
 
 def _known(
-    folder: Path, network: Network, images: Sequence[LabelledImage], digests: tuple[str, ...]
+    folder: Path, network: TrainedNetwork, images: Sequence[LabelledImage], digests: tuple[str, ...]
 ) -> Predictions | None:
     try:
         stored = load(folder)

@@ -59,13 +59,13 @@ class Evaluation:
     probabilities: NDArray[np.float64]
 
     @classmethod
-    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64], manifest: BundleDescription) -> "Evaluation":
+    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64], bundle: BundleDescription) -> "Evaluation":
         """By the calibration of a bundle.
 
         Raises:
             EvaluationError: no images.
         """
-        return cls.at(logits, labels, manifest.calibration.temperature, manifest.suppressed)
+        return cls.at(logits, labels, bundle.calibration.temperature, bundle.suppressed)
 
     @classmethod
     def at(

@@ -11,11 +11,13 @@ import numpy as np
 
 from contract.bundle import sha256_of
 from contract.description import ClassEvidence, Precision
-from training.data.contents import content_hashes
+from training.data import image_list
+from training.data.contents import recorded_hashes
 from training.data.manifest import LabelledImage
+from training.data.overlap import pixels_of
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.evidence import class_evidence
-from training.evaluation.network import Fitted, Outputs, suppressed
+from training.evaluation.outputs import Fitted, Outputs, suppressed
 from training.evaluation.policy import PolicyError, hairy_threshold
 from training.evaluation.results import Evaluation
 from training.fit import trained
@@ -26,7 +28,7 @@ Load = Callable[[Run], tuple[keras.Model, keras.Model]]
 
 
 class RunNetwork:
-    """See :class:`training.evaluation.network.Network`.
+    """See :class:`training.evaluation.network.TrainedNetwork`.
 
     Args:
         run: finished; its last checkpoint is taken.
@@ -61,12 +63,10 @@ class RunNetwork:
 
     @property
     def root(self) -> Path:
-        """The run's folder."""
         return self.run.root
 
     @cached_property
     def sha256(self) -> str:
-        """Of the checkpoint."""
         path = self.run.root / "checkpoint.npz"
         if not path.is_file():
             raise RunError(f"{self.run.root} has no checkpoint; go on with: hal train --resume {self.run.root}")
@@ -74,7 +74,6 @@ class RunNetwork:
 
     @property
     def images(self) -> Sequence[LabelledImage]:
-        """The run's manifest."""
         return self.run.images
 
     @property
@@ -86,7 +85,6 @@ class RunNetwork:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """As stored with the run."""
         return self.run.recipe.model_dump(mode="json")
 
     def outputs(self, paths: Sequence[Path], what: str) -> Outputs:
@@ -123,13 +121,19 @@ class RunNetwork:
         return Fitted(temperature, threshold, f"{basis}; hairy flag: {how}")
 
     def seen_as(self, image: LabelledImage, digest: str) -> str:
-        """By content, so that another name or folder does not matter; what an earlier run was trained on counts too."""
-        del image
-        return self._splits.get(digest, "")
+        """By content, so that another name or folder does not matter, and by the photographs that images come from.
+
+        What an earlier run was trained on counts too.
+        """
+        return image_list.seen_as(image, digest, self._splits)
 
     @cached_property
     def _splits(self) -> dict[str, str]:
         images, trained_on = self.run.images, self.run.recipe.train_splits
-        content_hash = content_hashes(image.path for image in images)
-        trained = {content_hash(image.path) for image in images if image.split in trained_on} | self.run.seen_before()
-        return {content_hash(image.path): image.split for image in images} | dict.fromkeys(trained, "train")
+        content_hash = recorded_hashes(images)
+        found = dict.fromkeys(self.run.seen_before(), "train")
+        for image in sorted(images, key=lambda image: image.split in trained_on):
+            split = "train" if image.split in trained_on else image.split
+            for digest in pixels_of(image, content_hash(image.path)):
+                found[digest] = "train" if found.get(digest) == "train" else split
+        return found

@@ -5,27 +5,27 @@ cells from other databases (set D, part 2): the first was trained on A and B, wh
 database gave, the second on A, B and C. If C makes the difference, the first had learned the database.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from contract.atomic import write_text
 from contract.classes import HAIRY_CELL
+from contract.files import write_text
 from training.data import manifest
 from training.data.manifest import LabelledImage
-from training.data.sets import ImageSet
+from training.data.sets import ImageSet, set_of
 from training.evaluation.comparison import distinct_names
+from training.evaluation.evaluate import choose, sets_of
 from training.evaluation.figures.confusion import draw_confusion
 from training.evaluation.mcnemar import McNemar, mcnemar
 from training.evaluation.measures import Share
-from training.evaluation.network import Network, is_run, open_network
+from training.evaluation.network import TrainedNetwork, is_run, open_network
 from training.evaluation.predictions import Predictions, predict
+from training.evaluation.report import Table, terminal
 from training.evaluation.results import EvaluationError
-from training.evaluation.sanity_runs import differing_choices, require_sets, training_sets
-from training.evaluation.shown import choose, sets_of
-from training.evaluation.tables import Table, terminal
 
 PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {
     "C": (1, "5.4", "sanity_c"),
@@ -122,6 +122,46 @@ def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sa
     return result
 
 
+def training_sets(networks: Sequence[TrainedNetwork], images: Sequence[LabelledImage]) -> list[Counter[str]]:
+    """How many images of each set each network was trained on; ``images`` help to know the hairy cells' sources."""
+    everything = [*images, *(image for network in networks for image in network.images)]
+    found = []
+    for network in networks:
+        trained_on = [image for image in network.images if image.split in network.recipe["train_splits"]]
+        found.append(Counter[str](set_of([*trained_on, *everything])[: len(trained_on)]))
+    return found
+
+
+def require_sets(networks: Sequence[TrainedNetwork], trained_on: Sequence[Counter[str]]) -> None:
+    """Check that the first network was trained on A and B, the second on A, B and C, and neither on D.
+
+    Raises:
+        EvaluationError: lists everything that is not so.
+    """
+    problems = []
+    for network, counts, expected in zip(networks, trained_on, ("AB", "ABC"), strict=True):
+        for name in "ABCD":
+            if (counts[name] > 0) != (name in expected):
+                has = f"{counts[name]} images of set {name}" if counts[name] else f"no image of set {name}"
+                problems.append(f"{network.root} was trained on {has}, expected {' and '.join(expected)} only")
+    if problems:
+        raise EvaluationError(
+            "these runs cannot do the sanity test:\n"
+            + "\n".join(f"  - {problem}" for problem in problems)
+            + '\nTrain the first with --set \'sets=["A","B"]\', the second with --set \'sets=["A","B","C"]\'.'
+        )
+
+
+def differing_choices(networks: Sequence[TrainedNetwork]) -> list[str]:
+    """A remark where two recipes differ in more than their names and sets."""
+    first, second = (network.recipe for network in networks)
+    ignored = {"name", "sets", "thesis"}
+    differing = sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
+    if found := [key for key in differing if key not in ignored]:
+        return [f"The recipes differ in more than their sets ({', '.join(found)}), which may make a difference too."]
+    return []
+
+
 def assess_part(
     predictions: tuple[Predictions, Predictions], tested: ImageSet, thesis: tuple[float, float] | None
 ) -> SanityPart:
@@ -167,7 +207,7 @@ def _verdict(tested: ImageSet, accuracy: tuple[Share, Share], hairy: tuple[Share
 
 
 def _predict(
-    networks: Sequence[Network], images: Sequence[LabelledImage], split: str, tested: ImageSet, out: Path
+    networks: Sequence[TrainedNetwork], images: Sequence[LabelledImage], split: str, tested: ImageSet, out: Path
 ) -> tuple[Predictions, Predictions]:
     chosen, left_out = choose(images, split, networks, [tested])
     found = []

@@ -23,15 +23,15 @@ from contract.description import (
     Precision,
     Provenance,
 )
-from training.data import image_list
-from training.data import manifest as data_manifest
+from training.data import image_list, manifest
+from training.data.contents import recorded_hashes
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.evidence import attributions, class_evidence, limits
 from training.evaluation.metrics import COMMAND, bundle_metrics, of_kind
-from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs
+from training.evaluation.outputs import Outputs
 from training.evaluation.policy import decision_policy
 from training.evaluation.results import Evaluation
 from training.export import model_card, triton
@@ -106,14 +106,14 @@ def write_bundle(
         validation = _validate(run, written)
         files = [describe_file(written[p], p, encoder, head, validation.images) for p in precisions]
         golden = _golden(folder, validation, precisions)
-        manifest = _describe(run, name, version, files, validation, golden, folder)
+        description = _describe(run, name, version, files, validation, golden, folder)
         for precision in set(written) - set(precisions):
             written[precision].path.unlink()
-        bundle.write(folder, manifest)
-        image_list.write(folder / image_list.FILE_NAME, run.images, bundle.sha256_of)
-        (folder / model_card.FILE_NAME).write_text(model_card.render(manifest), encoding="utf-8")
+        bundle.write(folder, description)
+        image_list.write(folder / image_list.FILE_NAME, run.images, recorded_hashes(run.images))
+        (folder / model_card.FILE_NAME).write_text(model_card.render(description), encoding="utf-8")
         folder.rename(out)
-    if (config := triton.write(out, manifest)) is not None:
+    if (config := triton.write(out, description)) is not None:
         run.say(f"export: {config} makes {out.parent.parent} a Triton model repository")
     return bundle.load(out).description
 
@@ -161,7 +161,7 @@ def _describe(
     temperature = fit_temperature(outputs.logits[real], validation.labels[real], suppressed, split)
     before = Evaluation.at(outputs.logits[real], validation.labels[real], 1.0, suppressed)
     after = Evaluation.at(outputs.logits, validation.labels, temperature, suppressed)
-    manifest_sha256 = data_manifest.fingerprint(run.images, bundle.sha256_of)
+    manifest_sha256 = manifest.fingerprint(run.images, recorded_hashes(run.images))
     policy = decision_policy(after, real, classes, split)
     return BundleDescription(
         name=name,

@@ -10,10 +10,10 @@ from contract import bundle
 from contract.bundle import sha256_of
 from contract.classes import CLASS_COUNT
 from contract.description import EmbeddingReference, Precision
-from training.data import manifest as manifests
+from training.data import manifest
 from training.data.manifest import ManifestError
-from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs
+from training.evaluation.outputs import Outputs
 from training.export import triton
 
 FILE_NAME: Final = "reference.npz"
@@ -67,15 +67,15 @@ def add_reference(folder: Path, data: Path, split: str) -> EmbeddingReference:
     """
     loaded = bundle.load(folder)
     file = loaded.file()
-    images = [image for image in manifests.read(data) if image.split == split]
+    images = [image for image in manifest.read(data) if image.split == split]
     if not images:
         raise ManifestError(f"{data} has no image of the split {split!r}", ["a reference needs some"])
     outputs = onnx_outputs(loaded.path(file), [image.path for image in images], f"{split} images, {file.precision}")
     described = f"{split} images of {data.name}"
     reference = write_reference(folder, outputs, loaded.description.suppressed, file.precision, described)
-    manifest = loaded.description.model_copy(update={"reference": reference})
-    bundle.write(folder, manifest)
-    triton.write(folder, manifest)
+    description = loaded.description.model_copy(update={"reference": reference})
+    bundle.write(folder, description)
+    triton.write(folder, description)
     return reference
 
 

@@ -154,7 +154,7 @@ def _origin(description: BundleDescription) -> Iterable[str]:
     yield from _training(recipe, provenance.run, provenance.started_from, made=made)
     yield f"hal export runs/{provenance.run} --out BUNDLE {' '.join(precisions)}"
     yield "```\n"
-    yield f"- Data description fingerprint `{provenance.manifest_sha256}`."
+    yield f"- Data manifest fingerprint `{provenance.manifest_sha256}`."
     initial = provenance.initial_weights_sha256
     for origin in _chain(provenance.started_from):
         initial = origin.initial_weights_sha256
@@ -177,7 +177,7 @@ def _training(recipe: str, run: str, origin: StartedFrom | None, *, made: bool) 
 
 def manifest_path(run: str, *, made: bool) -> str:
     """Where the documents' commands keep the images of a run: a set with edited images is named like its run."""
-    return f"datasets/{run}/description.csv" if made else "datasets/open.csv"
+    return f"datasets/{run}/manifest.csv" if made else "datasets/open.csv"
 
 
 def _chain(origin: StartedFrom | None) -> Iterable[StartedFrom]:

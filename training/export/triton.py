@@ -7,8 +7,8 @@ embedding, without calibration, policy and flag, which are :mod:`contract.decisi
 from pathlib import Path
 from typing import Final
 
-from contract.atomic import write_text
 from contract.description import IMAGE_SIDE, BundleDescription
+from contract.files import write_text
 
 FILE_NAME: Final = "config.pbtxt"
 MAX_BATCH: Final = 64

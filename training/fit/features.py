@@ -23,7 +23,13 @@ BATCH = 32
 _FREE_MEMORY = "end other programs on the device, or embed on the CPU by CUDA_VISIBLE_DEVICES=-1"
 
 
-def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Layer | None, what: str) -> Any:
+def encode(
+    encoder: keras.Model,
+    paths: Sequence[Path],
+    augmentation: keras.Layer | None,
+    what: str,
+    image_side: int = IMAGE_SIDE,
+) -> Any:
     """The encoder's output for every image, augmented if a layer is given.
 
     Args:
@@ -31,6 +37,7 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
         paths: the image files.
         augmentation: applied as in training; ``None`` shows the images as they are.
         what: the caption of the progress bar.
+        image_side: pixels of the side that images are scaled to first.
 
     Returns:
         float32 array. Shape: ``(len(paths), 2048)``.
@@ -43,6 +50,8 @@ def encode(encoder: keras.Model, paths: Sequence[Path], augmentation: keras.Laye
     @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)], autograph=False)
     def forward(images: Any) -> Any:
         pixels = tf.cast(images, tf.float32)
+        if image_side < IMAGE_SIDE:
+            pixels = keras.ops.image.resize(pixels, (image_side, image_side), antialias=True)
         if augmentation is not None:
             pixels = augmentation(pixels, training=True)
         return folded(encoder, pixels)
@@ -72,6 +81,7 @@ def cached_views(
     views: int,
     name: str,
     seed: int,
+    image_side: int = IMAGE_SIDE,
 ) -> NDArray[np.float32]:
     """Features of several augmented views of every image, each view written to disk once it is whole.
 
@@ -83,6 +93,7 @@ def cached_views(
         views: number of views V, each with a seed of its own.
         name: what the files are called.
         seed: of the first view.
+        image_side: see :func:`encode`.
 
     Returns:
         Shape: ``(len(paths), V, 2048)``.
@@ -96,10 +107,9 @@ def cached_views(
         path = run.root / f"features-{name}-{weights}-{view}.npy"
         if not path.exists():
             layer = None if augmentation is None else augmentation.layer(seed + 10 * view)
-            features = encode(encoder, paths, layer, f"{name}, view {view + 1} of {views}")
-            if not run.silent:
-                with run.writing(path, features.nbytes) as partial, partial.open("wb") as stream:
-                    np.save(stream, features)
+            features = encode(encoder, paths, layer, f"{name}, view {view + 1} of {views}", image_side)
+            with run.writing(path, features.nbytes) as partial, partial.open("wb") as stream:
+                np.save(stream, features)
         else:
             features = np.load(path)
         stacked.append(features)

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
-from contract.atomic import replacing, write_text
-from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
 from contract.description import StartedFrom
+from contract.files import replacing, write_text
 from training.data import manifest
-from training.data.contents import content_hashes
+from training.data.contents import recorded_hashes
 from training.data.manifest import LabelledImage
 from training.data.overlap import traces
 from training.errors import TrainingError
@@ -41,8 +40,8 @@ COLUMNS: Final = (
     "uniformity",
     "seconds",
 )
-"""Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean, see
-:func:`training.fit.embedding_health.class_mean_accuracy`; spread, alignment and uniformity are those of its projections."""
+"""Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean
+(:mod:`training.fit.embedding_health`); spread, alignment and uniformity are those of its projections."""
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -68,28 +67,22 @@ class Run:
     ``recipe.json`` (with the earlier ones, where it was changed), ``manifest.csv``, ``log.txt`` (for people),
     ``history.csv`` (a row an epoch), ``recall.csv`` (a row an epoch, a column a class) and ``checkpoint.npz``, which at
     the end holds the trained weights; where it began with another run's encoder, ``started_from.json`` and
-    ``seen_before.txt``, what that one was trained on. A ``silent`` run reads its folder and writes nothing: that of
-    every worker but the first.
+    ``seen_before.txt``, what that one was trained on.
     """
 
-    def __init__(self, root: Path, recipe: Recipe, images: list[LabelledImage], silent: bool = False) -> None:
+    def __init__(self, root: Path, recipe: Recipe, images: list[LabelledImage]) -> None:
         self.root = root
-        self.silent = silent
         self.recipe = recipe
         self.images = images
         self.console = Console()
 
     @classmethod
-    def start(
-        cls, root: Path, recipe: Recipe, images: list[LabelledImage], silent: bool = False, origin: "Run | None" = None
-    ) -> "Run":
+    def start(cls, root: Path, recipe: Recipe, images: list[LabelledImage], origin: "Run | None" = None) -> "Run":
         """Make the folder of a new run, which says what ``origin`` it begins with.
 
         Raises:
             RunError: the folder holds a run already.
         """
-        if silent:
-            return cls(root, recipe, images, silent)
         cls.require_new(root)
         root.mkdir(parents=True, exist_ok=True)
         manifest.write(root / "manifest.csv", images)
@@ -112,7 +105,7 @@ class Run:
             raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
 
     @classmethod
-    def open(cls, root: Path, silent: bool = False) -> "Run":
+    def open(cls, root: Path) -> "Run":
         """Open the folder of a run.
 
         Raises:
@@ -131,13 +124,11 @@ class Run:
                 f"{_OTHERWISE}"
             )
         recipe = _understood(Recipe, json.dumps(stored["recipe"]), root / "recipe.json")
-        return cls(root, recipe, manifest.read(root / "manifest.csv"), silent)
+        return cls(root, recipe, manifest.read(root / "manifest.csv"))
 
     def change(self, recipe: Recipe, choices: Sequence[str], progress: Progress) -> None:
         """Go on by another recipe; ``recipe.json`` tells the earlier ones and how far the run was with each."""
         earlier, self.recipe = self.recipe, recipe
-        if self.silent:
-            return
         told = json.loads((self.root / "recipe.json").read_text(encoding="utf-8")).get("earlier", [])
         change = {"until": asdict(progress), "then_set": list(choices), "recipe": earlier.model_dump(mode="json")}
         with self._explaining(self.root / "recipe.json"):
@@ -160,7 +151,7 @@ class Run:
         return StartedFrom(
             run=self.root.resolve().name,
             recipe=self.recipe.model_dump(mode="json"),
-            manifest_sha256=manifest.fingerprint(self.images, sha256_of),
+            manifest_sha256=manifest.fingerprint(self.images, recorded_hashes(self.images)),
             initial_weights_sha256=(self.root / "initial_weights.sha256").read_text(encoding="utf-8").strip(),
             started_from=self.started_from,
         )
@@ -171,7 +162,7 @@ class Run:
         See :func:`training.data.overlap.traces`.
         """
         trained = [image for image in self.images if image.split in self.recipe.train_splits]
-        content_hash = content_hashes(image.path for image in trained)
+        content_hash = recorded_hashes(trained)
         return self.seen_before() | {trace for image in trained for trace in traces(image, content_hash)}
 
     def seen_before(self) -> set[str]:
@@ -187,11 +178,9 @@ class Run:
 
     def say(self, message: str) -> None:
         """Write a line to the terminal and to ``log.txt``."""
-        if self.silent:
-            return
         self.console.print(message, highlight=False, markup=False)
         path = self.root / "log.txt"
-        with self._explaining(path), path.open("a", encoding="utf-8") as log:
+        with self._explaining(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     def record(self, row: Mapping[str, float | int | str]) -> None:
@@ -203,8 +192,6 @@ class Run:
         self._append("recall.csv", ("stage", "epoch", *CLASS_NAMES), {"stage": stage, "epoch": epoch, **recall})
 
     def _append(self, name: str, columns: Sequence[str], row: Mapping[str, float | int | str]) -> None:
-        if self.silent:
-            return
         kept = [
             each for each in self._rows(name) if (each["stage"], each["epoch"]) != (row["stage"], str(row["epoch"]))
         ]
@@ -247,8 +234,6 @@ class Run:
 
     def save(self, progress: Progress, groups: Mapping[str, list[NDArray[Any]]]) -> None:
         """Replace the checkpoint in one rename: a kill leaves the old one or the new one, never half of one."""
-        if self.silent:
-            return
         arrays: dict[str, Any] = {
             f"{name}/{index}": array for name, group in groups.items() for index, array in enumerate(group)
         }

@@ -1,8 +1,6 @@
 """``hal train``: a recipe, a manifest and a folder become a trained run."""
 
 import contextlib
-import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,12 +9,11 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from contract.atomic import write_text
-from contract.bundle import sha256_of
+from contract.files import write_text
 from training import recipe
 from training.data import manifest
 from training.data.check import check
-from training.data.contents import content_hashes
+from training.data.contents import recorded_hashes
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import traces
 from training.data.sampling import balance_problem, largest_balance
@@ -28,7 +25,7 @@ from training.networks.precision import slowness
 from training.overrides import override, override_begun
 from training.recipe import Recipe
 
-Devices = Literal["auto", "one", "mirrored", "workers"]
+Devices = Literal["auto", "one", "mirrored"]
 
 
 def start(
@@ -63,8 +60,7 @@ def start(
     """
     spread = strategy(devices)
     chosen = override(recipe.find(recipe_name), choices)
-    if _writes(spread):
-        Run.require_new(root)
+    Run.require_new(root)
     found = check(data, decode=lambda images: in_use(images, chosen), shared_slides=shared_slides)
     found.require()
     images = trainable(found.images, chosen)
@@ -74,7 +70,7 @@ def start(
     origin = None if start_from is None else _origin(start_from, found.images, slides=not shared_slides)
     with _ready(chosen, spread):
         encoder = _initial_encoder(chosen, weights) if origin is None else _encoder_of(origin)
-        run = Run.start(root, chosen, images, silent=not _writes(spread), origin=origin)
+        run = Run.start(root, chosen, images, origin)
         if donor is not None:
             _adopt(run, donor)
         if origin is not None:
@@ -98,7 +94,7 @@ def resume(root: Path, weights: Path | None, devices: Devices = "auto", choices:
             what to do.
     """
     spread = strategy(devices)
-    run = Run.open(root, silent=not _writes(spread))
+    run = Run.open(root)
     if run.started_from is not None and not run.has_checkpoint:
         raise RunError(
             f"{root} was killed before it had taken over the encoder of {run.started_from.run}: delete it and begin "
@@ -142,36 +138,12 @@ def strategy(devices: Devices) -> tf.distribute.Strategy:
 
     Args:
         devices: ``one``; ``mirrored`` over all GPUs of this machine (all logical CPUs where there is none);
-            ``workers`` over several machines that ``TF_CONFIG`` names, each with the same command, the same images
-            and the run's folder on a shared disk; ``auto``: ``mirrored`` where there are several GPUs.
-
-    Raises:
-        RunError: ``TF_CONFIG`` is not what TensorFlow wants.
+            ``auto``: ``mirrored`` where there are several GPUs.
     """
-    if devices == "workers":  # before anything else touches a device, as TensorFlow wants it
-        return _workers()
     gpus = tf.config.list_logical_devices("GPU")
     if devices == "mirrored" or (devices == "auto" and len(gpus) > 1):
         return tf.distribute.MirroredStrategy([each.name for each in gpus or tf.config.list_logical_devices("CPU")])
     return tf.distribute.get_strategy()
-
-
-def _workers() -> tf.distribute.Strategy:
-    try:
-        if not isinstance(json.loads(os.environ.get("TF_CONFIG", "{}")), dict):
-            raise ValueError("not a JSON object")
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    except (ValueError, KeyError) as error:
-        raise RunError(
-            f"TF_CONFIG cannot be used for --devices workers ({error}); expected for the first of two machines: "
-            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
-        ) from error
-
-
-def _writes(spread: tf.distribute.Strategy) -> bool:
-    """Whether this process keeps the run's folder: among several workers the first."""
-    resolver = getattr(spread, "cluster_resolver", None)
-    return resolver is None or not resolver.task_id
 
 
 def _of_sets(images: Sequence[LabelledImage], chosen: Recipe) -> tuple[list[LabelledImage], Counter[str]]:
@@ -238,7 +210,8 @@ def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
         problems.append("its encoder is made by other choices")
     if progress.stage < len(donor.recipe.encoder_stages):
         problems.append("its encoder is not finished")
-    if manifest.fingerprint(donor.images, sha256_of) != manifest.fingerprint(images, sha256_of):
+    theirs, ours = (manifest.fingerprint(each, recorded_hashes(each)) for each in (donor.images, images))
+    if theirs != ours:
         problems.append("its images are others")
     if problems:
         raise RunError(f"the encoder of {root} cannot be taken for {chosen.name}: {'; '.join(problems)}")
@@ -259,7 +232,7 @@ def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run
             f"{root} cannot be begun from: its encoder is not finished; go on with: hal train --resume {root}"
         )
     held_out = [image for image in images if image.split in ("val", "test")]
-    content_hash, seen = content_hashes(image.path for image in held_out), origin.seen()
+    content_hash, seen = recorded_hashes(held_out), origin.seen()
     if leaked := sorted(str(image.path) for image in held_out if seen & traces(image, content_hash, slides)):
         shown = ", ".join(leaked[:10]) + (" ..." if len(leaked) > 10 else "")
         raise RunError(

@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from contract.atomic import write_text
 from contract.classes import CLASS_NAMES
+from contract.description import IMAGE_SIDE
+from contract.files import write_text
 from training.data.manifest import LabelledImage
 from training.data.pipeline import image_batches, unreadable_named
 from training.data.sampling import epoch_batches, epoch_size
@@ -43,14 +44,14 @@ class FrozenEncoderError(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class LabelledFiles:
     """Images to train on or to validate with: files and class indices."""
 
     paths: list[Path]
     labels: NDArray[np.int64]
 
     @classmethod
-    def of(cls, images: Sequence[LabelledImage], splits: Sequence[str]) -> "Split":
+    def of(cls, images: Sequence[LabelledImage], splits: Sequence[str]) -> "LabelledFiles":
         """The images of ``splits``."""
         chosen = [image for image in images if image.split in splits]
         return cls([image.path for image in chosen], np.array([i.class_index for i in chosen], dtype=np.int64))
@@ -70,8 +71,8 @@ class Trainer:
         recipe = run.recipe
         self.run = run
         self.recipe = recipe
-        self.train = Split.of(run.images, recipe.train_splits)
-        self.validation = Split.of(run.images, ("val",))
+        self.train = LabelledFiles.of(run.images, recipe.train_splits)
+        self.validation = LabelledFiles.of(run.images, ("val",))
         self.encoder = encoder
         self.heads: dict[str, keras.Model] = {}
         if (projection := recipe.projection_head) is not None:
@@ -86,10 +87,9 @@ class Trainer:
         for name, head in self.heads.items():
             self._assign(f"{name}_head", _state(head))
         self._board: Any = None
-        if not run.silent:
-            with self._without_board_if_unwritable():
-                self._board = tf.summary.create_file_writer(str(run.root / "tensorboard"))
-        if not self._stored and not run.silent:
+        with self._without_board_if_unwritable():
+            self._board = tf.summary.create_file_writer(str(run.root / "tensorboard"))
+        if not self._stored:
             write_text(run.root / "initial_weights.sha256", networks.fingerprint(encoder) + "\n")
             self._checkpoint(self.progress)
 
@@ -196,9 +196,10 @@ class Trainer:
         self.run.record_recall(stage.name, epoch + 1, {CLASS_NAMES[c]: value for c, value in recall.items()})
         return figures
 
-    def _views(self, name: str, split: Split, stage: Stage | None, views: int) -> NDArray[np.float32]:
+    def _views(self, name: str, files: LabelledFiles, stage: Stage | None, views: int) -> NDArray[np.float32]:
         augmentation = None if stage is None else stage.augmentation
-        return cached_views(self.run, self.encoder, split.paths, augmentation, views, name, self._seed() + 100)
+        side = IMAGE_SIDE if stage is None else stage.image_side
+        return cached_views(self.run, self.encoder, files.paths, augmentation, views, name, self._seed() + 100, side)
 
     def _batches(self, stage: Stage, epoch: int) -> list[NDArray[np.int64]]:
         seed = (self.recipe.seed, self._number(stage), epoch)

@@ -125,9 +125,8 @@ class Update:
         loss = self._accumulate(inputs, labels, self._devices * (self._micro_batch or len(labels)))[0]
         for variable, value in zip(self._random_state, before, strict=True):
             variable.assign(value)
-        return float(loss), [
-            np.asarray(total.read_value()) for total in self._sums
-        ]  # read here, it is summed over devices
+        # Read here, outside of a replica, a sum is that of all devices.
+        return float(loss), [np.asarray(total.read_value()) for total in self._sums]
 
     def _cached(self, inputs: Any, labels: NDArray[np.int64], part: int) -> tuple[Any, Any]:
         loss, outputs = self._accumulate(inputs, labels, part)
@@ -254,7 +253,7 @@ def _gather_rows(rows: Any) -> tuple[Any, Any]:
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return rows, 0
-    rows = tf.identity(rows)  # on this device: a function's argument is on none, and several workers would not find it
+    rows = tf.identity(rows)  # on this device: a function's argument is on none
     sizes = context.all_gather(tf.shape(rows)[:1], axis=0)
     own = context.replica_id_in_sync_group
     every = tf.ensure_shape(context.all_gather(rows, axis=0), [None, *rows.shape[1:]])

@@ -6,14 +6,12 @@ not for the batch, and clips the result to 0-255. The factor of ``RandomZoom`` h
 text, which makes no difference to a symmetric interval.
 """
 
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
-import keras
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-STAINS: Final = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-"""Optical density in red, green and blue of a unit of haematoxylin, eosin and the rest (Ruifrok, Johnston 2001)."""
+if TYPE_CHECKING:
+    import keras
 
 
 class Augmentation(BaseModel):
@@ -25,8 +23,10 @@ class Augmentation(BaseModel):
         translation: t; the shift in each direction is drawn from ``[-t, t]`` of the side.
         zoom: z; the zoom is drawn from ``[-z, z]``, the same in both directions.
         mirror: whether half of the images are mirrored; cells have no handedness. Not in the thesis.
-        stain: s; see :class:`StainJitter`. Not in the thesis, whose images came from one kind of analyser.
+        stain: s; see :class:`training.networks.photometry.StainJitter`. Not in the thesis, whose images came from one
+            kind of analyser.
         brightness: b; every pixel is multiplied by a factor drawn from ``[1 - b, 1 + b]``. Not in the thesis.
+        styles: whether views get photometric styles (:mod:`training.networks.styles`). Not in the thesis.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,10 +38,16 @@ class Augmentation(BaseModel):
     mirror: bool = False
     stain: float = Field(default=0.0, ge=0, lt=1)
     brightness: float = Field(default=0.0, ge=0, lt=1)
+    styles: bool = False
     fill_mode: Literal["reflect", "constant", "wrap", "nearest"] = "reflect"
 
-    def layer(self, seed: int) -> keras.Layer:
+    def layer(self, seed: int) -> "keras.Layer":
         """The layer: pixels 0 to 255 in, the same out; the identity outside training. Shape: ``(n, h, w, 3)``."""
+        import keras  # takes seconds, which a list of recipes must not
+
+        from training.networks.photometry import StainJitter
+        from training.networks.styles import PhotometricStyle
+
         fill = self.fill_mode
         return keras.Sequential(
             [
@@ -53,45 +59,10 @@ class Augmentation(BaseModel):
                 keras.layers.RandomZoom(self.zoom, fill_mode=fill, seed=seed + 3, dtype="float32"),
                 *([keras.layers.RandomFlip("horizontal", seed=seed + 4, dtype="float32")] if self.mirror else []),
                 *([StainJitter(self.stain, self.brightness, seed=seed + 5)] if self.stain or self.brightness else []),
+                *([PhotometricStyle(seed=seed + 6)] if self.styles else []),
             ],
             name="augmentation",
         )
-
-
-class StainJitter(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """More or less of each stain, and of light: what differs from one laboratory and microscope to the next.
-
-    The optical density of every pixel is taken apart into haematoxylin, eosin and a rest, each amount is scaled by a
-    factor and shifted, both drawn for the image, and the image is put together again (Tellez et al. 2018, "Whole-slide
-    mitosis detection in H&E breast histology", IEEE TMI 37). May-Gruenwald-Giemsa has other dyes, but also a blue and
-    a red one. The identity outside training.
-
-    Args:
-        stain: s; factors are drawn from ``[1 - s, 1 + s]``, shifts from ``[-s, s]`` (natural logarithm).
-        brightness: b; the light is multiplied by a factor from ``[1 - b, 1 + b]``.
-        seed: of the draws.
-    """
-
-    def __init__(self, stain: float, brightness: float, seed: int) -> None:
-        super().__init__(name="stain_jitter", dtype="float32")
-        self.stain = stain
-        self.brightness = brightness
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def call(self, pixels: Any, training: bool = False) -> Any:
-        """Pixels 0 to 255 in, the same out. Shape: ``(n, h, w, 3)``."""
-        if not training:
-            return pixels
-
-        def drawn(centre: float, bound: float, amounts: int) -> Any:
-            shape = (keras.ops.shape(pixels)[0], 1, 1, amounts)
-            return keras.random.uniform(shape, centre - bound, centre + bound, seed=self.seed_generator)
-
-        density = -keras.ops.log((pixels + 1.0) / 256.0)
-        amounts = keras.ops.matmul(density, np.linalg.inv(STAINS).astype(np.float32))
-        amounts = amounts * drawn(1.0, self.stain, 3) + drawn(0.0, self.stain, 3)
-        light = keras.ops.exp(-keras.ops.matmul(amounts, STAINS.astype(np.float32)))
-        return keras.ops.clip(light * drawn(1.0, self.brightness, 1) * 256.0 - 1.0, 0.0, 255.0)
 
 
 PROJECTION_AUGMENTATION = Augmentation(contrast=0.5, rotation=0.5, translation=0.1, zoom=0.1)

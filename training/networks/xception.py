@@ -141,7 +141,7 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
         augmentation: of the images, in training only.
         seed: of the augmentation.
         live_batch_normalisation: normalise by the batch's own statistics in training; a deviation from the thesis.
-        image_side: pixels of the side that images are scaled to in training.
+        image_side: pixels of the side that images are scaled to in training, before they are augmented.
     """
 
     def __init__(
@@ -168,9 +168,9 @@ class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
         """
         pixels = keras.ops.cast(pixels, "float32")
         live = training and self.live_batch_normalisation
-        pixels = self.augmentation(pixels, training=training)
         if training and self.image_side < IMAGE_SIDE:
             pixels = keras.ops.image.resize(pixels, (self.image_side, self.image_side), antialias=True)
+        pixels = self.augmentation(pixels, training=training)
         features = self.encoder(pixels, training=True) if live else folded(self.encoder, pixels)
         return self.head(features, training=training)
 

@@ -7,8 +7,9 @@ could not better; views are also mirrored and jittered in stain and brightness, 
 made by editing cells of one hospital is not told by that hospital's colours.
 
 Measured on test images (models/hal-c/2/MODEL_CARD.md, int8): accuracy 0.896 on 450 real Barcelona cells of ten classes,
-0.993 on 461 composites, 0.863 on 190 shams. The loss of the contrastive parts was 2.22, 1.74, 1.58, 1.52, 1.48, 1.46,
-1.42, 1.38 and 1.45, 1.37, 1.29, 1.25 after their epochs. Two hours on two cores with AVX512-BF16, beside other work.
+0.993 on 461 composites, 0.863 on 190 edited controls. The loss of the contrastive parts was 2.22, 1.74, 1.58, 1.52,
+1.48, 1.46, 1.42, 1.38 and 1.45, 1.37, 1.29, 1.25 after their epochs. Two hours on two cores with AVX512-BF16,
+beside other work.
 
     hal train hal-c3003-twenty --data datasets/twenty/manifest.csv --run runs/hal-c3003-twenty
 """

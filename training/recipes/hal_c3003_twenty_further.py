@@ -1,9 +1,9 @@
 """HAL-C3003 for all 20 classes, trained further from the encoder of ``hal-c3003-twenty``, on two CPU cores.
 
 What differs from the run that it begins with, and why: half of the validation images train (2,885 real ones instead of
-2,501; what is left for validation was never trained on), there are fewer composites and shams, which were learned at
-once, and images are drawn as they come instead of class by class, so that two thirds of every batch are real cells;
-all epochs of step 2 are at 256 pixels.
+2,501; what is left for validation was never trained on), there are fewer composites and edited controls, which were
+learned at once, and images are drawn as they come instead of class by class, so that two thirds of every batch are real
+cells; all epochs of step 2 are at 256 pixels.
 
 It brought nothing: of 385 real validation images that neither was trained on, 345 are named rightly instead of 343, of
 the ten expert-labelled classes 268 instead of 270 of 300 (docs/composites.md). So models/hal-c/2 is of the run that

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.training.composites.cells import FOLDER
 from training.composites.canvas import open_canvas, save
-from training.composites.looks import BARCELONA, SECOND_LABORATORY
+from training.composites.styles import BARCELONA, SECOND_LABORATORY
 
 
 def blockiness(image: np.ndarray, offset: int) -> float:

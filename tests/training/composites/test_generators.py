@@ -9,9 +9,9 @@ from skimage import measure
 from contract.classes import CLASS_NAMES
 from tests.training.composites.cells import cell, donors, pixels
 from training.composites import lymphocytes
+from training.composites.edited_control import edited_control
 from training.composites.generators import GENERATORS, PLATELETS, WHITE, chromatin_of, cytoplasm_of
 from training.composites.segment import Cell, Pixels, SegmentationError, segment_white_cell
-from training.composites.sham import sham
 from training.data.platelets import equivalent_diameter
 
 
@@ -88,7 +88,7 @@ def test_hairy_cells_have_rougher_outlines_than_shams_and_abnormal_lymphocytes()
         return float(np.median(found))
 
     hairy = typical([draw("Hairy cell", seed) for seed in range(8)])
-    shams = typical([sham(lymphocyte, "Lymphocyte", np.random.default_rng(seed)) for seed in range(8)])
+    shams = typical([edited_control(lymphocyte, "Lymphocyte", np.random.default_rng(seed)) for seed in range(8)])
     smooth = []
     for seed in range(8):
         generator = np.random.default_rng(seed)
@@ -105,7 +105,7 @@ def test_giant_thrombocytes_measure_seven_micrometres_and_more() -> None:
 
 def test_shams_of_large_thrombocytes_stay_below_seven() -> None:
     for seed in range(4):
-        image = sham(cell("large-thrombocyte-1"), "Large thrombocyte", np.random.default_rng(seed))
+        image = edited_control(cell("large-thrombocyte-1"), "Large thrombocyte", np.random.default_rng(seed))
         assert 3.5 < equivalent_diameter(np.round(image).astype(np.uint8)) < 7
 
 
@@ -121,6 +121,6 @@ def test_the_original_is_left_alone() -> None:
     parent = cell("lymphocyte-2")
     before = parent.pixels.copy()
     draw("Hairy cell", 0, parent)
-    sham(parent, "Lymphocyte", np.random.default_rng(0))
+    edited_control(parent, "Lymphocyte", np.random.default_rng(0))
     np.testing.assert_array_equal(parent.pixels, before)
     np.testing.assert_array_equal(parent.pixels, pixels("lymphocyte-2"))

@@ -1,6 +1,9 @@
 """``hal data`` as a user meets it."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +12,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from tests.paths import ROOT
+from tests.unprivileged import heed_permissions
 from training.data import manifest
 from training.data.cli import app
 from training.data.manifest import LabelledImage
@@ -223,3 +228,80 @@ def test_impossible_shares_end_with_a_message(slides: Path, tmp_path: Path) -> N
     assert result.exit_code == 1
     assert "impossible shares" in result.output
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_a_damaged_image_a_link_to_nothing_and_a_profile_too_large_are_all_named(folder: Path, tmp_path: Path) -> None:
+    (folder / "monocyte" / "gone.png").symlink_to("nowhere.png")
+    (folder / "monocyte" / "torn.tif").write_bytes(b"II*\0" + bytes(40))
+    Image.new("RGB", (256, 256), "red").save(folder / "monocyte" / "icc.png", icc_profile=bytes(2_000_000))
+    arguments = ("prepare", "--preset", f"folder={folder}", "--out", tmp_path / "out.csv")
+    refused = run(*arguments)
+    assert refused.exit_code == 1
+    said = " ".join(refused.output.split())
+    assert "3 of 33 images cannot be used" in said
+    assert "gone.png (a link to nowhere.png) cannot be read: No such file or directory" in said
+    assert "torn.tif cannot be decoded" in said
+    assert "icc.png cannot be decoded" in said
+    taken = run(*arguments, "--leave-out-unreadable")
+    assert taken.exit_code == 0, taken.output
+    assert len(manifest.read(tmp_path / "out.csv")) == 30
+
+
+def test_a_pipe_named_like_an_image_is_refused_and_not_waited_for(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(folder / "monocyte" / "pipe.png")
+    refused = run("prepare", "--preset", f"folder={folder}", "--out", tmp_path / "out.csv")
+    assert refused.exit_code == 1
+    assert "pipe.png: It is a pipe" in refused.output
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder: Path, tmp_path: Path) -> None:
+    (folder / "monocyte").chmod(0)
+    command = [
+        sys.executable,
+        "hal.py",
+        "data",
+        "prepare",
+        "--preset",
+        f"folder={folder}",
+        "--out",
+        tmp_path / "out.csv",
+    ]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=heed_permissions
+        )
+    finally:
+        (folder / "monocyte").chmod(0o755)
+    assert done.returncode == 1, done.stdout
+    assert "monocyte: The folder cannot be listed: Permission denied" in done.stderr
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_folder_that_is_linked_into_itself_gives_each_image_once(folder: Path, tmp_path: Path) -> None:
+    (folder / "monocyte" / "again").symlink_to(folder)
+    done = run("prepare", "--preset", f"folder={folder}", "--out", tmp_path / "out.csv")
+    assert done.exit_code == 0, done.output
+    assert len(manifest.read(tmp_path / "out.csv")) == 30
+
+
+def test_names_that_are_not_utf_8_survive(folder: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(folder / "monocyte") + b"/zelle-\xe4.png"
+    (folder / "monocyte" / "2.png").rename(os.fsdecode(odd))
+    done = run("prepare", "--preset", f"folder={folder}", "--out", tmp_path / "out.csv")
+    assert done.exit_code == 0, done.output
+    assert os.fsdecode(odd) in {str(image.path.resolve()) for image in manifest.read(tmp_path / "out.csv")}
+    checked = run("check", tmp_path / "out.csv", "--json", tmp_path / "found.json")
+    assert checked.exit_code == 0, checked.output
+    Path(os.fsdecode(odd)).write_bytes(b"torn")
+    checked = run("check", tmp_path / "out.csv", "--json", tmp_path / "found.json")
+    assert checked.exit_code == 1
+    assert "zelle-\\udce4.png cannot be decoded" in checked.output
+    assert "zelle-" in json.loads((tmp_path / "found.json").read_text())["errors"][0]["message"]
+
+
+def test_one_misspelt_label_is_one_problem(slides: Path) -> None:
+    slides.write_text(slides.read_text().replace("Monocyte", "Monozyte"))
+    refused = run("check", slides)
+    assert refused.exit_code == 1
+    assert refused.output.count("unknown label 'Monozyte'") == 1
+    assert "20 lines (3, 5, 7 ...)" in refused.output

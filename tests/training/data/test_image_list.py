@@ -65,3 +65,20 @@ def test_of_copies_the_photographs_are_found_and_what_was_made_is_passed_over(tm
     found = image_list.select(tmp_path / "images.csv", download(tmp_path / "second", 12), sha256_of)
     assert manifest.fingerprint(found, sha256_of) == manifest.fingerprint(photographs, sha256_of)
     assert image_list.splits(tmp_path / "images.csv")[sha256_of(edited[0].path)] == photographs[0].split
+
+
+def test_a_copy_a_composite_and_their_photograph_are_one_image_to_a_network(tmp_path: Path) -> None:
+    made = row("made.png", "train", kind="composite", parent_sha256="photograph")
+    held = row("held.png", "test", kind="real", parent_sha256="other")
+    image_list.write(tmp_path / "images.csv", [made, held], {made.path: "made", held.path: "held"}.__getitem__)
+    known = image_list.splits(tmp_path / "images.csv")
+    assert image_list.seen_as(row("x.png", "test"), "made", known) == "train"
+    assert image_list.seen_as(row("x.png", "test"), "photograph", known) == "train"
+    assert image_list.seen_as(row("x.png", "test", parent_sha256="photograph"), "new", known) == "train"
+    assert image_list.seen_as(row("x.png", "test", parent_sha256="held", donors_sha256="a|made"), "", known) == "train"
+    assert image_list.seen_as(row("x.png", "test", parent_sha256="other"), "new", known) == "test"
+    assert image_list.seen_as(row("x.png", "test"), "new", known) == ""
+
+
+def row(name: str, split: str, **extra: str) -> LabelledImage:
+    return LabelledImage(Path(name), "Lymphocyte", "", "pbc", split, extra)

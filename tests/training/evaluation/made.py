@@ -87,7 +87,7 @@ def vars_of(found: Predictions) -> dict[str, Any]:
 
 @dataclass
 class MadeNetwork:
-    """The :class:`training.evaluation.network.Network` of a run that answers by a rule."""
+    """The :class:`training.evaluation.network.TrainedNetwork` of a run that answers by a rule."""
 
     root: Path
     images: Sequence[LabelledImage]

@@ -25,10 +25,17 @@ from contract.classes import CLASS_NAMES
 from contract.slide import SlideRule
 from tests.training.evaluation.made import everyone, image
 from tests.training.evaluation.test_figures import STAGES
-from training.evaluation.figures import accuracy_bars, confusion, embedding_map, palette, reliability, training_curves
+from training.evaluation.figures import (
+    accuracy_bars,
+    confusion,
+    embedding_map,
+    palette,
+    reliability,
+    slide_rule,
+    training_curves,
+)
 from training.evaluation.figures.accuracy_bars import Bar
 from training.evaluation.results import Proportion
-from training.slides import report
 
 VISIONS = {
     "ordinary": np.eye(3),
@@ -137,7 +144,7 @@ def figures_of_lines(drawn: Drawn, folder: Path) -> Iterable[Axes]:
     arguments = (folder, "name", "made")
     yield from drawn(training_curves, training_curves.draw_training_curves, folder / "history.csv", *arguments).axes
     yield drawn(reliability, reliability.draw_reliability, made.evaluation, made.uncalibrated, *arguments).axes[0]
-    yield from drawn(report, report.write, SlideRule(), folder).axes
+    yield from drawn(slide_rule, slide_rule.write, SlideRule(), folder).axes
 
 
 def test_lines_of_one_figure_are_told_by_the_colour_blind_and_without_colour(drawn: Drawn, tmp_path: Path) -> None:

@@ -64,7 +64,6 @@ def test_wrong_names_do_not_hide_wrong_values() -> None:
         (["classifier.live_batch_normalisation=true"], "must leave as it is"),
         (["encoder.live_batch_normalisation=true", "encoder.image_side=96"], "leave image_side out"),
         (["classifier.frozen_blocks=4"], "leaves all of it as it is"),
-        (["classifier.image_side=192"], "heads learn on images of 256 pixels"),
         (["encoder.classes_per_batch=5"], "does not divide"),
     ],
 )

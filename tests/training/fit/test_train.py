@@ -22,7 +22,6 @@ from training.errors import MemoryShortError
 from training.export.bundle import export
 from training.fit import start as train
 from training.fit.run import Run, RunError
-from training.fit.trainer import Trainer
 from training.fit.update import Update
 from training.networks import xception as networks
 from training.networks.xception import WeightsError
@@ -327,18 +326,3 @@ def test_a_run_that_has_begun_keeps_every_other_choice(run: Run) -> None:
     ):
         train.resume(run.root, None, choices=choices)
     assert (run.root / "recipe.json").read_bytes() == before
-
-
-@pytest.mark.parametrize("given", ["worker", "[]"])
-def test_workers_that_are_not_described_as_expected_are_refused_with_an_example(
-    given: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TF_CONFIG", given)
-    with pytest.raises(RunError, match=r"TF_CONFIG cannot be used.*expected for the first of two machines: .*cluster"):
-        train.strategy("workers")
-
-
-def test_a_silent_run_writes_nothing(tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model) -> None:
-    run = Run.start(tmp_path / "run", override(small.TRANSFER, ["fine_tuning.epochs=1"]), cells, silent=True)
-    Trainer(run, small_encoder).run_stages()
-    assert not (tmp_path / "run").exists()

@@ -1,8 +1,6 @@
 """The gradient is that of the whole batch, however many images are embedded at once and on however many devices."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -152,24 +150,17 @@ def test_a_loss_scale_for_float16_leaves_the_update_as_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def on_devices() -> dict[str, Any]:
-    """What processes did on one device, on two, and as two workers; the devices are fixed once TensorFlow has begun."""
-    ports = [_free_port(), _free_port()]
-    cluster = {"worker": [f"localhost:{port}" for port in ports]}
-    configurations = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in (0, 1)]
-    workers = [_begin("workers", TF_CONFIG=configuration) for configuration in configurations]
-    first, second = (_answer(worker) for worker in workers)
-    assert first == second
-    return {"one": _answer(_begin("one")), "mirrored": _answer(_begin("mirrored")), "workers": first}
+    """What processes did on one device and on two; the devices are fixed once TensorFlow has begun."""
+    return {"one": _answer(_begin("one")), "mirrored": _answer(_begin("mirrored"))}
 
 
-@pytest.mark.parametrize("devices", ["mirrored", "workers"])
 @pytest.mark.parametrize(
     "setting",
     [*(f"{kind} {micro}" for kind in SETTINGS for micro in (None, 4)), "convolved 4", "convolved alone"],
 )
-def test_two_devices_learn_what_one_learns(on_devices: dict[str, Any], devices: str, setting: str) -> None:
-    one, two = on_devices["one"][setting], on_devices[devices][setting]
-    assert on_devices[devices]["devices"] == 2
+def test_two_devices_learn_what_one_learns(on_devices: dict[str, Any], setting: str) -> None:
+    one, two = on_devices["one"][setting], on_devices["mirrored"][setting]
+    assert on_devices["mirrored"]["devices"] == 2
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
     assert two["outputs"] == pytest.approx(one["outputs"], abs=1e-5)
     np.testing.assert_allclose(two["weights"], one["weights"], rtol=1e-4, atol=1e-6)
@@ -192,10 +183,10 @@ def test_a_loss_on_each_devices_own_images_would_be_another() -> None:
     assert abs(float(whole) - float(halves)) > 0.1
 
 
-def _begin(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+def _begin(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.training.devices", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=os.environ | environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
 def _answer(process: subprocess.Popen[str]) -> Any:
@@ -205,10 +196,3 @@ def _answer(process: subprocess.Popen[str]) -> Any:
         process.kill()
     assert process.returncode == 0, complaint[-3000:]
     return json.loads(answer.splitlines()[-1])
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        port: int = found.getsockname()[1]
-        return port

@@ -3,13 +3,9 @@
 import numpy as np
 import skimage.color
 
-from training.networks.augmentation import (
-    CLASSIFIER_AUGMENTATION,
-    PROJECTION_AUGMENTATION,
-    STAINS,
-    Augmentation,
-    StainJitter,
-)
+from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
+from training.networks.photometry import StainJitter
+from training.networks.stains import STAINS
 
 
 def cell(count: int = 1) -> np.ndarray:
@@ -28,6 +24,7 @@ def test_settings_are_those_of_table_4_10() -> None:
         "mirror": False,
         "stain": 0.0,
         "brightness": 0.0,
+        "styles": False,
         "fill_mode": "reflect",
     }
     assert CLASSIFIER_AUGMENTATION.model_dump() == {
@@ -38,6 +35,7 @@ def test_settings_are_those_of_table_4_10() -> None:
         "mirror": False,
         "stain": 0.0,
         "brightness": 0.0,
+        "styles": False,
         "fill_mode": "reflect",
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.data.images import SUFFIXES
+from contract.files import Found, image_files
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
 
@@ -78,24 +78,27 @@ class Preset:
         """One item for each image file below ``folder``, in the order of their names.
 
         Raises:
-            SourceError: the folder is missing or holds no image.
+            SourceError: see :meth:`files`.
         """
-        for path in self.files(folder):
+        found = self._found(folder)
+        for path in found.images:
             yield self.row(path)
+        for path, reason in found.problems:
+            yield Skipped(path, reason.rstrip("."))
 
     def files(self, folder: Path) -> list[Path]:
-        """The image files below ``folder``, without the hidden ones that archives from a Mac contain.
+        """The image files below ``folder``, see :func:`contract.files.image_files`.
 
         Raises:
-            SourceError: there is none.
+            SourceError: there is none, or a folder cannot be listed or a name is no regular file; all are named.
         """
-        found = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES
-            and not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
-        )
-        if not found:
+        return self._found(folder).images
+
+    def _found(self, folder: Path) -> Found:
+        found = image_files(folder)
+        if closed := [f"{path}: {reason}" for path, reason in found.problems if not path.is_file()]:
+            raise SourceError("images may be missing:\n" + "\n".join(f"  - {problem}" for problem in closed))
+        if not found.images:
             raise SourceError(f"no images below {folder}; preset {self.name} expects {self.layout}: '{self.title}'")
         return found
 
@@ -108,4 +111,10 @@ class Preset:
 
     def image(self, path: Path, label: str, **extra: str) -> LabelledImage:
         """A row of this data set without a split."""
-        return LabelledImage(path, label, self.slide_of(path), self.name, "", extra)
+        told = {name: _as_text(value) for name, value in extra.items()}
+        return LabelledImage(path, label, _as_text(self.slide_of(path)), _as_text(self.name), "", told)
+
+
+def _as_text(name: str) -> str:
+    """What comes from a file's name, whose bytes need not be UTF-8, as text that is."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

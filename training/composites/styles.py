@@ -2,8 +2,8 @@
 
 The thesis's networks had learned to tell databases apart, not cells (section 4.4). To show that in minutes, a
 demonstration set has two sources of which one is made to look different, in the way in which laboratories differ: other
-amounts of the two dyes, another lamp, another sharpness and noise. The change is the same for real, composite and sham
-images, and varies a little from image to image.
+amounts of the two dyes, another lamp, another sharpness and noise. The change is the same for real, composite and
+edited images, and varies a little from image to image.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ cells."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class StainStyle:
     """How a source's images differ from Barcelona's.
 
     Attributes:
@@ -38,7 +38,7 @@ class Look:
     spread: float = 0.0
 
     def applied(self, pixels: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
-        """The image in this look; ``key`` (hexadecimal) seeds the small differences between images.
+        """The image in this style; ``key`` (hexadecimal) seeds the small differences between images.
 
         Images with one key, such as a parent and its child, differ in the same way.
         """
@@ -59,5 +59,7 @@ class Look:
         return result
 
 
-BARCELONA: Final = Look()
-SECOND_LABORATORY: Final = Look(azure=0.86, eosin=0.72, light=(0.90, 0.95, 1.06), blur=0.9, noise=2.0, spread=0.03)
+BARCELONA: Final = StainStyle()
+SECOND_LABORATORY: Final = StainStyle(
+    azure=0.86, eosin=0.72, light=(0.90, 0.95, 1.06), blur=0.9, noise=2.0, spread=0.03
+)

@@ -1,4 +1,6 @@
-"""Shams: cells that went through the same hands as a composite and are still what they were.
+"""Edited controls: real cells that were edited as a composite is and keep their label.
+
+As the placebo of a sham operation, hence ``sham`` in manifests, bundles and ``--sham-share``.
 
 Segmentation, removal from the smear, pouring of textures, re-drawn outlines, laying down, focus and sharpening are
 those of the composites; only the change that makes another class is missing. With them among the training images, "was
@@ -12,7 +14,7 @@ from scipy import ndimage
 from skimage import measure
 
 from training.composites.background import removed
-from training.composites.nucleus import NuclearLook, paint_nucleus
+from training.composites.nucleus import NuclearAppearance, paint_nucleus
 from training.composites.outline import Outline, signed_distance, smooth_outline
 from training.composites.painting import between, optics, over, photographed
 from training.composites.platelets import large_thrombocyte_again
@@ -37,7 +39,7 @@ ROUND: Final = frozenset({"Lymphocyte", "Erythroblast (NRBC)"})
 REDRAWN_SHARE: Final = 0.5
 
 
-def sham(cell: Cell, label: str, generator: np.random.Generator) -> Pixels:
+def edited_control(cell: Cell, label: str, generator: np.random.Generator) -> Pixels:
     """Edit a cell without changing its class.
 
     Args:
@@ -109,8 +111,8 @@ def _oval(mask: Mask, centre: tuple[float, float], generator: np.random.Generato
     return smooth_outline(generator, centre, float(np.sqrt(mask.sum() / np.pi)), float(elongation), 0.015)
 
 
-def _as_it_was(generator: np.random.Generator) -> NuclearLook:
-    return NuclearLook(
+def _as_it_was(generator: np.random.Generator) -> NuclearAppearance:
+    return NuclearAppearance(
         strength=float(generator.normal(1, 0.03)),
         contrast=float(generator.normal(1, 0.04)),
         membrane=generator.uniform(0.1, 0.7),

@@ -14,9 +14,9 @@ from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.description import Metric
 from tests.service.tiny_bundle import TinyNetwork, description_for
 from training.data import image_list, manifest
-from training.evaluation.cli import app
 from training.evaluation.conditions import CONDITIONS
-from training.evaluation.held_out import EvidenceError, add_evidence
+from training.export.cli import app
+from training.export.evidence import EvidenceError, add_evidence
 
 LYMPHOCYTE = CLASS_NAMES.index("Lymphocyte")
 

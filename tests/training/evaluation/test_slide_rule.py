@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import hal
 from contract.slide import Advice, SlideRule, advise, count_flags
-from training.slides.characteristics import Characteristics, Setting, characteristics, fewest_hits
+from training.evaluation.figures.slide_rule import Characteristics, Setting, characteristics, fewest_hits
 
 RULE = SlideRule()
 

@@ -7,9 +7,9 @@ from scipy import ndimage
 
 from tests.training.composites.cells import FOLDER, cell
 from training.composites.canvas import open_canvas
+from training.composites.edited_control import edited_control, redrawn, repoured
 from training.composites.generators import cytoplasm_of
 from training.composites.segment import Cell, segment_white_cell
-from training.composites.sham import redrawn, repoured, sham
 
 ROUND = ["lymphocyte-1", "lymphocyte-2", "erythroblast-1"]
 
@@ -19,7 +19,9 @@ def finished(name: str, seed: int | None) -> NDArray[np.uint8]:
     canvas = open_canvas(FOLDER / f"{name}.jpg")
     if seed is None:
         return canvas.finished(canvas.pixels)
-    return canvas.finished(sham(cell(name), name.rpartition("-")[0].capitalize(), np.random.default_rng(seed)))
+    return canvas.finished(
+        edited_control(cell(name), name.rpartition("-")[0].capitalize(), np.random.default_rng(seed))
+    )
 
 
 def far_from_cells(segmented: Cell) -> NDArray[np.bool_]:
@@ -58,7 +60,7 @@ def test_a_sham_keeps_size_and_colours_of_its_cell(name: str) -> None:
     parent = cell(name)
     label = name.rpartition("-")[0].replace("-", " ").capitalize()
     for seed in range(3):
-        image = np.round(sham(parent, label, np.random.default_rng(seed))).astype(np.uint8)
+        image = np.round(edited_control(parent, label, np.random.default_rng(seed))).astype(np.uint8)
         after = segment_white_cell(image)
         assert after.body.sum() == pytest.approx(parent.body.sum(), rel=0.25)
         assert after.nucleus.sum() == pytest.approx(parent.nucleus.sum(), rel=0.3)
@@ -79,5 +81,5 @@ def test_a_sham_is_edited_for_real() -> None:
 
 def test_the_same_seed_makes_the_same_sham() -> None:
     parent = cell("monocyte-1")
-    first, again = (sham(parent, "Monocyte", np.random.default_rng(5)) for _ in range(2))
+    first, again = (edited_control(parent, "Monocyte", np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(first, again)

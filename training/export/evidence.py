@@ -1,8 +1,8 @@
 """``hal evidence``: what a finished bundle does on images that had no part in making it, written into the bundle.
 
 ``hal export`` measures on the validation images, which chose the temperature and the threshold. This adds the figures
-of the test split: real cells, composites and shams apart, under the conditions of another laboratory, whether an edit
-leaves a trace, and cells of data sets that were never trained on.
+of the test split: real cells, composites and edited controls apart, under the conditions of another laboratory,
+whether an edit leaves a trace, and cells of data sets that were never trained on.
 """
 
 from collections import Counter
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contract import bundle
-from contract.atomic import write_text
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from contract.description import BundleDescription, FalseFlags, Metric
-from training.data import image_list
-from training.data import manifest as manifests
-from training.data.images import SUFFIXES, fit, read_pixels
+from contract.files import IMAGE_SUFFIXES, write_text
+from contract.pixels import fit
+from training.data import image_list, manifest
+from training.data.images import read_pixels
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
 from training.evaluation import metrics
 from training.evaluation.conditions import CONDITIONS
 from training.evaluation.edit_probe import edit_probe
 from training.evaluation.metrics import About, of_kind
-from training.evaluation.network import Outputs
 from training.evaluation.onnx_inference import onnx_outputs, onnx_pixels
+from training.evaluation.outputs import Outputs
 from training.evaluation.policy import false_flags
 from training.evaluation.results import Evaluation
 from training.export import model_card, triton
@@ -60,7 +60,8 @@ def add_evidence(
 
     Args:
         folder: of the bundle.
-        data: manifest of the images that the bundle was made of, composites and shams told by its column ``kind``.
+        data: manifest of the images that the bundle was made of, composites and edited controls told by its
+            column ``kind``.
         elsewhere: manifests of data sets that the bundle was not trained on; all their images are shown.
         hairy: folder of photographs of real hairy cells.
         hairy_scale: their pixels a micrometre; they are shown as they are and at the analyser's scale.
@@ -91,7 +92,7 @@ def add_evidence(
                 flagged = false_flags(real, threshold, f"real images of split {SPLIT}")
     for path in elsewhere:
         there = replace(about, split=model_card.ELSEWHERE, command=f"{about.command} --elsewhere {_shown(path)}")
-        figures += _elsewhere(loaded, manifests.read(path), there)
+        figures += _elsewhere(loaded, manifest.read(path), there)
     if hairy is not None:
         command = f"{about.command} --hairy {_shown(hairy)} --hairy-scale {hairy_scale:g}"
         figures += _real_hairy(loaded, hairy, hairy_scale, replace(about, split=model_card.ELSEWHERE, command=command))
@@ -104,14 +105,15 @@ def _shown(path: Path) -> str:
 
 
 def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
-    images = [image for image in _known(loaded, manifests.read(data)) if image.split == SPLIT]
+    images = [image for image in _known(loaded, manifest.read(data)) if image.split == SPLIT]
     if not (of_kind(images) == "real").any():
         raise EvidenceError(
             f"{data} has no real image of split {SPLIT!r} in a class of the bundle; hold some out by "
             "'hal data prepare --test-share 0.15' before training"
         )
     listed = image_list.splits(loaded.root / image_list.FILE_NAME)
-    used = Counter(split for image in images if (split := listed.get(bundle.sha256_of(image.path), SPLIT)) != SPLIT)
+    known = [image_list.seen_as(image, bundle.sha256_of(image.path), listed) for image in images]
+    used = Counter(split for split in known if split not in ("", SPLIT))
     if used:
         found = ", ".join(f"{count} of its split {split!r}" for split, count in sorted(used.items()))
         raise EvidenceError(
@@ -158,7 +160,7 @@ def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) ->
 def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Iterable[Metric]:
     """How many photographs of real hairy cells raise the flag, at their own scale and at the analyser's."""
     threshold = loaded.description.policy.hairy_threshold
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths or threshold is None:
         raise EvidenceError(
             f"{folder} has no image in it" if not paths else "the bundle has no hairy flag that could be raised"
@@ -167,8 +169,8 @@ def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Ite
     scaled = [_scaled(each, ANALYSER_SCALE / scale) for each in pixels]
     for name, shown in (("as they are", pixels), (f"scaled to {ANALYSER_SCALE:g} pixels a micrometre", scaled)):
         outputs = onnx_pixels(loaded.path(loaded.file()), np.stack([fit(each) for each in shown]))
-        manifest = loaded.description
-        result = Evaluation.of(outputs.logits, np.full(len(paths), HAIRY_CELL.index, np.int64), manifest)
+        labels = np.full(len(paths), HAIRY_CELL.index, np.int64)
+        result = Evaluation.of(outputs.logits, labels, loaded.description)
         raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
         data = "/".join(folder.resolve().parts[-2:])
         yield about.share(f"real hairy cells flagged, {name}", raised, data, exact=True)
@@ -186,11 +188,11 @@ def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None
     changes: dict[str, object] = {"metrics": (*kept, *figures)}
     if flagged is not None:
         changes["policy"] = before.policy.model_copy(update={"false_flags": flagged})
-    manifest = before.model_copy(update=changes)
-    bundle.write(loaded.root, manifest)
-    triton.write(loaded.root, manifest)
-    write_text(loaded.root / model_card.FILE_NAME, model_card.render(manifest))
-    return manifest
+    description = before.model_copy(update=changes)
+    bundle.write(loaded.root, description)
+    triton.write(loaded.root, description)
+    write_text(loaded.root / model_card.FILE_NAME, model_card.render(description))
+    return description
 
 
 def _question(metric: Metric) -> tuple[str, ...]:

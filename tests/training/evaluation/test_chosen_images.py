@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.evaluation.made import HAIRY, MadeNetwork, evidence, image
+from training.evaluation.evaluate import choose
 from training.evaluation.results import EvaluationError
-from training.evaluation.shown import choose
 
 
 def test_images_of_unknown_classes_and_of_other_sets_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Figures on the pages: those of the shipped bundle are its own, intervals are those of the service's code."""
+
+import re
+
+import pytest
+
+from contract import bundle
+from contract.binomial import clopper_pearson
+from contract.description import AS_PHOTOGRAPHED
+from service.settings import Settings
+from tests.docs.pages import ROOT, text
+
+BOTH = "matek-marrow+pbc"
+HAIRY = "commons_hcl/hairy_cell"
+TEST, ELSEWHERE = "test", "never trained on"
+ROWS = {
+    "Accuracy, real cells of 13 classes, Barcelona and Matek marrow": ("accuracy, real images", TEST, BOTH),
+    "Accuracy, the ten expert-labelled classes of Barcelona": ("accuracy, ten expert-labelled classes", TEST, "pbc"),
+    "Expected calibration error, real cells": ("expected calibration error", TEST, BOTH),
+    "The same, expected under perfect calibration": (
+        "expected calibration error, were all probabilities true",
+        TEST,
+        BOTH,
+    ),
+    "**False hairy flags**, real cells": ("false hairy flags, real images", TEST, BOTH),
+    "False hairy flags, edited controls": ("false hairy flags, shams", TEST, BOTH),
+    "Hairy cells flagged, *composites*": ("hairy cells flagged, composites", TEST, "pbc"),
+    "Hairy cells flagged, *real*, five of one photograph": ("real hairy cells flagged, as they are", ELSEWHERE, HAIRY),
+    "The same, scaled to 10 pixels per micrometre": (
+        "real hairy cells flagged, scaled to 10 pixels a micrometre",
+        ELSEWHERE,
+        HAIRY,
+    ),
+    "Accuracy on Raabin-WBC, not used in training (smartphone photographs, larger scale)": (
+        "accuracy, real images",
+        ELSEWHERE,
+        "raabin",
+    ),
+    "Accuracy on AML-LMU, not used in training": ("accuracy, real images", ELSEWHERE, "aml-lmu"),
+}
+
+
+@pytest.mark.parametrize("label", ROWS)
+def test_a_figure_of_the_readme_is_the_bundle_s(label: str) -> None:
+    shipped = bundle.load(ROOT / Settings.model_fields["bundle"].default)
+    (metric,) = (
+        metric
+        for metric in shipped.description.metrics
+        if (metric.name, metric.split, metric.data) == ROWS[label]
+        and metric.condition == AS_PHOTOGRAPHED
+        and metric.precision == shipped.file().precision
+    )
+    interval = f"{metric.interval95[0]:.3f} to {metric.interval95[1]:.3f}" if metric.interval95 else ""
+    assert f"| {label} | {metric.value:.3f} | {interval} | {metric.images} |" in text("README.md").splitlines()
+
+
+def test_the_intervals_of_the_risk_notes_are_exact() -> None:
+    said = re.findall(r"(\d+) of (\d+) \| ([\d.]+) to ([\d.]+) %", text("docs/risk.md"))
+    assert said
+    for hits, trials, low, high in said:
+        assert (low, high) == tuple(f"{100 * limit:.2f}" for limit in clopper_pearson(int(hits), int(trials)))

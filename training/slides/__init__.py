@@ -1,1 +1,0 @@
-"""What the slide rule does on slides whose truth is known."""
