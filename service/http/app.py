@@ -60,5 +60,5 @@ def create_app(service: Service) -> RequestMiddleware:
     budget = UploadBudget(service.settings.max_uploads_bytes)
     authorisation = Authorisation.of(service.settings)
     api.state.hal = service
-    router = Router([Route("/classify", Classify(), methods=["POST"]), Mount("/", api)], lifespan=lifespan)
+    router = Router([Route("/classify", Classify()), Mount("/", api)], lifespan=lifespan)
     return RequestMiddleware(router, api, service, authorisation, budget)

@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
@@ -18,6 +19,8 @@ class Classify:
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         request = Request(scope, receive)
         done, status = await classify_request(request)
         answer = ClassifyAnswer(request_id=request.state.request_id, model=done.model, results=done.results)
