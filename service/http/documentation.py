@@ -47,6 +47,7 @@ _CLASSIFIED_EXAMPLE: Final = {
     "predicted_class": CLASS_NAMES[0],
     "probabilities": {name: 0.981 if place == 0 else 0.001 for place, name in enumerate(CLASS_NAMES)},
     "hairy_cell": {"probability": 0.001, "flag": False, "threshold": 0.2, "advice": "Confirm by flow cytometry."},
+    "novelty": {"score": 0.42, "unfamiliar": False},
     "review": [],
 }
 _REFUSED_EXAMPLE: Final = {

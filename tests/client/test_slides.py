@@ -150,7 +150,7 @@ def test_only_what_a_summary_needs_is_sent(ways: Ways, served: Process, road: Fa
     body = json.loads(bytes(road.received).partition(b"\r\n\r\n")[2])
     assert body["model"] == {"sha256": answer.model.sha256, "decision_policy": "p-1"}
     (result,) = body["results"]
-    assert set(result) == {"image_sha256", "predicted_class", "hairy_cell", "review"}
+    assert set(result) == {"image_sha256", "predicted_class", "hairy_cell", "novelty", "review"}
 
 
 def test_results_of_another_model_are_refused(ways: Ways, served: Process, images: list[bytes]) -> None:

@@ -231,7 +231,8 @@ def _known(
 
 
 def _novelty(network: TrainedNetwork, embeddings: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    return None if network.familiar is None else network.familiar.scores(embeddings)
+    basis = network.familiar
+    return None if basis is None else basis.scores(embeddings)
 
 
 def _said(image: LabelledImage) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from contract.bundle import sha256_of
 from contract.classes import CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
 from contract.description import ClassEvidence, Evidence
+from contract.novelty import NoveltyBasis
 from training.data.manifest import LabelledImage
 from training.data.sets import set_of
 from training.evaluation.network import Fitted, Outputs
@@ -97,6 +98,7 @@ class MadeNetwork:
     classes: tuple[ClassEvidence, ...] = EVERY_CLASS
     recipe: dict[str, Any] = field(default_factory=lambda: {"name": "made", "seed": 1, "train_splits": ["train"]})
     validation: Sequence[LabelledImage] = ()
+    familiar: NoveltyBasis | None = None
     asked: int = 0
     by_path: dict[Path, LabelledImage] = field(default_factory=dict)
 

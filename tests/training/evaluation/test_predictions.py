@@ -1,12 +1,16 @@
 """Keeping predictions, and taking them again only while they are true."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from contract.novelty import NoveltyBasis
 from tests.training.evaluation.made import HAIRY, MadeNetwork, everyone, image
 from training.data.manifest import LabelledImage
+from training.evaluation.measures import measure
+from training.evaluation.outputs import Fitted
 from training.evaluation.predictions import Predictions, load, predict
 from training.evaluation.results import EvaluationError
 
@@ -44,6 +48,27 @@ def test_nothing_is_computed_twice(network: MadeNetwork, rows: list[LabelledImag
     assert network.asked == 3
     np.testing.assert_array_equal(first.logits, second.logits)
     assert second.images == tuple(rows)
+
+
+def test_unfamiliar_images_are_as_uncertain_as_they_are_served_and_are_counted_by_source(
+    network: MadeNetwork, rows: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "fitted", lambda: Fitted(1.0, None, "made", unfamiliar_temperature=4.0))
+    network.familiar = NoveltyBasis(np.zeros(16, "f"), np.eye(1, 16, dtype="f"), 1.0)
+    scores = ask(network, rows, tmp_path / "out").novelty
+    assert scores is not None
+    network.familiar = replace(network.familiar, threshold=float(np.median(scores)))
+    found = ask(network, rows, tmp_path / "out")
+    assert network.asked == 3
+    found.save(tmp_path / "again")
+    for each in (found, load(tmp_path / "again")):
+        sure = each.evaluation.probabilities.max(axis=1)
+        unfamiliar = np.asarray(each.novelty) > 1
+        assert unfamiliar.tolist().count(True) == 1
+        expected = [np.exp(4 / t) / (np.exp(4 / t) + 19) for t in np.where(unfamiliar, 4.0, 1.0)]
+        np.testing.assert_allclose(sure, expected)
+        (share,) = measure(each, network.classes).unfamiliar.values()
+        assert (share.hits, share.images) == (1, 3)
 
 
 @pytest.mark.parametrize("change", ["weights", "pixels", "label", "fewer"])

@@ -85,19 +85,19 @@ def overconfident(images: int, seed: int, *, of_chance: float) -> tuple[NDArray[
 
 
 def test_unfamiliar_images_get_a_temperature_that_takes_their_overconfidence_away() -> None:
-    logits, labels = overconfident(400, 3, of_chance=0.5)
-    scores = np.repeat([0.5, 2.0], 200).astype("f")
+    logits, labels = overconfident(2000, 3, of_chance=0.5)
+    scores = np.repeat([0.5, 2.0], 1000).astype("f")
     nothing = np.zeros(20, np.bool_)
     fitted = with_second_temperature(ONE, logits, scores, labels, nothing)
     assert fitted.unfamiliar_temperature is not None
     assert fitted.temperature == ONE.temperature
-    assert fitted.unfamiliar_temperature > 2 * fitted.temperature
+    assert fitted.unfamiliar_temperature > 1.5 * fitted.temperature
     both = temperatures(scores, fitted.temperature, fitted.unfamiliar_temperature)
     for stated, temperature in ((fitted.styled_ece_before, ONE.temperature), (fitted.styled_ece_after, both)):
         found = expected_calibration_error(calibrated_probabilities(logits, temperature, nothing), labels)
         assert stated == pytest.approx(found)
-    unfamiliar = calibrated_probabilities(logits, both, nothing)[200:]
-    assert expected_calibration_error(unfamiliar, labels[200:]) < 0.1
+    unfamiliar = calibrated_probabilities(logits, both, nothing)[1000:]
+    assert expected_calibration_error(unfamiliar, labels[1000:]) < 0.1
     assert fitted.id != ONE.id
 
 
