@@ -140,7 +140,7 @@ class Store:
             "bytes": self.path(shard).stat().st_size,
             "predicted_class": Counter(record["predicted_class"] for record in good),
             "hairy_cell": Counter(_FLAGS[record["hairy_cell"]["flag"]] for record in good),
-            "unfamiliar": sum((record["novelty"] or {}).get("unfamiliar", False) for record in good),
+            "unfamiliar": sum((record.get("novelty") or {}).get("unfamiliar", False) for record in good),
             "refused": [(r["path"], r["error"]["code"], r["error"]["message"]) for r in records if "error" in r],
         }
         with (self.root / SHARDS).open("a", encoding="utf-8") as stream:
