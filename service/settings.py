@@ -189,7 +189,7 @@ class Settings(BaseSettings):
     )
     cuda_graphs: bool = Field(
         default=False,
-        description="With HAL_DEVICE=cuda: replay each batch size as a CUDA graph, which ONNX Runtime refuses if a part "
+        description="With HAL_DEVICE=cuda: replay each batch size as a CUDA graph, which ONNX Runtime refuses if part "
         "of the network runs on the CPU. Not verified on a GPU.",
     )
     drain_s: float = Field(
