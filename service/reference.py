@@ -18,7 +18,7 @@ Written by `hal reference --out docs/reference.md`; a test compares it with the 
 ## Settings
 
 Environment variables, read at the start; an empty one counts as not set. Unknown `HAL_*` names are warned about.
-OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT` and others) configure traces.
+OpenTelemetry's own variables configure traces.
 
 | Variable | Default (allowed) | Meaning |
 |---|---|---|
@@ -26,8 +26,7 @@ OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT` and others) configu
 _METRICS_HEAD: Final = """
 ## Metrics
 
-`GET /metrics`, in Prometheus's text format or OpenMetrics, with prometheus_client's `process_*`.
-[operate.md](operate.md#keys) says who may read them.
+`GET /metrics`, in Prometheus's text format or OpenMetrics ([access](operate.md#keys)).
 
 | Metric | Type (labels) | Meaning |
 |---|---|---|
