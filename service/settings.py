@@ -51,7 +51,7 @@ class Settings(BaseSettings):
 
     bundle: Path = Field(
         default=Path("models/hal-c/2"),
-        description="Folder of the bundle to serve, relative to the working directory.",
+        description="Folder of the bundle to serve.",
     )
     host: str = Field(
         default="127.0.0.1",
@@ -190,7 +190,7 @@ class Settings(BaseSettings):
     cuda_graphs: bool = Field(
         default=False,
         description="With HAL_DEVICE=cuda: replay each batch size as a CUDA graph, which ONNX Runtime refuses if part "
-        "of the network runs on the CPU. Not verified on a GPU.",
+        "of the network runs on the CPU. Unverified.",
     )
     drain_s: float = Field(
         default=25,
