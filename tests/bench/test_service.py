@@ -11,9 +11,8 @@ from typing import Any
 import onnxruntime as ort
 import pytest
 
-from bench import candidates, real, service
+from bench import Part, candidates, real, service
 from bench.candidates import Candidate, running
-from bench.cli import Part
 from bench.load import Load, due_times
 from bench.null_bundle import write_null_bundle
 from bench.real import greedy_latencies
