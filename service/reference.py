@@ -82,8 +82,6 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def _words(kind: Any) -> list[str]:
-    if kind is bool:
-        return ["true", "false"]
     if isinstance(kind, str):
         return [kind]
     if members := getattr(kind, "__members__", None):
