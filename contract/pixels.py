@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from contract.description import IMAGE_SIDE
 
-FORMATS: Final = ("JPEG", "PNG", "BMP", "TIFF")
-"""As Pillow names them; told apart by the first bytes of a file. Endings of files are in :mod:`contract.files`."""
 MODES: Final = frozenset({"RGB", "RGBA", "P", "PA"})
 """Pillow's names of 8-bit colour whose pixels need no guess, provided that no pixel is transparent."""
 SMALLEST_SIDE: Final = IMAGE_SIDE // 2 + 1

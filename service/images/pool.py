@@ -19,8 +19,8 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.refusals import ImageRefusedError
 from service.batching.queue import BULK_TURN, Priority
-from service.images.refusals import ImageRefusedError
 
 _MOST_IMAGES: Final = 8
 _MOST_BYTES: Final = 1 << 17

@@ -13,6 +13,7 @@ from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT, CLASS_NAMES
 from contract.decision import Decision, decide
 from contract.description import BundleDescription
+from contract.refusals import ImageRefusedError
 from service.batching.admission import RequestOptions
 from service.batching.batcher import Batcher
 from service.batching.errors import ModelFailedError
@@ -20,7 +21,6 @@ from service.batching.queue import Image, Logits, Priority
 from service.engine.onnx import OnnxEngine
 from service.images.decode import decode
 from service.images.pool import Decoders
-from service.images.refusals import ImageRefusedError
 from service.serving.answers import ClassifiedImage, Fault, HairyCell, ModelStamp, RefusedImage, Review
 from service.serving.lifecycle import Lifecycle
 from service.serving.model import OpenEngine, ServedModel

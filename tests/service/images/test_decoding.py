@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.refusals import ImageRefusedError, RefusalCode
 from service.batching.queue import Priority
 from service.images.pool import Decoders, Pixels
-from service.images.refusals import ImageRefusedError, RefusalCode
 
 PIXELS = np.zeros((1, 1, 3), np.uint8)
 LARGE = bytes(1 << 17)
