@@ -86,7 +86,7 @@ _SUMMARY_RESPONSES: Final[Responses] = {
     408: CLASSIFY_RESPONSES[408],
     409: failed("The results were made with another model than the one that is served.", "other_model"),
     413: failed("The body has too many bytes.", "request_too_large"),
-    415: failed(f"The Content-Type is not {JSON}.", "unsupported_media_type"),
+    415: failed(f"The Content-Type is not {JSON}, or the body is compressed.", "unsupported_media_type"),
     503: CLASSIFY_RESPONSES[503],
     504: failed("There was no answer within the milliseconds of the request's header.", "deadline_exceeded"),
 }

@@ -27,7 +27,7 @@ from service.http.open_inference import (
     read_request,
     write_answer,
 )
-from service.http.requests import UploadError, due, read_body, read_options, while_connected
+from service.http.requests import due, read_body, read_options, while_connected
 from service.serving.observer import service_version
 from service.serving.service import Inferred, Service
 from service.serving.states import State
@@ -127,9 +127,6 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
 
 
 async def _read(request: Request, hal: Service, options: RequestOptions) -> InferenceRequest:
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise UploadError(415, "unsupported_encoding", f"Content-Encoding is {encoding[:20]!r}, expected none.")
     header_length = request.headers.get(HEADER_LENGTH)
     if header_length is None:
         most, advice = hal.settings.max_json_bytes, _SEND_BINARY
