@@ -8,7 +8,8 @@ service, so that a network meets what it has learned.
 - Palette images are looked up exactly; an alpha channel is dropped if it is opaque everywhere. Anything whose colours
   or depth would have to be guessed (greyscale, CMYK, 16 bits, transparency, several frames) is refused.
 - An incomplete or damaged image is refused, never filled with grey. What libjpeg warns of counts as damage, unless the
-  pixels are whole (:mod:`contract.jpeg`). A JPEG has no checksum: changed bits that leave its length right go unseen.
+  pixels are whole (:mod:`contract.jpeg`). JPEG, BMP and TIFF have no checksum: changed bits that leave a file's
+  structure right go unseen.
 - What a PNG says beside its pixels (profile, text, time) is not read, so neither its size nor its damage matters.
 """
 
@@ -41,6 +42,11 @@ _PNG_DEPTH: Final = 24
 _PNG_ANCILLARY: Final = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})
 """Of the chunks that a decoder may ignore, those that change pixels or declare other frames."""
 _TIFF_BITS: Final = 258
+_TIFF_COMPRESSION: Final = 259
+_TIFF_JPEG: Final = 7
+_TIFF_JPEG_TABLES: Final = 347
+_TIFF_STRIPS: Final = (273, 279)
+_TIFF_TILES: Final = (324, 325)
 _TIFF_SAMPLES: Final = 339
 _TIFF_FLOAT: Final = 3
 _JPEG_MODES: Final = {1: "L", 3: "RGB", 4: "CMYK"}
@@ -105,6 +111,10 @@ def _decode_jpeg(data: bytes, check_size: CheckSize) -> NDArray[np.uint8]:
     if header.lists_pictures:
         _check_single(Image.open(io.BytesIO(data), formats=["JPEG"]))
     _check_mode(_JPEG_MODES.get(len(header.components), "of an unknown kind"))
+    return _decode_whole_jpeg(data, header)
+
+
+def _decode_whole_jpeg(data: bytes, header: jpeg.Header) -> NDArray[np.uint8]:
     if header.process == jpeg.PROGRESSIVE or not header.interleaved:
         jpeg.check_complete(data, header)
     try:
@@ -140,7 +150,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             image.verify()
     elif kind == "TIFF":
-        _check_tiff_depth(data)
+        _check_tiff(data)
     return Image.open(io.BytesIO(data), formats=[kind])
 
 
@@ -192,14 +202,23 @@ def _check_single(image: Image.Image) -> None:
         )
 
 
-def _check_tiff_depth(data: bytes) -> None:
-    """Refuse more than 8 bits a channel, which Pillow does not always tell from damage."""
+def _check_tiff(data: bytes) -> None:
+    """Refuse more than 8 bits a channel, which Pillow does not always tell from damage, and JPEGs that are not whole,
+    of which libtiff only warns.
+    """
     stream = io.BytesIO(data)
     tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
     stream.seek(tags.next)
     tags.load(stream)
     floating = _TIFF_FLOAT in tags.get(_TIFF_SAMPLES, ())
     _check_depth(int(max(tags.get(_TIFF_BITS, (8,)))), " as floating-point numbers" if floating else "")
+    if tags.get(_TIFF_COMPRESSION) == _TIFF_JPEG:
+        tables = tags.get(_TIFF_JPEG_TABLES, b"")
+        places = [tags.get(tag, ()) for tag in (_TIFF_STRIPS if _TIFF_STRIPS[0] in tags else _TIFF_TILES)]
+        for begin, size in zip(*places, strict=True):
+            part = data[begin : begin + size]
+            picture = tables[:-2] + part[2:] if tables else part
+            _decode_whole_jpeg(picture, jpeg.read_header(picture))
 
 
 def _check_depth(bits: int, how: str = "") -> None:

@@ -12,7 +12,8 @@ from contract.refusals import ImageRefusedError, RefusalCode
 
 _SEGMENT: Final = struct.Struct(">BBH")
 _FRAME: Final = struct.Struct(">BBHBHHB")
-_MARKER: Final = re.compile(rb"\xff+[^\x00\xff]")
+_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+"""What begins a segment or ends the file: not a byte 255 of pixels, TEM or a restart, which have no segment."""
 _EXTRANEOUS: Final = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 """libjpeg's warning (JWRN_EXTRANEOUS_DATA) of bytes between the last pixel and the end marker."""
 _END: Final = 0xD9
@@ -20,8 +21,7 @@ _SCAN: Final = 0xDA
 _JFIF: Final = 0xE0
 _LIST: Final = 0xE2
 _ADOBE: Final = 0xEE
-_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
-"""Markers without a segment: TEM and the restarts."""
+_NO_SEGMENT: Final = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD8)})
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN: Final = frozenset({0xC0, 0xC1, 0xC2})
 """Baseline, extended and progressive."""
@@ -29,6 +29,9 @@ _ARITHMETIC: Final = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 PROGRESSIVE: Final = 0xC2
 """The marker of a frame that comes in several scans, from coarse to fine."""
 _COEFFICIENTS: Final = 64
+_MOST_SEGMENTS: Final = 4096
+_MOST_SCANS: Final = 128
+"""Far more than any encoder writes; each costs a pass over all pixels, however short it is."""
 _MULTI_PICTURE: Final = b"MPF\0"
 """Begins the segment that lists the other pictures of a file (CIPA DC-007)."""
 
@@ -69,17 +72,15 @@ def read_header(data: bytes) -> Header:
     frame, lists_pictures = -1, False
     place = 2
     try:
-        while True:
+        for _ in range(_MOST_SEGMENTS):
             mark, kind, size = _SEGMENT.unpack_from(data, place)
-            if mark != 0xFF or kind in (0x00, 0xFF):  # Bytes that fill, or that libjpeg warns of.
+            if mark != 0xFF or kind in _NO_SEGMENT:  # Bytes that fill, or that libjpeg warns of.
                 found = _MARKER.search(data, place)
-                place = len(data) if found is None else found.end() - 2
+                place = len(data) if found is None else found.start()
             elif kind == _SCAN and frame >= 0:
                 return _read_frame(data, frame, place + 4, lists_pictures=lists_pictures)
             elif kind in (_SCAN, _END):
                 raise _damaged("its header is damaged: no frame comes before its first scan")
-            elif kind in _ALONE:
-                place += 2
             else:
                 if kind in _FRAMES and frame < 0:
                     frame = place
@@ -88,6 +89,7 @@ def read_header(data: bytes) -> Header:
                 place += 2 + size
     except struct.error:
         raise _cut("its header") from None
+    raise _damaged(f"its header has more than {_MOST_SEGMENTS} segments")
 
 
 def _read_frame(data: bytes, frame: int, scan: int, *, lists_pictures: bool) -> Header:
@@ -137,9 +139,13 @@ def check_complete(data: bytes, header: Header) -> None:
     Raises:
         ImageRefusedError: ``TRUNCATED``.
     """
+    scans = 0
     missing_bits = {component: [True] * _COEFFICIENTS for component in header.components}
     for kind, _, begin, end in _segments(data):
         if kind == _SCAN:
+            scans += 1
+            if scans > _MOST_SCANS:
+                raise _damaged(f"it has more than {_MOST_SCANS} scans")
             first, last, low = _spectrum(data, begin, end, header)
             for component in data[begin + 1 : end - 3 : 2]:
                 if component in missing_bits:
@@ -185,21 +191,22 @@ def is_padded(data: bytes, warning: str) -> bool:
     end = next((segment.marker for segment in _segments(data) if segment.kind == _END), None)
     if found is None or end is None:
         return False
-    count = int(found[1])
-    return data[end - count : end] == data[end - 1 : end] * count
+    count, body = int(found[1]), data[:end].rstrip(b"\xff")
+    return body[-count:] == body[-1:] * count
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
-    """The segments behind the first marker up to the end marker; fewer where the file is cut."""
+    """The segments behind the first marker up to the end marker; fewer where the file is cut or has far too many."""
     place = 2
-    while found := _MARKER.search(data, place):
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, place)
+        if found is None:
+            return
         place = found.end()
         kind = data[place - 1]
         if kind == _END:
             yield _Segment(kind, found.start(), place, place)
             return
-        if kind in _ALONE:
-            continue
         size = int.from_bytes(data[place : place + 2])
         if size < 2 or place + size > len(data):
             return

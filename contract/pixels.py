@@ -30,6 +30,8 @@ def fit(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         ValueError: a side is too short to be padded by reflection.
     """
     height, width = pixels.shape[:2]
+    if height == width == IMAGE_SIDE:
+        return np.ascontiguousarray(pixels)
     if min(height, width) < SMALLEST_SIDE:
         raise ValueError(
             f"{width}x{height} pixels; each side needs at least {SMALLEST_SIDE} to fill {IMAGE_SIDE}x{IMAGE_SIDE} by "

@@ -87,6 +87,7 @@ def files() -> list[bytes]:
         for quality in (60, 95)
         for sampling in ("444", "422", "420", "440", "411")
     ]
+    found += [saved(cell, "JPEG", keep_rgb=True), saved(cell, "TIFF", compression="jpeg")]
     return [*found, with_spectrum(CELL, 0, 0, 0), CELL[:-2] + bytes(99) + END, written(PIXELS, restart_marker_rows=1)]
 
 
@@ -143,6 +144,17 @@ def test_wherever_another_file_is_cut_no_pixel_is_made_up(kind: str) -> None:
             except ImageRefusedError:
                 continue
             assert kind == "TIFF", "only a TIFF may have something behind its pixels"
+
+
+@pytest.mark.parametrize("rows", [32, 88, 256])
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_jpeg_within_a_tiff_is_whole_or_refused(rows: int, kept: float, tmp_path: Path) -> None:
+    data = saved(Image.fromarray(PIXELS), "TIFF", compression="jpeg", tiffinfo={278: rows})
+    assert agree(data, tmp_path / "cell.tif") == "taken"
+    scan, end = data.rindex(b"\xff\xda") + 14, data.rindex(END)
+    cut = scan + int((end - scan) * kept)
+    for rest in (bytes(end - cut), END + bytes(end - cut - 2)):
+        assert refusal(data[:cut] + rest + data[end:]).code in (RefusalCode.TRUNCATED, RefusalCode.CORRUPT)
 
 
 def text(size: int) -> PngImagePlugin.PngInfo:

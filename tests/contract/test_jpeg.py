@@ -1,6 +1,8 @@
 """Whether a JPEG is whole is told by what its scans deliver, not by what libjpeg says of it."""
 
+import contextlib
 import io
+import time
 import warnings
 
 import numpy as np
@@ -83,6 +85,27 @@ def test_a_channel_without_a_scan_is_missed() -> None:
     grey = written(PIXELS[..., 0])
     entropy = grey[segment(grey, 0xDA) + 10 :]
     assert refusal(CELL[:scan] + first_only + entropy).code is RefusalCode.TRUNCATED
+
+
+def test_a_file_of_more_scans_or_segments_than_anyone_writes_costs_nothing() -> None:
+    head, parts = scans(PROGRESSIVE)
+    for file in (
+        head + b"".join(parts) + parts[-1] * 50_000 + END,
+        CELL[:2] + b"\xff\xfe\0\2" * 2_000_000 + CELL[2:],
+        PROGRESSIVE[:-2] + b"\xff\xfe\0\2" * 2_000_000 + END,
+    ):
+        begin = time.process_time()
+        refusal(file)
+        assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize("filling", [b"\xff" * (1 << 23), b"\xff\xd0" * (1 << 22)], ids=["fill bytes", "restarts"])
+def test_megabytes_of_filling_cost_nothing(filling: bytes) -> None:
+    begin = time.process_time()
+    for data in (CELL[:2] + filling, CELL[:-2] + filling + END, PROGRESSIVE[:-2] + filling + END):
+        with contextlib.suppress(ImageRefusedError):
+            decode(data)
+    assert time.process_time() - begin < 4
 
 
 @pytest.mark.parametrize("process", [0xC3, 0xC5, 0xC9, 0xCA, 0xCB])
