@@ -43,7 +43,7 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
     except ImageRefusedError as refusal:
-        raise ImageError(f"{path}: {refusal}") from refusal
+        raise ImageError(f"{path} cannot be decoded: {refusal}") from refusal
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
