@@ -107,6 +107,7 @@ def _kind(data: bytes) -> str:
 
 def _decode_jpeg(data: bytes, check_size: CheckSize) -> NDArray[np.uint8]:
     header = jpeg.read_header(data)
+    _check_depth(header.bits)
     _check_pixels(header.width, header.height, check_size)
     if header.lists_pictures:
         _check_single(Image.open(io.BytesIO(data), formats=["JPEG"]))

@@ -103,7 +103,7 @@ def _read_frame(data: bytes, frame: int, scan: int, *, lists_pictures: bool) -> 
         interleaved=data[scan : scan + 1] == data[frame + 9 : frame + 10],
         lists_pictures=lists_pictures,
     )
-    if process not in _HUFFMAN or bits != 8 or not height or not width:
+    if process not in _HUFFMAN or not height or not width:
         raise _uncommon(header)
     return header
 
@@ -115,12 +115,6 @@ def _uncommon(header: Header) -> ImageRefusedError:
             RefusalCode.UNSUPPORTED_TYPE,
             f"The JPEG image has {coding} coding, of which it cannot be seen whether it is whole; expected baseline or "
             "progressive with Huffman coding: save it as an ordinary JPEG or as PNG.",
-        )
-    if header.bits != 8:
-        return ImageRefusedError(
-            RefusalCode.BIT_DEPTH,
-            f"The image has {header.bits} bits per channel, expected 8; export it with 8 bits, so that the conversion "
-            "is the microscope's and not a guess.",
         )
     if not header.height:
         return ImageRefusedError(
