@@ -34,9 +34,7 @@ class Devices(StrEnum):
 
 
 @app.command("recipes")
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="One recipe, to see all its choices.")] = None,
-) -> None:
+def recipes(name: Annotated[str | None, typer.Argument(help="One recipe, to see all its choices.")] = None) -> None:
     """List the experiments that 'hal train' knows, or show one with every choice that --set can replace."""
     with explained():
         from training.recipe_list import print_recipe, print_recipes
@@ -93,10 +91,7 @@ def train(
             "training images may validate or test here.",
         ),
     ] = None,
-    devices: Annotated[
-        Devices,
-        typer.Option(help="auto: all GPUs of this machine; one; mirrored."),
-    ] = Devices.AUTO,
+    devices: Annotated[Devices, typer.Option(help="auto: all GPUs of this machine; one; mirrored.")] = Devices.AUTO,
     shared_slides: Annotated[
         bool, typer.Option("--allow-shared-slides", help="A slide may be in two splits, as in the thesis's split.")
     ] = False,

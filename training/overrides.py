@@ -14,7 +14,6 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     """A recipe with some choices replaced.
 
     Args:
-        recipe: stays as it is.
         assignments: ``FIELD=VALUE`` or ``STAGE.FIELD=VALUE``, for example ``seed=7``, ``encoder.epochs=3``,
             ``projection_head.units=16``; the value is JSON, or else text. A stage is told by its name.
 

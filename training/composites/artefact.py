@@ -23,13 +23,7 @@ from training.composites.texture import smooth_noise
 
 
 def artefact(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
-    """Turn the image into an artefact of a random kind.
-
-    Args:
-        cell: the parent image.
-        other: a second cell, for overlapping ones.
-        generator: of every choice.
-    """
+    """Turn the image into an artefact of a random kind; ``other`` is a second cell, for overlapping ones."""
     kind = str(generator.choice(list(KINDS), p=list(SHARES.values())))
     return KINDS[kind](cell, other, generator)
 

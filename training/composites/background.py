@@ -18,16 +18,7 @@ THINNEST_PX: Final = 7.0
 
 
 def removed(cell: Cell, generator: np.random.Generator, hole: Mask | None = None) -> Pixels:
-    """The image without its central cell; red cells that touch it keep the bite that it took.
-
-    Args:
-        cell: the segmented image.
-        generator: of the noise.
-        hole: what to remove instead of the cell.
-
-    Returns:
-        RGB. Shape: ``(256, 256, 3)``.
-    """
+    """The image without its central cell, or ``hole``; red cells that touch it keep the bite that it took."""
     hole = cell.body if hole is None else hole
     away = distance_to(hole)
     # A red cell beside the white one stays; only the two pixels next to the outline are mixed colours.

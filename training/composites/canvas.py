@@ -30,7 +30,6 @@ class Canvas:
     Attributes:
         frame: the whole image. Shape: ``(height, width, 3)``.
         tables: its JPEG quantisation tables; ``None`` if it is not a JPEG file.
-        sampling: of its chroma, as Pillow numbers it.
     """
 
     frame: NDArray[np.uint8]
@@ -66,11 +65,7 @@ def _overlap(side: int) -> tuple[slice, slice]:
 
 
 def open_canvas(path: Path) -> Canvas:
-    """Read an original.
-
-    Raises:
-        ImageError: see :func:`training.data.images.read_pixels`.
-    """
+    """Read an original."""
     frame = read_pixels(path)
     with Image.open(path) as image:
         if isinstance(image, JpegImagePlugin.JpegImageFile):

@@ -25,7 +25,6 @@ def restained(
 
     Args:
         pixels: colours of one material. Shape: ``(n, 3)``.
-        ground: the background's colour.
         strength: factor of the mean density.
         tint: further factors by channel; above 1 in red makes bluer.
         contrast: factor of the deviations from the mean density, beyond the one that the strength brings.

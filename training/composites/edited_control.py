@@ -23,15 +23,7 @@ from training.composites.sprite import cut_out, gentle_warp, laid
 from training.composites.texture import Material, material, smooth_noise
 
 GRANULAR: Final = frozenset(
-    {
-        "Segmented neutrophil",
-        "Eosinophil",
-        "Basophil",
-        "Band neutrophil",
-        "Promyelocyte",
-        "Myelocyte",
-        "Metamyelocyte",
-    }
+    {"Segmented neutrophil", "Eosinophil", "Basophil", "Band neutrophil", "Promyelocyte", "Myelocyte", "Metamyelocyte"}
 )
 """Classes that granules tell apart: their textures are re-poured in part only."""
 ROUND: Final = frozenset({"Lymphocyte", "Erythroblast (NRBC)"})
@@ -40,16 +32,7 @@ REDRAWN_SHARE: Final = 0.5
 
 
 def edited_control(cell: Cell, label: str, generator: np.random.Generator) -> Pixels:
-    """Edit a cell without changing its class.
-
-    Args:
-        cell: the parent image.
-        label: its class, which it keeps.
-        generator: of every choice.
-
-    Raises:
-        SegmentationError: its nucleus is too thin to be poured anew.
-    """
+    """Edit a cell without changing its class."""
     if not cell.nucleus.any():
         return large_thrombocyte_again(cell, generator)
     cytoplasm = _cytoplasm(cell)

@@ -33,8 +33,6 @@ class CellGenerator:
     """One class's generator.
 
     Attributes:
-        label: the class that it makes.
-        parents: classes of the images that it edits.
         donors: for each further cell that it needs, the classes from which it may come.
         draw: parent, donors in that order and random generator to RGB. Shape: ``(256, 256, 3)``.
     """
@@ -46,20 +44,12 @@ class CellGenerator:
 
 
 def chromatin_of(cell: Cell) -> Material:
-    """The texture of a nucleus.
-
-    Raises:
-        SegmentationError: it is too thin.
-    """
+    """The texture of a nucleus."""
     return material(cell.pixels, ndimage.binary_erosion(cell.nucleus, iterations=2), cell.ground, "chromatin")
 
 
 def cytoplasm_of(cell: Cell) -> Material:
-    """The texture of cytoplasm.
-
-    Raises:
-        SegmentationError: there is too little.
-    """
+    """The texture of cytoplasm."""
     return material(cell.pixels, cell.cytoplasm, cell.ground, "cytoplasm")
 
 

@@ -32,17 +32,7 @@ STEP = 2 * np.pi / ANGLES
 
 
 def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a hairy one.
-
-    Args:
-        cell: the parent image.
-        chromatin: of a lymphocyte or monocyte.
-        cytoplasm: of a monocyte or large lymphocyte.
-        generator: of every choice.
-
-    Returns:
-        RGB. Shape: ``(256, 256, 3)``.
-    """
+    """Replace the central cell by a hairy one."""
     plate = removed(cell, generator)
     row, column = cell.centre
     centre = (float(np.clip(row, 108, 148)), float(np.clip(column, 108, 148)))

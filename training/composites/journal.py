@@ -19,20 +19,7 @@ JOURNAL: Final = "made.jsonl"
 
 
 def carry_out(tasks: Sequence[Task], out: Path, styles: Mapping[str, StainStyle], pool: Executor) -> dict[str, Made]:
-    """Make what is not made yet.
-
-    Args:
-        tasks: all of the set.
-        out: its folder.
-        styles: of made sources, by name; others look like Barcelona.
-        pool: of processes.
-
-    Returns:
-        What became of each task, by name.
-
-    Raises:
-        ManifestError: the folder holds another set.
-    """
+    """Make what is not made yet, and say what became of each task, by name."""
     out.mkdir(parents=True, exist_ok=True)
     journal = out / JOURNAL
     fingerprint = hashlib.sha256(repr(list(tasks)).encode()).hexdigest()

@@ -37,14 +37,7 @@ def middle(cell: Cell) -> tuple[float, float]:
 
 
 def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by an abnormal lymphocyte; one in six has polar villi.
-
-    Args:
-        cell: the parent image.
-        chromatin: of a lymphocyte or monocyte.
-        cytoplasm: of a monocyte or large lymphocyte.
-        generator: of every choice.
-    """
+    """Replace the central cell by an abnormal lymphocyte; one in six has polar villi."""
     kind = str(generator.choice(KINDS, p=SHARES))
     plate = removed(cell, generator)
     radius = float(generator.normal(38, 4))
@@ -140,14 +133,7 @@ def _villus(
 
 
 def reactive_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a reactive lymphocyte that presses against its neighbours.
-
-    Args:
-        cell: the parent image.
-        chromatin: of a lymphocyte or monocyte.
-        cytoplasm: of a monocyte or large lymphocyte.
-        generator: of every choice.
-    """
+    """Replace the central cell by a reactive lymphocyte that presses against its neighbours."""
     plate = removed(cell, generator)
     radius = float(np.clip(generator.normal(43, 5), 34, 56))
     body = smooth_outline(

@@ -37,21 +37,7 @@ SET_C_SHARE: Final = 0.5
 def make(
     data: Path, out: Path, amounts: Amounts, *, demonstration: bool = False, processes: int | None = None
 ) -> list[LabelledImage]:
-    """Make a set, or go on with one that was interrupted, and write its manifest and attribution.
-
-    Args:
-        data: manifest with splits, as ``hal data prepare`` writes it.
-        out: folder of the set.
-        amounts: how many images.
-        demonstration: two sources with different stain and camera styles, see :mod:`training.composites.styles`.
-        processes: default: one a core.
-
-    Returns:
-        The rows of the manifest.
-
-    Raises:
-        ManifestError: the manifest cannot be used, or the folder holds another set.
-    """
+    """Make a set, or go on with one that was interrupted, and write its manifest and attribution."""
     images, left_out = _open_images(manifest.read(data))
     content_hash = content_hashes(image.path for image in images)
     with pool_of(processes) as pool:

@@ -23,7 +23,6 @@ class Outline:
     """A star-shaped outline.
 
     Attributes:
-        centre: row and column.
         radii: distance to the outline in pixels, at equal steps of the angle. Shape: ``(360,)``.
     """
 
@@ -58,12 +57,7 @@ def smooth_outline(
     """An oval with a random direction and slow random bulges.
 
     Args:
-        generator: of the shape.
-        centre: row and column.
-        radius: of the disc with about the same area.
-        elongation: long axis by short axis.
         wobble: amplitude of the slowest bulge by radius; it falls with the wave number.
-        waves: first and last number of bulges round the outline.
     """
     angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
     turned = angles - generator.uniform(0, np.pi)
@@ -79,7 +73,6 @@ def dented(outline: Outline, angle: float, depth: float, width: float) -> Outlin
     """Push the outline in at an angle: broad and shallow for a bean, deep and narrow for a cleft.
 
     Args:
-        outline: the outline.
         angle: in radians.
         depth: share of the radius that is lost at the deepest point.
         width: half-width in radians.

@@ -17,7 +17,6 @@ class Optics:
     Attributes:
         blur: standard deviation of the focus, in pixels.
         radius: of the camera's unsharp mask, in pixels.
-        amount: of the unsharp mask.
     """
 
     blur: float
@@ -41,9 +40,7 @@ def photographed(drawn: Pixels, touched: Coverage, lens: Optics) -> Pixels:
     """Blur and sharpen where something was drawn; the rest was photographed already.
 
     Args:
-        drawn: the picture.
         touched: 0 to 1, what was drawn.
-        lens: focus and sharpening.
     """
     near = ndimage.maximum_filter(touched, 5)
     weight = np.clip(ndimage.gaussian_filter(near, 1.0), 0, 1)[..., None]

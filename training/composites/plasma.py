@@ -19,14 +19,7 @@ from training.composites.texture import Material, smooth_noise
 
 
 def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a plasma cell.
-
-    Args:
-        cell: the parent image.
-        chromatin: of a lymphocyte.
-        cytoplasm: of a monocyte or large lymphocyte.
-        generator: of every choice.
-    """
+    """Replace the central cell by a plasma cell."""
     plate = removed(cell, generator)
     radius = float(np.clip(generator.normal(32, 3.5), 25, 42))
     size = radius * generator.uniform(1.5, 2.0)

@@ -21,13 +21,7 @@ from training.data.platelets import GIANT_FROM_UM, LARGE_FROM_UM, PIXELS_PER_MIC
 
 
 def thrombocyte_aggregation(cell: Cell, others: Sequence[Cell], generator: np.random.Generator) -> Pixels:
-    """Gather platelets around the place of the central one.
-
-    Args:
-        cell: the parent image, of a platelet.
-        others: more platelets; some are used several times, turned.
-        generator: of every choice.
-    """
+    """Gather platelets around the place of the central one."""
     plate = removed(cell, generator)
     sprites = [cut_out(each) for each in (cell, *others)]
     count = int(np.clip(np.round(np.exp(generator.normal(1.7, 0.45))), 3, 16))
@@ -83,13 +77,7 @@ def large_thrombocyte_again(cell: Cell, generator: np.random.Generator) -> Pixel
 
 
 def resized_platelet(cell: Cell, diameter_um: float, generator: np.random.Generator) -> Pixels:
-    """Draw the central platelet at another size, turned, its rim and centre as they were, its granules unscaled.
-
-    Args:
-        cell: the parent image.
-        diameter_um: of the disc with the new area.
-        generator: of every choice.
-    """
+    """Draw the central platelet at another size, turned, its rim and centre as they were, its granules unscaled."""
     plate = removed(cell, generator)
     scale = diameter_um * PIXELS_PER_MICROMETRE / (2 * np.sqrt(cell.body.sum() / np.pi))
     granules = material(cell.pixels, ndimage.binary_erosion(cell.body, iterations=2), cell.ground, "platelet")

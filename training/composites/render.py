@@ -20,10 +20,8 @@ class Made:
     """What became of a task.
 
     Attributes:
-        name: of the task.
         parent: SHA-256 of the image that was edited; empty if none could be.
         donors: SHA-256 of the images whose textures or cells went into it.
-        failures: why candidates could not be edited.
     """
 
     name: str
@@ -33,12 +31,7 @@ class Made:
 
 
 def cell_of(path: Path, label: str) -> Cell:
-    """Read an image and segment it as its class asks.
-
-    Raises:
-        SegmentationError: there is no single central cell.
-        ImageError: it cannot be read.
-    """
+    """Read an image and segment it as its class asks."""
     pixels = open_canvas(path).pixels
     return segment_platelet(pixels) if label in PLATELETS else segment_white_cell(pixels)
 
@@ -54,9 +47,6 @@ class Drawn:
 
     Attributes:
         pixels: RGB, compressed as its parent was; ``None`` if no candidate could be edited. Shape: ``(256, 256, 3)``.
-        parent: SHA-256, as in :class:`Made`.
-        donors: likewise.
-        failures: likewise.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -66,13 +56,7 @@ class Drawn:
 
 
 def render(task: Task, folder: Path, style: StainStyle) -> Made:
-    """Make an image and write it.
-
-    Args:
-        task: what to make.
-        folder: of the set.
-        style: of its source.
-    """
+    """Make an image and write it."""
     result = drawn(task)
     if result.pixels is not None:
         save(folder / f"{task.name}.png", style.applied(result.pixels, result.parent))

@@ -44,9 +44,6 @@ class Cell:
         pixels: RGB, 0 to 255. Shape: ``(256, 256, 3)``.
         body: the central cell, its nucleus included. Shape: ``(256, 256)``.
         nucleus: its nucleus; empty for a platelet.
-        stained: every white cell and platelet of the image.
-        field: what is neither background nor a stained cell: red cells.
-        ground: the background's colour.
     """
 
     pixels: Pixels
@@ -88,9 +85,6 @@ def segment_white_cell(image: NDArray[np.uint8]) -> Cell:
 
     Args:
         image: RGB, 10 px/um. Shape: ``(256, 256, 3)``.
-
-    Raises:
-        SegmentationError: no nucleus near the centre, a cell cut by the border, or areas that no single cell has.
     """
     pixels, ground, smooth = _prepare(image)
     stained, field = _stained(smooth, ground)
@@ -109,11 +103,7 @@ def segment_white_cell(image: NDArray[np.uint8]) -> Cell:
 
 
 def segment_platelet(image: NDArray[np.uint8]) -> Cell:
-    """The central platelet, clump of granules and pale rim together.
-
-    Raises:
-        SegmentationError: nothing of a platelet's size near the centre.
-    """
+    """The central platelet, clump of granules and pale rim together."""
     pixels, ground, smooth = _prepare(image)
     stained, field = _stained(smooth, ground)
     opened = ndimage.binary_opening(stained, disk(2))

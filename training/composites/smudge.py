@@ -24,13 +24,7 @@ SHARES: Final = (0.4, 0.4, 0.2)
 
 
 def smudge_cell(cell: Cell, chromatin: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a smudge.
-
-    Args:
-        cell: the parent image.
-        chromatin: of any nucleus.
-        generator: of every choice.
-    """
+    """Replace the central cell by a smudge."""
     kind = str(generator.choice(KINDS, p=SHARES))
     plate = removed(cell, generator)
     centre = middle(cell)

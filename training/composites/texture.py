@@ -35,7 +35,6 @@ class Material:
         centres: where a patch of ``radius`` fits into the example. Shape: ``(n, 2)``.
         radius: of the patches, in pixels.
         colours: from dark to bright, by quantile. Shape: ``(128, 3)``.
-        ground: the background's colour of the example's image.
     """
 
     ranks: NDArray[np.float32]
@@ -59,7 +58,6 @@ class Material:
 
         Args:
             where: the shape; the result is 0 elsewhere. Shape: ``(256, 256)``.
-            generator: of the choice of patches.
             shade: added to the ranks before they become colours: below 0 darker, above brighter, in standard
                 deviations.
             coarse: share of the variance that goes into slow unevenness, 0 to 1.
@@ -114,11 +112,7 @@ class Material:
 
 
 def material(pixels: Pixels, where: Mask, ground: Pixels, what: str) -> Material:
-    """The texture of a part of an image.
-
-    Raises:
-        SegmentationError: the part is too thin for a patch.
-    """
+    """The texture of a part of an image."""
     padded = np.zeros_like(where)
     margin = int(SMALLEST_RADIUS) + 1
     padded[margin:-margin, margin:-margin] = where[margin:-margin, margin:-margin]

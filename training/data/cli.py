@@ -28,8 +28,7 @@ Cap = Annotated[
 Together = Annotated[
     By | None,
     typer.Option(
-        "--by",
-        help="What stays together: image as in the thesis, or slide (and patient); default: slide where known.",
+        "--by", help="What stays together: image as in the thesis, or slide (and patient); default: slide where known."
     ),
 ]
 ValidationShare = Annotated[float, typer.Option(min=0.01, max=0.9, help="Share held out for validation.")]

@@ -45,15 +45,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The result of :func:`training.data.check.check`.
-
-    Attributes:
-        errors: none of them may be there when training begins.
-        warnings: training goes on, but the figures mean less.
-        dropped: images that are not used, with the reason.
-        images: what remains.
-        look_alike_sources: as they were given to the check.
-    """
+    """The result of :func:`training.data.check.check`."""
 
     errors: tuple[Finding, ...]
     warnings: tuple[Finding, ...]

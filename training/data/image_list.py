@@ -56,13 +56,7 @@ def splits(path: Path) -> dict[str, str]:
 
 
 def seen_as(image: LabelledImage, digest: str, known: Mapping[str, str]) -> str:
-    """The split in which a network knows an image, or a photograph that it comes from; empty where it knows none.
-
-    Args:
-        image: of any manifest.
-        digest: its SHA-256.
-        known: SHA-256 to split, see :func:`splits`.
-    """
+    """The split in which a network knows an image, or a photograph that it comes from; empty where it knows none."""
     found = [known[each] for each in pixels_of(image, digest) if each in known]
     return max(found, key=LEAST_TELLING.index, default="")
 

@@ -35,7 +35,6 @@ class LabelledImage:
     """One row: an image, its expert label and where it comes from.
 
     Attributes:
-        path: the image file.
         label: a class name of :data:`contract.classes.CLASS_NAMES`.
         slide_id: slide or patient, unique within the source; empty where unknown.
         source: the data set.

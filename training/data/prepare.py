@@ -24,10 +24,7 @@ class Choices:
 
     Attributes:
         validation_share, test_share: of the images without a split.
-        seed: of every choice.
         by: what stays together; ``None`` for what :func:`training.data.splits.recommended` says.
-        cap: see :func:`training.data.selection.limit`.
-        exclude: exclusion lists.
     """
 
     validation_share: float = 0.2
@@ -57,12 +54,7 @@ def prepare(
     Images are decoded as training would. With a list they need not be: its images are those that were trained on.
 
     Args:
-        sources: ``PRESET=FOLDER`` items.
-        out: the CSV file.
-        validation_share, test_share, seed, by, cap, exclude: see :class:`Choices`.
         like: image list of a bundle; take its images and its split instead of choosing and splitting.
-        mapping: folder names to class names, for preset ``folder``.
-        leave_out_unreadable: go on without the images that cannot be decoded, and name them.
 
     Raises:
         SourceError: an unknown preset, a missing folder, or one without images.
@@ -102,12 +94,6 @@ def prepare(
 def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False) -> None:
     """Choose among the images of a manifest, split those without a split, and write another manifest.
 
-    Args:
-        path: the manifest to read.
-        out: the manifest to write; may be the same.
-        choices: see :class:`Choices`.
-        afresh: forget the splits that the manifest has.
-
     Raises:
         ManifestError: the manifest cannot be used, or not be split as asked.
     """
@@ -127,12 +113,6 @@ def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False
 def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
     """Write a manifest with a share of another's validation images moved to training.
 
-    Args:
-        path: the manifest to read.
-        out: the manifest to write.
-        share: of the validation images of each class and source.
-        seed: of the choice.
-
     Raises:
         ManifestError: the manifest cannot be used, or the share moves nothing or everything.
     """
@@ -149,11 +129,7 @@ def _unusable(
     leave_out_unreadable: bool,
     console: Console,
 ) -> Collection[Path]:
-    """The images that cannot be opened or decoded, all of them named; what an exclusion list names may be anything.
-
-    Raises:
-        ManifestError: there are some, and nobody said that they may be left out.
-    """
+    """The images that cannot be opened or decoded, all of them named; what an exclusion list names may be anything."""
     meant = leave_out(images, read_exclusions(choices.exclude), content_hash).images
     complaints = {**closed, **unreadable(image.path for image in meant)}
     if complaints and not leave_out_unreadable:

@@ -18,13 +18,7 @@ SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is used and what is not.
-
-    Attributes:
-        images: the images that remain, in their order.
-        dropped: the others, each with its reason.
-        unmatched: entries of the exclusion lists that name no image.
-    """
+    """What is used and what is not."""
 
     images: list[LabelledImage]
     dropped: list[Dropped]
@@ -72,9 +66,7 @@ def exclude(
     """Leave out the images that a list names.
 
     Args:
-        images: the candidates.
         exclusions: SHA-256 values, file names, whole paths, or ends of paths such as ``slide-7/12.png``.
-        content_hash: path to SHA-256.
     """
     digests = {entry.lower(): entry for entry in exclusions if SHA256.fullmatch(entry)}
     endings = {_parts(entry): entry for entry in exclusions if not SHA256.fullmatch(entry)}
@@ -102,12 +94,6 @@ def limit(images: Sequence[LabelledImage], cap: int, seed: int, content_hash: Ca
 
     By class and source because the thesis did so: Table 4.1 has more than 5000 images of some classes, since those of
     its second database came on top. The choice is random and depends on the contents and the seed alone.
-
-    Args:
-        images: with or without splits.
-        cap: at least 1.
-        seed: of the choice.
-        content_hash: path to SHA-256.
 
     Raises:
         ValueError: the cap is not positive.

@@ -36,12 +36,7 @@ def split(
     """Give every image without a split one.
 
     Args:
-        images: rows with or without a split.
-        by: see :func:`by_image` and :func:`by_slide`.
         validation_share: between 0 and 1, of the images without a split.
-        seed: of the choice.
-        content_hash: path to SHA-256.
-        test_share: likewise; 0 for no test images.
 
     Raises:
         SplitError: fixed splits tear apart what belongs together, slides leave nothing to hold out, or the shares are
@@ -173,12 +168,6 @@ def release_validation(
 
     For a network that is trained further (``hal train --start-from``): what remains for validation was never trained
     on, neither then nor now. What hangs together (:func:`training.data.overlap.groups`) moves together.
-
-    Args:
-        images: rows with splits.
-        share: of the validation images, between 0 and 1.
-        seed: of the choice.
-        content_hash: path to SHA-256.
 
     Raises:
         SplitError: the share leaves no validation image or moves none, or splits overlap.

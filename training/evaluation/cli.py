@@ -30,8 +30,7 @@ def evaluate(
     split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.VAL,
     precision: Annotated[Precision | None, typer.Option(help="Which file of a bundle; default: its first.")] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder of the report; default for a run: RUN/evaluation/SPLIT."),
+        Path | None, typer.Option("--out", help="Folder of the report; default for a run: RUN/evaluation/SPLIT.")
     ] = None,
 ) -> None:
     """Measure a network on labelled images: figures with intervals, pictures, shortcut probe, one HTML report.

@@ -74,8 +74,6 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
     """Compare networks on the same images, print the tables and write them.
 
     Args:
-        folders: of runs or bundles, at least two.
-        data: manifest; each run's own when ``None``.
         out: gets ``comparison.md``, ``comparison.json`` and ``accuracy.png``; nothing is written when ``None``.
 
     Raises:

@@ -31,14 +31,7 @@ def evaluate(folder: Path, data: Path | None, split: str, precision: Precision |
     """Evaluate a run or a bundle, print its figures and write the report.
 
     Args:
-        folder: of ``hal train`` or ``hal export``.
-        data: manifest with labelled images; a run's own when ``None``.
-        split: ``train``, ``val`` or ``test``.
-        precision: which file of a bundle.
         out: gets the report; ``RUN/evaluation/SPLIT`` for a run, nothing for a bundle when ``None``.
-
-    Returns:
-        The report's path, or ``None`` where none was to be written.
 
     Raises:
         BundleError, RunError, ManifestError, ImageError, EvaluationError: each says what was wrong and what to do.
@@ -142,12 +135,6 @@ def choose(
     images: Sequence[LabelledImage], split: str, networks: Sequence[TrainedNetwork], sets: Sequence[ImageSet]
 ) -> tuple[list[LabelledImage], dict[str, int]]:
     """The images of a split that every network can be asked about.
-
-    Args:
-        images: the whole manifest.
-        split: ``train``, ``val`` or ``test``.
-        networks: images of classes that one of them was never trained on are left out.
-        sets: images of other sets are left out.
 
     Returns:
         The images, and how many were left out for which reason.

@@ -123,12 +123,7 @@ class Measures(_Part):
 
 
 def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measures:
-    """Every figure of an evaluation.
-
-    Args:
-        predictions: at least one.
-        classes: what the network learned each of the 20 classes from.
-    """
+    """Every figure of an evaluation."""
     calibrated, raw = predictions.evaluation, predictions.uncalibrated
     hits = calibrated.predicted == calibrated.labels
     accuracy = _share(hits)

@@ -21,12 +21,6 @@ BATCH: Final = 16
 def onnx_outputs(model: Path, paths: Sequence[Path], what: str, change: Change | None = None) -> Outputs:
     """Logits and embeddings of an exported graph.
 
-    Args:
-        model: ONNX file with the contract's inputs and outputs.
-        paths: image files.
-        what: caption of the progress bar.
-        change: done to every image before it is shown.
-
     Raises:
         ImageError: an image cannot be read.
     """

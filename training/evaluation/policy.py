@@ -35,10 +35,8 @@ def decision_policy(
     """Threshold of the hairy flag and limits below which a technologist is asked to look.
 
     Args:
-        validation: calibrated probabilities on the validation images.
         real: which of them are photographs as they were taken; the limits of review are chosen on these. Shape:
             ``(n,)``.
-        classes: evidence of the 20 classes.
         split: of the images; only ``val`` is accepted.
 
     Raises:

@@ -43,15 +43,9 @@ class ClassProbe(_Part):
     """What the probe found in one class.
 
     Attributes:
-        sources: images by source, all of them.
-        outcome: in a word.
-        verdict: in a sentence.
         balanced_accuracy: mean recall of the sources, by images that the probe was not fitted on; ``None`` where
             nothing could be probed, as the fields below.
-        interval95: of the balanced accuracy.
-        chance: what guessing gives.
         area_under_curve: of the ROC curve (mean of one against the rest for more than two sources), 0.5 by chance.
-        grouped_by_slide: whether no slide was in both the fitted and the tested part.
     """
 
     name: str
@@ -80,8 +74,6 @@ def probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage], seed
 
     Args:
         embeddings: l2-normalised encoder output. Shape: ``(len(images), 2048)``.
-        images: with their sources and, where known, slides.
-        seed: of the draws and folds.
     """
     labels = [image.class_index for image in images]
     everywhere = {image.source for image in images}

@@ -60,26 +60,14 @@ class Evaluation:
 
     @classmethod
     def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64], bundle: BundleDescription) -> "Evaluation":
-        """By the calibration of a bundle.
-
-        Raises:
-            EvaluationError: no images.
-        """
+        """By the calibration of a bundle."""
         return cls.at(logits, labels, bundle.calibration.temperature, bundle.suppressed)
 
     @classmethod
     def at(
-        cls,
-        logits: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        temperature: float,
-        suppressed: NDArray[np.bool_],
+        cls, logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float, suppressed: NDArray[np.bool_]
     ) -> "Evaluation":
-        """By a temperature and the classes to be suppressed.
-
-        Raises:
-            EvaluationError: no images.
-        """
+        """By a temperature and the classes to be suppressed."""
         if len(labels) == 0:
             raise EvaluationError("no images to evaluate; check the manifest's split column")
         return cls(labels, calibrated_probabilities(logits, temperature, suppressed))

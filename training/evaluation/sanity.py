@@ -27,10 +27,7 @@ from training.evaluation.predictions import Predictions, predict
 from training.evaluation.report import Table, terminal
 from training.evaluation.results import EvaluationError
 
-PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {
-    "C": (1, "5.4", "sanity_c"),
-    "D": (2, "5.5", "sanity_d"),
-}
+PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {"C": (1, "5.4", "sanity_c"), "D": (2, "5.5", "sanity_d")}
 """Part, table of the thesis and field of its figures, by the set that is tested on."""
 TRAINED: Final = ("A and B", "A, B and C")
 FIGURES: Final = {"C": ("5.12", "5.13"), "D": ("5.14", "5.15")}
@@ -48,11 +45,8 @@ class SanityPart(_Part):
     """One part: two networks on one set.
 
     Attributes:
-        accuracy: trained on A and B, and on A, B and C.
         called_hairy: share of the images that each calls hairy.
         thesis: what the thesis reports for the recipe, where it does.
-        test: McNemar's, between the two.
-        verdict: in a sentence.
     """
 
     part: int
@@ -78,11 +72,8 @@ def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sa
     """Do the sanity test, print it and write ``sanity.md``, ``sanity.json`` and the confusion matrices.
 
     Args:
-        run_ab: folder of a run that was trained on sets A and B.
-        run_abc: folder of a run that was trained on sets A, B and C.
         data: manifest with images of C or D or both in ``split``.
         split: ``test``, or another split that neither run was trained on.
-        out: folder for the results.
 
     Raises:
         EvaluationError: a folder is not a run's, the runs were not trained on what they should have been, one was

@@ -96,11 +96,7 @@ class Run:
 
     @staticmethod
     def require_new(root: Path) -> None:
-        """Refuse a folder that holds a run.
-
-        Raises:
-            RunError: it does.
-        """
+        """Refuse a folder that holds a run."""
         if (root / "recipe.json").exists():
             raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
 
@@ -211,10 +207,6 @@ class Run:
     def writing(self, path: Path, size: int = 0) -> Iterator[Path]:
         """Gives the name of a file to write, which takes the place of ``path`` in one rename.
 
-        Args:
-            path: in the run's folder.
-            size: bytes, where it is worth saying.
-
         Raises:
             RunError: it cannot be written; the disk is full, for example.
         """
@@ -269,11 +261,7 @@ class Run:
 
 
 def _understood(model: type[_Model], text: str, path: Path) -> _Model:
-    """What a file of a run says.
-
-    Raises:
-        RunError: with every field that is not as this version writes it.
-    """
+    """What a file of a run says."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:

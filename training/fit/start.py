@@ -42,17 +42,11 @@ def start(
     """Train a new run in ``root``.
 
     Args:
-        recipe_name: see :func:`training.recipe.names`.
-        data: manifest with the images of the recipe's splits and sets.
-        root: the run's folder.
         weights: ImageNet weights of Xception, or ``None`` for Keras' download.
-        choices: see :func:`training.overrides.override`.
         encoder_from: folder of a finished run whose encoder was made by the same choices of the same images; the
             stages that would make it again are skipped.
         start_from: folder of a run whose encoder is finished, by any choices; it is trained further, by all stages.
             None of its training images may validate or test here.
-        devices: see :func:`strategy`.
-        shared_slides: allow a slide in several splits, as in the thesis's split by image.
 
     Raises:
         RecipeError, RunError, ManifestError, WeightsError and what :meth:`Trainer.run_stages` raises: each says what
@@ -84,10 +78,7 @@ def resume(root: Path, weights: Path | None, devices: Devices = "auto", choices:
     """Go on with the run in ``root`` from its checkpoint.
 
     Args:
-        root: the run's folder.
         weights: as for :func:`start`; needed if the run was killed before its first checkpoint.
-        devices: see :func:`strategy`.
-        choices: see :func:`training.overrides.override_begun`.
 
     Raises:
         RecipeError, RunError, ManifestError and what :meth:`Trainer.run_stages` raises: each says what was wrong and
@@ -219,12 +210,7 @@ def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
 
 
 def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run:
-    """The run to begin from.
-
-    Raises:
-        RunError: its encoder is not finished, or it was trained on what is to validate or test here: on these bytes,
-            on a photograph that a composite is made of, or, with ``slides``, on cells of the same slide or patient.
-    """
+    """The run to begin from."""
     origin = Run.open(root)
     progress, _ = origin.restore()
     if progress.stage < len(origin.recipe.encoder_stages):

@@ -61,10 +61,6 @@ class Trainer:
     """Trains one run, from its checkpoint to its end.
 
     To be made in the scope of a ``tf.distribute`` strategy, as ``encoder`` was, if several devices are to share it.
-
-    Args:
-        run: its recipe and its images.
-        encoder: see :func:`training.networks.xception.build_encoder`.
     """
 
     def __init__(self, run: Run, encoder: keras.Model) -> None:

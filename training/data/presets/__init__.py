@@ -24,10 +24,6 @@ NAMES: Final = (*PRESETS, own.NAME)
 def find(sources: Iterable[str], mapping: Path | None = None) -> list[tuple[Preset, Path]]:
     """The presets and folders of ``PRESET=FOLDER`` items.
 
-    Args:
-        sources: the items.
-        mapping: the mapping file of preset ``folder``.
-
     Raises:
         SourceError: unknown presets, folders that do not exist, folders that match no class; all of them are listed.
     """
@@ -53,11 +49,7 @@ def find(sources: Iterable[str], mapping: Path | None = None) -> list[tuple[Pres
 
 
 def read(sources: Iterable[tuple[Preset, Path]]) -> tuple[list[LabelledImage], list[Skipped]]:
-    """All rows of several data sets, and what was left out of them.
-
-    Raises:
-        SourceError: see :meth:`Preset.rows`.
-    """
+    """All rows of several data sets, and what was left out of them."""
     images: list[LabelledImage] = []
     skipped: list[Skipped] = []
     for preset, folder in sources:

@@ -18,8 +18,6 @@ class Skipped:
     """An image that a preset leaves out, and why.
 
     Attributes:
-        path: the image file.
-        reason: why.
         unreadable: it has no label because it cannot be decoded, and not by a rule of the preset.
     """
 
@@ -75,11 +73,7 @@ class Preset:
     pixels_per_um: float | None = None
 
     def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:
-        """One item for each image file below ``folder``, in the order of their names.
-
-        Raises:
-            SourceError: see :meth:`files`.
-        """
+        """One item for each image file below ``folder``, in the order of their names."""
         found = self._found(folder)
         for path in found.images:
             yield self.row(path)

@@ -26,10 +26,6 @@ SCALE: Final = "unknown: the analyser's is about 10 pixels per micrometre, and n
 def preset(root: Path, mapping: Path | None = None) -> Preset:
     """The preset of one laboratory's folder.
 
-    Args:
-        root: the folder that holds one folder a class.
-        mapping: a mapping file.
-
     Raises:
         SourceError: folders that match no class, images outside any class, or a mapping that cannot be used; each
             with everything that is wrong.

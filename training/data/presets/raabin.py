@@ -29,12 +29,7 @@ RAABIN: Final = Preset(
     ),
     layout="one folder a class, in Train, TestA and TestB or not (Train/Basophil/*.jpg)",
     labels=MappingProxyType(
-        {
-            "Basophil": "Basophil",
-            "Eosinophil": "Eosinophil",
-            "Lymphocyte": "Lymphocyte",
-            "Monocyte": "Monocyte",
-        }
+        {"Basophil": "Basophil", "Eosinophil": "Eosinophil", "Lymphocyte": "Lymphocyte", "Monocyte": "Monocyte"}
     ),
     left_out=MappingProxyType({"Neutrophil": "band and segmented neutrophils are not told apart"}),
     slide_of=smear,

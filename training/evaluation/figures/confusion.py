@@ -20,9 +20,6 @@ def draw_confusion(matrix: NDArray[np.int64], folder: Path, name: str, title: st
 
     Args:
         matrix: counts by true class (rows) and predicted class (columns). Shape: ``(20, 20)``.
-        folder: gets ``NAME.png`` and ``NAME.csv``.
-        name: of the files.
-        title: above the figure.
     """
     return _draw(matrix, CLASS_NAMES, folder, name, title, size=(7.0, 6.5), font=SMALL)
 

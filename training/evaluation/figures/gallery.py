@@ -47,11 +47,6 @@ def galleries(predictions: Predictions) -> list[Gallery]:
 def draw_gallery(gallery: Gallery, predictions: Predictions, folder: Path) -> Path | None:
     """Draw a gallery's first 24 images; its CSV file lists all.
 
-    Args:
-        gallery: of these predictions.
-        predictions: their image files are read.
-        folder: gets ``NAME.png`` and ``NAME.csv``.
-
     Returns:
         ``None`` for an empty gallery; the CSV file is written nevertheless.
     """

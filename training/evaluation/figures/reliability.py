@@ -31,15 +31,7 @@ def reliability(evaluation: Evaluation) -> list[Bin]:
 
 
 def draw_reliability(calibrated: Evaluation, uncalibrated: Evaluation, folder: Path, name: str, title: str) -> Path:
-    """Accuracy by confidence with Wilson intervals, after and before temperature scaling, over a histogram.
-
-    Args:
-        calibrated: with the fitted temperature.
-        uncalibrated: the same images at temperature 1.
-        folder: gets ``NAME.png`` and ``NAME.csv``.
-        name: of the files.
-        title: above the figure.
-    """
+    """Accuracy by confidence with Wilson intervals, after and before temperature scaling, over a histogram."""
     after, before = reliability(calibrated), reliability(uncalibrated)
     drawn = figure(4.6, width=4.4)
     upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))

@@ -41,12 +41,6 @@ def figures_of(row: Row, column: str) -> float:
 def draw_training_curves(history: Path, folder: Path, name: str, title: str) -> Path | None:
     """Draw a run's history.
 
-    Args:
-        history: the run's ``history.csv``; columns that it lacks are left out.
-        folder: gets ``NAME.png`` and ``NAME.csv``.
-        name: of the files.
-        title: above the figure.
-
     Returns:
         ``None`` where no epoch has been trained.
     """
