@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.composites.background import removed
-from training.composites.colour import colour, density
 from training.composites.outline import Coverage, smooth_outline
-from training.composites.painting import between, optics, photographed
+from training.composites.painting import between, colour, density, optics, photographed
 from training.composites.segment import Cell, Pixels
 from training.composites.smudge import streaked
 from training.composites.sprite import Sprite, cut_out, gentle_warp, laid
@@ -28,9 +27,8 @@ def artefact(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
     return KINDS[kind](cell, other, generator)
 
 
-def precipitate(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def precipitate(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """Grains of stain, in heaps and strewn, partly out of focus, with or without a cell below."""
-    del other
     plate = removed(cell, generator) if generator.uniform() < 0.75 else cell.pixels
     heaps = [(cell.centre[0] + generator.normal(0, 14), cell.centre[1] + generator.normal(0, 14))]
     heaps += [tuple(generator.uniform(30, 226, 2)) for _ in range(int(generator.integers(0, 3)))]
@@ -66,9 +64,8 @@ def _dyed(plate: Pixels, optical: NDArray[np.float64], cell: Cell) -> Pixels:
     return colour((density(plate, cell.ground) + optical).astype(np.float32), cell.ground)
 
 
-def out_of_focus(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def out_of_focus(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """The whole field far beside the focal plane."""
-    del other
     blur = generator.uniform(4.5, 9.0)
     picture = ndimage.gaussian_filter(cell.pixels, (blur, blur, 0), mode="reflect")
     noise = ndimage.gaussian_filter(generator.normal(0, 2.0, picture.shape), (0.7, 0.7, 0))
@@ -76,9 +73,8 @@ def out_of_focus(cell: Cell, other: Cell, generator: np.random.Generator) -> Pix
     return result
 
 
-def squashed(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def squashed(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """The cell torn and drawn out by the wedge, its parts smeared over each other."""
-    del other
     plate = removed(cell, generator)
     direction = generator.uniform(0, 2 * np.pi)
     wild = gentle_warp(generator, generator.uniform(9, 18), generator.uniform(14, 26))
@@ -101,9 +97,8 @@ def squashed(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
     return photographed(laid(plate, drawn), np.clip(cover * 2, 0, 1), optics(generator))
 
 
-def empty_field(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def empty_field(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """No cell at all."""
-    del other
     everything = cell.stained if generator.uniform() < 0.6 else cell.body
     plate = removed(cell, generator, everything)
     changed = ndimage.gaussian_filter(ndimage.binary_dilation(everything, iterations=4).astype(np.float32), 1.0)
@@ -127,9 +122,8 @@ def overlapping(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixe
     return photographed(laid(plate, drawn), coverage, optics(generator))
 
 
-def dirt(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def dirt(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """A lump, fibre or scale of dirt, brown to black, often out of focus."""
-    del other
     plate = removed(cell, generator)
     at = (float(128 + generator.normal(0, 12)), float(128 + generator.normal(0, 12)))
     long = float(np.exp(generator.uniform(0, np.log(5))))

@@ -29,21 +29,11 @@ class Outline:
     centre: tuple[float, float]
     radii: NDArray[np.float64]
 
-    def points(self) -> NDArray[np.float64]:
-        """Rows and columns. Shape: ``(360, 2)``."""
-        angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
-        return np.stack(
-            [self.centre[0] + self.radii * np.sin(angles), self.centre[1] + self.radii * np.cos(angles)], axis=1
-        )
-
     def coverage(self) -> Coverage:
         """How much of each pixel lies inside. Shape: ``(256, 256)``."""
-        return polygon(self.points())
-
-    @property
-    def area(self) -> float:
-        """In square pixels."""
-        return float(np.pi * np.mean(self.radii**2))
+        angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
+        rows, columns = self.radii * np.sin(angles), self.radii * np.cos(angles)
+        return polygon(np.stack([self.centre[0] + rows, self.centre[1] + columns], axis=1))
 
 
 def smooth_outline(
@@ -148,8 +138,8 @@ def strokes(hairs: list[Hair]) -> Coverage:
         taper = 1 - (1 - hair.tip) * along**1.3
         for row, column, share in zip(rows, columns, taper, strict=True):
             _dab(layers, (row + 0.5) * FINE, (column + 0.5) * FINE, hair.width * share * FINE / 2, hair.opacity * share)
-    drawn: Coverage = layers.reshape(IMAGE_SIDE, FINE, IMAGE_SIDE, FINE).mean(axis=(1, 3))
-    return drawn
+    result: Coverage = layers.reshape(IMAGE_SIDE, FINE, IMAGE_SIDE, FINE).mean(axis=(1, 3))
+    return result
 
 
 def _dab(layers: Coverage, row: float, column: float, radius: float, opacity: float) -> None:

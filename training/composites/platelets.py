@@ -2,7 +2,7 @@
 
 Morphology imitated: an aggregate is a clump of three and more platelets that lie against and over each other, their
 granules still apart, in a pale matrix. A giant thrombocyte is as large as a red cell or larger (7 um and more): a body
-of purple granules with a pale, uneven rim (ICSH, Palmer et al. 2015). Size classes: training/data/platelets.py.
+of purple granules with a pale, uneven rim (ICSH, Palmer et al. 2015). Size classes: training/data/presets/pbc.py.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from training.composites.painting import between, optics, over, photographed
 from training.composites.segment import Cell, Pixels
 from training.composites.sprite import Sprite, cut_out, gentle_warp, laid
 from training.composites.texture import LUMINANCE, material, smooth_noise
-from training.data.platelets import GIANT_FROM_UM, LARGE_FROM_UM, PIXELS_PER_MICROMETRE
+from training.data.presets.pbc import GIANT_FROM_UM, LARGE_FROM_UM, PIXELS_PER_MICROMETRE
 
 
 def thrombocyte_aggregation(cell: Cell, others: Sequence[Cell], generator: np.random.Generator) -> Pixels:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.composites.canvas import Canvas, open_canvas, save
+from training.composites.canvas import Canvas, StainStyle, open_canvas, save
 from training.composites.edited_control import edited_control
 from training.composites.generators import GENERATORS, PLATELETS
 from training.composites.plan import Parent, Task
 from training.composites.segment import Cell, Pixels, SegmentationError, segment_platelet, segment_white_cell
-from training.composites.styles import StainStyle
 
 
 @dataclass(frozen=True, slots=True)

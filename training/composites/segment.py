@@ -57,8 +57,7 @@ class Cell:
     def cytoplasm(self) -> Mask:
         """The body without the nucleus, three pixels away from either outline."""
         inside = distance_to(~self.body) > 3
-        result: Mask = inside & (distance_to(self.nucleus) > 3)
-        return result
+        return inside & (distance_to(self.nucleus) > 3)
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -146,8 +145,8 @@ def _chromatin(smooth: Pixels, stained: Mask) -> Mask:
     threshold = float(np.clip(filters.threshold_otsu(green), 72, 112))
     wide = ndimage.gaussian_filter(smooth[..., 1], 1.5)
     dark = stained & (wide < threshold)
-    closed: Mask = ndimage.binary_opening(ndimage.binary_closing(dark, disk(3)), disk(3))
-    return closed
+    result: Mask = ndimage.binary_opening(ndimage.binary_closing(dark, disk(3)), disk(3))
+    return result
 
 
 def _central(candidates: Mask, areas: tuple[int, int], what: str) -> Mask:
@@ -170,8 +169,7 @@ def _with_lobes(chromatin: Mask, nucleus: Mask) -> Mask:
     """Lobes of one nucleus lie near each other: take in every region closer than 1.2 um."""
     regions, _ = ndimage.label(chromatin)
     near = np.unique(regions[ndimage.binary_dilation(nucleus, iterations=12)])
-    result: Mask = np.isin(regions, near[near > 0])
-    return result
+    return np.isin(regions, near[near > 0])
 
 
 def _label_under(regions: NDArray[np.int32], mask: Mask) -> int:

@@ -112,5 +112,5 @@ def _meshes(generator: np.random.Generator, direction: float) -> Coverage:
     field = field / (field.std() + 1e-6)
     web = np.exp(-((field / generator.uniform(0.35, 0.7)) ** 2))
     ground = between(smooth_noise(generator, 22), -0.8, 1.2)
-    meshes: Coverage = np.clip(0.25 + 0.75 * np.maximum(web, ground), 0, 1).astype(np.float32)
-    return meshes
+    result: Coverage = np.clip(0.25 + 0.75 * np.maximum(web, ground), 0, 1).astype(np.float32)
+    return result

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from contract.description import IMAGE_SIDE
-from training.composites.colour import density
 from training.composites.outline import Coverage, signed_distance
-from training.composites.painting import between
+from training.composites.painting import between, density
 from training.composites.segment import Cell, Pixels
 from training.composites.texture import smooth_noise
 

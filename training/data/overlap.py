@@ -48,8 +48,8 @@ def groups(images: Sequence[LabelledImage], content_hash: Callable[[Path], str])
     if not edges:
         return np.zeros(0, dtype=np.int64)
     graph = coo_array((np.ones(len(edges), dtype=bool), np.array(edges).T), shape=(size, size))
-    components: NDArray[np.int64] = connected_components(graph, directed=False)[1][: len(images)].astype(np.int64)
-    return components
+    result: NDArray[np.int64] = connected_components(graph, directed=False)[1][: len(images)].astype(np.int64)
+    return result
 
 
 def _bonds(image: LabelledImage, content_hash: Callable[[Path], str]) -> Iterator[tuple[Bond, str, str]]:

@@ -157,8 +157,7 @@ def _held_out(keys: NDArray[np.int64], strata: NDArray[np.int64], share: float, 
         taken = np.bincount(strata[fold], minlength=len(sizes))
         return float(np.abs(taken[present] / sizes[present] - share).sum()) if 0 < len(fold) < len(keys) else np.inf
 
-    chosen: NDArray[np.int64] = min(candidates, key=deviation)
-    return chosen
+    return min(candidates, key=deviation)
 
 
 def release_validation(

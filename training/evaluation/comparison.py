@@ -8,8 +8,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
 from contract.files import write_text
 from training.evaluation.evaluate import ORDINARY_SETS, choose, images_of, predictions_of
 from training.evaluation.figures.accuracy_bars import Bar, draw_accuracy_bars
@@ -19,7 +17,7 @@ from training.evaluation.measures import Share
 from training.evaluation.network import TrainedNetwork, open_network
 from training.evaluation.predictions import Predictions
 from training.evaluation.report import Table, terminal
-from training.evaluation.results import EvaluationError, Proportion
+from training.evaluation.results import EvaluationError, Proportion, Record
 
 SPLITS: Final = {"val": "Validation", "test": "Test"}
 FIGURES: Final = (
@@ -37,11 +35,7 @@ NOTE: Final = (
 )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ComparedNetwork(_Part):
+class ComparedNetwork(Record):
     """A network's figures; ``None`` where there are no images or they were trained on.
 
     ``thesis`` has those of :data:`FIGURES` that the thesis reports for the recipe.
@@ -61,12 +55,12 @@ class ComparedNetwork(_Part):
     thesis: dict[str, float]
 
 
-class Comparison(_Part):
+class Comparison(Record):
     """What ``comparison.json`` holds; ``left_out`` are images by the split and the reason."""
 
     rows: tuple[ComparedNetwork, ...]
     tests: tuple[McNemar, ...]
-    left_out: dict[str, dict[str, int]] = {}
+    left_out: dict[str, dict[str, int]]
     note: str = NOTE
 
 

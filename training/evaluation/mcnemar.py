@@ -1,19 +1,16 @@
 """McNemar's exact test: do two networks differ in how often they are right on the same images?"""
 
-from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
 from training.evaluation.predictions import Predictions
-from training.evaluation.results import EvaluationError
+from training.evaluation.results import EvaluationError, Record
 
 
-class McNemar(BaseModel):
+class McNemar(Record):
     """The images on which only one of two networks is right, and the two-sided exact p-value (McNemar 1947).
 
     Without a difference between the networks each of those images is as likely to be the one's as the other's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     first: str
     second: str

@@ -6,23 +6,18 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL, CellClass
 from contract.description import ClassEvidence, Evidence
 from training.evaluation.metrics import EXPERT_LABELLED
 from training.evaluation.predictions import Predictions
-from training.evaluation.results import Proportion
+from training.evaluation.results import Proportion, Record
 
 FILE_NAME: Final = "metrics.json"
 Method = Literal["Wilson", "Clopper-Pearson"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Share(_Part):
+class Share(Record):
     """``hits`` of ``images`` and the 95 % interval of their share."""
 
     value: float
@@ -45,7 +40,7 @@ class Share(_Part):
         return f"{self.value:.4f} [{low:.4f}, {high:.4f}] ({self.hits} of {self.images})"
 
 
-class ClassMeasures(_Part):
+class ClassMeasures(Record):
     """Figures of one class; ``recall`` is ``None`` without images of it, ``precision`` where it was never predicted."""
 
     name: str
@@ -57,7 +52,7 @@ class ClassMeasures(_Part):
     precision: Share | None
 
 
-class HairyMeasures(_Part):
+class HairyMeasures(Record):
     """How well hairy cells are told from other cells, with exact intervals.
 
     Attributes:
@@ -80,7 +75,7 @@ class HairyMeasures(_Part):
     false_calls_on_hairy_slides: Share | None
 
 
-class Measures(_Part):
+class Measures(Record):
     """The figures of a network on the images of a split.
 
     Attributes:

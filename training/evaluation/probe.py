@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.stats import t as student
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
@@ -21,6 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from contract.classes import CLASS_NAMES
 from training.data.manifest import LabelledImage
+from training.evaluation.results import Record
 from training.progress import track
 
 FEWEST: Final = 10
@@ -35,11 +35,7 @@ PENALTY: Final = 10.0
 Outcome = Literal["told apart well", "told apart in part", "not told apart", "one source only", "too few images"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClassProbe(_Part):
+class ClassProbe(Record):
     """What the probe found in one class.
 
     Attributes:
@@ -59,7 +55,7 @@ class ClassProbe(_Part):
     grouped_by_slide: bool | None = None
 
 
-class ProbeReport(_Part):
+class ProbeReport(Record):
     """The probe of every class that occurs, and the verdict of all."""
 
     classes: tuple[ClassProbe, ...]

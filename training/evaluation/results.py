@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
 from contract.binomial import clopper_pearson
@@ -12,6 +13,12 @@ from contract.decision import calibrated_probabilities
 from contract.description import BundleDescription
 from training.errors import TrainingError
 from training.evaluation.calibration import expected_calibration_error, negative_log_likelihood
+
+
+class Record(BaseModel):
+    """What is written as JSON, whole and unchanged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EvaluationError(TrainingError):
@@ -91,26 +98,6 @@ class Evaluation:
     def calibration_error(self) -> float:
         """Expected calibration error, 15 bins."""
         return expected_calibration_error(self.probabilities, self.labels)
-
-    @property
-    def recall(self) -> dict[str, Proportion]:
-        """By class name, for the classes that occur."""
-        hits = self.predicted == self.labels
-        return {
-            name: Proportion(int(hits[self.labels == index].sum()), int((self.labels == index).sum()))
-            for index, name in enumerate(CLASS_NAMES)
-            if (self.labels == index).any()
-        }
-
-    @property
-    def precision(self) -> dict[str, Proportion]:
-        """By class name, for the classes that were predicted."""
-        hits = self.predicted == self.labels
-        return {
-            name: Proportion(int(hits[self.predicted == index].sum()), int((self.predicted == index).sum()))
-            for index, name in enumerate(CLASS_NAMES)
-            if (self.predicted == index).any()
-        }
 
     @property
     def macro_f1(self) -> float:

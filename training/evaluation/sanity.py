@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
 from contract.classes import HAIRY_CELL
 from contract.files import write_text
 from training.data import manifest
@@ -25,7 +23,7 @@ from training.evaluation.measures import Share
 from training.evaluation.network import TrainedNetwork, is_run, open_network
 from training.evaluation.predictions import Predictions, predict
 from training.evaluation.report import Table, terminal
-from training.evaluation.results import EvaluationError
+from training.evaluation.results import EvaluationError, Record
 
 PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {"C": (1, "5.4", "sanity_c"), "D": (2, "5.5", "sanity_d")}
 """Part, table of the thesis and field of its figures, by the set that is tested on."""
@@ -37,11 +35,7 @@ NOTE: Final = (
 )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SanityPart(_Part):
+class SanityPart(Record):
     """One part: two networks on one set.
 
     Attributes:
@@ -58,7 +52,7 @@ class SanityPart(_Part):
     verdict: str
 
 
-class Sanity(_Part):
+class Sanity(Record):
     """What ``sanity.json`` holds."""
 
     networks: tuple[str, str]

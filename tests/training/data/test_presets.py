@@ -13,9 +13,9 @@ from tests.paths import ROOT
 from training.data import manifest, presets
 from training.data.images import read_image, read_pixels
 from training.data.manifest import LabelledImage
-from training.data.platelets import equivalent_diameter, size_class
 from training.data.prepare import prepare
 from training.data.presets import PRESETS, Preset, Skipped
+from training.data.presets.pbc import equivalent_diameter, size_class
 
 SHARED = os.environ.get("HAL_SHARED")
 needs_shared = pytest.mark.skipif(not SHARED, reason="HAL_SHARED is not set: the real images are not at hand")

@@ -9,10 +9,8 @@ from training.data.manifest import LabelledImage
 from training.data.presets import folder as own
 from training.data.presets.aml_lmu import AML_LMU
 from training.data.presets.base import Preset, Skipped, SourceError
-from training.data.presets.matek_marrow import MATEK_MARROW
-from training.data.presets.mll23 import MLL23
 from training.data.presets.pbc import PBC
-from training.data.presets.raabin import RAABIN
+from training.data.presets.published import MATEK_MARROW, MLL23, RAABIN
 
 __all__ = ["NAMES", "PRESETS", "Preset", "Skipped", "SourceError", "find", "read"]
 
