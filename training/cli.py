@@ -37,7 +37,7 @@ class Devices(StrEnum):
 def recipes(name: Annotated[str | None, typer.Argument(help="One recipe, to see all its choices.")] = None) -> None:
     """List the experiments that 'hal train' knows, or show one with every choice that --set can replace."""
     with explained():
-        from training.recipe_list import print_recipe, print_recipes
+        from training.overrides import print_recipe, print_recipes
 
         print_recipes() if name is None else print_recipe(name)
 

@@ -1,7 +1,7 @@
-"""Artefacts: what an analyser photographs as a cell and is none, or none that can be named.
+"""Artefacts: what an analyser takes for a cell though it is not one, or not one that can be named.
 
 Imitated: stain precipitate, a cell far out of focus, a squashed or torn cell, an empty field, two cells that overlap,
-dirt. (ICSH, Palmer et al. 2015; no data set with openly licensed artefacts could be had to look at.)
+dirt. (ICSH, Palmer et al. 2015; no openly licensed artefacts were available for comparison.)
 """
 
 from collections.abc import Callable

@@ -75,7 +75,7 @@ def open_canvas(path: Path) -> Canvas:
 
 
 def save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a PNG in one rename: never half an image."""
+    """Write a PNG atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial, "PNG", compress_level=PNG_EFFORT)

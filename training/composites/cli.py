@@ -8,7 +8,7 @@ import typer
 from training.errors import explained
 
 app = typer.Typer(
-    no_args_is_help=True, help="Make the classes without open images by editing real cells, and look at them."
+    no_args_is_help=True, help="Make the classes without open images by editing real cells, and draw them side by side."
 )
 
 

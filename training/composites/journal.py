@@ -33,14 +33,14 @@ def carry_out(tasks: Sequence[Task], out: Path, styles: Mapping[str, StainStyle]
     waiting = [task for task in tasks if task.name not in done]
     # Neighbours in the same family share donors, which are segmented once a process.
     waiting.sort(key=lambda task: (task.parents[0].family, task.name))
-    by_look: dict[str, list[Task]] = {}
+    by_source: dict[str, list[Task]] = {}
     for task in waiting:
-        by_look.setdefault(task.source, []).append(task)
+        by_source.setdefault(task.source, []).append(task)
     with journal.open("a", encoding="utf-8") as stream, track("making", len(tasks), len(done)) as advance:
         if not done:
             stream.truncate(0)
             stream.write(json.dumps({"plan": fingerprint}) + "\n")
-        for source, group in by_look.items():
+        for source, group in by_source.items():
             work = partial(render, folder=out, style=styles.get(source, BARCELONA))
             for made in pool.map(work, group, chunksize=8):
                 done[made.name] = made
@@ -95,6 +95,6 @@ def _live_and_die_with_the_command() -> None:
 
 
 def _end_after(command: "multiprocessing.process.BaseProcess") -> None:
-    """A command that is killed ends nobody, and its processes would wait for work for ever."""
+    """Exit with the command: without this, the processes of a killed one would wait for work for ever."""
     command.join()
     os._exit(1)

@@ -76,10 +76,6 @@ def polygon(points: NDArray[np.float64]) -> Coverage:
     """Coverage of a closed polygon given by rows and columns. Shape: ``(256, 256)``."""
     canvas = Image.new("L", (IMAGE_SIDE * FINE, IMAGE_SIDE * FINE))
     ImageDraw.Draw(canvas).polygon([(float((x + 0.5) * FINE), float((y + 0.5) * FINE)) for y, x in points], fill=255)
-    return _reduced(canvas)
-
-
-def _reduced(canvas: Image.Image) -> Coverage:
     return np.asarray(canvas.reduce(FINE), dtype=np.float32) / np.float32(255)
 
 

@@ -1,4 +1,4 @@
-"""What a made set will hold: which image is copied, edited in vain, or turned into which class.
+"""What a made set will hold: which image is copied, edited within its class, or turned into which class.
 
 Parents and donors of one image always come from one *family*: images of one split (and one stain and camera
 style) that may be made of one another. Nothing made therefore hangs together with another split, and a new split that

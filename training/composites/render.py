@@ -42,7 +42,7 @@ def _donor(path: Path, label: str) -> Cell:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A finished picture, or why there is none.
+    """A finished picture, or why none could be made.
 
     Attributes:
         pixels: RGB, compressed as its parent was; ``None`` if no candidate could be edited. Shape: ``(256, 256, 3)``.

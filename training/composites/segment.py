@@ -2,7 +2,7 @@
 
 May Gruenwald-Giemsa on a CellaVision analyser: the background is bright, red cells are pinkish grey (red well above
 blue), cytoplasm is grey to blue or full of purple granules (blue near or above red), and chromatin is dark in green.
-Whatever does not look as a single central cell is refused with the reason; the callers count the refusals.
+An image without a single central cell is refused with the reason, which the callers count.
 """
 
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ def segment_white_cell(image: NDArray[np.uint8]) -> Cell:
     nucleus = _with_lobes(chromatin, nucleus)
     cut = ndimage.binary_opening(stained | nucleus, disk(4)) | nucleus
     regions, _ = ndimage.label(cut)
-    body = ndimage.binary_fill_holes(regions == _label_under(regions, nucleus))
+    body = ndimage.binary_fill_holes(regions == np.bincount(regions[nucleus]).argmax())
     nucleus = ndimage.binary_fill_holes(nucleus & body)
     _refuse_unlikely(body, CELL_AREA)
     others = chromatin & ndimage.binary_dilation(body, iterations=2) & ~ndimage.binary_dilation(nucleus, iterations=14)
@@ -170,10 +170,6 @@ def _with_lobes(chromatin: Mask, nucleus: Mask) -> Mask:
     regions, _ = ndimage.label(chromatin)
     near = np.unique(regions[ndimage.binary_dilation(nucleus, iterations=12)])
     return np.isin(regions, near[near > 0])
-
-
-def _label_under(regions: NDArray[np.int32], mask: Mask) -> int:
-    return int(np.bincount(regions[mask]).argmax())
 
 
 def _refuse_unlikely(body: Mask, areas: tuple[int, int]) -> None:

@@ -121,7 +121,7 @@ def _warnings(images: Sequence[LabelledImage]) -> Iterator[Finding]:
     if len({image.source for image in images}) > 1:
         for label in CLASS_NAMES:
             if len(sources := {image.source for image in images if image.label == label}) == 1:
-                message = f"{label}: only from {sources.pop()}, whose look and not the cell may then name the class"
+                message = f"{label}: only from {sources.pop()}, whose stain and camera style may then name the class"
                 yield Finding(Kind.ONE_SOURCE, message)
     if unknown := sum(not has_slide(image) for image in images):
         message = f"{unknown} of {len(images)}: cells of one patient may train and validate; expect lower figures later"

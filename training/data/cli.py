@@ -140,7 +140,7 @@ def check(
     ] = False,
     look_alike: Annotated[
         list[str] | None,
-        typer.Option("--look-alike", help="Source whose images resemble hairy cells and are none (set D); repeated."),
+        typer.Option("--look-alike", help="Source whose images resemble hairy cells but are not (set D); repeated."),
     ] = None,
     cap: Cap = None,
     exclude: Exclude = None,

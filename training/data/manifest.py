@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from contract.classes import BY_NAME, CLASS_NAMES
 from contract.files import replacing
@@ -199,26 +199,33 @@ def suggestion(label: str) -> str:
 
 
 def write(path: Path, images: Sequence[LabelledImage]) -> None:
-    """Write a manifest with image paths relative to its folder, in one rename: never half a manifest.
+    """Write a manifest atomically, with image paths relative to its folder.
 
     Raises:
         ManifestError: it cannot be written.
     """
     extra = list(dict.fromkeys(name for image in images for name in image.extra))
+
+    def row(image: LabelledImage) -> list[str]:
+        relative = Path(os.path.relpath(image.path.resolve(), path.parent.resolve())).as_posix()
+        fixed = [relative, image.label, image.slide_id, image.source, image.split]
+        return fixed + [image.extra.get(name, "") for name in extra]
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            replacing(path) as partial,
-            partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-        ):
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow([*COLUMNS, *extra])
-            for image in images:
-                relative = Path(os.path.relpath(image.path.resolve(), path.parent.resolve())).as_posix()
-                fixed = [relative, image.label, image.slide_id, image.source, image.split]
-                writer.writerow(fixed + [image.extra.get(name, "") for name in extra])
+        write_csv(path, (*COLUMNS, *extra), map(row, images), errors="surrogateescape")
     except OSError as error:
         raise ManifestError("the manifest cannot be written", [f"{path}: {error}"]) from error
+
+
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], errors: str = "backslashreplace"
+) -> None:
+    """Write a CSV file atomically, in UTF-8; ``errors`` says what becomes of bytes of file names that are not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8", errors=errors) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def fingerprint(images: Iterable[LabelledImage], content_hash: Callable[[Path], str]) -> str:

@@ -41,7 +41,7 @@ def select(
 
 
 def read_exclusions(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The entries of exclusion lists: one a line; empty lines and lines that begin with ``#`` say nothing.
+    """The entries of exclusion lists: one a line; empty lines and lines that begin with ``#`` are ignored.
 
     Raises:
         ManifestError: lists that cannot be read; all of them are named.
@@ -69,7 +69,8 @@ def exclude(
         exclusions: SHA-256 values, file names, whole paths, or ends of paths such as ``slide-7/12.png``.
     """
     digests = {entry.lower(): entry for entry in exclusions if SHA256.fullmatch(entry)}
-    endings = {_parts(entry): entry for entry in exclusions if not SHA256.fullmatch(entry)}
+    names = {entry: os.path.normpath(entry.replace("\\", "/")) for entry in exclusions if entry not in digests.values()}
+    endings = {PurePath(name).parts: entry for entry, name in names.items()}
     lengths = {len(parts) for parts in endings}
     kept, dropped, used = [], [], set()
     for image in images:
@@ -83,10 +84,6 @@ def exclude(
         else:
             kept.append(image)
     return Selection(kept, dropped, tuple(entry for entry in exclusions if entry not in used))
-
-
-def _parts(entry: str) -> tuple[str, ...]:
-    return PurePath(os.path.normpath(entry.replace("\\", "/"))).parts
 
 
 def limit(images: Sequence[LabelledImage], cap: int, seed: int, content_hash: Callable[[Path], str]) -> Selection:

@@ -13,7 +13,7 @@ from training.evaluation.evaluate import ORDINARY_SETS, choose, images_of, predi
 from training.evaluation.figures.accuracy_bars import Bar, draw_accuracy_bars
 from training.evaluation.figures.training_curves import figures_of, read_history
 from training.evaluation.mcnemar import McNemar, mcnemar, require_same_images
-from training.evaluation.measures import Share
+from training.evaluation.measures import Ratio
 from training.evaluation.network import TrainedNetwork, open_network
 from training.evaluation.predictions import Predictions
 from training.evaluation.report import Table, terminal
@@ -48,9 +48,9 @@ class ComparedNetwork(Record):
     thesis_table: str
     training_accuracy: float | None
     training_loss: float | None
-    validation_accuracy: Share | None
+    validation_accuracy: Ratio | None
     validation_loss: float | None
-    test_accuracy: Share | None
+    test_accuracy: Ratio | None
     test_loss: float | None
     thesis: dict[str, float]
 
@@ -137,11 +137,11 @@ def _left_out(predictions: Iterable[Predictions]) -> dict[str, int]:
 
 
 def _row(name: str, network: TrainedNetwork, predictions: dict[str, dict[str, Predictions]]) -> ComparedNetwork:
-    figures: dict[str, Share | float | None] = {}
+    figures: dict[str, Ratio | float | None] = {}
     for split, word in SPLITS.items():
         each = predictions[split].get(name)
         right = each and each.uncalibrated.accuracy
-        figures[f"{word.lower()}_accuracy"] = Share.of(right.hits, right.images) if right else None
+        figures[f"{word.lower()}_accuracy"] = Ratio.of(right.hits, right.images) if right else None
         figures[f"{word.lower()}_loss"] = each.uncalibrated.loss if each else None
     accuracy, loss = _of_training(network.root)
     thesis = network.recipe.get("thesis") or {}
@@ -211,10 +211,10 @@ def _how_many(result: Comparison) -> str:
     return "; ".join([", ".join(shown), *left_out])
 
 
-def _cell(value: Share | float | None) -> str:
+def _cell(value: Ratio | float | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, Share):
+    if isinstance(value, Ratio):
         low, high = value.interval95
         return f"{value.value:.4f} [{low:.3f}, {high:.3f}]"
     return f"{value:.4f}"
@@ -228,7 +228,7 @@ def _write(result: Comparison, tables: Sequence[Table], out: Path) -> None:
     bars = []
     for row in result.rows:
         for word in SPLITS.values():
-            share: Share | None = getattr(row, f"{word.lower()}_accuracy")
+            share: Ratio | None = getattr(row, f"{word.lower()}_accuracy")
             if share is not None:
                 thesis = row.thesis.get(f"{word.lower()}_accuracy")
                 bars.append(Bar(row.network, word.lower(), Proportion(share.hits, share.images), thesis))

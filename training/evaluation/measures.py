@@ -17,7 +17,7 @@ FILE_NAME: Final = "metrics.json"
 Method = Literal["Wilson", "Clopper-Pearson"]
 
 
-class Share(Record):
+class Ratio(Record):
     """``hits`` of ``images`` and the 95 % interval of their share."""
 
     value: float
@@ -27,7 +27,7 @@ class Share(Record):
     method: Method
 
     @classmethod
-    def of(cls, hits: int, images: int, method: Method = "Wilson") -> "Share | None":
+    def of(cls, hits: int, images: int, method: Method = "Wilson") -> "Ratio | None":
         """``None`` of no images."""
         if images == 0:
             return None
@@ -48,8 +48,8 @@ class ClassMeasures(Record):
     training_images: int
     images: int
     predicted: int
-    recall: Share | None
-    precision: Share | None
+    recall: Ratio | None
+    precision: Ratio | None
 
 
 class HairyMeasures(Record):
@@ -68,11 +68,11 @@ class HairyMeasures(Record):
     """
 
     rule: str
-    recall: Share | None
-    precision: Share | None
-    false_calls: Share | None
-    precision_on_hairy_slides: Share | None
-    false_calls_on_hairy_slides: Share | None
+    recall: Ratio | None
+    precision: Ratio | None
+    false_calls: Ratio | None
+    precision_on_hairy_slides: Ratio | None
+    false_calls_on_hairy_slides: Ratio | None
 
 
 class Measures(Record):
@@ -100,7 +100,7 @@ class Measures(Record):
     left_out: dict[str, int]
     trained_on: int
     validated_with: int
-    accuracy: Share
+    accuracy: Ratio
     loss: float
     calibrated_loss: float
     macro_f1: float
@@ -111,9 +111,9 @@ class Measures(Record):
     fitted_on: str
     classes: tuple[ClassMeasures, ...]
     hairy: tuple[HairyMeasures, ...]
-    by_source: dict[str, Share]
-    by_set: dict[str, Share]
-    expert_labelled: Share | None
+    by_source: dict[str, Ratio]
+    by_set: dict[str, Ratio]
+    expert_labelled: Ratio | None
     confusions: tuple[tuple[str, str, int], ...]
 
 
@@ -149,11 +149,11 @@ def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measu
     )
 
 
-def _share(hits: NDArray[np.bool_], method: Method = "Wilson") -> Share | None:
-    return Share.of(int(hits.sum()), len(hits), method)
+def _share(hits: NDArray[np.bool_], method: Method = "Wilson") -> Ratio | None:
+    return Ratio.of(int(hits.sum()), len(hits), method)
 
 
-def _by(names: Sequence[str], hits: NDArray[np.bool_]) -> dict[str, Share]:
+def _by(names: Sequence[str], hits: NDArray[np.bool_]) -> dict[str, Ratio]:
     of_name = np.array(names)
     shares = {name: _share(hits[of_name == name]) for name in sorted(Counter(names))}
     return {name: share for name, share in shares.items() if share is not None}
@@ -187,7 +187,7 @@ def _hairy_by(rule: str, called: NDArray[np.bool_], predictions: Predictions) ->
     # A look-alike of set D may be a hairy cell: it is neither right nor wrong to call it one.
     others, same_slides = ~hairy & predictions.of_set("B", "C"), predictions.of_set("C")
 
-    def precision(negatives: NDArray[np.bool_]) -> Share | None:
+    def precision(negatives: NDArray[np.bool_]) -> Ratio | None:
         return _share(hairy[called & (hairy | negatives)], "Clopper-Pearson")
 
     return HairyMeasures(

@@ -15,7 +15,7 @@ from contract.classes import CLASS_COUNT
 from contract.description import Evidence
 from contract.files import write_text
 from training.data.manifest import counts
-from training.evaluation.measures import HairyMeasures, Measures, Share
+from training.evaluation.measures import HairyMeasures, Measures, Ratio
 from training.evaluation.network import TrainedNetwork
 from training.evaluation.predictions import Predictions
 from training.evaluation.probe import ProbeReport
@@ -174,7 +174,7 @@ def _print_hairy(console: Console, hairy: HairyMeasures) -> None:
         console.print(f"  {name}: {share or 'no images'}", markup=False)
 
 
-def _short(share: Share | None) -> str:
+def _short(share: Ratio | None) -> str:
     return "" if share is None else f"{share.value:.3f} [{share.interval95[0]:.3f}, {share.interval95[1]:.3f}]"
 
 
@@ -235,7 +235,7 @@ def render(results: ReportContent) -> str:
     )
 
 
-def _share(share: Share | None) -> str:
+def _share(share: Ratio | None) -> str:
     """A share with its interval, short."""
     if share is None:
         return "-"

@@ -19,7 +19,7 @@ from training.evaluation.comparison import distinct_names
 from training.evaluation.evaluate import choose, sets_of
 from training.evaluation.figures.confusion import draw_confusion
 from training.evaluation.mcnemar import McNemar, mcnemar
-from training.evaluation.measures import Share
+from training.evaluation.measures import Ratio
 from training.evaluation.network import TrainedNetwork, is_run, open_network
 from training.evaluation.predictions import Predictions, predict
 from training.evaluation.report import Table, terminal
@@ -31,7 +31,7 @@ TRAINED: Final = ("A and B", "A, B and C")
 FIGURES: Final = {"C": ("5.12", "5.13"), "D": ("5.14", "5.15")}
 NOTE: Final = (
     "Set C: other cells of the sources of the hairy cells. Set D: look-alikes of hairy cells; their accuracy is the "
-    "share that gets the label of the manifest, which nobody has confirmed. The thesis's figures are of its own images."
+    "share that gets the label of the manifest, which is not confirmed. The thesis's figures are of its own images."
 )
 
 
@@ -45,8 +45,8 @@ class SanityPart(Record):
 
     part: int
     tested_on: ImageSet
-    accuracy: tuple[Share, Share]
-    called_hairy: tuple[Share, Share]
+    accuracy: tuple[Ratio, Ratio]
+    called_hairy: tuple[Ratio, Ratio]
     thesis: tuple[float, float] | None
     test: McNemar
     verdict: str
@@ -166,14 +166,19 @@ def assess_part(
     )
 
 
-def _shares(hits: Sequence[int], images: int) -> tuple[Share, Share]:
-    first, second = (Share.of(each, images) for each in hits)
+def _shares(hits: Sequence[int], images: int) -> tuple[Ratio, Ratio]:
+    first, second = (Ratio.of(each, images) for each in hits)
     if first is None or second is None:
         raise EvaluationError("there are no images in this part of the sanity test")
     return first, second
 
 
-def _verdict(tested: ImageSet, accuracy: tuple[Share, Share], hairy: tuple[Share, Share], p_value: float) -> str:
+def _verdict(
+    tested: ImageSet,
+    accuracy: tuple[Ratio, Ratio],
+    hairy: tuple[Ratio, Ratio],
+    p_value: float,
+) -> str:
     rise = f"from {accuracy[0].value:.3f} to {accuracy[1].value:.3f} (McNemar p = {p_value:.2g})"
     calls = f"It calls {hairy[0].value:.1%} of them hairy, the other {hairy[1].value:.1%}."
     better = accuracy[1].value > accuracy[0].value and p_value < 0.05

@@ -225,7 +225,7 @@ class Run:
             ) from error
 
     def save(self, progress: Progress, groups: Mapping[str, list[NDArray[Any]]]) -> None:
-        """Replace the checkpoint in one rename: a kill leaves the old one or the new one, never half of one."""
+        """Replace the checkpoint atomically: a kill leaves the old one or the new one."""
         arrays: dict[str, Any] = {
             f"{name}/{index}": array for name, group in groups.items() for index, array in enumerate(group)
         }

@@ -121,7 +121,7 @@ class Trainer:
     def _train_stage(self, stage: Stage) -> None:
         head = self.heads[stage.head]
         networks.set_trainable(self.encoder, stage.trains_encoder, stage.frozen_blocks)
-        network = networks.Network(
+        network = networks.TrainingNetwork(
             self.encoder, head, stage.augmentation, self._seed(), stage.live_batch_normalisation, stage.image_side
         )
         model = head if stage.feature_views else network

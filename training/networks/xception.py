@@ -128,7 +128,7 @@ def build_classifier_head(dropout: float, seed: int, normalised: bool) -> keras.
     return head
 
 
-class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
+class TrainingNetwork(keras.Model):  # type: ignore[misc]  # Keras has no types
     """Augmentation, encoder and head in one network (appendix B.1, B.3 to B.5).
 
     The encoder is told here, at every call, whether its batch normalisation lives. Written as a functional model

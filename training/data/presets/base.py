@@ -31,17 +31,6 @@ def file_prefix(path: Path) -> str:
     return path.stem.split("_")[0].upper()
 
 
-def parent_name(path: Path) -> str:
-    """The class code that is the name of the folder that holds the file."""
-    return path.parent.name
-
-
-def no_slide(path: Path) -> str:
-    """The slide id where none is published."""
-    del path
-    return ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """How one public data set becomes manifest rows.
@@ -68,8 +57,8 @@ class Preset:
     labels: Mapping[str, str]
     scale: str
     left_out: Mapping[str, str] = field(default_factory=dict)
-    code_of: Callable[[Path], str] = parent_name
-    slide_of: Callable[[Path], str] = no_slide
+    code_of: Callable[[Path], str] = lambda path: path.parent.name
+    slide_of: Callable[[Path], str] = lambda _: ""
     pixels_per_um: float | None = None
 
     def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:

@@ -3,13 +3,14 @@
 Each folder directly below the root is a class; deeper folders belong to it. A folder is matched with the 20 classes by
 name or slug, whatever its capitals, spaces, hyphens and underscores. A mapping file overrides that: CSV with the
 columns ``folder`` and ``label``, or lines ``folder=label``; an empty label leaves the folder out. A line that begins
-with ``#`` says nothing. The source of the images is the name of the root folder.
+with ``#`` is a comment. The source of the images is the name of the root folder.
 """
 
 import csv
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -57,17 +58,7 @@ def preset(root: Path, mapping: Path | None = None) -> Preset:
     problems += [f"the mapping names folder {name!r}, which holds no image" for name in given if name not in holding]
     if problems:
         raise SourceError(_all(f"{root} is not {LAYOUT}", problems) + "\nRename the folders, or give a --mapping FILE.")
-    return Preset(
-        name=found.name,
-        title=found.title,
-        licence=found.licence,
-        citation=found.citation,
-        layout=LAYOUT,
-        labels=labels,
-        left_out=left_out,
-        code_of=lambda path: _class_folder(root, path),
-        scale=SCALE,
-    )
+    return replace(found, labels=labels, left_out=left_out, code_of=lambda path: _class_folder(root, path))
 
 
 def read_mapping(path: Path) -> Mapping[str, str]:
@@ -97,7 +88,7 @@ def read_mapping(path: Path) -> Mapping[str, str]:
         else:
             mapping[folder] = matched
     if problems or not numbered:
-        raise SourceError(_all(f"{path} cannot be used as a mapping", problems or ["it says nothing"]))
+        raise SourceError(_all(f"{path} cannot be used as a mapping", problems or ["it is empty"]))
     return mapping
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -83,20 +82,18 @@ PBC: Final = _Barcelona(
         "doi:10.1016/j.dib.2020.105474, doi:10.17632/snkd93bnjr.1"
     ),
     layout="one folder a class, the class code before the underscore of each file name (ig/MMY_1.jpg)",
-    labels=MappingProxyType(
-        {
-            "BA": "Basophil",
-            "EO": "Eosinophil",
-            "ERB": "Erythroblast (NRBC)",
-            "LY": "Lymphocyte",
-            "MO": "Monocyte",
-            "SNE": "Segmented neutrophil",
-            "BNE": "Band neutrophil",
-            "MMY": "Metamyelocyte",
-            "MY": "Myelocyte",
-            "PMY": "Promyelocyte",
-        }
-    ),
+    labels={
+        "BA": "Basophil",
+        "EO": "Eosinophil",
+        "ERB": "Erythroblast (NRBC)",
+        "LY": "Lymphocyte",
+        "MO": "Monocyte",
+        "SNE": "Segmented neutrophil",
+        "BNE": "Band neutrophil",
+        "MMY": "Metamyelocyte",
+        "MY": "Myelocyte",
+        "PMY": "Promyelocyte",
+    },
     code_of=file_prefix,
     pixels_per_um=10.0,
     scale="360x363 pixels from a CellaVision analyser, cropped at the centre: the scale that this product expects",

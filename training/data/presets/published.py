@@ -1,7 +1,6 @@
 """Published data sets that need no code of their own: Munich's bone marrow, MLL23 (with hairy cells) and Raabin-WBC."""
 
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from training.data.presets.base import Preset, file_prefix
@@ -16,26 +15,24 @@ MATEK_MARROW: Final = Preset(
         "doi:10.1182/blood.2020010568, doi:10.7937/TCIA.AXH3-T579"
     ),
     layout="one folder a class, the class code before the underscore of each file name (BLA/0001-1000/BLA_00001.jpg)",
-    labels=MappingProxyType(
-        {
-            "BLA": "Blast (no lineage spec)",
-            "PMO": "Promyelocyte",
-            "MYB": "Myelocyte",
-            "MMZ": "Metamyelocyte",
-            "NGB": "Band neutrophil",
-            "NGS": "Segmented neutrophil",
-            "EOS": "Eosinophil",
-            "BAS": "Basophil",
-            "LYT": "Lymphocyte",
-            "MON": "Monocyte",
-            "PLM": "Plasma cell",
-            "HAC": "Hairy cell",
-            "KSC": "Smudge cell",
-            "ART": "Artefact",
-            "EBO": "Erythroblast (NRBC)",
-            "PEB": "Erythroblast (NRBC)",
-        }
-    ),
+    labels={
+        "BLA": "Blast (no lineage spec)",
+        "PMO": "Promyelocyte",
+        "MYB": "Myelocyte",
+        "MMZ": "Metamyelocyte",
+        "NGB": "Band neutrophil",
+        "NGS": "Segmented neutrophil",
+        "EOS": "Eosinophil",
+        "BAS": "Basophil",
+        "LYT": "Lymphocyte",
+        "MON": "Monocyte",
+        "PLM": "Plasma cell",
+        "HAC": "Hairy cell",
+        "KSC": "Smudge cell",
+        "ART": "Artefact",
+        "EBO": "Erythroblast (NRBC)",
+        "PEB": "Erythroblast (NRBC)",
+    },
     code_of=file_prefix,
     scale=(
         "250x250 pixels through a 40x objective, padded by reflection; the scale in pixels per micrometre is not "
@@ -54,32 +51,28 @@ MLL23: Final = Preset(
         "2025;12:1773. doi:10.1038/s41597-025-06223-x, doi:10.5281/zenodo.14277609"
     ),
     layout="one folder a class (hairy_cell/*.tif)",
-    labels=MappingProxyType(
-        {
-            "basophil": "Basophil",
-            "eosinophil": "Eosinophil",
-            "hairy_cell": "Hairy cell",
-            "lymphocyte": "Lymphocyte",
-            "lymphocyte_neoplastic": "Abnormal lymphocyte",
-            "lymphocyte_reactive": "Reactive lymphocyte",
-            "metamyelocyte": "Metamyelocyte",
-            "monocyte": "Monocyte",
-            "myeloblast": "Blast (no lineage spec)",
-            "myelocyte": "Myelocyte",
-            "neutrophil_band": "Band neutrophil",
-            "neutrophil_segmented": "Segmented neutrophil",
-            "normoblast": "Erythroblast (NRBC)",
-            "plasma_cell": "Plasma cell",
-            "promyelocyte": "Promyelocyte",
-            "smudge_cell": "Smudge cell",
-        }
-    ),
-    left_out=MappingProxyType(
-        {
-            "lymphocyte_large_granular": "large granular lymphocytes may be normal or neoplastic, which is not said",
-            "promyelocyte_atypical": "atypical promyelocytes are leukaemic; no class of the 20 is theirs alone",
-        }
-    ),
+    labels={
+        "basophil": "Basophil",
+        "eosinophil": "Eosinophil",
+        "hairy_cell": "Hairy cell",
+        "lymphocyte": "Lymphocyte",
+        "lymphocyte_neoplastic": "Abnormal lymphocyte",
+        "lymphocyte_reactive": "Reactive lymphocyte",
+        "metamyelocyte": "Metamyelocyte",
+        "monocyte": "Monocyte",
+        "myeloblast": "Blast (no lineage spec)",
+        "myelocyte": "Myelocyte",
+        "neutrophil_band": "Band neutrophil",
+        "neutrophil_segmented": "Segmented neutrophil",
+        "normoblast": "Erythroblast (NRBC)",
+        "plasma_cell": "Plasma cell",
+        "promyelocyte": "Promyelocyte",
+        "smudge_cell": "Smudge cell",
+    },
+    left_out={
+        "lymphocyte_large_granular": "large granular lymphocytes may be normal or neoplastic, which is not said",
+        "promyelocyte_atypical": "atypical promyelocytes are leukaemic; no class of the 20 is theirs alone",
+    },
     pixels_per_um=11.52,
     scale=(
         "288x288 pixels of 25x25 um, cropped at the centre: cells are 15 % larger than the analyser's, so size must "
@@ -104,10 +97,8 @@ RAABIN: Final = Preset(
         "doi:10.1038/s41598-021-04426-x"
     ),
     layout="one folder a class, in Train, TestA and TestB or not (Train/Basophil/*.jpg)",
-    labels=MappingProxyType(
-        {"Basophil": "Basophil", "Eosinophil": "Eosinophil", "Lymphocyte": "Lymphocyte", "Monocyte": "Monocyte"}
-    ),
-    left_out=MappingProxyType({"Neutrophil": "band and segmented neutrophils are not told apart"}),
+    labels={"Basophil": "Basophil", "Eosinophil": "Eosinophil", "Lymphocyte": "Lymphocyte", "Monocyte": "Monocyte"},
+    left_out={"Neutrophil": "band and segmented neutrophils are not told apart"},
     slide_of=smear,
     scale=(
         "575x575 pixels, cropped at the centre; the scale is not published, differs between the two microscopes, and "

@@ -10,7 +10,8 @@ from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, CLASS_NAMES
-from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, contrast, figure, save, write_csv
+from training.data.manifest import write_csv
+from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, contrast, figure, save
 
 OTHER = "Other"
 

@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from contract.classes import CELL_CLASSES
-from training.data.manifest import LabelledImage
-from training.evaluation.figures.palette import HEADING, SMALL, TEXT, figure, point_style, save, write_csv
+from training.data.manifest import LabelledImage, write_csv
+from training.evaluation.figures.palette import HEADING, SMALL, TEXT, figure, point_style, save
 
 MOST: Final = 4000
 """Images that are shown, drawn by the seed: more would cover each other and take long."""

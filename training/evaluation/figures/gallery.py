@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from training.data.images import ImageError, read_image
-from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, save, write_csv
+from training.data.manifest import write_csv
+from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, save
 from training.evaluation.predictions import Predictions
 
 COLUMNS: Final = 6

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.manifest import write_csv
 from training.evaluation.calibration import BINS, confidence_bin
-from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, write_csv
+from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, tidy
 from training.evaluation.results import Evaluation, Proportion
 
 
@@ -70,10 +71,7 @@ def draw_reliability(calibrated: Evaluation, uncalibrated: Evaluation, folder: P
     lower.set_xlabel("Largest probability", fontsize=TEXT)
     lower.set_xlim(0, 1)
     for axes in (upper, lower):
-        axes.tick_params(labelsize=SMALL)
-        axes.grid(color="#e3e3e3", linewidth=0.5)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     upper.set_title(title, fontsize=HEADING)
     rows = [
         (when, each.number / BINS, (each.number + 1) / BINS, each.confidence, each.right.hits, each.right.images)

@@ -9,7 +9,8 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, write_csv
+from training.data.manifest import write_csv
+from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save
 
 STAGE_COLUMNS: Final = ("stage", "step")
 PANELS: Final = (("loss", "val_loss", "Loss"), ("accuracy", "val_accuracy", "Accuracy"))
