@@ -106,11 +106,7 @@ def print_recipes() -> None:
 
 
 def print_recipe(name: str) -> None:
-    """A recipe's text and every choice that ``--set`` can replace.
-
-    Raises:
-        RecipeError: there is none of that name.
-    """
+    """A recipe's text and every choice that ``--set`` can replace. Raises RecipeError: there is none of that name."""
     chosen = find(name)
     console = Console()
     console.print(_docstring(name), highlight=False, markup=False)

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from training.composites.background import removed
 from training.composites.outline import Coverage, smooth_outline
-from training.composites.painting import between, colour, density, optics, photographed
+from training.composites.painting import between, colour, density, photographed
 from training.composites.segment import Cell, Pixels
 from training.composites.smudge import streaked
 from training.composites.sprite import Sprite, cut_out, gentle_warp, laid
@@ -46,7 +46,7 @@ def precipitate(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pix
     grains = np.clip(ndimage.gaussian_filter(sharp, 0.6) + ndimage.gaussian_filter(soft, 2.2) * 1.6, 0, 1)
     stain = np.array([generator.uniform(0.9, 1.5), generator.uniform(1.5, 2.4), generator.uniform(0.35, 0.9)])
     optical = grains[..., None] * stain + film[..., None] * stain * 0.35
-    return photographed(_dyed(plate, optical, cell), np.maximum(grains, film), optics(generator))
+    return photographed(_dyed(plate, optical, cell), np.maximum(grains, film), generator)
 
 
 def _grain(layer: Coverage, at: NDArray[np.float64], radius: float) -> None:
@@ -94,7 +94,7 @@ def squashed(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels
         torn.nucleus,
         torn.centre,
     )
-    return photographed(laid(plate, drawn), np.clip(cover * 2, 0, 1), optics(generator))
+    return photographed(laid(plate, drawn), np.clip(cover * 2, 0, 1), generator)
 
 
 def empty_field(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
@@ -102,7 +102,7 @@ def empty_field(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pix
     everything = cell.stained if generator.uniform() < 0.6 else cell.body
     plate = removed(cell, generator, everything)
     changed = ndimage.gaussian_filter(ndimage.binary_dilation(everything, iterations=4).astype(np.float32), 1.0)
-    return photographed(plate, changed, optics(generator))
+    return photographed(plate, changed, generator)
 
 
 def overlapping(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
@@ -119,7 +119,7 @@ def overlapping(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixe
     optical = np.maximum(first.density, second.density) + both * 0.45 * np.minimum(first.density, second.density)
     coverage = np.maximum(first.coverage, second.coverage)
     drawn = Sprite(optical.astype(np.float32), coverage, np.maximum(first.nucleus, second.nucleus), cell.centre)
-    return photographed(laid(plate, drawn), coverage, optics(generator))
+    return photographed(laid(plate, drawn), coverage, generator)
 
 
 def dirt(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
@@ -131,7 +131,7 @@ def dirt(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     coverage = ndimage.gaussian_filter(shape.coverage(), generator.uniform(0.6, 3.5))
     depth = coverage * np.clip(1 + 0.45 * smooth_noise(generator, generator.uniform(3, 10)), 0.1, 2.5)
     stain = np.array([generator.uniform(0.5, 1.3), generator.uniform(0.6, 1.5), generator.uniform(0.5, 1.6)])
-    return photographed(_dyed(plate, depth[..., None] * stain, cell), coverage, optics(generator))
+    return photographed(_dyed(plate, depth[..., None] * stain, cell), coverage, generator)
 
 
 KINDS: Final = MappingProxyType[str, Callable[[Cell, Cell, np.random.Generator], Pixels]](

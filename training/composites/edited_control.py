@@ -16,7 +16,7 @@ from skimage import measure
 from training.composites.background import removed
 from training.composites.nucleus import NuclearAppearance, paint_nucleus
 from training.composites.outline import Outline, signed_distance, smooth_outline
-from training.composites.painting import between, optics, over, photographed
+from training.composites.painting import between, over, photographed
 from training.composites.platelets import large_thrombocyte_again
 from training.composites.segment import Cell, Mask, Pixels, SegmentationError
 from training.composites.sprite import cut_out, gentle_warp, laid
@@ -65,7 +65,7 @@ def repoured(cell: Cell, cytoplasm: Material | None, granular: bool, generator: 
     nuclear = between(ndimage.gaussian_filter(sprite.nucleus, 0.8), 0.25, 0.75)
     look = _as_it_was(generator)
     repainted, touched = paint_nucleus(picture, sprite.coverage, nuclear, chromatin_of(cell), look, generator)
-    return photographed(picture * (1 - share) + repainted * share, touched, optics(generator))
+    return photographed(picture * (1 - share) + repainted * share, touched, generator)
 
 
 def redrawn(cell: Cell, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
@@ -84,7 +84,7 @@ def redrawn(cell: Cell, cytoplasm: Material, generator: np.random.Generator) -> 
     picture = over(plate, cytoplasm.pour(opacity > 0, generator, shade), opacity)
     chromatin, look = chromatin_of(cell), _as_it_was(generator)
     picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin, look, generator)
-    return photographed(picture, touched, optics(generator))
+    return photographed(picture, touched, generator)
 
 
 def _oval(mask: Mask, centre: tuple[float, float], generator: np.random.Generator) -> Outline:

@@ -24,7 +24,7 @@ from training.composites.outline import (
     smooth_outline,
     strokes,
 )
-from training.composites.painting import between, optics, over, photographed
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -49,7 +49,7 @@ def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: 
         size=generator.uniform(5, 9),
     )
     picture, touched = paint_nucleus(picture, touched, nucleus.coverage(), chromatin.on(cell.ground), spongy, generator)
-    return photographed(picture, touched, optics(generator))
+    return photographed(picture, touched, generator)
 
 
 def nucleus_outline(generator: np.random.Generator, body: Outline, radius: float) -> Outline:

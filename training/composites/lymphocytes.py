@@ -31,7 +31,7 @@ from training.composites.outline import (
     smooth_outline,
     strokes,
 )
-from training.composites.painting import between, optics, over, photographed
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Mask, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -83,7 +83,7 @@ def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         nucleoli=_nucleoli(kind, generator),
     )
     picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), look, generator)
-    return photographed(picture, touched, optics(generator))
+    return photographed(picture, touched, generator)
 
 
 def _nucleoli(kind: str, generator: np.random.Generator) -> int:
@@ -187,7 +187,7 @@ def reactive_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         nucleoli=int(generator.uniform() < 0.25),
     )
     picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), look, generator)
-    return photographed(picture, touched, optics(generator))
+    return photographed(picture, touched, generator)
 
 
 def _moulded(body: Outline, nucleus: Outline, cell: Cell) -> Mask:
@@ -244,4 +244,4 @@ def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator:
     picture, touched = paint_nucleus(
         picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), clock_face, generator
     )
-    return photographed(picture, touched, optics(generator))
+    return photographed(picture, touched, generator)

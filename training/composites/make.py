@@ -2,9 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,60 +24,6 @@ from training.data.overlap import FAMILY_COLUMN, PATIENT_COLUMN, assert_disjoint
 from training.data.presets import PRESETS
 from training.data.tables import class_table
 from training.progress import track
-
-
-@dataclass(frozen=True, slots=True)
-class Skips:
-    """What was left out, counted.
-
-    Attributes:
-        sources: images by source that may not be edited.
-        segmentation: images by class and reason that were only copied.
-        attempts: by class and reason, candidates that could not be turned into the class.
-        given_up: by class, images for which no candidate was left.
-    """
-
-    sources: Counter[str]
-    segmentation: Counter[tuple[str, str]]
-    attempts: Counter[tuple[str, str]]
-    given_up: Counter[str]
-
-
-def failures(tasks: Sequence[Task], made: Mapping[str, Made]) -> tuple[Counter[tuple[str, str]], Counter[str]]:
-    """The last two fields of :class:`Skips`."""
-    attempts: Counter[tuple[str, str]] = Counter()
-    given_up: Counter[str] = Counter()
-    for task in tasks:
-        attempts.update((task.label, reason) for reason in made[task.name].failures)
-        given_up[task.label] += not made[task.name].parent
-    return attempts, +given_up
-
-
-def tell(console: Console, rows: Sequence[LabelledImage], skips: Skips, path: Path) -> None:
-    """Print counts and the table of classes."""
-
-    def say(message: str) -> None:
-        console.print(message, highlight=False, markup=False, soft_wrap=True)
-
-    for source, count in skips.sources.items():
-        say(f"left out {count}: source {source!r} is not known to allow derived images")
-    by_reason: Counter[str] = Counter()
-    for (_, reason), count in skips.segmentation.items():
-        by_reason[reason] += count
-    for reason, count in by_reason.most_common():
-        labels = Counter({label: n for (label, why), n in skips.segmentation.items() if why == reason})
-        say(f"not edited {count}: {reason} ({', '.join(f'{label} {n}' for label, n in labels.most_common())})")
-    for (label, reason), count in skips.attempts.most_common():
-        say(f"attempts skipped {count}: {label}, {reason}")
-    for label, count in skips.given_up.items():
-        say(f"warning: {count} images of {label} could not be made; no candidate was left")
-    console.print(class_table(rows))
-    kinds = Counter((row.extra["kind"], row.split) for row in rows)
-    for kind in ("real", "composite", "sham"):
-        counts = ", ".join(f"{split} {kinds[kind, split]}" for split in manifest.SPLITS if kinds[kind, split])
-        say(f"{kind}: {counts or 'none'}")
-    say(f"{len(rows)} images in {path}")
-
 
 MANIFEST: Final = "manifest.csv"
 ATTRIBUTION: Final = "ATTRIBUTION.md"
@@ -99,13 +45,13 @@ def make(
         parents, unsegmented = _parents(images, names, content_hash, pool)
         tasks = _tasks(parents, amounts, demonstration)
         made = carry_out(tasks, out, STYLES, pool)
-    skips = Skips(left_out, unsegmented, *failures(tasks, made))
     rows = _rows(tasks, made, {p.sha256: p for p in parents}, out)
     # Slides that the parents' own split shares are for 'hal data check' to judge; pixels must never be shared.
     assert_disjoint(rows, slides=False)
     manifest.write(out / MANIFEST, rows)
     _write_attribution(out / ATTRIBUTION, rows)
-    tell(Console(), rows, skips, out / MANIFEST)
+    _tell_skipped(left_out, unsegmented, [(task, made[task.name]) for task in tasks])
+    _tell_made(rows, out / MANIFEST)
     return rows
 
 
@@ -229,3 +175,35 @@ def _write_attribution(path: Path, rows: Sequence[LabelledImage]) -> None:
 
 
 PRESETS_BY_CITATION: Final = {preset.citation: name for name, preset in PRESETS.items()}
+
+
+def _say(message: str) -> None:
+    Console().print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def _tell_skipped(
+    left_out: Counter[str], unsegmented: Counter[tuple[str, str]], done: Sequence[tuple[Task, Made]]
+) -> None:
+    """What may not be edited by source, what was only copied by class and reason, and what could not be made."""
+    for source, count in left_out.items():
+        _say(f"left out {count}: source {source!r} is not known to allow derived images")
+    by_reason: Counter[str] = Counter()
+    for (_, reason), count in unsegmented.items():
+        by_reason[reason] += count
+    for reason, count in by_reason.most_common():
+        labels = Counter({label: n for (label, why), n in unsegmented.items() if why == reason})
+        _say(f"not edited {count}: {reason} ({', '.join(f'{label} {n}' for label, n in labels.most_common())})")
+    attempts = Counter((task.label, reason) for task, entry in done for reason in entry.failures)
+    for (label, reason), count in attempts.most_common():
+        _say(f"attempts skipped {count}: {label}, {reason}")
+    for label, count in Counter(task.label for task, entry in done if not entry.parent).items():
+        _say(f"warning: {count} images of {label} could not be made; no candidate was left")
+
+
+def _tell_made(rows: Sequence[LabelledImage], path: Path) -> None:
+    Console().print(class_table(rows))
+    kinds = Counter((row.extra["kind"], row.split) for row in rows)
+    for kind in ("real", "composite", "sham"):
+        counts = ", ".join(f"{split} {kinds[kind, split]}" for split in manifest.SPLITS if kinds[kind, split])
+        _say(f"{kind}: {counts or 'none'}")
+    _say(f"{len(rows)} images in {path}")

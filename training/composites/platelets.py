@@ -13,7 +13,7 @@ from scipy import ndimage
 from training.composites.background import removed
 from training.composites.lymphocytes import middle
 from training.composites.outline import signed_distance
-from training.composites.painting import between, optics, over, photographed
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Pixels
 from training.composites.sprite import Sprite, cut_out, gentle_warp, laid
 from training.composites.texture import LUMINANCE, material, smooth_noise
@@ -61,7 +61,7 @@ def thrombocyte_aggregation(cell: Cell, others: Sequence[Cell], generator: np.ra
     total = np.maximum(total, haze[..., None] * tint)
     coverage = np.maximum(coverage, matrix)
     picture = laid(plate, Sprite(total.astype(np.float32), coverage, np.zeros_like(coverage), cell.centre))
-    return photographed(picture, coverage, optics(generator))
+    return photographed(picture, coverage, generator)
 
 
 def giant_thrombocyte(cell: Cell, generator: np.random.Generator) -> Pixels:
@@ -97,4 +97,4 @@ def resized_platelet(cell: Cell, diameter_um: float, generator: np.random.Genera
     real = laid(plate, moved)
     share = np.clip(0.15 + 0.35 / scale**2, 0, 0.5)
     drawn = over(plate, poured * (1 - share) + real * share, opacity * generator.uniform(0.9, 1.0))
-    return photographed(drawn, opacity, optics(generator))
+    return photographed(drawn, opacity, generator)

@@ -1,6 +1,6 @@
 """Making one image of a set: in a process of its own, since each takes a tenth of a second of one core."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,44 +26,28 @@ class Made:
     name: str
     parent: str
     donors: tuple[str, ...] = ()
-    failures: tuple[str, ...] = field(default=())
+    failures: tuple[str, ...] = ()
 
 
-def cell_of(path: Path, label: str) -> Cell:
+def _cell(path: Path, label: str) -> Cell:
     """Read an image and segment it as its class asks."""
     pixels = open_canvas(path).pixels
     return segment_platelet(pixels) if label in PLATELETS else segment_white_cell(pixels)
 
 
-@lru_cache(maxsize=96)
-def _donor(path: Path, label: str) -> Cell:
-    return cell_of(path, label)
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A finished picture, or why none could be made.
-
-    Attributes:
-        pixels: RGB, compressed as its parent was; ``None`` if no candidate could be edited. Shape: ``(256, 256, 3)``.
-    """
-
-    pixels: NDArray[np.uint8] | None
-    parent: str
-    donors: tuple[str, ...]
-    failures: tuple[str, ...]
+_donor = lru_cache(maxsize=96)(_cell)
 
 
 def render(task: Task, folder: Path, style: StainStyle) -> Made:
     """Make an image and write it."""
-    result = drawn(task)
-    if result.pixels is not None:
-        save(folder / f"{task.name}.png", style.applied(result.pixels, result.parent))
-    return Made(task.name, result.parent, result.donors, result.failures)
+    made, pixels = drawn(task)
+    if pixels is not None:
+        save(folder / f"{task.name}.png", style.applied(pixels, made.parent))
+    return made
 
 
-def drawn(task: Task) -> Drawn:
-    """Make an image; try the task's candidates one after the other until one can be edited."""
+def drawn(task: Task) -> tuple[Made, NDArray[np.uint8] | None]:
+    """Make an image of the first candidate that can be edited, compressed as that was. Shape: ``(256, 256, 3)``."""
     failures: list[str] = []
     for attempt, parent in enumerate(task.parents):
         canvas = open_canvas(parent.image.path)
@@ -72,8 +56,8 @@ def drawn(task: Task) -> Drawn:
         except SegmentationError as error:
             failures.append(str(error))
             continue
-        return Drawn(canvas.finished(pixels), parent.sha256, donors, tuple(failures))
-    return Drawn(None, "", (), tuple(failures))
+        return Made(task.name, parent.sha256, donors, tuple(failures)), canvas.finished(pixels)
+    return Made(task.name, "", (), tuple(failures)), None
 
 
 def _edited(task: Task, parent: Parent, canvas: Canvas, attempt: int) -> tuple[Pixels, tuple[str, ...]]:
@@ -91,7 +75,7 @@ def _edited(task: Task, parent: Parent, canvas: Canvas, attempt: int) -> tuple[P
 def segmentable(parent: Parent) -> str:
     """Why an image cannot be edited; empty if it can."""
     try:
-        cell_of(parent.image.path, parent.image.label)
+        _cell(parent.image.path, parent.image.label)
     except SegmentationError as error:
         return str(error)
     return ""

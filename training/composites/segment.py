@@ -80,11 +80,7 @@ def distance_to(mask: Mask) -> Pixels:
 
 
 def segment_white_cell(image: NDArray[np.uint8]) -> Cell:
-    """The central white cell or erythroblast.
-
-    Args:
-        image: RGB, 10 px/um. Shape: ``(256, 256, 3)``.
-    """
+    """The central white cell or erythroblast. ``image``: RGB, 10 px/um. Shape: ``(256, 256, 3)``."""
     pixels, ground, smooth = _prepare(image)
     stained, field = _stained(smooth, ground)
     chromatin = _chromatin(smooth, stained)

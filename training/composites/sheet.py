@@ -108,10 +108,10 @@ def _drawn(tasks: Sequence[Task], skipped: Counter[str]) -> list[NDArray[np.uint
     tiles = []
     with track("drawing", len(tasks)) as advance:
         for task in tasks:
-            result = drawn(task)
-            skipped.update(result.failures)
-            if result.pixels is not None:
-                tiles.append(result.pixels)
+            made, pixels = drawn(task)
+            skipped.update(made.failures)
+            if pixels is not None:
+                tiles.append(pixels)
             advance(1)
     return tiles
 

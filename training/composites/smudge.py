@@ -15,7 +15,7 @@ from training.composites.background import removed
 from training.composites.hairy import edge
 from training.composites.lymphocytes import middle
 from training.composites.outline import Coverage, Hair, bearing, signed_distance, smooth_outline, strokes
-from training.composites.painting import between, optics, over, photographed
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Mask, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -63,7 +63,7 @@ def smudge_cell(cell: Cell, chromatin: Material, generator: np.random.Generator)
     smeared = np.stack([streaked(poured[..., channel], direction, length) for channel in range(3)], axis=-1)
     share = generator.uniform(0.4, 1.0)
     picture = over(plate, smeared * share + poured * (1 - share), opacity)
-    return photographed(picture, opacity, optics(generator))
+    return photographed(picture, opacity, generator)
 
 
 def streaked(values: NDArray[np.float32], direction: float, length: int) -> NDArray[np.float32]:

@@ -54,11 +54,7 @@ class Findings:
     look_alike_sources: frozenset[str] = frozenset()
 
     def require(self) -> None:
-        """Raise if there are errors.
-
-        Raises:
-            ManifestError: with every error.
-        """
+        """Raise if there are errors. Raises ManifestError: with every error."""
         if self.errors:
             raise ManifestError("the images cannot be trained on", (finding.message for finding in self.errors))
 
@@ -114,11 +110,7 @@ def _named(finding: Finding) -> dict[str, str]:
 
 
 def write_json(findings: Findings, path: Path) -> None:
-    """Write :func:`as_json` to a file, whose folder is made if needed.
-
-    Raises:
-        ManifestError: it cannot be written.
-    """
+    """Write :func:`as_json` to a file, whose folder is made if needed. Raises ManifestError: it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, as_json(findings))

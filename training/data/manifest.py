@@ -5,7 +5,7 @@ import difflib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -110,7 +110,7 @@ def examine(path: Path) -> Reading:
         problems.append("no rows below the header")
     wrong_lines: dict[str, list[int]] = {}
     for line, row in enumerate(rows, start=2):
-        image = _image(path.parent, row)
+        image = image_of(path.parent, row)
         if wrong := list(_problems(header, row, image)):
             for problem in wrong:
                 wrong_lines.setdefault(problem, []).append(line)
@@ -156,7 +156,8 @@ def _rows(path: Path) -> tuple[list[str], list[dict[str | None, str]]]:
         raise ManifestError("the manifest cannot be read as CSV in UTF-8", [f"{path}: {error}"]) from error
 
 
-def _image(folder: Path, row: dict[str | None, str]) -> LabelledImage:
+def image_of(folder: Path, row: Mapping[Any, str]) -> LabelledImage:
+    """The image that a row of a manifest names; ``folder`` is the manifest's."""
     path, label, slide_id, source, split = (row.get(name, "") for name in COLUMNS)
     extra = {name: value for name, value in row.items() if name is not None and name not in COLUMNS}
     return LabelledImage(folder / path if path else Path(), label, slide_id, source, split, extra)

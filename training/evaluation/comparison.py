@@ -8,7 +8,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final
 
-from contract.files import write_text
 from training.evaluation.evaluate import ORDINARY_SETS, choose, images_of, predictions_of
 from training.evaluation.figures.accuracy_bars import Bar, draw_accuracy_bars
 from training.evaluation.figures.training_curves import figures_of, read_history
@@ -16,7 +15,7 @@ from training.evaluation.mcnemar import McNemar, mcnemar, require_same_images
 from training.evaluation.measures import Ratio
 from training.evaluation.network import TrainedNetwork, open_network
 from training.evaluation.predictions import Predictions
-from training.evaluation.report import Table, terminal
+from training.evaluation.report import Table, publish
 from training.evaluation.results import EvaluationError, Proportion, Record
 
 SPLITS: Final = {"val": "Validation", "test": "Test"}
@@ -86,13 +85,9 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
         tests=tuple(mcnemar(a, b) for of_split in predictions.values() for a, b in combinations(of_split.values(), 2)),
         left_out={split: _left_out(of_split.values()) for split, of_split in predictions.items()},
     )
-    console = terminal()
-    tables = tables_of(result)
-    for table in tables:
-        console.print(table.for_terminal())
-    console.print(NOTE, markup=False)
+    publish("Comparison", result, tables_of(result), [NOTE], None if out is None else out / "comparison")
     if out is not None:
-        _write(result, tables, out)
+        _draw_bars(result, out)
     return result
 
 
@@ -220,11 +215,7 @@ def _cell(value: Ratio | float | None) -> str:
     return f"{value:.4f}"
 
 
-def _write(result: Comparison, tables: Sequence[Table], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    parts = ["# Comparison", "", *(table.markdown() for table in tables), NOTE, ""]
-    write_text(out / "comparison.md", "\n".join(parts))
-    write_text(out / "comparison.json", result.model_dump_json(indent=2) + "\n")
+def _draw_bars(result: Comparison, out: Path) -> None:
     bars = []
     for row in result.rows:
         for word in SPLITS.values():

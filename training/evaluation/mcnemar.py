@@ -22,11 +22,7 @@ class McNemar(Record):
 
 
 def mcnemar(first: Predictions, second: Predictions) -> McNemar:
-    """Test two networks.
-
-    Raises:
-        EvaluationError: their images or labels differ.
-    """
+    """Test two networks. Raises EvaluationError: their images or labels differ."""
     require_same_images([first, second])
     right = []
     for each in (first, second):

@@ -131,7 +131,9 @@ def load(folder: Path) -> Predictions:
             network=about["network"],
             network_sha256=about["network_sha256"],
             split=about["split"],
-            images=tuple(_image(folder, row) for row in rows),
+            images=tuple(
+                manifest.image_of(folder, {k: v for k, v in row.items() if k not in OWN_COLUMNS}) for row in rows
+            ),
             digests=tuple(row["sha256"] for row in rows),
             sets=tuple(cast("ImageSet", row["set"]) for row in rows),
             seen_as=tuple(row["seen_as"] for row in rows),
@@ -143,12 +145,6 @@ def load(folder: Path) -> Predictions:
         raise EvaluationError(
             f"{folder} holds no usable predictions ({error}); write them by 'hal evaluate'"
         ) from error
-
-
-def _image(folder: Path, row: dict[str, str]) -> LabelledImage:
-    extra = {name: value for name, value in row.items() if name not in (*manifest.COLUMNS, *OWN_COLUMNS)}
-    path = folder / row["path"]
-    return LabelledImage(path, row["label"], row["slide_id"], row["source"], row["split"], extra)
 
 
 def predict(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from contract.classes import HAIRY_CELL
-from contract.files import write_text
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet, set_of
@@ -22,7 +21,7 @@ from training.evaluation.mcnemar import McNemar, mcnemar
 from training.evaluation.measures import Ratio
 from training.evaluation.network import TrainedNetwork, is_run, open_network
 from training.evaluation.predictions import Predictions, predict
-from training.evaluation.report import Table, terminal
+from training.evaluation.report import Table, publish
 from training.evaluation.results import EvaluationError, Record
 
 PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {"C": (1, "5.4", "sanity_c"), "D": (2, "5.5", "sanity_d")}
@@ -103,7 +102,8 @@ def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sa
         parts=tuple(parts),
         remarks=tuple(remarks),
     )
-    _tell(result, out)
+    sentences = [*(each.verdict for each in parts), *remarks, NOTE]
+    publish("Sanity test", result, tables_of(result), sentences, out / "sanity")
     return result
 
 
@@ -234,17 +234,3 @@ def tables_of(result: Sanity) -> list[Table]:
         )
         tables.append(Table(title, columns, tuple(rows)))
     return tables
-
-
-def _tell(result: Sanity, out: Path) -> None:
-    console = terminal()
-    tables = tables_of(result)
-    sentences = [each.verdict for each in result.parts] + [*result.remarks, NOTE]
-    for table in tables:
-        console.print(table.for_terminal())
-    for sentence in sentences:
-        console.print(sentence, markup=False)
-    lines = ["# Sanity test", "", *(table.markdown() for table in tables), *(f"{each}\n" for each in sentences)]
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "sanity.md", "\n".join(lines))
-    write_text(out / "sanity.json", result.model_dump_json(indent=2) + "\n")

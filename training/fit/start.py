@@ -137,24 +137,19 @@ def strategy(devices: Devices) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def _of_sets(images: Sequence[LabelledImage], chosen: Recipe) -> tuple[list[LabelledImage], Counter[str]]:
-    """The images of a recipe's sets that are no test images, and of how many of them it would learn each class."""
-    sets = set_of(images)
-    of_sets = [image for image, name in zip(images, sets, strict=True) if name in chosen.sets and image.split != "test"]
-    return of_sets, Counter(image.label for image in of_sets if image.split in chosen.train_splits)
-
-
 def in_use(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
     """The images that a recipe trains on and validates with.
 
     Left out are test images, images of other sets, and classes that have too few training images to be learned.
     """
-    return _with_enough(*_of_sets(images, chosen), chosen)
+    of_sets = [i for i, name in zip(images, set_of(images), strict=True) if name in chosen.sets and i.split != "test"]
+    training = _training(of_sets, chosen)
+    return [image for image in of_sets if training[image.label] >= chosen.fewest_images]
 
 
-def _with_enough(images: Sequence[LabelledImage], training: Mapping[str, int], chosen: Recipe) -> list[LabelledImage]:
-    """Those of the classes that have enough training images."""
-    return [image for image in images if training[image.label] >= chosen.fewest_images]
+def _training(images: Sequence[LabelledImage], chosen: Recipe) -> Counter[str]:
+    """How many images of each class a recipe would learn from."""
+    return Counter(image.label for image in images if image.split in chosen.train_splits)
 
 
 def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
@@ -163,8 +158,7 @@ def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledI
     Raises:
         ManifestError: nothing is left to train on or to validate with, or too little for the batches of a stage.
     """
-    of_sets, training = _of_sets(images, chosen)
-    kept = _with_enough(of_sets, training, chosen)
+    kept = in_use(images, chosen)
     wanted = {*chosen.train_splits} if chosen.trains_on_validation else {"train", "val"}
     problems = [
         f"no {name} image of a class with at least {chosen.fewest_images} training images"
@@ -172,9 +166,11 @@ def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledI
         if not any(image.split == name for image in kept)
     ]
     if problems:
-        held = f"{len(images)} images, {sum(training.values())} of them to train on in {len(training)} classes"
+        of_sets = [i for i, name in zip(images, set_of(images), strict=True) if name in chosen.sets]
+        training = _training(of_sets, chosen)
+        held = f"{len(images)} images, {training.total()} of them to train on in {len(training)} classes"
         raise ManifestError("nothing to train on", [*problems, f"the manifest holds {held}"])
-    if problems := _unbalanced(Counter(image.label for image in kept if image.split in chosen.train_splits), chosen):
+    if problems := _unbalanced(_training(kept, chosen), chosen):
         raise ManifestError("the recipe's balanced batches cannot be drawn from these images", problems)
     return kept
 

@@ -40,11 +40,7 @@ def figures_of(row: Row, column: str) -> float:
 
 
 def draw_training_curves(history: Path, folder: Path, name: str, title: str) -> Path | None:
-    """Draw a run's history.
-
-    Returns:
-        ``None`` where no epoch has been trained.
-    """
+    """Draw a run's history. ``None`` where no epoch has been trained."""
     stages = read_history(history)
     if not stages:
         return None
