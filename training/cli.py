@@ -61,8 +61,7 @@ def train(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data",
-            help="Manifest written by 'hal data prepare' or 'split', which leave images out (--exclude, --cap).",
+            help="Manifest written by 'hal data prepare' or 'split', which leave images out (--exclude, --cap)."
         ),
     ] = None,
     run: Annotated[

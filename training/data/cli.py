@@ -39,7 +39,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the split and of the cap
 @app.command("prepare")
 def prepare(
     sources: Annotated[list[str], typer.Option("--preset", help=PRESET_HELP)],
-    out: Annotated[Path, typer.Option("--out", help="The manifest to write, a CSV file.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write, a CSV file.")],
     validation_share: ValidationShare = 0.2,
     test_share: TestShare = 0.0,
     by: Together = None,
@@ -90,7 +90,7 @@ def prepare(
 @app.command("split")
 def split(
     manifest: Annotated[Path, typer.Argument(help="The manifest to read.")],
-    out: Annotated[Path, typer.Option("--out", help="The manifest to write.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write.")],
     validation_share: ValidationShare = 0.2,
     test_share: TestShare = 0.0,
     by: Together = None,
@@ -139,13 +139,12 @@ def check(
         typer.Option("--allow-shared-slides", help="A slide in two splits is only a warning (the thesis's split)."),
     ] = False,
     look_alike: Annotated[
-        list[str] | None,
-        typer.Option("--look-alike", help="Source whose images resemble hairy cells but are not (set D); repeated."),
+        list[str] | None, typer.Option(help="Source whose images resemble hairy cells but are not (set D); repeated.")
     ] = None,
     cap: Cap = None,
     exclude: Exclude = None,
     seed: Seed = 2022,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the findings here, for machines.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the findings here, for machines.")] = None,
 ) -> None:
     """Find everything that is wrong with a manifest and its images, before any training; exit with 1 on errors.
 

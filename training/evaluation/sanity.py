@@ -173,12 +173,7 @@ def _shares(hits: Sequence[int], images: int) -> tuple[Ratio, Ratio]:
     return first, second
 
 
-def _verdict(
-    tested: ImageSet,
-    accuracy: tuple[Ratio, Ratio],
-    hairy: tuple[Ratio, Ratio],
-    p_value: float,
-) -> str:
+def _verdict(tested: ImageSet, accuracy: tuple[Ratio, Ratio], hairy: tuple[Ratio, Ratio], p_value: float) -> str:
     rise = f"from {accuracy[0].value:.3f} to {accuracy[1].value:.3f} (McNemar p = {p_value:.2g})"
     calls = f"It calls {hairy[0].value:.1%} of them hairy, the other {hairy[1].value:.1%}."
     better = accuracy[1].value > accuracy[0].value and p_value < 0.05
