@@ -1,4 +1,4 @@
-"""Abnormal and reactive lymphocytes.
+"""Abnormal and reactive lymphocytes, and plasma cells.
 
 Morphology imitated: thesis section 2.3 with Figures 2.3 and 4.2, and the terms of the ICSH (Palmer et al. 2015, "ICSH
 recommendations for the standardization of nomenclature and grading of peripheral blood cell morphological features").
@@ -10,6 +10,9 @@ the look-alike of hairy cells that section 2.3.1 names.
 
 *Reactive* lymphocytes are large, with abundant pale cytoplasm that is darker at its rim and moulded around the red
 cells that it touches, and a large, often indented nucleus.
+
+*Plasma cells* are oval, with a round nucleus at one end, chromatin in dark blocks near the membrane (clock face), deep
+blue cytoplasm and a pale zone beside the nucleus where the Golgi apparatus lies; some have vacuoles.
 """
 
 from typing import Final

@@ -70,21 +70,13 @@ def prepare(
     if mapping is not None and not any(source.startswith("folder=") for source in sources):
         raise typer.BadParameter("--mapping is for --preset folder=FOLDER, which is not given")
     with explained():
+        from training.data.prepare import Choices
         from training.data.prepare import prepare as run
 
-        run(
-            sources,
-            out,
-            validation_share,
-            seed,
-            like,
-            mapping=mapping,
-            test_share=test_share,
-            by=by,
-            cap=cap,
-            exclude=exclude or (),
-            leave_out_unreadable=leave_out_unreadable,
+        choices = Choices(
+            validation_share=validation_share, test_share=test_share, seed=seed, by=by, cap=cap, exclude=exclude or ()
         )
+        run(sources, out, choices, like=like, mapping=mapping, leave_out_unreadable=leave_out_unreadable)
 
 
 @app.command("split")

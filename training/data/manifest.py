@@ -235,30 +235,6 @@ def fingerprint(images: Iterable[LabelledImage], content_hash: Callable[[Path], 
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Deduplicated:
-    """Images of which no two have the same bytes, and what was left out."""
-
-    images: list[LabelledImage]
-    repeated: list[Path]
-    conflicting: list[Path]
-
-
-def deduplicate(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> Deduplicated:
-    """Keep one of each group of byte-identical images; none of a group whose labels disagree."""
-    groups: dict[str, list[LabelledImage]] = {}
-    for image in images:
-        groups.setdefault(content_hash(image.path), []).append(image)
-    kept, repeated, conflicting = [], [], []
-    for group in groups.values():
-        if len({image.label for image in group}) > 1:
-            conflicting += [image.path for image in group]
-        else:
-            kept.append(group[0])
-            repeated += [image.path for image in group[1:]]
-    return Deduplicated(kept, repeated, conflicting)
-
-
 def counts(images: Iterable[LabelledImage]) -> Counter[tuple[str, str]]:
     """Number of images by (label, split)."""
     return Counter((image.label, image.split) for image in images)

@@ -12,8 +12,8 @@ from training.data.contents import content_hashes
 from training.data.images import unopenable, unreadable
 from training.data.manifest import SHOWN, Dropped, LabelledImage, ManifestError
 from training.data.overlap import has_slide
+from training.data.selection import deduplicate, read_exclusions, select
 from training.data.selection import exclude as leave_out
-from training.data.selection import read_exclusions, select
 from training.data.splits import By
 from training.data.tables import class_table, dropped_table
 
@@ -38,33 +38,22 @@ class Choices:
 def prepare(
     sources: Iterable[str],
     out: Path,
-    validation_share: float,
-    seed: int,
-    like: Path | None = None,
+    choices: Choices,
     *,
+    like: Path | None = None,
     mapping: Path | None = None,
-    test_share: float = 0.0,
-    by: By | None = None,
-    cap: int | None = None,
-    exclude: Sequence[Path] = (),
     leave_out_unreadable: bool = False,
 ) -> None:
     """Read the folders, drop what cannot be used and say so, split, and write the manifest.
 
-    Images are decoded as training would. With a list they need not be: its images are those that were trained on.
-
-    Args:
-        like: image list of a bundle; take its images and its split instead of choosing and splitting.
+    Images are decoded as training would. With ``like``, the image list of a bundle, its images and its split are taken
+    and nothing is chosen: they need not be decoded, since they were trained on.
 
     Raises:
         SourceError: an unknown preset, a missing folder, or one without images.
         ManifestError: images cannot be decoded, an image of the list is missing, or the images cannot be split as
             asked.
     """
-    choices = Choices(
-        validation_share=validation_share, test_share=test_share, seed=seed, by=by, cap=cap, exclude=exclude
-    )
-    console = Console()
     images, skipped = presets.read(presets.find(sources, mapping))
     closed = unopenable([*(image.path for image in images), *(item.path for item in skipped if item.unreadable)])
     images = [image for image in images if image.path not in closed]
@@ -74,21 +63,21 @@ def prepare(
     content_hash = content_hashes(image.path for image in [*images, *nameless])
     if like is None:
         # Before equal files are looked for, or files cut to nothing would be taken for copies of one another.
-        unusable = _unusable([*images, *nameless], closed, choices, content_hash, leave_out_unreadable, console)
+        unusable = _unusable([*images, *nameless], closed, choices, content_hash, leave_out_unreadable)
         images = [image for image in images if image.path not in unusable]
-    unique = manifest.deduplicate(images, content_hash)
+    unique = deduplicate(images, content_hash)
 
     for reason, count in Counter(item.reason for item in skipped if not item.unreadable).most_common():
-        _say(console, f"left out {count}: {reason}")
+        _say(f"left out {count}: {reason}")
     if unique.repeated:
-        _say(console, f"left out {len(unique.repeated)}: same bytes as another image")
+        _say(f"left out {len(unique.repeated)}: same bytes as another image")
     if unique.conflicting:
-        _say(console, f"left out {len(unique.conflicting)}: same bytes as an image with another label")
+        _say(f"left out {len(unique.conflicting)}: same bytes as an image with another label")
     if like is None:
-        done = _choose_and_split(unique.images, choices, content_hash, console)
+        done = _choose_and_split(unique.images, choices, content_hash)
     else:
         done = image_list.select(like, unique.images, content_hash)
-    _write(out, done, content_hash, console)
+    _write(out, done, content_hash)
 
 
 def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False) -> None:
@@ -97,7 +86,6 @@ def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False
     Raises:
         ManifestError: the manifest cannot be used, or not be split as asked.
     """
-    console = Console()
     reading = manifest.examine(path)
     if reading.problems:
         raise ManifestError(f"{path} cannot be used", reading.problems)
@@ -106,8 +94,8 @@ def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False
         rows = [*images, *(item.image for item in dropped)]
         images, dropped = _agreed([replace(image, split="") for image in rows])
     content_hash = content_hashes(image.path for image in images)
-    done = _choose_and_split(images, choices, content_hash, console, dropped)
-    _write(out, done, content_hash, console)
+    done = _choose_and_split(images, choices, content_hash, dropped)
+    _write(out, done, content_hash)
 
 
 def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
@@ -118,7 +106,7 @@ def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
     """
     images = manifest.read(path)
     content_hash = content_hashes(image.path for image in images)
-    _write(out, splits.release_validation(images, share, seed, content_hash), content_hash, Console())
+    _write(out, splits.release_validation(images, share, seed, content_hash), content_hash)
 
 
 def _unusable(
@@ -127,7 +115,6 @@ def _unusable(
     choices: Choices,
     content_hash: Callable[[Path], str],
     leave_out_unreadable: bool,
-    console: Console,
 ) -> Collection[Path]:
     """The images that cannot be opened or decoded, all of them named; what an exclusion list names may be anything."""
     meant = leave_out(images, read_exclusions(choices.exclude), content_hash).images
@@ -139,11 +126,11 @@ def _unusable(
             complaints.values(),
         )
     if complaints:
-        _say(console, f"left out {len(complaints)}: cannot be used")
+        _say(f"left out {len(complaints)}: cannot be used")
         for message in list(complaints.values())[:SHOWN]:
-            _say(console, f"  - {message}")
+            _say(f"  - {message}")
         if len(complaints) > SHOWN:
-            _say(console, f"  ... and {len(complaints) - SHOWN} more")
+            _say(f"  ... and {len(complaints) - SHOWN} more")
     return complaints
 
 
@@ -151,7 +138,6 @@ def _choose_and_split(
     images: Sequence[LabelledImage],
     choices: Choices,
     content_hash: Callable[[Path], str],
-    console: Console,
     dropped: Sequence[Dropped] = (),
 ) -> list[LabelledImage]:
     """Exclude, cap, split, and leave out test images that too few experts labelled; say what was left out."""
@@ -159,15 +145,15 @@ def _choose_and_split(
     by = choices.by or splits.recommended(selection.images)
     unknown = sum(not has_slide(image) for image in selection.images if not image.split)
     if unknown and by is By.SLIDE:
-        _say(console, f"warning: {unknown} images without a slide are split one by one")
+        _say(f"warning: {unknown} images without a slide are split one by one")
     elif unknown:
-        _say(console, "warning: split by image; cells of one patient may train and validate, where slides are unknown")
+        _say("warning: split by image; cells of one patient may train and validate, where slides are unknown")
     done = splits.split(selection.images, by, choices.validation_share, choices.seed, content_hash, choices.test_share)
     agreed, too_few = _agreed(done)
     if left_out := [*dropped, *selection.dropped, *too_few]:
-        console.print(dropped_table(left_out))
+        Console().print(dropped_table(left_out))
     for entry in selection.unmatched:
-        _say(console, f"warning: no image matches {entry!r} of the exclusion lists")
+        _say(f"warning: no image matches {entry!r} of the exclusion lists")
     return agreed
 
 
@@ -185,14 +171,14 @@ def _agreed(images: Sequence[LabelledImage]) -> tuple[list[LabelledImage], list[
     return kept, dropped
 
 
-def _write(out: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str], console: Console) -> None:
+def _write(out: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
     if not images:
         raise ManifestError("no image is left to write", ["see above what was left out and why"])
     manifest.write(out, images)
-    console.print(class_table(images))
+    Console().print(class_table(images))
     fingerprint = manifest.fingerprint(images, content_hash)
-    _say(console, f"{len(images)} images in {out}, fingerprint {fingerprint}")
+    _say(f"{len(images)} images in {out}, fingerprint {fingerprint}")
 
 
-def _say(console: Console, message: str) -> None:
-    console.print(message, highlight=False, markup=False, soft_wrap=True)
+def _say(message: str) -> None:
+    Console().print(message, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Which images of a manifest are used: exclusion lists and the cap on a class."""
+"""Which images are used: exclusion lists, the cap on a class, and one of each group of equal files."""
 
 import os
 import re
@@ -110,3 +110,27 @@ def limit(images: Sequence[LabelledImage], cap: int, seed: int, content_hash: Ca
         [image for index, image in enumerate(images) if index not in surplus],
         [Dropped(images[index], reason) for index in sorted(surplus)],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Deduplicated:
+    """Images of which no two have the same bytes, and what was left out."""
+
+    images: list[LabelledImage]
+    repeated: list[Path]
+    conflicting: list[Path]
+
+
+def deduplicate(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> Deduplicated:
+    """Keep one of each group of byte-identical images; none of a group whose labels disagree."""
+    groups: dict[str, list[LabelledImage]] = {}
+    for image in images:
+        groups.setdefault(content_hash(image.path), []).append(image)
+    kept, repeated, conflicting = [], [], []
+    for group in groups.values():
+        if len({image.label for image in group}) > 1:
+            conflicting += [image.path for image in group]
+        else:
+            kept.append(group[0])
+            repeated += [image.path for image in group[1:]]
+    return Deduplicated(kept, repeated, conflicting)

@@ -48,10 +48,6 @@ class Proportion:
         """The exact interval of Clopper and Pearson (1934), never too narrow; for few or rare cells."""
         return clopper_pearson(self.hits, self.images)
 
-    def __str__(self) -> str:
-        low, high = self.interval95
-        return f"{self.value:.4f} [{low:.3f}, {high:.3f}] ({self.hits} of {self.images})"
-
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
