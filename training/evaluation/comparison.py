@@ -71,7 +71,6 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
 
     Raises:
         EvaluationError: nothing to compare, or the evaluated images differ; it says how.
-        BundleError, RunError, ManifestError, ImageError: each says what was wrong and what to do.
     """
     if len(folders) < 2:
         raise EvaluationError("one network cannot be compared; give the folders of at least two runs")

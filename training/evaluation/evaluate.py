@@ -32,9 +32,6 @@ def evaluate(folder: Path, data: Path | None, split: str, precision: Precision |
 
     Args:
         out: gets the report; ``RUN/evaluation/SPLIT`` for a run, nothing for a bundle when ``None``.
-
-    Raises:
-        BundleError, RunError, ManifestError, ImageError, EvaluationError: each says what was wrong and what to do.
     """
     network = open_network(folder, precision)
     predictions = predictions_of(network, data, split, out)

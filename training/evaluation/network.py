@@ -59,11 +59,7 @@ def is_run(folder: Path) -> bool:
 
 
 def open_network(folder: Path, precision: Precision | None = None) -> TrainedNetwork:
-    """The network of a run or a bundle.
-
-    Raises:
-        BundleError, RunError, ManifestError: each says what was wrong and what to do.
-    """
+    """The network of a run or a bundle."""
     if is_run(folder):
         from training.evaluation.run_network import RunNetwork
 

@@ -71,7 +71,6 @@ def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sa
     Raises:
         EvaluationError: a folder is not a run's, the runs were not trained on what they should have been, one was
             trained on the tested images, or there are none of C and D.
-        RunError, ManifestError, ImageError: each says what was wrong and what to do.
     """
     if bundles := [str(folder) for folder in (run_ab, run_abc) if not is_run(folder)]:
         raise EvaluationError(f"the sanity test needs the folders of two runs ('hal train'); not runs: {bundles}")

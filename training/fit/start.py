@@ -47,10 +47,6 @@ def start(
             stages that would make it again are skipped.
         start_from: folder of a run whose encoder is finished, by any choices; it is trained further, by all stages.
             None of its training images may validate or test here.
-
-    Raises:
-        RecipeError, RunError, ManifestError, WeightsError and what :meth:`Trainer.run_stages` raises: each says what
-            was wrong and what to do.
     """
     spread = strategy(devices)
     chosen = override(recipe.find(recipe_name), choices)
@@ -79,10 +75,6 @@ def resume(root: Path, weights: Path | None, devices: Devices = "auto", choices:
 
     Args:
         weights: as for :func:`start`; needed if the run was killed before its first checkpoint.
-
-    Raises:
-        RecipeError, RunError, ManifestError and what :meth:`Trainer.run_stages` raises: each says what was wrong and
-            what to do.
     """
     spread = strategy(devices)
     run = Run.open(root)
