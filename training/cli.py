@@ -67,9 +67,7 @@ def train(
     run: Annotated[
         Path | None, typer.Option("--run", help="Folder of the run: recipe, data, log, checkpoint, weights.")
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an interrupted run.")] = None,
     choices: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,7 +78,7 @@ def train(
     ] = None,
     encoder_from: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Take the encoder of a finished run of the same choices and images."),
+        typer.Option(metavar="RUN", help="Take the encoder of a finished run with the same choices and images."),
     ] = None,
     start_from: Annotated[
         Path | None,
@@ -109,7 +107,9 @@ def train(
 
         if resume is not None:
             if recipe or run or data or encoder_from or start_from:
-                raise TrainingError("--resume RUN goes on as the run began: give no recipe, data or other run with it")
+                raise TrainingError(
+                    "--resume RUN continues the run as it began: give no recipe, data or other run with it"
+                )
             training.resume(resume, weights, devices.value, choices or ())
         elif recipe is None or data is None or run is None:
             raise TrainingError("a new run needs a recipe, --data MANIFEST and --run FOLDER; see 'hal train --help'")

@@ -29,7 +29,7 @@ def make(
     most: Annotated[
         int | None, typer.Option(min=1, help="At most so many training images of each other class; default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of every choice.")] = 2022,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 2022,
     demonstration: Annotated[
         bool,
         typer.Option(
@@ -64,7 +64,7 @@ def sheet(
         Path | None, typer.Option(help="Folder of real cells of the class to put beside; they are only looked at.")
     ] = None,
     zoom: Annotated[float, typer.Option(min=0.25, max=6.0, help="Pixels of the sheet by pixel of an image.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of every choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
 ) -> None:
     """Draw composites, edited controls and real cells side by side, for a person to judge.
 

@@ -57,7 +57,7 @@ def _read(path: Path, fingerprint: str) -> dict[str, Made]:
     if not lines or json.loads(lines[0]) != {"plan": fingerprint}:
         raise ManifestError(
             f"{path.parent} holds another set",
-            ["it was begun with other images, amounts or seed; choose another folder, or remove this one"],
+            ["it was started with other images, amounts or seed; choose another folder, or remove this one"],
         )
     made = {}
     for line in lines[1:]:

@@ -78,7 +78,7 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
     names = distinct_names(networks)
     predictions = {split: _of_split(networks, names, data, split) for split in SPLITS}
     if not any(predictions.values()):
-        raise EvaluationError("there are no validation or test images to compare by; give a manifest by --data")
+        raise EvaluationError("there are no validation or test images to compare by; give a manifest with --data")
     result = Comparison(
         rows=tuple(_row(name, network, predictions) for name, network in zip(names, networks, strict=True)),
         tests=tuple(mcnemar(a, b) for of_split in predictions.values() for a, b in combinations(of_split.values(), 2)),

@@ -58,7 +58,7 @@ def images_of(network: TrainedNetwork, data: Path | None) -> list[LabelledImage]
         return manifest.read(data)
     if not is_run(network.root):
         raise EvaluationError(
-            f"{network.root} is a bundle, which holds no images; say which by --data, for example "
+            f"{network.root} is a bundle, which holds no images; name them with --data, for example "
             "--data datasets/open.csv"
         )
     return list(network.images)
@@ -158,7 +158,7 @@ def choose(
         unused = "".join(f"; left out {count} {reason}" for reason, count in left_out.items())
         raise EvaluationError(
             f"no image of split {split!r} in set {' or '.join(sets)} and in a class that was trained on{unused}; the "
-            f"manifest holds {held}: choose another --split, or give a manifest with such images by --data"
+            f"manifest holds {held}: choose another --split, or give a manifest with such images with --data"
         )
     return chosen, dict(left_out)
 

@@ -53,7 +53,7 @@ def require_same_images(predictions: list[Predictions]) -> None:
         raise EvaluationError(
             f"the networks were evaluated on different {first.split} images and cannot be compared:\n"
             + "\n".join(f"  - {problem}" for problem in problems)
-            + "\nGive all of them the same images by --data; images of classes that one of them was never trained on "
+            + "\nGive all of them the same images with --data; images of classes that one of them was never trained on "
             "are left out for all."
         )
 

@@ -92,7 +92,7 @@ def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
     if negatives[allowed] >= 1.0:
         raise PolicyError(
             f"{int((negatives >= 1.0).sum())} of {len(negatives)} other validation images have a probability of 1 to "
-            "be hairy, so no threshold leaves them unflagged; see what was learned by 'hal evaluate RUN'"
+            "be hairy, so no threshold leaves them unflagged; see what was learned with 'hal evaluate RUN'"
         )
     lowest = float(np.nextafter(negatives[allowed], 1.0))
     found = positives[positives >= lowest]

@@ -143,7 +143,7 @@ def load(folder: Path) -> Predictions:
         )
     except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
         raise EvaluationError(
-            f"{folder} holds no usable predictions ({error}); write them by 'hal evaluate'"
+            f"{folder} holds no usable predictions ({error}); write them with 'hal evaluate'"
         ) from error
 
 

@@ -20,7 +20,7 @@ from training.progress import track
 
 BATCH = 32
 """Images embedded at once; fewer where the device has no memory for them."""
-_FREE_MEMORY = "end other programs on the device, or embed on the CPU by CUDA_VISIBLE_DEVICES=-1"
+_FREE_MEMORY = "end other programs on the device, or embed on the CPU with CUDA_VISIBLE_DEVICES=-1"
 
 
 def encode(

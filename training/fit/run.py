@@ -98,7 +98,7 @@ class Run:
     def require_new(root: Path) -> None:
         """Refuse a folder that holds a run."""
         if (root / "recipe.json").exists():
-            raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
+            raise RunError(f"{root} already holds a run; continue it with --resume {root} or choose another folder")
 
     @classmethod
     def open(cls, root: Path) -> "Run":
@@ -221,7 +221,7 @@ class Run:
             needed = f"; it needs {size / 1e6:.0f} MB" if size else ""
             raise RunError(
                 f"{path} cannot be written ({error.strerror or error}){needed}; what was saved before is intact: "
-                f"make room and go on by --resume {self.root}"
+                f"free some space and continue with --resume {self.root}"
             ) from error
 
     def save(self, progress: Progress, groups: Mapping[str, list[NDArray[Any]]]) -> None:

@@ -186,12 +186,12 @@ def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
     progress, _ = donor.restore()
     problems = []
     if not donor.recipe.same_encoder(chosen):
-        problems.append("its encoder is made by other choices")
+        problems.append("its encoder was trained with other choices")
     if progress.stage < len(donor.recipe.encoder_stages):
         problems.append("its encoder is not finished")
     theirs, ours = (manifest.fingerprint(each, recorded_hashes(each)) for each in (donor.images, images))
     if theirs != ours:
-        problems.append("its images are others")
+        problems.append("its images differ")
     if problems:
         raise RunError(f"the encoder of {root} cannot be taken for {chosen.name}: {'; '.join(problems)}")
     return donor
@@ -203,14 +203,14 @@ def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run
     progress, _ = origin.restore()
     if progress.stage < len(origin.recipe.encoder_stages):
         raise RunError(
-            f"{root} cannot be begun from: its encoder is not finished; go on with: hal train --resume {root}"
+            f"{root} cannot be started from: its encoder is not finished; go on with: hal train --resume {root}"
         )
     held_out = [image for image in images if image.split in ("val", "test")]
     content_hash, seen = recorded_hashes(held_out), origin.seen()
     if leaked := sorted(str(image.path) for image in held_out if seen & traces(image, content_hash, slides)):
         shown = ", ".join(leaked[:10]) + (" ..." if len(leaked) > 10 else "")
         raise RunError(
-            f"{root} cannot be begun from: {len(leaked)} images that validate or test here were trained on there (as "
+            f"{root} cannot be started from: {len(leaked)} images that validate or test here were trained on there (as "
             f"they are, as a part of composites, or by cells of their slide), so figures on them would be too good: "
             f"{shown}; take its split ('hal data split MANIFEST --release-validation 0.5' moves only validation images "
             "to training)"

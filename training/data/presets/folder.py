@@ -50,7 +50,7 @@ def preset(root: Path, mapping: Path | None = None) -> Preset:
         if not name:
             problems.append(f"{count} images lie in {root} itself, outside any class folder")
         elif label is None:
-            problems.append(f"folder {name!r} ({count} images) is no class; {suggestion(name.replace('_', ' '))}")
+            problems.append(f"folder {name!r} ({count} images) is not a class; {suggestion(name.replace('_', ' '))}")
         elif label:
             labels[name] = label
         else:
@@ -84,7 +84,7 @@ def read_mapping(path: Path) -> Mapping[str, str]:
         elif folder in mapping:
             problems.append(f"line {number}: folder {folder!r} is mapped twice")
         elif matched is None:
-            problems.append(f"line {number}: {label!r} is no class; {suggestion(label)}")
+            problems.append(f"line {number}: {label!r} is not a class; {suggestion(label)}")
         else:
             mapping[folder] = matched
     if problems or not numbered:
