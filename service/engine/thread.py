@@ -1,10 +1,7 @@
 """An engine in a thread of its own, which an event loop hands batches to."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,66 +9,9 @@ from numpy.typing import NDArray
 from contract.classes import CLASS_COUNT
 from service.batching.queue import Image, Logits
 from service.engine.onnx import EmbeddingEngine, Engine
+from service.threads import WorkThreads
 
-Result = TypeVar("Result")
 Opened = TypeVar("Opened", bound=Engine)
-
-_Job: TypeAlias = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
-
-
-class WorkThread:
-    """Does one piece of work after the other: one queue there, one callback back.
-
-    ``loop.run_in_executor`` does the same through two futures, a semaphore and their locks, at three times the cost. A
-    daemon: what it is doing never keeps the process from ending.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
-
-    async def call(self, work: Callable[[], Result]) -> Result:
-        """The result of ``work()``. If the caller is cancelled before it has begun it is left out.
-
-        Raises:
-            Exception: whatever ``work`` raises.
-        """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Result] = loop.create_future()
-        self._jobs.put((work, answer, loop))
-        return await answer
-
-    def close(self) -> None:
-        """End the thread once it has done what it was given."""
-        self._jobs.put(None)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            work, answer, loop = job
-            if not answer.cancelled():
-                _do(work, answer, loop)
-            # Or the last batch would keep its images until the next one comes.
-            del job, work, answer
-
-
-def _do(work: Callable[[], Any], answer: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        result, error = work(), None
-    except BaseException as raised:
-        result, error = None, raised
-    try:
-        loop.call_soon_threadsafe(_deliver, answer, result, error)
-    except RuntimeError:
-        return  # The loop was closed: nobody waits any more.
-
-
-def _deliver(answer: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if answer.done():
-        return
-    if error is None:
-        answer.set_result(result)
-    else:
-        answer.set_exception(error)
 
 
 class Stacks:
@@ -128,8 +68,8 @@ class EngineThread:
         self.gives_embeddings = False
         self.closed = False
         self.with_embedding = WithEmbedding(self)
-        self._thread = WorkThread("hal-engine")
-        self._stacking = WorkThread("hal-stack")
+        self._thread = WorkThreads("hal-engine")
+        self._stacking = WorkThreads("hal-stack")
         self._stacks = Stacks()
         self._engine: Engine | None = None
         self._at_work = 0
@@ -138,8 +78,11 @@ class EngineThread:
         """Call ``make`` in the thread, keep the engine that it gives, and return it.
 
         Raises:
+            NoThreadError: there is no thread for it.
             Exception: whatever ``make`` raises.
         """
+        self._thread.start()
+        self._stacking.start()
         engine = await self._thread.call(make)
         self._engine = engine
         self.gives_embeddings = isinstance(engine, EmbeddingEngine)

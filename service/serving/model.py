@@ -79,6 +79,7 @@ class Models:
 
         Raises:
             BundleError, EngineError: the bundle cannot be served.
+            NoThreadError: the system gives no thread for it.
             Exception: something else went wrong.
         """
         network = EngineThread()
