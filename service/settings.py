@@ -135,6 +135,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds in which the head of a request must have arrived; past them the connection is closed.",
     )
+    keep_alive_s: float = Field(
+        default=75,
+        gt=0,
+        le=3600,
+        description="Seconds that a connection is kept open between two requests. Keep it above a load balancer's "
+        "idle timeout, 60 for most.",
+    )
     answer_timeout_s: float = Field(
         default=60,
         gt=0,

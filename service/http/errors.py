@@ -53,7 +53,10 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
     phrase = http.HTTPStatus(error.status_code).phrase
     hint = "leave out the slash at its end; " if code == "not_found" and path.endswith("/") else ""
     message = f"{request.method} {path[:100]}: {phrase}; {hint}see /docs for what there is."
-    return _response(request.state.request_id, path, error.status_code, code, message, error.headers)
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"
+    return _response(request.state.request_id, path, error.status_code, code, message, headers)
 
 
 async def _invalid(request: Request, _: Exception) -> Response:
