@@ -1,6 +1,7 @@
 """Measurements: ``hal load-test`` and ``hal bench``. They see a service from outside, as a process and over HTTP."""
 
 import os
+from enum import StrEnum
 
 # ONNX Runtime sends telemetry unless this is set before its first import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -8,3 +9,16 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 class BenchError(Exception):
     """A measurement cannot be made as asked; the message says what was wrong, what was expected and what to do."""
+
+
+class Part(StrEnum):
+    """A part of ``hal bench service``."""
+
+    NULL = "null"
+    """The ceiling of the HTTP path: a graph that costs nothing."""
+    REAL = "real"
+    """The real bundle beside decoding and ONNX Runtime in a loop without HTTP."""
+    DEVICE = "device"
+    """Batches and waits before a simulated fast device."""
+    SOAK = "soak"
+    """Memory at saturation; only measured when it is asked for."""

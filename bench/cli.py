@@ -3,13 +3,12 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from bench import BenchError
+from bench import BenchError, Part
 
 STOPPED: Final = 130
 """Exit code after Ctrl-C or SIGTERM."""
@@ -17,19 +16,6 @@ STOPPED: Final = 130
 app = typer.Typer(no_args_is_help=True)
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 app.add_typer(bench_app, name="bench")
-
-
-class Part(StrEnum):
-    """A part of ``hal bench service``."""
-
-    NULL = "null"
-    """The ceiling of the HTTP path: a graph that costs nothing."""
-    REAL = "real"
-    """The real bundle beside decoding and ONNX Runtime in a loop without HTTP."""
-    DEVICE = "device"
-    """Batches and waits before a simulated fast device."""
-    SOAK = "soak"
-    """Memory at saturation; only measured when it is asked for."""
 
 
 @contextlib.contextmanager

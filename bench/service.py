@@ -15,9 +15,8 @@ from typing import Any, Final
 
 from PIL import Image
 
-from bench import candidates, plots, report
+from bench import Part, candidates, plots, report
 from bench.candidates import CandidateError, offer
-from bench.cli import Part
 from bench.load import Load
 from bench.null_bundle import write_null_bundle
 from bench.processes import machine

@@ -6,6 +6,10 @@ from pathlib import Path
 
 # Before anything imports ONNX Runtime; the commands that tests start inherit it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two test processes share the cores; twice as many threads as cores would only wait for each other.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, "1")
 
 import numpy as np
 import pytest

@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 
 from service.auth.authorise import Authorisation
 from service.http import documentation, errors
@@ -24,18 +22,18 @@ _DESCRIPTION: Final = (
 )
 
 
-def create_app(service: Service) -> Starlette:
+def create_app(service: Service) -> RequestMiddleware:
     """The application that serves ``service``; the network is loaded after the server listens, so that it can be asked.
 
-    ``/classify`` is a route of Starlette's: FastAPI's way to a handler costs as much as parsing the request, answering
-    it and writing the answer together. Everything else is FastAPI's.
+    ``/classify`` is routed past FastAPI, whose way to a handler costs as much as parsing the request, answering it and
+    writing the answer together. Everything else is FastAPI's.
 
     Raises:
         KeysError: the file of keys cannot be used.
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: object) -> AsyncIterator[None]:
         opening = asyncio.create_task(service.open(), name="hal-open")
         try:
             yield
@@ -61,15 +59,6 @@ def create_app(service: Service) -> Starlette:
         api.include_router(routes.router)
     budget = UploadBudget(service.settings.max_uploads_bytes)
     authorisation = Authorisation.of(service.settings)
-    app = Starlette(
-        routes=[Route("/classify", Classify), Mount("/", api)],
-        middleware=[
-            Middleware(RequestMiddleware, authorisation=authorisation, observer=service.observer, budget=budget)
-        ],
-        exception_handlers=errors.HANDLERS,
-        lifespan=lifespan,
-    )
-    api.state = app.state
-    app.state.hal = service
-    app.state.upload_budget = budget
-    return app
+    api.state.hal = service
+    router = Router([Route("/classify", Classify()), Mount("/", api)], lifespan=lifespan)
+    return RequestMiddleware(router, api, service, authorisation, budget)

@@ -43,41 +43,34 @@ def _response(
     return Response(body, status, headers, media_type="application/json")
 
 
-async def _service_error(request: Request, error: ServiceError) -> Response:
-    return error_response(request.state.request_id, request.url.path, error)
+def response_to(error: Exception, request: Request) -> Response:
+    """The answer to a request that raised ``error``."""
+    request_id, path = request.state.request_id, request.url.path
+    match error:
+        case ServiceError():
+            return error_response(request_id, path, error)
+        case ClientDisconnect():
+            request.app.state.hal.statistics.disconnected += 1
+            return Response(status_code=CLIENT_GONE)
+        case HTTPException():
+            code = _CODES.get(error.status_code, "http_error")
+            phrase = http.HTTPStatus(error.status_code).phrase
+            hint = "leave out the slash at its end; " if code == "not_found" and path.endswith("/") else ""
+            message = f"{request.method} {path[:100]}: {phrase}; {hint}see /docs for what there is."
+            headers = dict(error.headers or {})
+            if headers.get("Allow") == "GET":
+                headers["Allow"] = "GET, HEAD"
+            return _response(request_id, path, error.status_code, code, message, headers)
+        case RequestValidationError():
+            return _response(request_id, path, 422, "invalid_request", "The request is not valid; see /docs.")
+    return error_response(request_id, path, UnexpectedError())
 
 
-async def _http_error(request: Request, error: HTTPException) -> Response:
-    path = request.url.path
-    code = _CODES.get(error.status_code, "http_error")
-    phrase = http.HTTPStatus(error.status_code).phrase
-    hint = "leave out the slash at its end; " if code == "not_found" and path.endswith("/") else ""
-    message = f"{request.method} {path[:100]}: {phrase}; {hint}see /docs for what there is."
-    headers = dict(error.headers or {})
-    if headers.get("Allow") == "GET":
-        headers["Allow"] = "GET, HEAD"
-    return _response(request.state.request_id, path, error.status_code, code, message, headers)
+async def _handle(request: Request, error: Exception) -> Response:
+    return response_to(error, request)
 
 
-async def _invalid(request: Request, _: Exception) -> Response:
-    message = "The request is not valid; see /docs."
-    return _response(request.state.request_id, request.url.path, 422, "invalid_request", message)
-
-
-async def _gone(request: Request, _: Exception) -> Response:
-    request.app.state.hal.statistics.disconnected += 1
-    return Response(status_code=CLIENT_GONE)
-
-
-async def _unexpected(request: Request, _: Exception) -> Response:
-    return error_response(request.state.request_id, request.url.path, UnexpectedError())
-
-
-HANDLERS: Final[dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]] = {
-    ServiceError: _service_error,
-    HTTPException: _http_error,
-    RequestValidationError: _invalid,
-    ClientDisconnect: _gone,
-    Exception: _unexpected,
-}
-"""For the application: every error becomes an :class:`~service.serving.answers.ErrorAnswer`."""
+HANDLERS: Final[dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]] = dict.fromkeys(
+    (ServiceError, HTTPException, RequestValidationError, ClientDisconnect, Exception), _handle
+)
+"""For FastAPI: every error becomes an :class:`~service.serving.answers.ErrorAnswer`."""

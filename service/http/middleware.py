@@ -9,16 +9,19 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth.authorise import Authorisation
 from service.batching.errors import DrainingError
 from service.errors import ServiceError
-from service.http.errors import UnexpectedError, error_response
+from service.http.errors import response_to
 from service.http.requests import headers_of
 from service.observe.metrics import OTHER_ROUTE
 from service.observe.tracing import RequestContext, current, traceresponse
-from service.serving.observer import Observer
+from service.serving.service import Service
 
 logger = logging.getLogger("hal.requests")
 
@@ -165,20 +168,38 @@ class _Answer:
 
 
 class RequestMiddleware:
-    """Names a request (``X-Request-ID``, the client's if it is sensible), asks it for a key before its body is read,
+    """The application as the server sees it.
+
+    It names a request (``X-Request-ID``, the client's if it is sensible), asks it for a key before its body is read,
     reserves its body's part of the upload budget, tells browsers what they must not do with the answer, counts it, logs
-    it, and is the last resort when it fails.
+    it, and answers when it fails.
+
+    Args:
+        routes: what is behind it.
+        api: whose state the routes read; ``scope["app"]`` of every request.
+        service: what is served.
+        authorisation: who may ask for what.
+        budget: of request bodies.
+
+    Attributes:
+        observer: counts and traces requests.
+        budget: as given.
     """
 
-    def __init__(self, app: ASGIApp, authorisation: Authorisation, observer: Observer, budget: UploadBudget) -> None:
-        self._app = app
+    def __init__(
+        self, routes: ASGIApp, api: FastAPI, service: Service, authorisation: Authorisation, budget: UploadBudget
+    ) -> None:
+        self._routes = routes
+        self._api = api
+        self._service = service
+        self.observer = service.observer
         self._authorisation = authorisation
-        self._observer = observer
-        self._budget = budget
+        self.budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self._api
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._routes(scope, receive, send)
             return
         begin = time.perf_counter()
         headers, method = headers_of(scope), scope["method"]
@@ -188,22 +209,22 @@ class RequestMiddleware:
         context, added = self._begin(scope, method, headers)
         answer = _Answer(send, added)
         token = current.set(context)
-        reservation = Reservation(self._budget)
+        reservation = Reservation(self.budget)
         try:
             context = self._authorise(scope, context)
-            await self._app(scope, reservation.receiving(headers, receive), answer.send)
-        except ServiceError as error:
-            await error_response(context.request_id, scope["path"], error)(scope, receive, answer.send)
-        except Exception:
+            await self._routes(scope, reservation.receiving(headers, receive), answer.send)
+        except (ServiceError, HTTPException, ClientDisconnect) as error:
+            await response_to(error, Request(scope))(scope, receive, answer.send)
+        except Exception as error:
             logger.exception("unexpected error", extra={"fields": context.fields()})
             if not answer.status:
-                await error_response(context.request_id, scope["path"], UnexpectedError())(scope, receive, answer.send)
+                await response_to(error, Request(scope))(scope, receive, answer.send)
         except asyncio.CancelledError:
             # The server cancels what has not ended when HAL_DRAIN_S is over: who waits is told to ask elsewhere.
-            if answer.status or not scope["app"].state.hal.draining:
+            if answer.status or not self._service.draining:
                 logger.warning("cancelled")
                 raise
-            await error_response(context.request_id, scope["path"], DrainingError())(scope, receive, answer.send)
+            await response_to(DrainingError(), Request(scope))(scope, receive, answer.send)
         finally:
             reservation.release()
             self._end(scope, method, context, answer.status, time.perf_counter() - begin)
@@ -217,7 +238,7 @@ class RequestMiddleware:
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{_names.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         traceparent = headers.get("traceparent", "")
-        span = self._observer.tracer.begin_request(method, traceparent)
+        span = self.observer.tracer.begin_request(method, traceparent)
         added = [(b"x-request-id", request_id.encode()), *headers_for(scope["path"])]
         if traceparent and span.get_span_context().is_valid:
             added.append((b"traceresponse", traceresponse(span).encode()))
@@ -235,8 +256,8 @@ class RequestMiddleware:
         path = scope["path"]
         route = getattr(scope.get("route"), "path", None) or OTHER_ROUTE
         images = scope["state"].get("images", 0)
-        self._observer.metrics.request(route, status, seconds, images)
-        self._observer.tracer.end_request(context.span, method, route, status, images)
+        self.observer.metrics.request(route, status, seconds, images)
+        self.observer.tracer.end_request(context.span, method, route, status, images)
         level = logging.DEBUG if path.startswith(_QUIET) else logging.INFO
         if logger.isEnabledFor(level):
             path = "-" if route == OTHER_ROUTE else route

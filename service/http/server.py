@@ -11,11 +11,11 @@ from types import FrameType
 from typing import Final, cast
 
 import uvicorn
-from starlette.applications import Starlette
 
 from contract.bundle import Bundle
 from service.http.app import create_app
 from service.http.connections import connections
+from service.http.middleware import RequestMiddleware
 from service.observe import logs
 from service.serving.lifecycle import last_wait_s
 from service.serving.service import Service
@@ -119,7 +119,7 @@ class _Server(uvicorn.Server):
             loop.call_soon_threadsafe(loop.call_later, delay_s, self.stop)
 
 
-def config_for(app: Starlette, settings: Settings) -> uvicorn.Config:
+def config_for(app: RequestMiddleware, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the application."""
     config = uvicorn.Config(
         app,
@@ -128,7 +128,7 @@ def config_for(app: Starlette, settings: Settings) -> uvicorn.Config:
         server_header=False,
         # An upgrade is answered as the plain request that it is; uvicorn would log its path.
         ws="none",
-        http=connections(settings, app.state.hal.observer.metrics.refused_below),
+        http=connections(settings, app.observer.metrics.refused_below),
     )
     # Declared as whole seconds, but only given to the event loop.
     config.timeout_keep_alive = cast("int", settings.keep_alive_s)

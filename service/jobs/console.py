@@ -19,7 +19,8 @@ from service.jobs.records import Record, printable
 
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _MOST_REASONS: Final = 50
-_WIDTH_WITHOUT_TERMINAL: Final = 160
+_WIDTH_WITHOUT_TERMINAL: Final = 10_000
+"""Columns, so that every image has one line where no person reads it."""
 
 
 @dataclass(slots=True)

@@ -9,8 +9,6 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from contract.bundle import BundleError
-
 ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED = 0, 1, 2, 130
 
 
@@ -40,7 +38,13 @@ def explained(command: str, *, stopped: str) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo(f"{command}: stopped; {stopped}", err=True)
         raise typer.Exit(STOPPED) from None
-    except (JobError, BundleError, OSError) as error:
+    except (JobError, OSError) as error:
+        fail(command, str(error))
+    except Exception as error:
+        from contract.bundle import BundleError  # brings NumPy, which --help does not wait for
+
+        if not isinstance(error, BundleError):
+            raise
         fail(command, str(error))
 
 

@@ -7,11 +7,13 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import msgspec
 
 from service.observe.tracing import NOBODY, current
+
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=str)
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -34,7 +36,7 @@ class JsonFormatter(logging.Formatter):
         } | _fields_of(record)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        return _ENCODER.encode(line).decode()
 
 
 class TextFormatter(logging.Formatter):
@@ -137,5 +139,8 @@ def configure(level: str, form: Literal["auto", "json", "text"] = "auto") -> Non
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    # No line says these: https://docs.python.org/3/howto/logging.html#optimization
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for chatty in ("PIL", "uvicorn.access", "python_multipart"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -2,9 +2,9 @@
 
 from http import HTTPStatus
 
-from starlette.endpoints import HTTPEndpoint
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service.batching.errors import ModelFailedError
 from service.http.requests import read_images, read_options, respond, service_of, while_connected
@@ -12,14 +12,19 @@ from service.serving.answers import ClassifiedImage, ClassifyAnswer, RefusedImag
 from service.serving.service import Classified
 
 
-class Classify(HTTPEndpoint):
-    """Described by :mod:`service.http.documentation`."""
+class Classify:
+    """The endpoint, one answer for each image; :mod:`service.http.documentation` describes it.
 
-    async def post(self, request: Request) -> Response:
-        """One answer for each image."""
+    An instance is an ASGI application, which Starlette's router calls as it is.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
+        request = Request(scope, receive)
         done, status = await classify_request(request)
         answer = ClassifyAnswer(request_id=request.state.request_id, model=done.model, results=done.results)
-        return respond(answer, status)
+        await respond(answer, status)(scope, receive, send)
 
 
 async def classify_request(request: Request) -> tuple[Classified, HTTPStatus]:

@@ -32,7 +32,7 @@ def empty(live: LiveServer) -> None:
 
 
 def budget_of(live: LiveServer) -> UploadBudget:
-    budget = live.server.config.app.state.upload_budget  # type: ignore[union-attr]
+    budget = live.server.config.app.budget  # type: ignore[union-attr]
     assert isinstance(budget, UploadBudget)
     return budget
 

@@ -15,8 +15,6 @@ from tests.service.process import Process, free_port, running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork
 
-pytestmark = pytest.mark.serial
-
 THOUSAND = 1000
 
 
@@ -34,6 +32,7 @@ def some(folder: Path, images: int) -> list[Path]:
     return sorted(folder.iterdir())[:images]
 
 
+@pytest.mark.serial
 def test_a_folder_of_a_thousand_images_is_classified_without_freezing(
     browser: Browser, bundle: Bundle, folder: Path
 ) -> None:

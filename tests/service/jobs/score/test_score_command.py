@@ -1,7 +1,6 @@
 """``hal score``: with real workers, that are held up by pipes in the place of images and killed."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -9,7 +8,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -171,43 +169,6 @@ def expect_the_whole_archive(out: Path, archive: Path, *, died: str | None = Non
     expected = [*CLASS_NAMES, None]
     for row, name in zip(found, expected, strict=True):
         assert row["predicted_class"] == (None if row["path"] == died else name), row
-
-
-@needs_ray
-def test_two_machines_score_an_archive_though_an_image_kills_each_worker_that_reads_it(
-    cluster: TwoMachines, archive: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    deadly, *others = (HeldUp.at(archive / name) for name in ("02.png", "07.png", "12.png"))
-    out = tmp_path / "scores"
-    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 5, "--address", cluster.address) as run:
-        # A worker has two chunks at once, so that three are with both.
-        run.wait_for(lambda: all(pipe.readers() for pipe in (deadly, *others)))
-        assert len(set.union(*(pipe.readers() for pipe in (deadly, *others)))) == 2
-
-        def kill() -> None:
-            while run.process.poll() is None:
-                for reader in deadly.readers():
-                    os.kill(reader, signal.SIGKILL)
-                time.sleep(0.05)
-
-        with ThreadPoolExecutor(1) as pool:
-            killed = pool.submit(kill)
-            for pipe in others:
-                pipe.feed()
-            code, stdout, stderr = run.end()
-            killed.result()
-    deadly.give_up()
-    assert code == 2, stderr
-    expect_the_whole_archive(out, archive, died=str(deadly.path))
-    assert rows(out)[2]["error_code"] == "worker_died"
-    assert "19 classified, 2 refused by" in stderr
-    assert "20.png: The bytes are not a JPEG" in stderr
-    assert f"{deadly.path}: The process that worked on this image died" in stderr
-    assert "Possible hairy cells: 1" in stdout
-    assert "Refused, unsupported type: 1" in stdout
-    assert "Refused, worker died: 1" in stdout
-    summary = json.loads((out / "summary.json").read_text())
-    assert summary["predicted_class"] == {name: 1 for name in CLASS_NAMES if name != CLASS_NAMES[2]}
 
 
 @needs_ray
