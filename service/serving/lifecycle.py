@@ -10,16 +10,16 @@ from contract.description import ModelFile
 from service.batching.batcher import Batcher
 from service.batching.rate import Statistics
 from service.engine.onnx import EngineError, OnnxEngine
+from service.engine.thread import WorkThreads
 from service.serving.answers import ModelStamp
 from service.serving.model import Models, OpenEngine, ServedModel
 from service.serving.observer import Observer
 from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.settings import Device, Settings
-from service.threads import NoThreadError, WorkThreads
+from service.threads import NoThreadError
 
 logger = logging.getLogger("hal.lifecycle")
 
-_RETRY_S: Final = 0.5
 _ASIDE: Final = 4
 """Threads for what takes milliseconds and is not worth a pool of its own."""
 
@@ -84,7 +84,7 @@ class Lifecycle:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""
         self._loop = asyncio.get_running_loop()
         try:
-            model = await self._open_first()
+            model = await self._models.open_first(self.bundle, self.start_threads)
         except Exception as error:
             self.failure = error
             self._state = State.FAILED
@@ -102,19 +102,6 @@ class Lifecycle:
         if self._state is State.STARTING:
             self._state = State.READY
             logger.info("ready on %s, batches of at most %d images", self.device, model.network.max_batch)
-
-    async def _open_first(self) -> ServedModel:
-        """Start all threads and open the bundle; where there are too few threads, as soon as there are enough."""
-        bundle, told = self.bundle, False
-        while True:
-            try:
-                self.start_threads()
-                return await self._models.open(lambda: bundle)
-            except NoThreadError as error:
-                if not told:
-                    logger.error("not ready: %s", error)
-                told = True
-                await asyncio.sleep(_RETRY_S)
 
     def start_threads(self) -> None:
         """Start what answers will need, so that no request is the first to find that there is no thread.

@@ -61,6 +61,10 @@ def test_without_threads_it_is_alive_and_not_ready_until_there_are_enough(bundle
             results = post(served, cell).json()
             assert http.post("/slides/summary", json=results).status_code == 200
             assert [http.get(path).status_code for path in ("/", "/docs", "/openapi.json", "/metrics")] == [200] * 4
+            reload = http.post("/admin/reload")
+            assert reload.status_code == 409
+            assert "no more threads" in reload.json()["error"]["message"]
+        assert post(served, cell).status_code == 200
         assert served.stop() == 0
 
 
