@@ -17,21 +17,19 @@ Written by `hal reference --out docs/reference.md`; a test compares it with the 
 
 ## Settings
 
-Environment variables, read at the start; an empty one counts as not set. All wrong values are reported together, and
-unknown names are warned about. OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT` and others) configure
-traces.
+Environment variables, read at the start; an empty one counts as not set. Unknown `HAL_*` names are warned about.
+OpenTelemetry's own variables configure traces.
 
-| Variable | Default | Allowed | Meaning |
-|---|---|---|---|
+| Variable | Default (allowed) | Meaning |
+|---|---|---|
 """
 _METRICS_HEAD: Final = """
 ## Metrics
 
-`GET /metrics`, in Prometheus's text format or OpenMetrics, with prometheus_client's `process_*`. Label values are
-fixed; nothing that a client sends becomes one. [operate.md](operate.md#keys) says who may read them.
+`GET /metrics`, in Prometheus's text format or OpenMetrics ([access](operate.md#keys)).
 
-| Metric | Type | Labels | Meaning |
-|---|---|---|---|
+| Metric | Type (labels) | Meaning |
+|---|---|---|
 """
 _LABELS_LISTED: Final = 6
 
@@ -56,8 +54,8 @@ def page() -> str:
 
 
 def _setting_row(name: str, field: FieldInfo) -> str:
-    cells = (f"`{variable(name, field)}`", _code(_default(field)), _allowed(field), _cell(field.description or ""))
-    return f"| {' | '.join(cells)} |"
+    value = _with(_code(_default(field)), _allowed(field))
+    return f"| `{variable(name, field)}` | {value} | {_cell(field.description or '')} |"
 
 
 def _default(field: FieldInfo) -> str:
@@ -75,7 +73,7 @@ def _allowed(field: FieldInfo) -> str:
     if words:
         return _cell(", ".join(f"`{word}`" for word in words))
     bounds = [
-        f"{sign} {getattr(rule, name)}"
+        f"{sign}{getattr(rule, name)}"
         for rule in field.metadata
         for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
         if hasattr(rule, name)
@@ -84,8 +82,6 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def _words(kind: Any) -> list[str]:
-    if kind is bool:
-        return ["true", "false"]
     if isinstance(kind, str):
         return [kind]
     if members := getattr(kind, "__members__", None):
@@ -101,8 +97,8 @@ def _metric_rows() -> Iterator[str]:
         for family in collector.collect():
             suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
             labels = _labels(family, getattr(collector, "_labelnames", ()))
-            cells = (f"`{family.name}{suffix}`", family.type, _cell(labels), _cell(family.documentation))
-            yield f"| {' | '.join(cells)} |"
+            kind = _with(family.type, _cell(labels))
+            yield f"| `{family.name}{suffix}` | {kind} | {_cell(family.documentation)} |"
 
 
 def _labels(family: Any, names: Iterable[str]) -> str:
@@ -113,8 +109,12 @@ def _labels(family: Any, names: Iterable[str]) -> str:
     for name in names:
         values = list(dict.fromkeys(sample.labels[name] for sample in family.samples))
         few = 0 < len(values) <= _LABELS_LISTED
-        said.append(f"`{name}` ({', '.join(values)})" if few else f"`{name}`")
+        said.append(f"`{name}`: {', '.join(values)}" if few else f"`{name}`")
     return ", ".join(said)
+
+
+def _with(text: str, detail: str) -> str:
+    return f"{text} ({detail})".strip() if detail else text
 
 
 def _code(text: str) -> str:

@@ -51,80 +51,77 @@ class Settings(BaseSettings):
 
     bundle: Path = Field(
         default=Path("models/hal-c/2"),
-        description="Folder of the bundle to serve, relative to the working directory.",
+        description="Folder of the bundle to serve.",
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on; 0.0.0.0 answers the whole network and so needs HAL_KEYS_FILE.",
+        description="Address to listen on; 0.0.0.0 opens the service to the network and needs HAL_KEYS_FILE.",
     )
     keys_file: Path | None = Field(
         default=None,
-        description="File of API keys, made by 'hal keys add'; a change is seen within a second. Not set: no keys are "
-        "asked for, and only this machine is answered.",
+        description="File of API keys ('hal keys add'), read again within a second of a change. Not set: no keys, and "
+        "only this machine is answered.",
     )
     allow_anonymous: bool = Field(
         default=False,
-        description="true answers other machines without keys; for a network that is protected otherwise.",
+        description="Answer other machines without keys, in a network that is protected otherwise.",
     )
     port: int = Field(
         default=8000,
         ge=0,
         le=65535,
         validation_alias=AliasChoices("PORT", "HAL_PORT"),
-        description="Port to listen on, 0 for any free one. PORT wins over HAL_PORT, since platforms set PORT.",
+        description="Port to listen on; 0: any free one. PORT wins over HAL_PORT.",
     )
     device: Device = Field(
         default=Device.AUTO,
-        description="auto takes CUDA if it works and the CPU otherwise; cuda or tensorrt refuse to start without it.",
+        description="auto: CUDA if it works, else the CPU; cuda and tensorrt refuse to start without theirs.",
     )
-    precision: Precision | None = Field(
-        default=None, description="Which file of the bundle to serve; not set: the bundle's first."
-    )
+    precision: Precision | None = Field(default=None, description="File of the bundle to serve. Not set: its first.")
     max_batch: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="Images that the device works on at once. Not set: 8 on a CPU, 64 on a GPU, at most "
-        "HAL_QUEUE_LIMIT.",
+        description="Most images in a batch. Not set: 8 on a CPU, 64 on a GPU, at most HAL_QUEUE_LIMIT.",
     )
     queue_limit: int = Field(
         default=256,
         ge=1,
         le=65536,
-        description="Images accepted and not yet answered (192 KiB each); above it requests get 429.",
+        description="Most images accepted and not yet answered (192 KiB each); above it 429.",
     )
     bulk_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Largest part of the queue that bulk images may hold, so that routine ones are always admitted.",
+        description="Largest share of HAL_QUEUE_LIMIT that bulk images may hold.",
     )
     bulk_above: int = Field(
         default=16,
         ge=1,
         le=65536,
-        description="A request with more images than this is bulk, unless its X-Priority says routine.",
+        description="Requests with more images are bulk, unless X-Priority says routine.",
     )
     deadline_ms: int = Field(
         default=30_000,
         ge=1,
         le=3_600_000,
-        description="Milliseconds in which an image must be answered once it is in the queue; past them 504. "
-        "X-Request-Timeout-Ms can only make it earlier.",
+        description="Milliseconds from an image's permit to its answer; past them 504. X-Request-Timeout-Ms can only "
+        "shorten them.",
     )
     max_upload_bytes: int = Field(
-        default=64 * MEBIBYTE, ge=1, description="Bytes of a whole request body; above them 413."
+        default=64 * MEBIBYTE, ge=1, description="Most bytes of a request body; above them 413."
     )
     max_uploads_bytes: int = Field(
         default=256 * MEBIBYTE,
         ge=1,
-        description="Bytes of all request bodies that are received or worked on at once, in each process; above 429.",
+        description="Most bytes of all request bodies in memory; above them 429.",
     )
     max_json_bytes: int = Field(
         default=8 * MEBIBYTE,
         ge=1024,
-        description="Bytes of a request to /v2 that is all JSON, where a cell takes some 1 MiB and as a binary tensor "
-        "192 KiB; above them 413.",
+        description="Most bytes of a request to /v2 in JSON, where a cell takes some 1 MiB (192 KiB as a binary "
+        "tensor); above them 413.",
     )
     upload_timeout_s: float = Field(
         default=60, gt=0, le=3600, description="Seconds in which a request body must have arrived; past them 408."
@@ -139,8 +136,7 @@ class Settings(BaseSettings):
         default=75,
         gt=0,
         le=3600,
-        description="Seconds that a connection is kept open between two requests. Keep it above a load balancer's "
-        "idle timeout, 60 for most.",
+        description="Seconds that an idle connection is kept open; keep it above a load balancer's idle timeout (60 for most).",
     )
     answer_timeout_s: float = Field(
         default=60,
@@ -149,25 +145,25 @@ class Settings(BaseSettings):
         description="Seconds in which a client must take something of its answer; past them the connection is closed.",
     )
     max_image_bytes: int = Field(
-        default=16 * MEBIBYTE, ge=1, description="Bytes of one encoded image; a larger one is refused on its own."
+        default=16 * MEBIBYTE, ge=1, description="Most bytes of an encoded image; a larger one is refused on its own."
     )
     max_pixels: int = Field(
         default=4096 * 4096,
         ge=256 * 256,
-        description="Pixels that an image may declare, checked before it is decoded.",
+        description="Most pixels that an image may declare, checked before decoding.",
     )
-    max_files: int = Field(default=1024, ge=1, le=65536, description="Images in one request; above them 413.")
+    max_files: int = Field(default=1024, ge=1, le=65536, description="Most images in a request; above them 413.")
     fit: Fit = Field(
         default=Fit.STRICT,
-        description="strict refuses all but 256x256; crop takes the centre of larger images; pad reflects the border "
-        "of smaller ones. None resamples, since that would change the cell's size.",
+        description="strict: refuse all but 256x256; crop: take the centre of larger images; pad: reflect the border "
+        "of smaller ones. None resamples.",
     )
     site_fpr: float | None = Field(
         default=None,
         gt=0,
         lt=1,
-        description="Rate of false hairy flags measured on the site's own slides, for the advice on slides: take the "
-        "upper limit of its 95 % interval. Not set: what the bundle states.",
+        description="Rate of false hairy flags on the site's own slides, for the advice on slides: the upper limit of "
+        "its 95 % interval. Not set: the bundle's.",
     )
     slide_min_cells: int = Field(
         default=_RULE.min_cells, ge=1, description="Fewest white cells of a slide for the advice 'no indication'."
@@ -179,78 +175,74 @@ class Settings(BaseSettings):
         default=_RULE.significance,
         gt=0,
         lt=1,
-        description="Largest p-value for the advice to follow up: the share of slides without hairy cells that may be "
-        "followed up for nothing.",
+        description="Largest p-value for the advice to follow up.",
     )
     decode_threads: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="Threads that decode images; 0: one for each core, at most 8.",
+        description="Threads that decode images; 0: one per core, at most 8.",
     )
     engine_threads: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="Threads of the network on the CPU; 0: one for each core. Set it under a container's CPU quota.",
+        description="Threads of the network on the CPU; 0: one per core. Set it under a CPU quota.",
     )
     tensorrt_cache: Path | None = Field(
         default=None,
-        description="Writable folder that keeps TensorRT's engines between starts; not set: built at every start.",
+        description="Writable folder that keeps TensorRT's engines between starts.",
     )
     cuda_graphs: bool = Field(
         default=False,
-        description="With HAL_DEVICE=cuda: record the launches of each batch size once and replay them as one. Refused "
-        "by ONNX Runtime if a part of the graph runs on the CPU. Not verified on a GPU.",
+        description="With HAL_DEVICE=cuda: replay each batch size as a CUDA graph, which ONNX Runtime refuses if part "
+        "of the network runs on the CPU. Unverified.",
     )
     drain_s: float = Field(
         default=25,
         gt=0,
         le=3600,
-        description="Seconds after SIGTERM until the process has ended; accepted work must have finished by then. Keep "
-        "it below the platform's kill timeout.",
+        description="Seconds from SIGTERM to the end of the process, in which accepted work must finish. Keep it below "
+        "the platform's kill timeout.",
     )
     drain_delay_s: float = Field(
         default=0,
         ge=0,
         le=600,
-        description="Seconds of HAL_DRAIN_S in which the service is not ready any more but still serves: for load "
-        "balancers that go on sending for a while, 5 in Kubernetes.",
+        description="First seconds of HAL_DRAIN_S, in which the service reports not ready but still serves, for load "
+        "balancers (5 in Kubernetes).",
     )
     stall_s: float = Field(
         default=60,
         gt=0,
         le=3600,
-        description="Seconds that one batch may take; past them /health/live fails, so that the service is restarted.",
+        description="Most seconds of a batch; past them /health/live fails, so that the service is restarted.",
     )
     drift: bool = Field(
         default=True,
-        description="Compare embeddings with the bundle's reference, if it has one, so that /metrics shows a change of "
-        "stain; costs some 20 microseconds a batch.",
+        description="Compare embeddings with the bundle's reference, so that /metrics shows a change of stain.",
     )
     audit: SecretStr | None = Field(
         default=None,
-        description="Database that keeps one row for each image: sqlite:////var/lib/hal/audit.db or "
-        "postgresql+psycopg://user:password@host/database (the latter needs the extra 'audit'). Not set: nothing is "
-        "kept.",
+        description="Database with one row per image: sqlite:////var/lib/hal/audit.db or "
+        "postgresql+psycopg://user:password@host/database (needs the extra 'audit'). Not set: none.",
     )
     audit_journal: Path = Field(
         default=Path("audit-journal"),
-        description="Writable folder, on a disk of this machine, of the journal that rows are written to before their "
-        "answer is sent and that keeps them until PostgreSQL has got them. With HAL_AUDIT=sqlite:... that file is the "
-        "journal.",
+        description="Writable folder on a local disk for the journal, which keeps rows until PostgreSQL has them; "
+        "unused with HAL_AUDIT=sqlite:...",
     )
     audit_journal_bytes: int = Field(
         default=256 * MEBIBYTE,
         ge=MEBIBYTE,
-        description="Most bytes in HAL_AUDIT_JOURNAL (some 1,000 a row); when they are taken no more images are.",
+        description="Most bytes in HAL_AUDIT_JOURNAL (some 1,000 per row); beyond them no images are accepted.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe log line that is written."
+        default="info", description="Least severe level that is logged."
     )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto",
-        description="Log lines as JSON objects or as text to read; auto: text on a terminal, JSON elsewhere.",
+        description="auto: text on a terminal, JSON lines elsewhere.",
     )
 
     @property

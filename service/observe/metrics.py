@@ -116,7 +116,7 @@ class Metrics:
         self._flagged = Counter("hal_cells_flagged", "Cells flagged as possible hairy cells.", registry=None)
         self._top_probability = Summary(
             "hal_top_probability",
-            "Probability of the predicted class; sum / count is the mean, which falls when cells look unfamiliar.",
+            "Probability of the predicted class; the mean, sum / count, falls when cells look unfamiliar.",
             registry=None,
         )
         self._request_s = Histogram(
@@ -141,14 +141,14 @@ class Metrics:
         self.state = Polled(
             "gauge",
             "hal_state",
-            "1 for what the service is doing, 0 for what it is not.",
+            "1 for the present state, 0 for the others.",
             "state",
             ("starting", "ready", "stalled", "draining", "failed"),
         )
         self.reloads = Polled(
             "counter",
             "hal_reloads",
-            "Bundles that took over from another one, or were refused.",
+            "Reloads by outcome.",
             "outcome",
             ("done", "refused"),
         )
@@ -165,8 +165,7 @@ class Metrics:
         self.images_left = Polled(
             "counter",
             "hal_images_left",
-            "Images that left before they were answered: their client went away or they were withdrawn with others, or "
-            "their deadline passed.",
+            "Images that left unanswered: withdrawn with their request, or past their deadline.",
             "reason",
             ("withdrawn", "expired"),
         )
@@ -176,7 +175,7 @@ class Metrics:
         self.batches_failed = Polled(
             "counter",
             "hal_batches_failed",
-            "Batches that failed and were tried again in parts.",
+            "Batches that failed and were retried in parts.",
             "reason",
             ("out_of_memory", "other"),
         )
@@ -187,9 +186,8 @@ class Metrics:
         self.embedding_drift = Polled(
             "gauge",
             "hal_embedding_drift",
-            "Distance of the recent mean embedding from the bundle's, in spreads of single images: overall, and within "
-            "the predicted classes, which a change of stain or microscope moves and another mix of cells does not. "
-            "Only where the bundle has a reference (HAL_DRIFT).",
+            "Distance of the recent mean embedding from the bundle's, in standard deviations of single images: "
+            "overall, and within the predicted classes (HAL_DRIFT).",
             "scope",
         )
         self.embedding_images = Polled("counter", "hal_embedding_images", "Images whose embedding was compared.")
@@ -197,17 +195,17 @@ class Metrics:
             "gauge", "hal_audit_database_up", "1 while the audit trail's database takes rows (HAL_AUDIT)."
         )
         self.audit_full = Polled(
-            "gauge", "hal_audit_full", "1 while the audit journal takes no rows; no images are taken."
+            "gauge", "hal_audit_full", "1 while the audit journal and so the service refuse images."
         )
         self.audit_waiting_rows = Polled(
-            "gauge", "hal_audit_waiting_rows", "Rows in the audit journal that the database has not got yet."
+            "gauge", "hal_audit_waiting_rows", "Rows in the audit journal that wait for the database."
         )
         self.audit_journal_bytes = Polled("gauge", "hal_audit_journal_bytes", "Bytes in use in the audit journal.")
-        self.audit_rows = Polled("counter", "hal_audit_rows", "Rows of the audit trail that its database has got.")
+        self.audit_rows = Polled("counter", "hal_audit_rows", "Rows of the audit trail in its database.")
         self.log_lines_lost = Polled(
             "counter",
             "hal_log_lines_lost",
-            "Log lines that could not be written, as on a full disk.",
+            "Log lines not written, as on a full disk.",
             values=("",),
         )
         # Looked up once: the look-up costs more than the count. Every class has a series from the start.

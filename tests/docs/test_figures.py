@@ -17,20 +17,10 @@ ROWS = {
     "Accuracy, real cells of 13 classes, Barcelona and Matek marrow": ("accuracy, real images", TEST, BOTH),
     "Accuracy, the ten expert-labelled classes of Barcelona": ("accuracy, ten expert-labelled classes", TEST, "pbc"),
     "Expected calibration error, real cells": ("expected calibration error", TEST, BOTH),
-    "The same, expected under perfect calibration": (
-        "expected calibration error, were all probabilities true",
-        TEST,
-        BOTH,
-    ),
     "**False hairy flags**, real cells": ("false hairy flags, real images", TEST, BOTH),
     "False hairy flags, edited controls": ("false hairy flags, shams", TEST, BOTH),
     "Hairy cells flagged, *composites*": ("hairy cells flagged, composites", TEST, "pbc"),
     "Hairy cells flagged, *real*, five of one photograph": ("real hairy cells flagged, as they are", ELSEWHERE, HAIRY),
-    "The same, scaled to 10 pixels per micrometre": (
-        "real hairy cells flagged, scaled to 10 pixels a micrometre",
-        ELSEWHERE,
-        HAIRY,
-    ),
     "Accuracy on Raabin-WBC, not used in training (smartphone photographs, larger scale)": (
         "accuracy, real images",
         ELSEWHERE,
