@@ -4,7 +4,6 @@ Images come as tensors of pixels and skip the decoder; from there on they share 
 admission, priorities, deadlines, batches, metrics and the audit trail.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -120,7 +119,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     inferred = await while_connected(
         request, hal.infer([*wanted.images], options, embedding=EMBEDDING in wanted.outputs)
     )
-    body, header_length = await asyncio.to_thread(_answer, wanted, inferred)
+    body, header_length = await hal.aside.call(lambda: _answer(wanted, inferred))
     if header_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
@@ -134,7 +133,7 @@ async def _read(request: Request, hal: Service, options: RequestOptions) -> Infe
     else:
         body = await read_body(request, hal.settings, options)
     async with due(options):
-        return await asyncio.to_thread(read_request, body, header_length, hal.settings.max_files)
+        return await hal.aside.call(lambda: read_request(body, header_length, hal.settings.max_files))
 
 
 def _answer(wanted: InferenceRequest, inferred: Inferred) -> tuple[bytes, int | None]:
