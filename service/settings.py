@@ -136,7 +136,7 @@ class Settings(BaseSettings):
         default=75,
         gt=0,
         le=3600,
-        description="Seconds that an idle connection is kept; keep it above the load balancer's idle timeout, often 60.",
+        description="Seconds that an idle connection is kept; more than the load balancer's idle timeout, often 60.",
     )
     answer_timeout_s: float = Field(
         default=60,
