@@ -39,7 +39,7 @@ def bench_memory(batch_size: int, micro_batch: int) -> None:
 
 
 def peak(batch_size: int, micro_batch: int, image_side: int = IMAGE_SIDE) -> Peak:
-    """The peak of this process after one update; ``image_side`` as in :class:`training.networks.xception.Network`."""
+    """The peak of this process after one update; ``image_side`` as in ``TrainingNetwork``."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
     import numpy as np
@@ -50,7 +50,7 @@ def peak(batch_size: int, micro_batch: int, image_side: int = IMAGE_SIDE) -> Pea
 
     encoder = networks.build_encoder(None)
     head = networks.build_projection_head(128, 0.2, 1)
-    network = networks.Network(encoder, head, PROJECTION_AUGMENTATION, 1, image_side=image_side)
+    network = networks.TrainingNetwork(encoder, head, PROJECTION_AUGMENTATION, 1, image_side=image_side)
     optimizer = keras.optimizers.Adam(1e-4)
     optimizer.build(network.trainable_variables)
     update = Update(network, network.trainable_variables, optimizer, Contrastive(0.1), micro_batch)

@@ -230,7 +230,7 @@ def views_cost(
 def _classifier_update(encoder: keras.Model, trains_encoder: bool, head: keras.Model | None = None) -> Update:
     head = networks.build_classifier_head(0.3, 1, normalised=True) if head is None else head
     encoder.trainable = trains_encoder
-    network = networks.Network(encoder, head, CLASSIFIER_AUGMENTATION, 1)
+    network = networks.TrainingNetwork(encoder, head, CLASSIFIER_AUGMENTATION, 1)
     trained = network.trainable_variables if trains_encoder else head.trainable_variables
     return Update(network, trained, _adam(trained), CrossEntropy())
 

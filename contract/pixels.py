@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from contract.description import IMAGE_SIDE
 
-FORMATS: Final = ("JPEG", "PNG", "BMP", "TIFF")
-"""As Pillow names them; told apart by the first bytes of a file. Endings of files are in :mod:`contract.files`."""
 MODES: Final = frozenset({"RGB", "RGBA", "P", "PA"})
 """Pillow's names of 8-bit colour whose pixels need no guess, provided that no pixel is transparent."""
 SMALLEST_SIDE: Final = IMAGE_SIDE // 2 + 1
@@ -32,6 +30,8 @@ def fit(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         ValueError: a side is too short to be padded by reflection.
     """
     height, width = pixels.shape[:2]
+    if height == width == IMAGE_SIDE:
+        return np.ascontiguousarray(pixels)
     if min(height, width) < SMALLEST_SIDE:
         raise ValueError(
             f"{width}x{height} pixels; each side needs at least {SMALLEST_SIDE} to fill {IMAGE_SIDE}x{IMAGE_SIDE} by "

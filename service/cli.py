@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +56,9 @@ def serve(
     """
     _require_extra()
     from contract.bundle import BundleError, load
+    from service.observe import logs
+
+    logs.open_closed_streams()
     from service.auth.authorise import ExposedError, check_exposure
     from service.auth.keys import KeysError
     from service.engine.onnx import EngineError
@@ -64,9 +66,9 @@ def serve(
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
     from service.http.server import PortError, listen
     from service.http.server import serve as run
-    from service.observe import logs
     from service.observe.audit import AuditError
     from service.serving.service import Service
+    from service.threads import NoThreadError
 
     options = {
         "bundle": bundle,
@@ -94,8 +96,7 @@ def serve(
             raise service.failure
         if service.abandoned:
             # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
-            sys.stdout.flush()
-            logging.shutdown()
+            logs.release_streams()
             os._exit(0)
     except (
         SettingsError,
@@ -104,10 +105,13 @@ def serve(
         EngineError,
         ExposedError,
         KeysError,
+        NoThreadError,
         PortError,
     ) as error:
-        typer.echo(f"hal serve: {error}", err=True)
+        logs.say(f"hal serve: {error}", err=True)
         raise typer.Exit(1) from None
+    finally:
+        logs.release_streams()
 
 
 app.command("classify", cls=JobCommand)(classify)

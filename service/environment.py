@@ -2,6 +2,8 @@
 
 import difflib
 import importlib.metadata
+import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -10,6 +12,8 @@ from pydantic import ValidationError
 from service.settings import Settings
 
 _RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
+_KUBERNETES_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
+_KUBERNETES_NAME: Final = re.compile(r"(HAL\w*?)_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 _READ_ELSEWHERE: Final = frozenset({"HAL_API_KEY", "HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})
 
 
@@ -37,6 +41,13 @@ def _fault(detail: Any) -> str:
         return message
     field = str(detail["loc"][0])
     name = field if field.isupper() else f"HAL_{field.upper()}"
+    if name == "PORT" and not os.environ.get("PORT"):
+        name = "HAL_PORT"
+    if name == "HAL_PORT" and _KUBERNETES_ADDRESS.match(str(detail["input"])):
+        return (
+            f"HAL_PORT={detail['input']!r}: Kubernetes sets this in every pod beside a Service named hal; put "
+            "'enableServiceLinks: false' into the pod's spec, or set PORT, which wins"
+        )
     described = Settings.model_fields.get(field.removeprefix("HAL_").lower())
     about = f" ({described.description})" if described else ""
     return f"{name}={str(detail['input'])!r}: {message[0].lower()}{message[1:]}{about}"
@@ -45,11 +56,18 @@ def _fault(detail: Any) -> str:
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     """A warning for each ``HAL_*`` variable that no setting reads, with the nearest name that one does."""
     known = {f"HAL_{name.upper()}" for name in Settings.model_fields}
-    for name in sorted(environment):
+    others = {name for name in environment if not _is_of_kubernetes(name, environment)}
+    for name in sorted(others):
         if name.upper().startswith("HAL_") and name.upper() not in known | _READ_ELSEWHERE:
             nearest = difflib.get_close_matches(name.upper(), sorted(known), n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             yield f"{name} is set but no setting of the service has that name{hint}"
+
+
+def _is_of_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether Kubernetes set it for a Service whose name begins with hal (``enableServiceLinks``)."""
+    found = _KUBERNETES_NAME.fullmatch(name)
+    return found is not None and _KUBERNETES_ADDRESS.match(environment.get(f"{found[1]}_PORT", "")) is not None
 
 
 def clashing_runtimes() -> Iterator[str]:

@@ -132,6 +132,12 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds in which the head of a request must have arrived; past them the connection is closed.",
     )
+    keep_alive_s: float = Field(
+        default=75,
+        gt=0,
+        le=3600,
+        description="Seconds that an idle connection is kept; more than the load balancer's idle timeout, often 60.",
+    )
     answer_timeout_s: float = Field(
         default=60,
         gt=0,

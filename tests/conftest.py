@@ -100,8 +100,8 @@ def open_sources() -> list[str]:
 @pytest.fixture(scope="session")
 def open_images(open_sources: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their manifest, split as for the shipped bundle; its 300 platelets are measured once."""
-    from training.data.prepare import prepare
+    from training.data.prepare import Choices, prepare
 
     path = tmp_path_factory.mktemp("open") / "open.csv"
-    prepare(open_sources, path, 0.2, 2022, test_share=0.15)
+    prepare(open_sources, path, Choices(test_share=0.15))
     return path

@@ -34,12 +34,10 @@ class Devices(StrEnum):
 
 
 @app.command("recipes")
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="One recipe, to see all its choices.")] = None,
-) -> None:
+def recipes(name: Annotated[str | None, typer.Argument(help="One recipe, to see all its choices.")] = None) -> None:
     """List the experiments that 'hal train' knows, or show one with every choice that --set can replace."""
     with explained():
-        from training.recipe_list import print_recipe, print_recipes
+        from training.overrides import print_recipe, print_recipes
 
         print_recipes() if name is None else print_recipe(name)
 
@@ -63,16 +61,13 @@ def train(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data",
-            help="Manifest written by 'hal data prepare' or 'split', which leave images out (--exclude, --cap).",
+            help="Manifest written by 'hal data prepare' or 'split', which leave images out (--exclude, --cap)."
         ),
     ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", help="Folder of the run: recipe, data, log, checkpoint, weights.")
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an interrupted run.")] = None,
     choices: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,7 +78,7 @@ def train(
     ] = None,
     encoder_from: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Take the encoder of a finished run of the same choices and images."),
+        typer.Option(metavar="RUN", help="Take the encoder of a finished run with the same choices and images."),
     ] = None,
     start_from: Annotated[
         Path | None,
@@ -93,10 +88,7 @@ def train(
             "training images may validate or test here.",
         ),
     ] = None,
-    devices: Annotated[
-        Devices,
-        typer.Option(help="auto: all GPUs of this machine; one; mirrored."),
-    ] = Devices.AUTO,
+    devices: Annotated[Devices, typer.Option(help="auto: all GPUs of this machine; one; mirrored.")] = Devices.AUTO,
     shared_slides: Annotated[
         bool, typer.Option("--allow-shared-slides", help="A slide may be in two splits, as in the thesis's split.")
     ] = False,
@@ -115,7 +107,9 @@ def train(
 
         if resume is not None:
             if recipe or run or data or encoder_from or start_from:
-                raise TrainingError("--resume RUN goes on as the run began: give no recipe, data or other run with it")
+                raise TrainingError(
+                    "--resume RUN continues the run as it began: give no recipe, data or other run with it"
+                )
             training.resume(resume, weights, devices.value, choices or ())
         elif recipe is None or data is None or run is None:
             raise TrainingError("a new run needs a recipe, --data MANIFEST and --run FOLDER; see 'hal train --help'")

@@ -1,20 +1,22 @@
-"""``--set FIELD=VALUE``: a recipe with some of its choices replaced, and which there are to replace."""
+"""``--set FIELD=VALUE`` and ``hal recipes``: a recipe with some of its choices replaced, and what can be replaced."""
 
 import difflib
+import importlib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from rich.console import Console
+from rich.table import Table
 
-from training.recipe import Recipe, RecipeError
+from training.recipe import Recipe, RecipeError, find, names
 
 
 def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     """A recipe with some choices replaced.
 
     Args:
-        recipe: stays as it is.
         assignments: ``FIELD=VALUE`` or ``STAGE.FIELD=VALUE``, for example ``seed=7``, ``encoder.epochs=3``,
             ``projection_head.units=16``; the value is JSON, or else text. A stage is told by its name.
 
@@ -32,7 +34,9 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
         *parents, field = path.split(".")
         part: Any = choices
         for parent in parents:
-            part = part[parent] if parent in part else _stage(part["stages"], parent)
+            part = (
+                part[parent] if parent in part else next(stage for stage in part["stages"] if stage["name"] == parent)
+            )
         part[field] = _value(text)
     try:
         changed = Recipe.model_validate(choices)
@@ -65,10 +69,6 @@ def override_begun(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     return changed
 
 
-def _stage(stages: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next(stage for stage in stages if stage["name"] == name)
-
-
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
@@ -95,3 +95,33 @@ def _leaves(part: BaseModel, prefix: str) -> list[str]:
 def _advice(path: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
     return f"no such field; did you mean {nearest[0]}?" if nearest else f"no such field; there are {', '.join(known)}"
+
+
+def print_recipes() -> None:
+    """A line a recipe."""
+    table = Table("Recipe", "What it is", title="Experiments; 'hal recipes NAME' shows one")
+    for name in names():
+        table.add_row(name, _docstring(name).partition("\n")[0])
+    Console().print(table)
+
+
+def print_recipe(name: str) -> None:
+    """A recipe's text and every choice that ``--set`` can replace. Raises RecipeError: there is none of that name."""
+    chosen = find(name)
+    console = Console()
+    console.print(_docstring(name), highlight=False, markup=False)
+    table = Table("--set", "Value")
+    for path in fields(chosen):
+        table.add_row(path, str(_at(chosen, path.split("."))))
+    console.print(table)
+
+
+def _docstring(name: str) -> str:
+    return (importlib.import_module(f"training.recipes.{name.replace('-', '_')}").__doc__ or "").strip()
+
+
+def _at(part: BaseModel, path: list[str]) -> Any:
+    for name in path:
+        stages = {stage.name: stage for stage in getattr(part, "stages", ())}
+        part = stages[name] if name in stages else getattr(part, name)
+    return part

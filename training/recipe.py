@@ -226,11 +226,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Recipe:
-    """The recipe called ``name``, for example ``hal-c3003-cpu``.
-
-    Raises:
-        RecipeError: there is none of that name.
-    """
+    """The recipe called ``name``, for example ``hal-c3003-cpu``. Raises RecipeError: there is none of that name."""
     if name not in names():
         nearest = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
 from service.engine import cuda
 from service.settings import DEFAULT_MAX_BATCH, Device, Settings, available_cores
+from service.threads import require_threads
 
 logger = logging.getLogger("hal.sessions")
 
@@ -109,6 +110,7 @@ def open_session(graph: bytes, file: ModelFile, options: EngineOptions) -> tuple
     Raises:
         DeviceUnavailableError: the device cannot be used, or ONNX Runtime fell back to another.
         GraphMismatchError: ONNX Runtime cannot load the graph.
+        NoThreadError: the system gives no threads for it.
     """
     if options.device is not Device.AUTO:
         return _session_on(options.device, graph, file, options), options.device
@@ -143,13 +145,14 @@ def _provider(device: Device) -> str:
 
 
 def _session_on(device: Device, graph: bytes, file: ModelFile, options: EngineOptions) -> Any:
-    provider = _provider(device)
+    provider, session_options = _provider(device), _session_options(device, options)
+    require_threads(session_options.intra_op_num_threads)
     if device is not Device.CPU and hasattr(ort, "preload_dlls"):
         ort.preload_dlls(directory="")
     try:
         # enable_fallback=0: otherwise a failing GPU is replaced by the CPU, when opening and even while serving.
         session = ort.InferenceSession(
-            graph, _session_options(device, options), providers=providers(device, file, options), enable_fallback=0
+            graph, session_options, providers=providers(device, file, options), enable_fallback=0
         )
     except Exception as error:
         if device is Device.CPU:

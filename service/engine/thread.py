@@ -1,7 +1,6 @@
 """An engine in a thread of its own, which an event loop hands batches to."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from contract.classes import CLASS_COUNT
 from service.batching.queue import Image, Logits
 from service.engine.onnx import EmbeddingEngine, Engine
+from service.threads import start_thread
 
 Result = TypeVar("Result")
 Opened = TypeVar("Opened", bound=Engine)
@@ -19,16 +19,36 @@ Opened = TypeVar("Opened", bound=Engine)
 _Job: TypeAlias = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
 
 
-class WorkThread:
-    """Does one piece of work after the other: one queue there, one callback back.
+class WorkThreads:
+    """Threads that do one piece of work after the other: one queue there, one callback back.
 
-    ``loop.run_in_executor`` does the same through two futures, a semaphore and their locks, at three times the cost. A
-    daemon: what it is doing never keeps the process from ending.
+    ``loop.run_in_executor`` does the same at three times the cost, and starts a thread when it is needed first.
+
+    Args:
+        name: of each thread.
+        count: how many; they run after :meth:`start`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, count: int = 1) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._name = name
+        self._count = count
+        self._running = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether all of them run."""
+        return self._running == self._count
+
+    def start(self) -> None:
+        """Start those that do not run.
+
+        Raises:
+            NoThreadError: the system gives no more; to be called again.
+        """
+        while self._running < self._count:
+            start_thread(self._work, self._name)
+            self._running += 1
 
     async def call(self, work: Callable[[], Result]) -> Result:
         """The result of ``work()``. If the caller is cancelled before it has begun it is left out.
@@ -42,8 +62,9 @@ class WorkThread:
         return await answer
 
     def close(self) -> None:
-        """End the thread once it has done what it was given."""
-        self._jobs.put(None)
+        """End the threads once they have done what they were given."""
+        for _ in range(self._running):
+            self._jobs.put(None)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -128,18 +149,21 @@ class EngineThread:
         self.gives_embeddings = False
         self.closed = False
         self.with_embedding = WithEmbedding(self)
-        self._thread = WorkThread("hal-engine")
-        self._stacking = WorkThread("hal-stack")
+        self._thread = WorkThreads("hal-engine")
+        self._stacking = WorkThreads("hal-stack")
         self._stacks = Stacks()
         self._engine: Engine | None = None
         self._at_work = 0
 
     async def open(self, make: Callable[[], Opened]) -> Opened:
-        """Call ``make`` in the thread, keep the engine that it gives, and return it.
+        """Start the threads, call ``make`` in one, keep the engine that it gives, and return it.
 
         Raises:
+            NoThreadError: there is no thread for it.
             Exception: whatever ``make`` raises.
         """
+        self._thread.start()
+        self._stacking.start()
         engine = await self._thread.call(make)
         self._engine = engine
         self.gives_embeddings = isinstance(engine, EmbeddingEngine)
@@ -227,9 +251,5 @@ class WithEmbedding:
         return self._thread.max_batch
 
     async def run(self, images: Sequence[Image]) -> Logits:
-        """Rows ``[n, 20 + 2048]`` of ``n`` images ``[256, 256, 3]``.
-
-        Raises:
-            Exception: whatever the engine raises.
-        """
+        """As :meth:`EngineThread.run_with_embedding`."""
         return await self._thread.run_with_embedding(images)

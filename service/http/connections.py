@@ -28,6 +28,10 @@ MOST_HEAD: Final = 65_536
 """Bytes of a head after its first piece, which is at most what a socket gives at once (256 KiB)."""
 
 
+_STILL_THERE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LOOK_S: Final = 0.05
+
+
 class JoinedWrites:
     """A transport that keeps the head of an answer until the body comes, at most to the loop's next turn.
 
@@ -92,6 +96,7 @@ class LimitedConnection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._header_timeout: TimerHandle | None = None
         self._answer_timeout: TimerHandle | None = None
+        self._look: TimerHandle | None = None
         self._heads = 0
         self._in_head = False
         self._head_bytes = 0
@@ -105,7 +110,33 @@ class LimitedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_header_timeout()
         self._stop_answer_timeout()
+        if self._look is not None:
+            self._look.cancel()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: a whole request is answered all the same (RFC 9112, section 9.6).
+
+        One that went away says no more than that. An interim response, which clients leave unread, tells the two apart:
+        the system of one that went away answers it with a reset. HTTP/1.0 has no interim responses; such a client is
+        answered as if it were there.
+        """
+        cycle = self.cycle
+        if self._is_idle() or cycle.more_body:
+            return False
+        cycle.keep_alive = False
+        if not (cycle.response_started or self.pipeline) and cycle.scope["http_version"] == "1.1":
+            self.transport.write(_STILL_THERE)
+            self._look = self.loop.call_later(_LOOK_S, self._look_whether_there)
+        return True
+
+    def _look_whether_there(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+        else:
+            self._look = self.loop.call_later(_LOOK_S, self._look_whether_there)
 
     def pause_writing(self) -> None:
         """More is written than the client takes (asyncio's own word for it)."""

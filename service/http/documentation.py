@@ -87,7 +87,7 @@ CLASSIFY_RESPONSES: Final[Responses] = {
     400: failed("The form is broken, empty or has another field than `file`, or a header is wrong.", "unknown_field"),
     408: failed("The body did not arrive in time.", "upload_timeout"),
     413: failed("The body has too many bytes or files.", "request_too_large"),
-    415: failed("The Content-Type is not accepted.", "unsupported_media_type"),
+    415: failed("The Content-Type is not accepted, or the body is compressed.", "unsupported_media_type"),
     422: answered(
         answers.ClassifyAnswer,
         "Not one image could be classified; each `error` says why.",

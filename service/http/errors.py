@@ -57,7 +57,10 @@ def response_to(error: Exception, request: Request) -> Response:
             phrase = http.HTTPStatus(error.status_code).phrase
             hint = "leave out the slash at its end; " if code == "not_found" and path.endswith("/") else ""
             message = f"{request.method} {path[:100]}: {phrase}; {hint}see /docs for what there is."
-            return _response(request_id, path, error.status_code, code, message, error.headers)
+            headers = dict(error.headers or {})
+            if headers.get("Allow") == "GET":
+                headers["Allow"] = "GET, HEAD"
+            return _response(request_id, path, error.status_code, code, message, headers)
         case RequestValidationError():
             return _response(request_id, path, 422, "invalid_request", "The request is not valid; see /docs.")
     return error_response(request_id, path, UnexpectedError())

@@ -202,8 +202,11 @@ class RequestMiddleware:
             await self._routes(scope, receive, send)
             return
         begin = time.perf_counter()
-        headers = headers_of(scope)
-        context, added = self._begin(scope, headers)
+        headers, method = headers_of(scope), scope["method"]
+        if method == "HEAD":
+            # Answered as GET is; the server leaves the body out.
+            scope = {**scope, "method": "GET"}
+        context, added = self._begin(scope, method, headers)
         answer = _Answer(send, added)
         token = current.set(context)
         reservation = Reservation(self.budget)
@@ -224,16 +227,18 @@ class RequestMiddleware:
             await response_to(DrainingError(), Request(scope))(scope, receive, answer.send)
         finally:
             reservation.release()
-            self._end(scope, context, answer.status, time.perf_counter() - begin)
+            self._end(scope, method, context, answer.status, time.perf_counter() - begin)
             current.reset(token)
 
-    def _begin(self, scope: Scope, headers: Mapping[str, str]) -> tuple[RequestContext, list[tuple[bytes, bytes]]]:
+    def _begin(
+        self, scope: Scope, method: str, headers: Mapping[str, str]
+    ) -> tuple[RequestContext, list[tuple[bytes, bytes]]]:
         """Who asks, and the headers of every answer."""
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{_names.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         traceparent = headers.get("traceparent", "")
-        span = self.observer.tracer.begin_request(scope["method"], traceparent)
+        span = self.observer.tracer.begin_request(method, traceparent)
         added = [(b"x-request-id", request_id.encode()), *headers_for(scope["path"])]
         if traceparent and span.get_span_context().is_valid:
             added.append((b"traceresponse", traceresponse(span).encode()))
@@ -247,8 +252,8 @@ class RequestMiddleware:
         current.set(context)
         return context
 
-    def _end(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
-        method, path = scope["method"], scope["path"]
+    def _end(self, scope: Scope, method: str, context: RequestContext, status: int, seconds: float) -> None:
+        path = scope["path"]
         route = getattr(scope.get("route"), "path", None) or OTHER_ROUTE
         images = scope["state"].get("images", 0)
         self.observer.metrics.request(route, status, seconds, images)

@@ -3,6 +3,7 @@
 Source: KServe's ``open_inference_rest.yaml`` and Triton's ``extension_binary_data.md``. Nothing here knows HTTP.
 """
 
+import codecs
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def read_request(body: bytes, header_length: str | None, max_images: int) -> Inf
     """
     head, tail = _split(body, header_length)
     try:
-        request = _requests.decode(head)
+        request = _requests.decode(head[3:] if bytes(head[:3]) == codecs.BOM_UTF8 else head)  # RFC 8259, 8.1
     except ValidationError as error:
         raise InferenceRequestError(f"not a request of the protocol: {str(error)[:200]}") from None
     except (ValueError, RecursionError) as error:

@@ -197,11 +197,19 @@ async def read_body(
 
     Raises:
         DeadlineExceededError: it was not there when its answer was due.
-        UploadError: 408 for a body that does not arrive, 413 for too much.
+        UploadError: 408 for a body that does not arrive, 413 for too much, 415 for one that is compressed.
         ClientDisconnect: the client went away.
     """
     limit = settings.max_upload_bytes if most_bytes is None else min(settings.max_upload_bytes, most_bytes)
-    declared = int(headers_of(request.scope).get("content-length", "0"))
+    headers = headers_of(request.scope)
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UploadError(
+            415,
+            "unsupported_encoding",
+            f"Content-Encoding is {encoding[:20]!r}, expected none: send the body as it is, uncompressed.",
+        )
+    declared = int(headers.get("content-length", "0"))
     if declared > limit:
         raise _too_large(f"{declared} bytes", limit, settings, advice)
     give_up = asyncio.get_running_loop().time() + settings.upload_timeout_s

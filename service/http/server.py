@@ -1,26 +1,33 @@
 """The service in one process: uvicorn on a bound socket, with signals that drain it and one that reloads it."""
 
 import asyncio
+import errno
 import gc
+import os
 import signal
 import socket
-import sys
+from pathlib import Path
 from types import FrameType
 from typing import Final, cast
 
-import typer
 import uvicorn
 
 from contract.bundle import Bundle
 from service.http.app import create_app
 from service.http.connections import connections
 from service.http.middleware import RequestMiddleware
+from service.observe import logs
 from service.serving.lifecycle import last_wait_s
 from service.serving.service import Service
+from service.serving.states import State
 from service.settings import Settings
 
 _BACKLOG: Final = 2048
 """Connections that wait for the server."""
+_EXAMPLE: Final = "tests/data/cells/segmented-neutrophil-1.jpg"
+_HOST_ADVICE: Final = (
+    "set HAL_HOST or --host to 127.0.0.1 for this machine alone, to 0.0.0.0 for all its addresses, or to one of them"
+)
 
 
 class PortError(Exception):
@@ -33,12 +40,19 @@ def listen(settings: Settings) -> socket.socket:
     Raises:
         PortError: the address cannot be listened on.
     """
+    host = f"HAL_HOST={settings.host!r}"
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PortError(f"{host} cannot be resolved: {reason}; {_HOST_ADVICE}") from error
+    try:
         listener = socket.socket(family)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise PortError(f"{host} is not an address of this machine; {_HOST_ADVICE}") from error
         raise PortError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with PORT=8001 or "
             "--port 8001, or stop what listens there"
@@ -50,25 +64,33 @@ def announce(settings: Settings, bundle: Bundle, listener: socket.socket) -> Non
     """Say where the service is, and let clients wait from then on who would be refused until the server runs."""
     listener.listen(_BACKLOG)
     description, file = bundle.description, bundle.file(settings.precision)
-    host, port, *_ = listener.getsockname()
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    typer.echo(
+    url = url_of(listener)
+    example = _EXAMPLE if Path(_EXAMPLE).exists() else "cell.jpg"
+    key = ' -H "Authorization: Bearer $KEY"' if settings.keys_file else ""
+    logs.say(
         f"HAL {description.name} {description.version} ({file.precision}, SHA-256 {file.sha256})\n"
         f"HAL_DEVICE={settings.device}. {description.intended_use}\n"
-        f"Listening on {url}, where a page takes images; {url}/docs has the API. Try:\n"
-        f"  curl -F file=@tests/data/cells/segmented-neutrophil-1.jpg {url}/classify"
+        f"Listening on {url}, where a page takes images; {url}/docs has the API. Once the model is loaded, try:\n"
+        f"  curl{key} -F file=@{example} {url}/classify"
     )
-    sys.stdout.flush()
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where the service is."""
+    host, port, *_ = listener.getsockname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class _Server(uvicorn.Server):
     """Ends as the service drains: after ``HAL_DRAIN_DELAY_S``, or at once if told twice or by Ctrl-C; and if the
-    network cannot be opened.
+    network cannot be opened. Tells a terminal when it is ready.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, url: str) -> None:
         super().__init__(config)
         self._service = service
+        self._url = url
+        self._told = False
 
     def stop(self) -> None:
         """Accept no more connections and end when the present ones are answered."""
@@ -76,6 +98,11 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         self.should_exit |= self._service.failure is not None
+        if not self._told and self._service.state is State.READY:
+            self._told = True
+            stamp = self._service.stamp
+            served = f"{stamp.name} {stamp.version} {self._service.file.precision} on {self._service.device}"
+            logs.say_on_terminal(f"Ready: {self._url} answers now ({served}).")
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
@@ -103,9 +130,25 @@ def config_for(app: RequestMiddleware, settings: Settings) -> uvicorn.Config:
         ws="none",
         http=connections(settings, app.observer.metrics.refused_below),
     )
-    # Declared as whole seconds, but only given to asyncio.wait_for.
+    # Declared as whole seconds, but only given to the event loop.
+    config.timeout_keep_alive = cast("int", settings.keep_alive_s)
     config.timeout_graceful_shutdown = cast("int", settings.drain_s - settings.drain_delay_s - last_wait_s(settings))
     return config
+
+
+def _handle_hangup(server: _Server, service: Service) -> None:
+    """SIGHUP asks a service without a terminal to reload; otherwise it says that the terminal was closed, which ends
+    the service unless it was started by ``nohup``.
+    """
+    if not hasattr(signal, "SIGHUP"):
+        return
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        signal.signal(signal.SIGHUP, lambda *_: service.request_reload())
+    else:
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, server.handle_exit)
 
 
 def serve(service: Service, listener: socket.socket) -> None:
@@ -114,9 +157,8 @@ def serve(service: Service, listener: socket.socket) -> None:
     Raises:
         KeysError: the file of keys cannot be used.
     """
-    server = _Server(config_for(create_app(service), service.settings), service)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_: service.request_reload())
+    server = _Server(config_for(create_app(service), service.settings), service, url_of(listener))
+    _handle_hangup(server, service)
     announce(service.settings, service.bundle, listener)
     # What lives as long as the process (modules, routes, models of the documentation) is not looked through again by
     # every full collection, which would stop all requests for milliseconds.

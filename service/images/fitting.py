@@ -6,7 +6,7 @@ below 256, ``pad`` reflects the border and refuses one with a side above it: nei
 
 from contract.description import IMAGE_SIDE
 from contract.pixels import SMALLEST_SIDE
-from service.images.refusals import ImageRefusedError, RefusalCode
+from contract.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -19,8 +18,9 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.refusals import ImageRefusedError
 from service.batching.queue import BULK_TURN, Priority
-from service.images.refusals import ImageRefusedError
+from service.threads import start_thread
 
 _MOST_IMAGES: Final = 8
 _MOST_BYTES: Final = 1 << 17
@@ -56,14 +56,22 @@ class Decoders:
         self._tokens: SimpleQueue[bool] = SimpleQueue()
         """One for each job that waits; ``False`` ends a thread."""
         self._threads = threads
-        self._started = False
+        self._running = 0
         self._new = 0
+
+    def start(self) -> None:
+        """Start the threads that do not run, for the running event loop.
+
+        Raises:
+            NoThreadError: the system gives no more; to be called again.
+        """
+        while self._running < self._threads:
+            start_thread(self._work, f"hal-decode_{self._running}", asyncio.get_running_loop())
+            self._running += 1
 
     def decode(self, data: bytes, priority: Priority = Priority.ROUTINE) -> asyncio.Future[Decoded]:
         """What becomes of ``data``. Cancelling it saves the work if it has not begun."""
         loop = asyncio.get_running_loop()
-        if not self._started:
-            self._start(loop)
         answer: asyncio.Future[Decoded] = loop.create_future()
         self._waiting[priority].append((data, answer))
         # At the end of the loop's turn: a thread that is woken earlier only waits for the interpreter's lock, and finds
@@ -80,14 +88,8 @@ class Decoders:
 
     def close(self) -> None:
         """End the threads once they have done what they are doing."""
-        for _ in range(self._threads):
+        for _ in range(self._running):
             self._tokens.put(False)
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._started = True
-        for place in range(self._threads):
-            # Daemons: an image that takes for ever does not keep the process.
-            threading.Thread(target=self._work, args=(loop,), name=f"hal-decode_{place}", daemon=True).start()
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._tokens.get():

@@ -3,19 +3,25 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Final
 
 from contract.bundle import Bundle, BundleError, load
 from contract.description import ModelFile
 from service.batching.batcher import Batcher
 from service.batching.rate import Statistics
 from service.engine.onnx import EngineError, OnnxEngine
+from service.engine.thread import WorkThreads
 from service.serving.answers import ModelStamp
 from service.serving.model import Models, OpenEngine, ServedModel
 from service.serving.observer import Observer
 from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.settings import Device, Settings
+from service.threads import NoThreadError
 
 logger = logging.getLogger("hal.lifecycle")
+
+_ASIDE: Final = 4
+"""Threads for what takes milliseconds and is not worth a pool of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class Lifecycle:
         observer: watches what is done.
         statistics: what happened to images so far.
         batcher: feeds the network, ``None`` until it is opened; for others only to be looked at.
+        aside: threads for work that would hold up the event loop.
         failure: why the network could not be opened, or ``None``.
         reloads: bundles that took over from another one.
         reloads_refused: bundles that should have and could not.
@@ -60,6 +67,7 @@ class Lifecycle:
         self.observer = Observer(settings)
         self.statistics = Statistics()
         self.batcher: Batcher | None = None
+        self.aside = WorkThreads("hal-aside", _ASIDE)
         self.failure: Exception | None = None
         self.abandoned = False
         self.reloads = 0
@@ -75,9 +83,8 @@ class Lifecycle:
     async def open(self) -> None:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""
         self._loop = asyncio.get_running_loop()
-        bundle = self.bundle
         try:
-            model = await self._models.open(lambda: bundle)
+            model = await self._models.open_first(self.bundle, self.start_threads)
         except Exception as error:
             self.failure = error
             self._state = State.FAILED
@@ -95,6 +102,14 @@ class Lifecycle:
         if self._state is State.STARTING:
             self._state = State.READY
             logger.info("ready on %s, batches of at most %d images", self.device, model.network.max_batch)
+
+    def start_threads(self) -> None:
+        """Start what answers will need, so that no request is the first to find that there is no thread.
+
+        Raises:
+            NoThreadError: the system gives no more; to be called again.
+        """
+        self.aside.start()
 
     async def reload(self) -> Reloaded:
         """Read HAL_BUNDLE again, following links, and let what is there take over once it is verified and warm.
@@ -118,7 +133,7 @@ class Lifecycle:
             model = await self._models.open(lambda: load(path.resolve()))
         except Exception as error:
             self.reloads_refused += 1
-            known = isinstance(error, BundleError | EngineError)
+            known = isinstance(error, BundleError | EngineError | NoThreadError)
             logger.error("%s is refused, the old bundle stays: %s", path, error, exc_info=not known)
             reason = error if known else "it cannot be opened; the service's log says why"
             raise BundleRefusedError(f"The bundle is refused and the old one stays: {reason}") from error
@@ -226,4 +241,8 @@ class Lifecycle:
             self.abandoned = True
             logger.error("the engine is still at work and is given up")
         self._models.close()
-        await asyncio.to_thread(self.observer.close)
+        if self.aside.started:
+            await self.aside.call(self.observer.close)
+        else:
+            self.observer.close()
+        self.aside.close()

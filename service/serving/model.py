@@ -1,9 +1,10 @@
 """A model at work: a verified bundle and the engine that runs its network."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
@@ -14,8 +15,11 @@ from service.engine.onnx import Engine, EngineOptions
 from service.engine.thread import EngineThread
 from service.serving.answers import ModelStamp
 from service.settings import Device, Settings
+from service.threads import NoThreadError
 
 logger = logging.getLogger("hal.model")
+
+_RETRY_S: Final = 0.5
 
 OpenEngine: TypeAlias = Callable[[Bundle, EngineOptions], Engine]
 
@@ -99,11 +103,29 @@ class Models:
         self._open_engine = open_engine
         self._networks: list[EngineThread] = []
 
+    async def open_first(self, bundle: Bundle, start_threads: Callable[[], None]) -> ServedModel:
+        """Start all threads and open the bundle; where there are too few threads, as soon as there are enough.
+
+        Raises:
+            Exception: otherwise as :meth:`open`.
+        """
+        told = False
+        while True:
+            try:
+                start_threads()
+                return await self.open(lambda: bundle)
+            except NoThreadError as error:
+                if not told:
+                    logger.error("not ready: %s", error)
+                told = True
+                await asyncio.sleep(_RETRY_S)
+
     async def open(self, read: Callable[[], Bundle]) -> ServedModel:
         """Read and verify a bundle, open its network and warm it up, beside the models that there are.
 
         Raises:
             BundleError, EngineError: the bundle cannot be served.
+            NoThreadError: the system gives no thread for it.
             Exception: something else went wrong.
         """
         network = EngineThread()

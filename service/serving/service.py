@@ -1,6 +1,5 @@
 """The service: images in, answers out."""
 
-import asyncio
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from contract.decision import Decision
 from contract.description import BundleDescription
+from contract.refusals import ImageRefusedError
 from service.batching.admission import RequestOptions
 from service.batching.batcher import Batcher
 from service.batching.errors import ModelFailedError
@@ -20,7 +20,6 @@ from service.batching.queue import Image, Logits, Priority
 from service.engine.onnx import OnnxEngine
 from service.images.decode import decode
 from service.images.pool import Decoders
-from service.images.refusals import ImageRefusedError
 from service.serving.answers import ClassifiedImage, Fault, HairyCell, ImageNovelty, ModelStamp, RefusedImage, Review
 from service.serving.lifecycle import Lifecycle
 from service.serving.model import OpenEngine, ServedModel
@@ -110,12 +109,12 @@ class Service(Lifecycle):
             with model.in_use():
                 rows = await batcher.admission.run_all(images, infer_one, priority=priority, due=options.due)
         except ModelFailedError as error:
-            hashes = await asyncio.to_thread(_sha256s, images)
+            hashes = await self.aside.call(lambda: _sha256s(images))
             fault = Fault(error.code, str(error))
             # One failed image fails the request: the protocol of pixels has no error of a single image.
             await self.observer.answered(model.stamp, [RefusedImage(i, sha, fault) for i, sha in enumerate(hashes)])
             raise
-        inferred, results = await asyncio.to_thread(_decided, model, images, np.stack(rows))
+        inferred, results = await self.aside.call(lambda: _decided(model, images, np.stack(rows)))
         await self.observer.answered(model.stamp, results)
         return inferred
 
@@ -151,6 +150,11 @@ class Service(Lifecycle):
     def _priority(self, options: RequestOptions, images: int) -> Priority:
         usual = Priority.BULK if images > self.settings.bulk_above else Priority.ROUTINE
         return options.priority or usual
+
+    def start_threads(self) -> None:
+        """The threads that decode, too."""
+        super().start_threads()
+        self._decoders.start()
 
     async def close(self) -> None:
         """Finish what was accepted and stop, the threads that decode included."""

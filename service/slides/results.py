@@ -1,5 +1,6 @@
 """Results that somebody already has, as the cells of a slide: a saved answer, lines of results, or a CSV table."""
 
+import codecs
 import csv
 import io
 import json
@@ -132,6 +133,7 @@ def read_slide(document: str | bytes) -> GivenSlide:
         ResultsError: it is not; the first ten breaches are listed.
     """
     text = document.encode(errors="surrogatepass") if isinstance(document, str) else document
+    text = text.removeprefix(codecs.BOM_UTF8)  # RFC 8259, 8.1: as some programs write it.
     parts = sum(text.count(sign) for sign in b"{[,")
     if parts > _MOST_PARTS:
         raise ResultsError(

@@ -9,9 +9,9 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from contract.refusals import RefusalCode
 from service.batching.errors import ModelFailedError
 from service.images.decode import decode
-from service.images.refusals import RefusalCode
 from service.settings import Fit
 from tests.fuzz.mutate import mutated
 from tests.fuzz.service import Findings, check_end, fuzz_target, resident_bytes

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from contract.refusals import ImageRefusedError
 from service.images.decode import decode
-from service.images.refusals import ImageRefusedError
 from service.settings import Fit
 
 LOSSLESS = ("PNG", "BMP", "TIFF")

@@ -94,21 +94,28 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    bundle: Path, *, program: Sequence[str] = ("-m", "service"), port: int = 0, wait: bool = True, **variables: str
+    bundle: Path,
+    *,
+    program: Sequence[str] = ("-m", "service"),
+    through: Sequence[str] = (),
+    port: int = 0,
+    wait: bool = True,
+    **variables: str,
 ) -> Iterator[Process]:
     """Run the service on a bundle until the block ends, however it ends; ``wait`` until it is ready.
 
-    ``port`` 0 is any that is free.
+    ``port`` 0 is any that is free; ``through`` is a command that runs what follows it.
     """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, *program],
+                [*through, sys.executable, *program],
                 env=environment(HAL_BUNDLE=str(bundle), PORT=str(port), **variables),
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,
+                start_new_session=True,  # without the terminal of who runs the tests, for which SIGHUP is the end
             )
         try:
             assert process.stdout is not None

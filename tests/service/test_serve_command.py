@@ -1,5 +1,6 @@
 import http.client
 import json
+import os
 import shutil
 import signal
 import socket
@@ -13,6 +14,8 @@ import pytest
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
+from service.auth.keys import Role, add
+from tests.paths import ROOT
 from tests.service.live_server import until
 from tests.service.process import PATIENCE_S, environment, failing, running, seconds
 from tests.service.tiny_bundle import TinyNetwork, encoded
@@ -109,6 +112,32 @@ def test_a_taken_port_is_one_clear_message(bundle: Bundle) -> None:
         said = failing(HAL_BUNDLE=str(bundle.root), PORT=str(taken.getsockname()[1]))
     assert "cannot listen on 127.0.0.1" in said
     assert "choose another" in said
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "127.0.0.1:8000", "http://127.0.0.1", "a" * 70, "192.0.2.1"])
+def test_a_host_that_is_not_here_is_one_clear_message(bundle: Bundle, host: str) -> None:
+    said = failing(HAL_BUNDLE=str(bundle.root), PORT="0", HAL_HOST=host)
+    assert said.startswith(f"hal serve: HAL_HOST='{host}' ")
+    assert "set HAL_HOST or --host to 127.0.0.1" in said
+    assert "choose another" not in said
+
+
+def test_a_service_beside_kubernetes_variables_starts_without_a_warning(bundle: Bundle) -> None:
+    with running(bundle.root, HAL_PORT="tcp://10.0.0.1:8000", HAL_SERVICE_HOST="10.0.0.1") as served:
+        assert not any(line["level"] == "warning" for line in served.lines())
+    said = failing(HAL_BUNDLE=str(bundle.root), HAL_PORT="tcp://10.0.0.1:8000")
+    assert "HAL_PORT='tcp://10.0.0.1:8000': Kubernetes sets this" in said
+
+
+def test_the_printed_command_has_a_place_for_the_key(bundle: Bundle, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    key = add(keys, "analyser", Role.CLASSIFY)
+    with running(bundle.root, HAL_KEYS_FILE=str(keys)) as served:
+        curl = served.greeting.splitlines()[-1]
+        answer = subprocess.run(
+            ["bash", "-c", f"{curl} -sS"], env=os.environ | {"KEY": key}, cwd=ROOT, capture_output=True, check=True
+        )
+        assert len(json.loads(answer.stdout)["results"]) == 1
 
 
 def test_wrong_settings_are_one_clear_message(bundle: Bundle) -> None:

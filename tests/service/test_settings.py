@@ -68,3 +68,43 @@ def test_every_setting_is_documented_where_it_is_declared(name: str) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().fit = Fit.PAD  # type: ignore[misc]
+
+
+OF_KUBERNETES = {
+    "HAL_SERVICE_HOST": "10.0.0.1",
+    "HAL_SERVICE_PORT": "8000",
+    "HAL_SERVICE_PORT_HTTP": "8000",
+    "HAL_PORT": "tcp://10.0.0.1:8000",
+    "HAL_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "HAL_PORT_8000_TCP_PROTO": "tcp",
+    "HAL_PORT_8000_TCP_PORT": "8000",
+    "HAL_PORT_8000_TCP_ADDR": "10.0.0.1",
+    "HAL_WEB_SERVICE_HOST": "10.0.0.2",
+    "HAL_WEB_SERVICE_PORT": "80",
+    "HAL_WEB_PORT": "tcp://10.0.0.2:80",
+    "HAL_WEB_PORT_80_TCP": "tcp://10.0.0.2:80",
+}
+
+
+def test_variables_of_kubernetes_services_are_nobodys_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in OF_KUBERNETES.items():
+        monkeypatch.setenv(name, value)
+    assert list(unknown_variables(OF_KUBERNETES)) == []
+    monkeypatch.setenv("PORT", "8000")
+    assert load_settings().port == 8000
+
+
+def test_names_like_those_of_kubernetes_that_a_person_set_are_warned_about() -> None:
+    assert len([*unknown_variables({"HAL_SERVICE_HOST": "a", "HAL_PORT": "8000", "HAL_WEB_PORT": "80"})]) == 2
+
+
+def test_a_port_of_kubernetes_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAL_PORT", "tcp://10.0.0.1:8000")
+    with pytest.raises(SettingsError, match=r"HAL_PORT='tcp://10.0.0.1:8000'.*Kubernetes.*enableServiceLinks: false"):
+        load_settings()
+
+
+def test_a_wrong_hal_port_is_named_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAL_PORT", "http")
+    with pytest.raises(SettingsError, match=r"- HAL_PORT='http'"):
+        load_settings()

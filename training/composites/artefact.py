@@ -1,7 +1,7 @@
-"""Artefacts: what an analyser photographs as a cell and is none, or none that can be named.
+"""Artefacts: what an analyser takes for a cell though it is not one, or not one that can be named.
 
 Imitated: stain precipitate, a cell far out of focus, a squashed or torn cell, an empty field, two cells that overlap,
-dirt. (ICSH, Palmer et al. 2015; no data set with openly licensed artefacts could be had to look at.)
+dirt. (ICSH, Palmer et al. 2015; no openly licensed artefacts were available for comparison.)
 """
 
 from collections.abc import Callable
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.composites.background import removed
-from training.composites.colour import colour, density
 from training.composites.outline import Coverage, smooth_outline
-from training.composites.painting import between, optics, photographed
+from training.composites.painting import between, colour, density, photographed
 from training.composites.segment import Cell, Pixels
 from training.composites.smudge import streaked
 from training.composites.sprite import Sprite, cut_out, gentle_warp, laid
@@ -23,20 +22,13 @@ from training.composites.texture import smooth_noise
 
 
 def artefact(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
-    """Turn the image into an artefact of a random kind.
-
-    Args:
-        cell: the parent image.
-        other: a second cell, for overlapping ones.
-        generator: of every choice.
-    """
+    """Turn the image into an artefact of a random kind; ``other`` is a second cell, for overlapping ones."""
     kind = str(generator.choice(list(KINDS), p=list(SHARES.values())))
     return KINDS[kind](cell, other, generator)
 
 
-def precipitate(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def precipitate(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """Grains of stain, in heaps and strewn, partly out of focus, with or without a cell below."""
-    del other
     plate = removed(cell, generator) if generator.uniform() < 0.75 else cell.pixels
     heaps = [(cell.centre[0] + generator.normal(0, 14), cell.centre[1] + generator.normal(0, 14))]
     heaps += [tuple(generator.uniform(30, 226, 2)) for _ in range(int(generator.integers(0, 3)))]
@@ -54,7 +46,7 @@ def precipitate(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixe
     grains = np.clip(ndimage.gaussian_filter(sharp, 0.6) + ndimage.gaussian_filter(soft, 2.2) * 1.6, 0, 1)
     stain = np.array([generator.uniform(0.9, 1.5), generator.uniform(1.5, 2.4), generator.uniform(0.35, 0.9)])
     optical = grains[..., None] * stain + film[..., None] * stain * 0.35
-    return photographed(_dyed(plate, optical, cell), np.maximum(grains, film), optics(generator))
+    return photographed(_dyed(plate, optical, cell), np.maximum(grains, film), generator)
 
 
 def _grain(layer: Coverage, at: NDArray[np.float64], radius: float) -> None:
@@ -72,9 +64,8 @@ def _dyed(plate: Pixels, optical: NDArray[np.float64], cell: Cell) -> Pixels:
     return colour((density(plate, cell.ground) + optical).astype(np.float32), cell.ground)
 
 
-def out_of_focus(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def out_of_focus(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """The whole field far beside the focal plane."""
-    del other
     blur = generator.uniform(4.5, 9.0)
     picture = ndimage.gaussian_filter(cell.pixels, (blur, blur, 0), mode="reflect")
     noise = ndimage.gaussian_filter(generator.normal(0, 2.0, picture.shape), (0.7, 0.7, 0))
@@ -82,9 +73,8 @@ def out_of_focus(cell: Cell, other: Cell, generator: np.random.Generator) -> Pix
     return result
 
 
-def squashed(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def squashed(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """The cell torn and drawn out by the wedge, its parts smeared over each other."""
-    del other
     plate = removed(cell, generator)
     direction = generator.uniform(0, 2 * np.pi)
     wild = gentle_warp(generator, generator.uniform(9, 18), generator.uniform(14, 26))
@@ -104,16 +94,15 @@ def squashed(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
         torn.nucleus,
         torn.centre,
     )
-    return photographed(laid(plate, drawn), np.clip(cover * 2, 0, 1), optics(generator))
+    return photographed(laid(plate, drawn), np.clip(cover * 2, 0, 1), generator)
 
 
-def empty_field(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def empty_field(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """No cell at all."""
-    del other
     everything = cell.stained if generator.uniform() < 0.6 else cell.body
     plate = removed(cell, generator, everything)
     changed = ndimage.gaussian_filter(ndimage.binary_dilation(everything, iterations=4).astype(np.float32), 1.0)
-    return photographed(plate, changed, optics(generator))
+    return photographed(plate, changed, generator)
 
 
 def overlapping(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
@@ -130,12 +119,11 @@ def overlapping(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixe
     optical = np.maximum(first.density, second.density) + both * 0.45 * np.minimum(first.density, second.density)
     coverage = np.maximum(first.coverage, second.coverage)
     drawn = Sprite(optical.astype(np.float32), coverage, np.maximum(first.nucleus, second.nucleus), cell.centre)
-    return photographed(laid(plate, drawn), coverage, optics(generator))
+    return photographed(laid(plate, drawn), coverage, generator)
 
 
-def dirt(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
+def dirt(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     """A lump, fibre or scale of dirt, brown to black, often out of focus."""
-    del other
     plate = removed(cell, generator)
     at = (float(128 + generator.normal(0, 12)), float(128 + generator.normal(0, 12)))
     long = float(np.exp(generator.uniform(0, np.log(5))))
@@ -143,7 +131,7 @@ def dirt(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
     coverage = ndimage.gaussian_filter(shape.coverage(), generator.uniform(0.6, 3.5))
     depth = coverage * np.clip(1 + 0.45 * smooth_noise(generator, generator.uniform(3, 10)), 0.1, 2.5)
     stain = np.array([generator.uniform(0.5, 1.3), generator.uniform(0.6, 1.5), generator.uniform(0.5, 1.6)])
-    return photographed(_dyed(plate, depth[..., None] * stain, cell), coverage, optics(generator))
+    return photographed(_dyed(plate, depth[..., None] * stain, cell), coverage, generator)
 
 
 KINDS: Final = MappingProxyType[str, Callable[[Cell, Cell, np.random.Generator], Pixels]](

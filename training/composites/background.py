@@ -18,24 +18,14 @@ THINNEST_PX: Final = 7.0
 
 
 def removed(cell: Cell, generator: np.random.Generator, hole: Mask | None = None) -> Pixels:
-    """The image without its central cell; red cells that touch it keep the bite that it took.
-
-    Args:
-        cell: the segmented image.
-        generator: of the noise.
-        hole: what to remove instead of the cell.
-
-    Returns:
-        RGB. Shape: ``(256, 256, 3)``.
-    """
+    """The image without its central cell, or ``hole``; red cells that touch it keep the bite that it took."""
     hole = cell.body if hole is None else hole
     away = distance_to(hole)
     # A red cell beside the white one stays; only the two pixels next to the outline are mixed colours.
     hole = (away <= 2) | ((away <= MARGIN_PX + 3) & ~_red_cells(cell, away))
     soft = ndimage.gaussian_filter(hole.astype(np.float32), 1.2)
     fill = illumination(cell) + grain(cell, soft > 0, generator)
-    result: Pixels = np.clip(over(cell.pixels, fill, soft), 0, 255).astype(np.float32)
-    return result
+    return np.clip(over(cell.pixels, fill, soft), 0, 255).astype(np.float32)
 
 
 def _red_cells(cell: Cell, away: Pixels) -> Mask:
@@ -45,8 +35,8 @@ def _red_cells(cell: Cell, away: Pixels) -> Mask:
         return np.zeros_like(cell.field)
     depth = distance_to(~cell.field)
     deepest = ndimage.maximum(depth, regions, np.arange(count + 1))
-    kept: Mask = (np.asarray(deepest) >= THINNEST_PX)[regions] & (regions > 0)
-    return kept
+    result: Mask = (np.asarray(deepest) >= THINNEST_PX)[regions] & (regions > 0)
+    return result
 
 
 def illumination(cell: Cell) -> Pixels:
@@ -60,14 +50,13 @@ def illumination(cell: Cell) -> Pixels:
     coefficients = np.linalg.solve(terms.T @ terms + 1e-3 * np.eye(terms.shape[1]), terms.T @ values)
     surface = (EVERYWHERE @ coefficients.astype(np.float32)).reshape(IMAGE_SIDE, IMAGE_SIDE, 3)
     # Far from any open ground the parabola would run away.
-    result: Pixels = np.clip(surface, cell.ground - 8, cell.ground + 8)
-    return result
+    return np.clip(surface, cell.ground - 8, cell.ground + 8)
 
 
 def open_ground(cell: Cell) -> Mask:
     """Background well away from every cell."""
-    free: Mask = ~ndimage.maximum_filter(cell.stained | cell.field, 13)
-    return free
+    result: Mask = ~ndimage.maximum_filter(cell.stained | cell.field, 13)
+    return result
 
 
 def grain(cell: Cell, where: Mask, generator: np.random.Generator) -> Pixels:

@@ -8,16 +8,16 @@ import typer
 from training.errors import explained
 
 app = typer.Typer(
-    no_args_is_help=True, help="Make the classes without open images by editing real cells, and look at them."
+    no_args_is_help=True, help="Make the classes without open images by editing real cells, and draw them side by side."
 )
 
 
 @app.command("make")
 def make(
-    data: Annotated[Path, typer.Option("--data", help="Manifest with splits, written by 'hal data prepare'.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the set; an interrupted one is continued.")],
+    data: Annotated[Path, typer.Option(help="Manifest with splits, written by 'hal data prepare'.")],
+    out: Annotated[Path, typer.Option(help="Folder of the set; an interrupted one is continued.")],
     per_class: Annotated[
-        int, typer.Option("--per-class", min=1, help="Training images of each class without enough real ones.")
+        int, typer.Option(min=1, help="Training images of each class without enough real ones.")
     ] = 250,
     val_per_class: Annotated[
         int | None, typer.Option(min=0, help="Likewise in validation; default: in proportion to the real images.")
@@ -29,7 +29,7 @@ def make(
     most: Annotated[
         int | None, typer.Option(min=1, help="At most so many training images of each other class; default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every choice.")] = 2022,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 2022,
     demonstration: Annotated[
         bool,
         typer.Option(
@@ -56,17 +56,15 @@ def make(
 
 @app.command("sheet")
 def sheet(
-    images: Annotated[
-        Path, typer.Option("--images", help="Manifest of real images, or a folder of them with one folder a class.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="The picture to write, a PNG file.")],
+    images: Annotated[Path, typer.Option(help="Manifest of real images, or a folder of them with one folder a class.")],
+    out: Annotated[Path, typer.Option(help="The picture to write, a PNG file.")],
     label: Annotated[str, typer.Option("--class", help="A class name, such as 'Hairy cell'.")] = "Hairy cell",
     count: Annotated[int, typer.Option(min=1, help="Composites to draw.")] = 24,
     beside: Annotated[
         Path | None, typer.Option(help="Folder of real cells of the class to put beside; they are only looked at.")
     ] = None,
     zoom: Annotated[float, typer.Option(min=0.25, max=6.0, help="Pixels of the sheet by pixel of an image.")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
 ) -> None:
     """Draw composites, edited controls and real cells side by side, for a person to judge.
 

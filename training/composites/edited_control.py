@@ -16,22 +16,14 @@ from skimage import measure
 from training.composites.background import removed
 from training.composites.nucleus import NuclearAppearance, paint_nucleus
 from training.composites.outline import Outline, signed_distance, smooth_outline
-from training.composites.painting import between, optics, over, photographed
+from training.composites.painting import between, over, photographed
 from training.composites.platelets import large_thrombocyte_again
 from training.composites.segment import Cell, Mask, Pixels, SegmentationError
 from training.composites.sprite import cut_out, gentle_warp, laid
-from training.composites.texture import Material, material, smooth_noise
+from training.composites.texture import Material, chromatin_of, cytoplasm_of, smooth_noise
 
 GRANULAR: Final = frozenset(
-    {
-        "Segmented neutrophil",
-        "Eosinophil",
-        "Basophil",
-        "Band neutrophil",
-        "Promyelocyte",
-        "Myelocyte",
-        "Metamyelocyte",
-    }
+    {"Segmented neutrophil", "Eosinophil", "Basophil", "Band neutrophil", "Promyelocyte", "Myelocyte", "Metamyelocyte"}
 )
 """Classes that granules tell apart: their textures are re-poured in part only."""
 ROUND: Final = frozenset({"Lymphocyte", "Erythroblast (NRBC)"})
@@ -40,16 +32,7 @@ REDRAWN_SHARE: Final = 0.5
 
 
 def edited_control(cell: Cell, label: str, generator: np.random.Generator) -> Pixels:
-    """Edit a cell without changing its class.
-
-    Args:
-        cell: the parent image.
-        label: its class, which it keeps.
-        generator: of every choice.
-
-    Raises:
-        SegmentationError: its nucleus is too thin to be poured anew.
-    """
+    """Edit a cell without changing its class."""
     if not cell.nucleus.any():
         return large_thrombocyte_again(cell, generator)
     cytoplasm = _cytoplasm(cell)
@@ -81,8 +64,8 @@ def repoured(cell: Cell, cytoplasm: Material | None, granular: bool, generator: 
     share = float(generator.uniform(0.2, 0.6) if granular else generator.uniform(0.5, 1.0))
     nuclear = between(ndimage.gaussian_filter(sprite.nucleus, 0.8), 0.25, 0.75)
     look = _as_it_was(generator)
-    repainted, touched = paint_nucleus(picture, sprite.coverage, nuclear, _chromatin(cell), look, generator)
-    return photographed(picture * (1 - share) + repainted * share, touched, optics(generator))
+    repainted, touched = paint_nucleus(picture, sprite.coverage, nuclear, chromatin_of(cell), look, generator)
+    return photographed(picture * (1 - share) + repainted * share, touched, generator)
 
 
 def redrawn(cell: Cell, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
@@ -99,9 +82,9 @@ def redrawn(cell: Cell, cytoplasm: Material, generator: np.random.Generator) -> 
     opacity = between(distance + generator.uniform(0.3, 1.2) * smooth_noise(generator, 3), -1.9, 2.3)
     shade = 0.3 * smooth_noise(generator, 12) - generator.uniform(0, 0.6) * between(-distance, -6, 0)
     picture = over(plate, cytoplasm.pour(opacity > 0, generator, shade), opacity)
-    chromatin, look = _chromatin(cell), _as_it_was(generator)
+    chromatin, look = chromatin_of(cell), _as_it_was(generator)
     picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin, look, generator)
-    return photographed(picture, touched, optics(generator))
+    return photographed(picture, touched, generator)
 
 
 def _oval(mask: Mask, centre: tuple[float, float], generator: np.random.Generator) -> Outline:
@@ -121,13 +104,9 @@ def _as_it_was(generator: np.random.Generator) -> NuclearAppearance:
     )
 
 
-def _chromatin(cell: Cell) -> Material:
-    return material(cell.pixels, ndimage.binary_erosion(cell.nucleus, iterations=2), cell.ground, "chromatin")
-
-
 def _cytoplasm(cell: Cell) -> Material | None:
     """Its own cytoplasm, if there is enough of it."""
     try:
-        return material(cell.pixels, cell.cytoplasm, cell.ground, "cytoplasm")
+        return cytoplasm_of(cell)
     except SegmentationError:
         return None

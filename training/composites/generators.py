@@ -6,16 +6,14 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from scipy import ndimage
 
 from training.composites.artefact import artefact
 from training.composites.hairy import hairy_cell
-from training.composites.lymphocytes import abnormal_lymphocyte, reactive_lymphocyte
-from training.composites.plasma import plasma_cell
+from training.composites.lymphocytes import abnormal_lymphocyte, plasma_cell, reactive_lymphocyte
 from training.composites.platelets import giant_thrombocyte, thrombocyte_aggregation
 from training.composites.segment import Cell, Pixels
 from training.composites.smudge import smudge_cell
-from training.composites.texture import Material, material
+from training.composites.texture import Material, chromatin_of, cytoplasm_of
 
 CLEAN: Final = ("Lymphocyte", "Monocyte", "Erythroblast (NRBC)")
 """Parents of new cells: their bodies are segmented whole. Granulocytes leave pink granules on the smear behind."""
@@ -33,8 +31,6 @@ class CellGenerator:
     """One class's generator.
 
     Attributes:
-        label: the class that it makes.
-        parents: classes of the images that it edits.
         donors: for each further cell that it needs, the classes from which it may come.
         draw: parent, donors in that order and random generator to RGB. Shape: ``(256, 256, 3)``.
     """
@@ -43,24 +39,6 @@ class CellGenerator:
     parents: tuple[str, ...]
     donors: tuple[tuple[str, ...], ...]
     draw: Callable[[Cell, list[Cell], np.random.Generator], Pixels]
-
-
-def chromatin_of(cell: Cell) -> Material:
-    """The texture of a nucleus.
-
-    Raises:
-        SegmentationError: it is too thin.
-    """
-    return material(cell.pixels, ndimage.binary_erosion(cell.nucleus, iterations=2), cell.ground, "chromatin")
-
-
-def cytoplasm_of(cell: Cell) -> Material:
-    """The texture of cytoplasm.
-
-    Raises:
-        SegmentationError: there is too little.
-    """
-    return material(cell.pixels, cell.cytoplasm, cell.ground, "cytoplasm")
 
 
 def _of_textures(

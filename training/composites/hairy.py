@@ -24,7 +24,7 @@ from training.composites.outline import (
     smooth_outline,
     strokes,
 )
-from training.composites.painting import between, optics, over, photographed
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -32,17 +32,7 @@ STEP = 2 * np.pi / ANGLES
 
 
 def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a hairy one.
-
-    Args:
-        cell: the parent image.
-        chromatin: of a lymphocyte or monocyte.
-        cytoplasm: of a monocyte or large lymphocyte.
-        generator: of every choice.
-
-    Returns:
-        RGB. Shape: ``(256, 256, 3)``.
-    """
+    """Replace the central cell by a hairy one."""
     plate = removed(cell, generator)
     row, column = cell.centre
     centre = (float(np.clip(row, 108, 148)), float(np.clip(column, 108, 148)))
@@ -59,7 +49,7 @@ def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: 
         size=generator.uniform(5, 9),
     )
     picture, touched = paint_nucleus(picture, touched, nucleus.coverage(), chromatin.on(cell.ground), spongy, generator)
-    return photographed(picture, touched, optics(generator))
+    return photographed(picture, touched, generator)
 
 
 def nucleus_outline(generator: np.random.Generator, body: Outline, radius: float) -> Outline:

@@ -1,4 +1,4 @@
-"""Abnormal and reactive lymphocytes.
+"""Abnormal and reactive lymphocytes, and plasma cells.
 
 Morphology imitated: thesis section 2.3 with Figures 2.3 and 4.2, and the terms of the ICSH (Palmer et al. 2015, "ICSH
 recommendations for the standardization of nomenclature and grading of peripheral blood cell morphological features").
@@ -10,6 +10,9 @@ the look-alike of hairy cells that section 2.3.1 names.
 
 *Reactive* lymphocytes are large, with abundant pale cytoplasm that is darker at its rim and moulded around the red
 cells that it touches, and a large, often indented nucleus.
+
+*Plasma cells* are oval, with a round nucleus at one end, chromatin in dark blocks near the membrane (clock face), deep
+blue cytoplasm and a pale zone beside the nucleus where the Golgi apparatus lies; some have vacuoles.
 """
 
 from typing import Final
@@ -19,10 +22,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.composites.background import removed
-from training.composites.hairy import edge, softened
+from training.composites.hairy import edge, softened, vacuoles
 from training.composites.nucleus import NuclearAppearance, paint_nucleus
-from training.composites.outline import Coverage, Hair, Outline, dented, signed_distance, smooth_outline, strokes
-from training.composites.painting import between, optics, over, photographed
+from training.composites.outline import (
+    Coverage,
+    Hair,
+    Outline,
+    bearing,
+    dented,
+    signed_distance,
+    smooth_outline,
+    strokes,
+)
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Mask, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -37,14 +49,7 @@ def middle(cell: Cell) -> tuple[float, float]:
 
 
 def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by an abnormal lymphocyte; one in six has polar villi.
-
-    Args:
-        cell: the parent image.
-        chromatin: of a lymphocyte or monocyte.
-        cytoplasm: of a monocyte or large lymphocyte.
-        generator: of every choice.
-    """
+    """Replace the central cell by an abnormal lymphocyte; one in six has polar villi."""
     kind = str(generator.choice(KINDS, p=SHARES))
     plate = removed(cell, generator)
     radius = float(generator.normal(38, 4))
@@ -81,7 +86,7 @@ def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         nucleoli=_nucleoli(kind, generator),
     )
     picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), look, generator)
-    return photographed(picture, touched, optics(generator))
+    return photographed(picture, touched, generator)
 
 
 def _nucleoli(kind: str, generator: np.random.Generator) -> int:
@@ -140,14 +145,7 @@ def _villus(
 
 
 def reactive_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a reactive lymphocyte that presses against its neighbours.
-
-    Args:
-        cell: the parent image.
-        chromatin: of a lymphocyte or monocyte.
-        cytoplasm: of a monocyte or large lymphocyte.
-        generator: of every choice.
-    """
+    """Replace the central cell by a reactive lymphocyte that presses against its neighbours."""
     plate = removed(cell, generator)
     radius = float(np.clip(generator.normal(43, 5), 34, 56))
     body = smooth_outline(
@@ -192,7 +190,7 @@ def reactive_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         nucleoli=int(generator.uniform() < 0.25),
     )
     picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), look, generator)
-    return photographed(picture, touched, optics(generator))
+    return photographed(picture, touched, generator)
 
 
 def _moulded(body: Outline, nucleus: Outline, cell: Cell) -> Mask:
@@ -205,3 +203,48 @@ def _moulded(body: Outline, nucleus: Outline, cell: Cell) -> Mask:
     kept = ndimage.binary_fill_holes(regions == np.bincount(regions[core]).argmax())
     smooth: Mask = ndimage.gaussian_filter(kept.astype(np.float32), 2.5) > 0.5
     return smooth | core
+
+
+def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
+    """Replace the central cell by a plasma cell."""
+    plate = removed(cell, generator)
+    radius = float(np.clip(generator.normal(32, 3.5), 25, 42))
+    size = radius * generator.uniform(1.5, 2.0)
+    body = smooth_outline(generator, middle(cell), size, generator.uniform(1.05, 1.45), generator.uniform(0.015, 0.05))
+    # The long axis is where the outline is farthest away; the nucleus lies at one of its ends.
+    towards = np.argmax(body.radii) * (2 * np.pi / len(body.radii)) + generator.normal(0, 0.35)
+    shift = max(0.0, float(body.radii.max()) - radius - generator.uniform(2, 7)) * generator.uniform(0.75, 1.0)
+    centre = (body.centre[0] + shift * np.sin(towards), body.centre[1] + shift * np.cos(towards))
+    nucleus = smooth_outline(generator, centre, radius, 1 + abs(generator.normal(0.06, 0.06)), 0.012)
+    within = np.maximum(body.coverage(), Outline(centre, nucleus.radii + generator.uniform(1.5, 4)).coverage())
+    distance = signed_distance(within > 0.5)
+    opacity = between(distance + generator.uniform(0.3, 1.1) * smooth_noise(generator, 4), -1.9, 2.3)
+
+    example = cytoplasm.on(cell.ground)
+    tint = np.array([generator.uniform(1.08, 1.26), 1.0, generator.uniform(0.66, 0.88)], dtype=np.float32)
+    strength = generator.uniform(1.3, 1.9)
+    deep = example.stained(strength, tint, generator.uniform(0.7, 1.1))
+    pale = example.stained(strength * generator.uniform(0.4, 0.6), tint, generator.uniform(0.6, 1.0))
+    shade = 0.35 * smooth_noise(generator, 12) - generator.uniform(0, 0.9) * between(-distance, -8, 0)
+    _, from_nucleus = bearing(
+        (centre[0] - radius * 0.95 * np.sin(towards), centre[1] - radius * 0.95 * np.cos(towards))
+    )
+    hof = np.exp(-((from_nucleus / (radius * generator.uniform(0.75, 1.05))) ** 2)).astype(np.float32)
+    hof = np.clip(hof * generator.uniform(0.7, 1.15), 0, 1) * between(distance, 3, 12)
+    hof = ndimage.gaussian_filter(np.clip(hof * (1 + 0.2 * smooth_noise(generator, 6)), 0, 1), 1.0)
+    dark = deep.pour(opacity > 0, generator, shade)
+    picture = over(plate, over(dark, pale.pour(opacity > 0, generator), hof), opacity)
+    if generator.uniform() < 0.5:
+        picture = vacuoles(picture, within, nucleus, cell.ground, generator)
+    clock_face = NuclearAppearance(
+        strength=generator.uniform(0.9, 1.05),
+        contrast=generator.uniform(0.9, 1.2),
+        membrane=generator.uniform(0.6, 1.2),
+        unevenness=0.2,
+        clumps=generator.uniform(0.45, 0.85),
+        clump_px=generator.uniform(12, 17),
+    )
+    picture, touched = paint_nucleus(
+        picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), clock_face, generator
+    )
+    return photographed(picture, touched, generator)

@@ -12,17 +12,17 @@ from rich.console import Console
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.files import write_text
+from training.composites.canvas import BARCELONA, SECOND_LABORATORY, StainStyle
 from training.composites.journal import carry_out
+from training.composites.journal import pool as pool_of
 from training.composites.plan import OPEN_SOURCES, Amounts, Parent, Task, families, plan
-from training.composites.processes import pool as pool_of
 from training.composites.render import Made, segmentable
-from training.composites.styles import BARCELONA, SECOND_LABORATORY, StainStyle
-from training.composites.summary import Skips, failures, tell
 from training.data import manifest
 from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import FAMILY_COLUMN, PATIENT_COLUMN, assert_disjoint
 from training.data.presets import PRESETS
+from training.data.tables import class_table
 from training.progress import track
 
 MANIFEST: Final = "manifest.csv"
@@ -37,21 +37,7 @@ SET_C_SHARE: Final = 0.5
 def make(
     data: Path, out: Path, amounts: Amounts, *, demonstration: bool = False, processes: int | None = None
 ) -> list[LabelledImage]:
-    """Make a set, or go on with one that was interrupted, and write its manifest and attribution.
-
-    Args:
-        data: manifest with splits, as ``hal data prepare`` writes it.
-        out: folder of the set.
-        amounts: how many images.
-        demonstration: two sources with different stain and camera styles, see :mod:`training.composites.styles`.
-        processes: default: one a core.
-
-    Returns:
-        The rows of the manifest.
-
-    Raises:
-        ManifestError: the manifest cannot be used, or the folder holds another set.
-    """
+    """Make a set, or go on with one that was interrupted, and write its manifest and attribution."""
     images, left_out = _open_images(manifest.read(data))
     content_hash = content_hashes(image.path for image in images)
     with pool_of(processes) as pool:
@@ -59,13 +45,13 @@ def make(
         parents, unsegmented = _parents(images, names, content_hash, pool)
         tasks = _tasks(parents, amounts, demonstration)
         made = carry_out(tasks, out, STYLES, pool)
-    skips = Skips(left_out, unsegmented, *failures(tasks, made))
     rows = _rows(tasks, made, {p.sha256: p for p in parents}, out)
     # Slides that the parents' own split shares are for 'hal data check' to judge; pixels must never be shared.
     assert_disjoint(rows, slides=False)
     manifest.write(out / MANIFEST, rows)
     _write_attribution(out / ATTRIBUTION, rows)
-    tell(Console(), rows, skips, out / MANIFEST)
+    _tell_skipped(left_out, unsegmented, [(task, made[task.name]) for task in tasks])
+    _tell_made(rows, out / MANIFEST)
     return rows
 
 
@@ -189,3 +175,35 @@ def _write_attribution(path: Path, rows: Sequence[LabelledImage]) -> None:
 
 
 PRESETS_BY_CITATION: Final = {preset.citation: name for name, preset in PRESETS.items()}
+
+
+def _say(message: str) -> None:
+    Console().print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def _tell_skipped(
+    left_out: Counter[str], unsegmented: Counter[tuple[str, str]], done: Sequence[tuple[Task, Made]]
+) -> None:
+    """What may not be edited by source, what was only copied by class and reason, and what could not be made."""
+    for source, count in left_out.items():
+        _say(f"left out {count}: source {source!r} is not known to allow derived images")
+    by_reason: Counter[str] = Counter()
+    for (_, reason), count in unsegmented.items():
+        by_reason[reason] += count
+    for reason, count in by_reason.most_common():
+        labels = Counter({label: n for (label, why), n in unsegmented.items() if why == reason})
+        _say(f"not edited {count}: {reason} ({', '.join(f'{label} {n}' for label, n in labels.most_common())})")
+    attempts = Counter((task.label, reason) for task, entry in done for reason in entry.failures)
+    for (label, reason), count in attempts.most_common():
+        _say(f"attempts skipped {count}: {label}, {reason}")
+    for label, count in Counter(task.label for task, entry in done if not entry.parent).items():
+        _say(f"warning: {count} images of {label} could not be made; no candidate was left")
+
+
+def _tell_made(rows: Sequence[LabelledImage], path: Path) -> None:
+    Console().print(class_table(rows))
+    kinds = Counter((row.extra["kind"], row.split) for row in rows)
+    for kind in ("real", "composite", "sham"):
+        counts = ", ".join(f"{split} {kinds[kind, split]}" for split in manifest.SPLITS if kinds[kind, split])
+        _say(f"{kind}: {counts or 'none'}")
+    _say(f"{len(rows)} images in {path}")

@@ -18,14 +18,10 @@ class NuclearAppearance:
     """Choices of a class for its chromatin.
 
     Attributes:
-        strength: of the stain, 1 as in the example.
-        contrast: of the texture, 1 as in the example.
         membrane: darkness of the nuclear membrane, in standard deviations of the texture.
         unevenness: of the texture at the scale ``size``, in standard deviations.
         size: in pixels.
         clumps: depth of coarse blocks of heterochromatin, in standard deviations; 0 for none.
-        clump_px: distance of their centres.
-        nucleoli: how many pale bluish nucleoli.
     """
 
     strength: float = 1.0
@@ -46,19 +42,7 @@ def paint_nucleus(
     look: NuclearAppearance,
     generator: np.random.Generator,
 ) -> tuple[Pixels, Coverage]:
-    """Paint a nucleus of any shape.
-
-    Args:
-        picture: what lies below.
-        touched: what was drawn so far.
-        coverage: of the nucleus.
-        chromatin: texture and colour.
-        look: how it differs from the example.
-        generator: of the choices.
-
-    Returns:
-        The picture, and what was drawn by now.
-    """
+    """Paint a nucleus of any shape."""
     inside = coverage > 0.5
     distance = signed_distance(inside)
     stained = chromatin.stained(

@@ -23,28 +23,17 @@ class Outline:
     """A star-shaped outline.
 
     Attributes:
-        centre: row and column.
         radii: distance to the outline in pixels, at equal steps of the angle. Shape: ``(360,)``.
     """
 
     centre: tuple[float, float]
     radii: NDArray[np.float64]
 
-    def points(self) -> NDArray[np.float64]:
-        """Rows and columns. Shape: ``(360, 2)``."""
-        angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
-        return np.stack(
-            [self.centre[0] + self.radii * np.sin(angles), self.centre[1] + self.radii * np.cos(angles)], axis=1
-        )
-
     def coverage(self) -> Coverage:
         """How much of each pixel lies inside. Shape: ``(256, 256)``."""
-        return polygon(self.points())
-
-    @property
-    def area(self) -> float:
-        """In square pixels."""
-        return float(np.pi * np.mean(self.radii**2))
+        angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
+        rows, columns = self.radii * np.sin(angles), self.radii * np.cos(angles)
+        return polygon(np.stack([self.centre[0] + rows, self.centre[1] + columns], axis=1))
 
 
 def smooth_outline(
@@ -58,12 +47,7 @@ def smooth_outline(
     """An oval with a random direction and slow random bulges.
 
     Args:
-        generator: of the shape.
-        centre: row and column.
-        radius: of the disc with about the same area.
-        elongation: long axis by short axis.
         wobble: amplitude of the slowest bulge by radius; it falls with the wave number.
-        waves: first and last number of bulges round the outline.
     """
     angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
     turned = angles - generator.uniform(0, np.pi)
@@ -79,7 +63,6 @@ def dented(outline: Outline, angle: float, depth: float, width: float) -> Outlin
     """Push the outline in at an angle: broad and shallow for a bean, deep and narrow for a cleft.
 
     Args:
-        outline: the outline.
         angle: in radians.
         depth: share of the radius that is lost at the deepest point.
         width: half-width in radians.
@@ -93,10 +76,6 @@ def polygon(points: NDArray[np.float64]) -> Coverage:
     """Coverage of a closed polygon given by rows and columns. Shape: ``(256, 256)``."""
     canvas = Image.new("L", (IMAGE_SIDE * FINE, IMAGE_SIDE * FINE))
     ImageDraw.Draw(canvas).polygon([(float((x + 0.5) * FINE), float((y + 0.5) * FINE)) for y, x in points], fill=255)
-    return _reduced(canvas)
-
-
-def _reduced(canvas: Image.Image) -> Coverage:
     return np.asarray(canvas.reduce(FINE), dtype=np.float32) / np.float32(255)
 
 
@@ -155,8 +134,8 @@ def strokes(hairs: list[Hair]) -> Coverage:
         taper = 1 - (1 - hair.tip) * along**1.3
         for row, column, share in zip(rows, columns, taper, strict=True):
             _dab(layers, (row + 0.5) * FINE, (column + 0.5) * FINE, hair.width * share * FINE / 2, hair.opacity * share)
-    drawn: Coverage = layers.reshape(IMAGE_SIDE, FINE, IMAGE_SIDE, FINE).mean(axis=(1, 3))
-    return drawn
+    result: Coverage = layers.reshape(IMAGE_SIDE, FINE, IMAGE_SIDE, FINE).mean(axis=(1, 3))
+    return result
 
 
 def _dab(layers: Coverage, row: float, column: float, radius: float, opacity: float) -> None:

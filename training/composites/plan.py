@@ -1,4 +1,4 @@
-"""What a made set will hold: which image is copied, edited in vain, or turned into which class.
+"""What a made set will hold: which image is copied, edited within its class, or turned into which class.
 
 Parents and donors of one image always come from one *family*: images of one split (and one stain and camera
 style) that may be made of one another. Nothing made therefore hangs together with another split, and a new split that
@@ -32,14 +32,7 @@ DONORS_AT_HAND: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """An image that can be copied or edited.
-
-    Attributes:
-        image: its row.
-        sha256: of its content.
-        family: of which it is a member.
-        usable: whether its central cell was found.
-    """
+    """An image that can be copied or edited."""
 
     image: LabelledImage
     sha256: str
@@ -52,14 +45,8 @@ class Task:
     """One image to make.
 
     Attributes:
-        name: of its file, below the set's folder, without suffix.
-        label: its class.
-        split: of its parents.
         source: of a demonstration set; empty for that of the parent.
-        kind: real, composite or sham.
         parents: candidates, tried in this order until one can be edited.
-        donors: for each further cell, candidates.
-        seed: of every choice.
     """
 
     name: str
@@ -82,7 +69,6 @@ class Amounts:
         sham_share: share of the images of an ordinary class that are edited controls, 0 to below 1.
         most: real images and edited controls of an ordinary class in training; ``None`` for all. Other splits
             in proportion.
-        seed: of every choice.
     """
 
     per_class: int
@@ -111,9 +97,6 @@ def families(
     family of the parents' sources has donors of every texture.
 
     Args:
-        images: with splits.
-        content_hash: path to SHA-256.
-        seed: of the dealing.
         fewest: families that each split must have, if it has as many images.
     """
     together = groups(images, content_hash)
@@ -146,17 +129,7 @@ def families(
 def plan(
     parents: Sequence[Parent], amounts: Amounts, labels: Sequence[str] = CLASS_NAMES, source: str = ""
 ) -> list[Task]:
-    """The tasks of a set, in the order of their names.
-
-    Args:
-        parents: every image of the set.
-        amounts: how many of each kind.
-        labels: the classes to make.
-        source: name of a made source, for a demonstration set.
-
-    Raises:
-        ManifestError: a class cannot be made, since a split has no images of the classes that its generator needs.
-    """
+    """The tasks of a set, in the order of their names."""
     real = {split: sum(p.image.split == split for p in parents) for split in SPLITS}
     tasks: list[Task] = []
     problems: list[str] = []

@@ -2,7 +2,7 @@
 
 Morphology imitated: an aggregate is a clump of three and more platelets that lie against and over each other, their
 granules still apart, in a pale matrix. A giant thrombocyte is as large as a red cell or larger (7 um and more): a body
-of purple granules with a pale, uneven rim (ICSH, Palmer et al. 2015). Size classes: training/data/platelets.py.
+of purple granules with a pale, uneven rim (ICSH, Palmer et al. 2015). Size classes: training/data/presets/pbc.py.
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,15 @@ from scipy import ndimage
 from training.composites.background import removed
 from training.composites.lymphocytes import middle
 from training.composites.outline import signed_distance
-from training.composites.painting import between, optics, over, photographed
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Pixels
 from training.composites.sprite import Sprite, cut_out, gentle_warp, laid
 from training.composites.texture import LUMINANCE, material, smooth_noise
-from training.data.platelets import GIANT_FROM_UM, LARGE_FROM_UM, PIXELS_PER_MICROMETRE
+from training.data.presets.pbc import GIANT_FROM_UM, LARGE_FROM_UM, PIXELS_PER_MICROMETRE
 
 
 def thrombocyte_aggregation(cell: Cell, others: Sequence[Cell], generator: np.random.Generator) -> Pixels:
-    """Gather platelets around the place of the central one.
-
-    Args:
-        cell: the parent image, of a platelet.
-        others: more platelets; some are used several times, turned.
-        generator: of every choice.
-    """
+    """Gather platelets around the place of the central one."""
     plate = removed(cell, generator)
     sprites = [cut_out(each) for each in (cell, *others)]
     count = int(np.clip(np.round(np.exp(generator.normal(1.7, 0.45))), 3, 16))
@@ -67,7 +61,7 @@ def thrombocyte_aggregation(cell: Cell, others: Sequence[Cell], generator: np.ra
     total = np.maximum(total, haze[..., None] * tint)
     coverage = np.maximum(coverage, matrix)
     picture = laid(plate, Sprite(total.astype(np.float32), coverage, np.zeros_like(coverage), cell.centre))
-    return photographed(picture, coverage, optics(generator))
+    return photographed(picture, coverage, generator)
 
 
 def giant_thrombocyte(cell: Cell, generator: np.random.Generator) -> Pixels:
@@ -83,13 +77,7 @@ def large_thrombocyte_again(cell: Cell, generator: np.random.Generator) -> Pixel
 
 
 def resized_platelet(cell: Cell, diameter_um: float, generator: np.random.Generator) -> Pixels:
-    """Draw the central platelet at another size, turned, its rim and centre as they were, its granules unscaled.
-
-    Args:
-        cell: the parent image.
-        diameter_um: of the disc with the new area.
-        generator: of every choice.
-    """
+    """Draw the central platelet at another size, turned, its rim and centre as they were, its granules unscaled."""
     plate = removed(cell, generator)
     scale = diameter_um * PIXELS_PER_MICROMETRE / (2 * np.sqrt(cell.body.sum() / np.pi))
     granules = material(cell.pixels, ndimage.binary_erosion(cell.body, iterations=2), cell.ground, "platelet")
@@ -109,4 +97,4 @@ def resized_platelet(cell: Cell, diameter_um: float, generator: np.random.Genera
     real = laid(plate, moved)
     share = np.clip(0.15 + 0.35 / scale**2, 0, 0.5)
     drawn = over(plate, poured * (1 - share) + real * share, opacity * generator.uniform(0.9, 1.0))
-    return photographed(drawn, opacity, optics(generator))
+    return photographed(drawn, opacity, generator)

@@ -1,18 +1,17 @@
 """Making one image of a set: in a process of its own, since each takes a tenth of a second of one core."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.composites.canvas import Canvas, open_canvas, save
+from training.composites.canvas import Canvas, StainStyle, open_canvas, save
 from training.composites.edited_control import edited_control
 from training.composites.generators import GENERATORS, PLATELETS
 from training.composites.plan import Parent, Task
 from training.composites.segment import Cell, Pixels, SegmentationError, segment_platelet, segment_white_cell
-from training.composites.styles import StainStyle
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,67 +19,35 @@ class Made:
     """What became of a task.
 
     Attributes:
-        name: of the task.
         parent: SHA-256 of the image that was edited; empty if none could be.
         donors: SHA-256 of the images whose textures or cells went into it.
-        failures: why candidates could not be edited.
     """
 
     name: str
     parent: str
     donors: tuple[str, ...] = ()
-    failures: tuple[str, ...] = field(default=())
+    failures: tuple[str, ...] = ()
 
 
-def cell_of(path: Path, label: str) -> Cell:
-    """Read an image and segment it as its class asks.
-
-    Raises:
-        SegmentationError: there is no single central cell.
-        ImageError: it cannot be read.
-    """
+def _cell(path: Path, label: str) -> Cell:
+    """Read an image and segment it as its class asks."""
     pixels = open_canvas(path).pixels
     return segment_platelet(pixels) if label in PLATELETS else segment_white_cell(pixels)
 
 
-@lru_cache(maxsize=96)
-def _donor(path: Path, label: str) -> Cell:
-    return cell_of(path, label)
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A finished picture, or why there is none.
-
-    Attributes:
-        pixels: RGB, compressed as its parent was; ``None`` if no candidate could be edited. Shape: ``(256, 256, 3)``.
-        parent: SHA-256, as in :class:`Made`.
-        donors: likewise.
-        failures: likewise.
-    """
-
-    pixels: NDArray[np.uint8] | None
-    parent: str
-    donors: tuple[str, ...]
-    failures: tuple[str, ...]
+_donor = lru_cache(maxsize=96)(_cell)
 
 
 def render(task: Task, folder: Path, style: StainStyle) -> Made:
-    """Make an image and write it.
-
-    Args:
-        task: what to make.
-        folder: of the set.
-        style: of its source.
-    """
-    result = drawn(task)
-    if result.pixels is not None:
-        save(folder / f"{task.name}.png", style.applied(result.pixels, result.parent))
-    return Made(task.name, result.parent, result.donors, result.failures)
+    """Make an image and write it."""
+    made, pixels = drawn(task)
+    if pixels is not None:
+        save(folder / f"{task.name}.png", style.applied(pixels, made.parent))
+    return made
 
 
-def drawn(task: Task) -> Drawn:
-    """Make an image; try the task's candidates one after the other until one can be edited."""
+def drawn(task: Task) -> tuple[Made, NDArray[np.uint8] | None]:
+    """Make an image of the first candidate that can be edited, compressed as that was. Shape: ``(256, 256, 3)``."""
     failures: list[str] = []
     for attempt, parent in enumerate(task.parents):
         canvas = open_canvas(parent.image.path)
@@ -89,8 +56,8 @@ def drawn(task: Task) -> Drawn:
         except SegmentationError as error:
             failures.append(str(error))
             continue
-        return Drawn(canvas.finished(pixels), parent.sha256, donors, tuple(failures))
-    return Drawn(None, "", (), tuple(failures))
+        return Made(task.name, parent.sha256, donors, tuple(failures)), canvas.finished(pixels)
+    return Made(task.name, "", (), tuple(failures)), None
 
 
 def _edited(task: Task, parent: Parent, canvas: Canvas, attempt: int) -> tuple[Pixels, tuple[str, ...]]:
@@ -108,7 +75,7 @@ def _edited(task: Task, parent: Parent, canvas: Canvas, attempt: int) -> tuple[P
 def segmentable(parent: Parent) -> str:
     """Why an image cannot be edited; empty if it can."""
     try:
-        cell_of(parent.image.path, parent.image.label)
+        _cell(parent.image.path, parent.image.label)
     except SegmentationError as error:
         return str(error)
     return ""

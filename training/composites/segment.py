@@ -2,7 +2,7 @@
 
 May Gruenwald-Giemsa on a CellaVision analyser: the background is bright, red cells are pinkish grey (red well above
 blue), cytoplasm is grey to blue or full of purple granules (blue near or above red), and chromatin is dark in green.
-Whatever does not look as a single central cell is refused with the reason; the callers count the refusals.
+An image without a single central cell is refused with the reason, which the callers count.
 """
 
 from dataclasses import dataclass
@@ -44,9 +44,6 @@ class Cell:
         pixels: RGB, 0 to 255. Shape: ``(256, 256, 3)``.
         body: the central cell, its nucleus included. Shape: ``(256, 256)``.
         nucleus: its nucleus; empty for a platelet.
-        stained: every white cell and platelet of the image.
-        field: what is neither background nor a stained cell: red cells.
-        ground: the background's colour.
     """
 
     pixels: Pixels
@@ -60,8 +57,7 @@ class Cell:
     def cytoplasm(self) -> Mask:
         """The body without the nucleus, three pixels away from either outline."""
         inside = distance_to(~self.body) > 3
-        result: Mask = inside & (distance_to(self.nucleus) > 3)
-        return result
+        return inside & (distance_to(self.nucleus) > 3)
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -84,14 +80,7 @@ def distance_to(mask: Mask) -> Pixels:
 
 
 def segment_white_cell(image: NDArray[np.uint8]) -> Cell:
-    """The central white cell or erythroblast.
-
-    Args:
-        image: RGB, 10 px/um. Shape: ``(256, 256, 3)``.
-
-    Raises:
-        SegmentationError: no nucleus near the centre, a cell cut by the border, or areas that no single cell has.
-    """
+    """The central white cell or erythroblast. ``image``: RGB, 10 px/um. Shape: ``(256, 256, 3)``."""
     pixels, ground, smooth = _prepare(image)
     stained, field = _stained(smooth, ground)
     chromatin = _chromatin(smooth, stained)
@@ -99,7 +88,7 @@ def segment_white_cell(image: NDArray[np.uint8]) -> Cell:
     nucleus = _with_lobes(chromatin, nucleus)
     cut = ndimage.binary_opening(stained | nucleus, disk(4)) | nucleus
     regions, _ = ndimage.label(cut)
-    body = ndimage.binary_fill_holes(regions == _label_under(regions, nucleus))
+    body = ndimage.binary_fill_holes(regions == np.bincount(regions[nucleus]).argmax())
     nucleus = ndimage.binary_fill_holes(nucleus & body)
     _refuse_unlikely(body, CELL_AREA)
     others = chromatin & ndimage.binary_dilation(body, iterations=2) & ~ndimage.binary_dilation(nucleus, iterations=14)
@@ -109,11 +98,7 @@ def segment_white_cell(image: NDArray[np.uint8]) -> Cell:
 
 
 def segment_platelet(image: NDArray[np.uint8]) -> Cell:
-    """The central platelet, clump of granules and pale rim together.
-
-    Raises:
-        SegmentationError: nothing of a platelet's size near the centre.
-    """
+    """The central platelet, clump of granules and pale rim together."""
     pixels, ground, smooth = _prepare(image)
     stained, field = _stained(smooth, ground)
     opened = ndimage.binary_opening(stained, disk(2))
@@ -156,8 +141,8 @@ def _chromatin(smooth: Pixels, stained: Mask) -> Mask:
     threshold = float(np.clip(filters.threshold_otsu(green), 72, 112))
     wide = ndimage.gaussian_filter(smooth[..., 1], 1.5)
     dark = stained & (wide < threshold)
-    closed: Mask = ndimage.binary_opening(ndimage.binary_closing(dark, disk(3)), disk(3))
-    return closed
+    result: Mask = ndimage.binary_opening(ndimage.binary_closing(dark, disk(3)), disk(3))
+    return result
 
 
 def _central(candidates: Mask, areas: tuple[int, int], what: str) -> Mask:
@@ -180,12 +165,7 @@ def _with_lobes(chromatin: Mask, nucleus: Mask) -> Mask:
     """Lobes of one nucleus lie near each other: take in every region closer than 1.2 um."""
     regions, _ = ndimage.label(chromatin)
     near = np.unique(regions[ndimage.binary_dilation(nucleus, iterations=12)])
-    result: Mask = np.isin(regions, near[near > 0])
-    return result
-
-
-def _label_under(regions: NDArray[np.int32], mask: Mask) -> int:
-    return int(np.bincount(regions[mask]).argmax())
+    return np.isin(regions, near[near > 0])
 
 
 def _refuse_unlikely(body: Mask, areas: tuple[int, int]) -> None:

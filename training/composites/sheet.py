@@ -51,20 +51,7 @@ def sheet(
     zoom: float = 1.0,
     seed: int = 0,
 ) -> None:
-    """Draw the sheet.
-
-    Args:
-        label: class of the composites; for an ordinary class edited controls are drawn.
-        images: manifest, or folder that the preset ``pbc`` reads.
-        out: PNG file.
-        count: composites; half as many edited controls and real cells.
-        beside: folder of real cells of the class, which are shown and not used.
-        zoom: pixels of the sheet by pixel of an image.
-        seed: of every choice.
-
-    Raises:
-        ManifestError: an unknown class, or no image that may be edited.
-    """
+    """Draw the sheet."""
     if label not in BY_NAME:
         raise ManifestError(f"unknown class {label!r}", [suggestion(label)])
     parents = _parents(images, label, seed)
@@ -121,10 +108,10 @@ def _drawn(tasks: Sequence[Task], skipped: Counter[str]) -> list[NDArray[np.uint
     tiles = []
     with track("drawing", len(tasks)) as advance:
         for task in tasks:
-            result = drawn(task)
-            skipped.update(result.failures)
-            if result.pixels is not None:
-                tiles.append(result.pixels)
+            made, pixels = drawn(task)
+            skipped.update(made.failures)
+            if pixels is not None:
+                tiles.append(pixels)
             advance(1)
     return tiles
 

@@ -15,7 +15,7 @@ from training.composites.background import removed
 from training.composites.hairy import edge
 from training.composites.lymphocytes import middle
 from training.composites.outline import Coverage, Hair, bearing, signed_distance, smooth_outline, strokes
-from training.composites.painting import between, optics, over, photographed
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Mask, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -24,13 +24,7 @@ SHARES: Final = (0.4, 0.4, 0.2)
 
 
 def smudge_cell(cell: Cell, chromatin: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a smudge.
-
-    Args:
-        cell: the parent image.
-        chromatin: of any nucleus.
-        generator: of every choice.
-    """
+    """Replace the central cell by a smudge."""
     kind = str(generator.choice(KINDS, p=SHARES))
     plate = removed(cell, generator)
     centre = middle(cell)
@@ -69,7 +63,7 @@ def smudge_cell(cell: Cell, chromatin: Material, generator: np.random.Generator)
     smeared = np.stack([streaked(poured[..., channel], direction, length) for channel in range(3)], axis=-1)
     share = generator.uniform(0.4, 1.0)
     picture = over(plate, smeared * share + poured * (1 - share), opacity)
-    return photographed(picture, opacity, optics(generator))
+    return photographed(picture, opacity, generator)
 
 
 def streaked(values: NDArray[np.float32], direction: float, length: int) -> NDArray[np.float32]:
@@ -118,5 +112,5 @@ def _meshes(generator: np.random.Generator, direction: float) -> Coverage:
     field = field / (field.std() + 1e-6)
     web = np.exp(-((field / generator.uniform(0.35, 0.7)) ** 2))
     ground = between(smooth_noise(generator, 22), -0.8, 1.2)
-    meshes: Coverage = np.clip(0.25 + 0.75 * np.maximum(web, ground), 0, 1).astype(np.float32)
-    return meshes
+    result: Coverage = np.clip(0.25 + 0.75 * np.maximum(web, ground), 0, 1).astype(np.float32)
+    return result

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from contract.description import IMAGE_SIDE
-from training.composites.colour import density
 from training.composites.outline import Coverage, signed_distance
-from training.composites.painting import between
+from training.composites.painting import between, density
 from training.composites.segment import Cell, Pixels
 from training.composites.texture import smooth_noise
 
@@ -21,8 +20,6 @@ class Sprite:
     Attributes:
         density: optical density against its own background. Shape: ``(256, 256, 3)``.
         coverage: 1 within the cell, about one half on its outline, 0 four pixels outside. Shape: ``(256, 256)``.
-        nucleus: likewise, of the nucleus.
-        centre: row and column of its centre of mass.
     """
 
     density: Pixels
@@ -44,7 +41,6 @@ class Sprite:
             to: row and column of its new centre.
             turn: in radians.
             scale: factor of its size.
-            flip: mirrored first.
             warp: further displacement of every pixel, rows and columns. Shape: ``(2, 256, 256)``.
         """
         margin = 4 if warp is None else 4 + float(np.abs(warp).max())

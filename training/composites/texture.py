@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from contract.description import IMAGE_SIDE
-from training.composites.colour import restained
-from training.composites.segment import Mask, Pixels, SegmentationError, distance_to
+from training.composites.painting import restained
+from training.composites.segment import Cell, Mask, Pixels, SegmentationError, distance_to
 
 LUMINANCE: Final = np.array([0.30, 0.59, 0.11], dtype=np.float32)
 SMALLEST_RADIUS: Final = 5.0
@@ -35,7 +35,6 @@ class Material:
         centres: where a patch of ``radius`` fits into the example. Shape: ``(n, 2)``.
         radius: of the patches, in pixels.
         colours: from dark to bright, by quantile. Shape: ``(128, 3)``.
-        ground: the background's colour of the example's image.
     """
 
     ranks: NDArray[np.float32]
@@ -45,7 +44,7 @@ class Material:
     ground: Pixels
 
     def stained(self, strength: float, tint: NDArray[np.float32] | None = None, contrast: float = 1.0) -> "Material":
-        """The same texture, paler or deeper; see :func:`training.composites.colour.restained`."""
+        """The same texture, paler or deeper; see :func:`training.composites.painting.restained`."""
         return replace(self, colours=restained(self.colours, self.ground, strength, tint, contrast))
 
     def on(self, ground: Pixels) -> "Material":
@@ -59,7 +58,6 @@ class Material:
 
         Args:
             where: the shape; the result is 0 elsewhere. Shape: ``(256, 256)``.
-            generator: of the choice of patches.
             shade: added to the ranks before they become colours: below 0 darker, above brighter, in standard
                 deviations.
             coarse: share of the variance that goes into slow unevenness, 0 to 1.
@@ -114,11 +112,7 @@ class Material:
 
 
 def material(pixels: Pixels, where: Mask, ground: Pixels, what: str) -> Material:
-    """The texture of a part of an image.
-
-    Raises:
-        SegmentationError: the part is too thin for a patch.
-    """
+    """The texture of a part of an image."""
     padded = np.zeros_like(where)
     margin = int(SMALLEST_RADIUS) + 1
     padded[margin:-margin, margin:-margin] = where[margin:-margin, margin:-margin]
@@ -159,3 +153,13 @@ def smooth_noise(generator: np.random.Generator, size: float) -> NDArray[np.floa
     field = ndimage.zoom(field, coarse, order=1)[:IMAGE_SIDE, :IMAGE_SIDE]
     result: NDArray[np.float32] = ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
     return result
+
+
+def chromatin_of(cell: Cell) -> Material:
+    """The texture of a nucleus, which :func:`material` may refuse as too thin."""
+    return material(cell.pixels, ndimage.binary_erosion(cell.nucleus, iterations=2), cell.ground, "chromatin")
+
+
+def cytoplasm_of(cell: Cell) -> Material:
+    """The texture of cytoplasm, of which there may be too little for :func:`material`."""
+    return material(cell.pixels, cell.cytoplasm, cell.ground, "cytoplasm")

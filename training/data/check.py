@@ -31,13 +31,10 @@ def check(
     """Look at a manifest, or at images that were read already, and go on after every error.
 
     Args:
-        data: the manifest's path, or its rows.
         decode: decode every image as training would, or those that a function chooses of the images in use; without
             it only labels, files, contents, slides and splits are looked at.
         shared_slides: a slide or patient in several splits is only a warning, as it must be for the thesis's split by
             image.
-        exclusions, cap, seed: see :func:`training.data.selection.select`.
-        look_alike_sources: see :func:`training.data.sets.set_of`.
 
     Returns:
         What was found; its images carry their SHA-256 (:data:`training.data.contents.COLUMN`).
@@ -99,12 +96,7 @@ def _duplicates(
 
 
 def _empty_classes(images: Sequence[LabelledImage], meant: Sequence[LabelledImage]) -> Iterator[Finding]:
-    """Classes that are meant to be used and that training would never see; none where nothing is meant for training.
-
-    Args:
-        images: what is used.
-        meant: that, and the images that were left out because of their experts, but not what was excluded on purpose.
-    """
+    """Classes that are meant to be used and that training would never see; none where nothing is meant for training."""
     if not any(image.split == "train" for image in meant):
         return
     held_out = Counter(image.label for image in images if image.split in ("val", "test"))
@@ -129,7 +121,7 @@ def _warnings(images: Sequence[LabelledImage]) -> Iterator[Finding]:
     if len({image.source for image in images}) > 1:
         for label in CLASS_NAMES:
             if len(sources := {image.source for image in images if image.label == label}) == 1:
-                message = f"{label}: only from {sources.pop()}, whose look and not the cell may then name the class"
+                message = f"{label}: only from {sources.pop()}, whose stain and camera style may then name the class"
                 yield Finding(Kind.ONE_SOURCE, message)
     if unknown := sum(not has_slide(image) for image in images):
         message = f"{unknown} of {len(images)}: cells of one patient may train and validate; expect lower figures later"

@@ -28,8 +28,7 @@ Cap = Annotated[
 Together = Annotated[
     By | None,
     typer.Option(
-        "--by",
-        help="What stays together: image as in the thesis, or slide (and patient); default: slide where known.",
+        "--by", help="What stays together: image as in the thesis, or slide (and patient); default: slide where known."
     ),
 ]
 ValidationShare = Annotated[float, typer.Option(min=0.01, max=0.9, help="Share held out for validation.")]
@@ -40,7 +39,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the split and of the cap
 @app.command("prepare")
 def prepare(
     sources: Annotated[list[str], typer.Option("--preset", help=PRESET_HELP)],
-    out: Annotated[Path, typer.Option("--out", help="The manifest to write, a CSV file.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write, a CSV file.")],
     validation_share: ValidationShare = 0.2,
     test_share: TestShare = 0.0,
     by: Together = None,
@@ -71,27 +70,19 @@ def prepare(
     if mapping is not None and not any(source.startswith("folder=") for source in sources):
         raise typer.BadParameter("--mapping is for --preset folder=FOLDER, which is not given")
     with explained():
+        from training.data.prepare import Choices
         from training.data.prepare import prepare as run
 
-        run(
-            sources,
-            out,
-            validation_share,
-            seed,
-            like,
-            mapping=mapping,
-            test_share=test_share,
-            by=by,
-            cap=cap,
-            exclude=exclude or (),
-            leave_out_unreadable=leave_out_unreadable,
+        choices = Choices(
+            validation_share=validation_share, test_share=test_share, seed=seed, by=by, cap=cap, exclude=exclude or ()
         )
+        run(sources, out, choices, like=like, mapping=mapping, leave_out_unreadable=leave_out_unreadable)
 
 
 @app.command("split")
 def split(
     manifest: Annotated[Path, typer.Argument(help="The manifest to read.")],
-    out: Annotated[Path, typer.Option("--out", help="The manifest to write.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write.")],
     validation_share: ValidationShare = 0.2,
     test_share: TestShare = 0.0,
     by: Together = None,
@@ -140,13 +131,12 @@ def check(
         typer.Option("--allow-shared-slides", help="A slide in two splits is only a warning (the thesis's split)."),
     ] = False,
     look_alike: Annotated[
-        list[str] | None,
-        typer.Option("--look-alike", help="Source whose images resemble hairy cells and are none (set D); repeated."),
+        list[str] | None, typer.Option(help="Source whose images resemble hairy cells but are not (set D); repeated.")
     ] = None,
     cap: Cap = None,
     exclude: Exclude = None,
     seed: Seed = 2022,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the findings here, for machines.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the findings here, for machines.")] = None,
 ) -> None:
     """Find everything that is wrong with a manifest and its images, before any training; exit with 1 on errors.
 

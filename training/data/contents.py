@@ -13,11 +13,7 @@ COLUMN: Final = "sha256"
 
 
 def content_hashes(paths: Iterable[Path]) -> Callable[[Path], str]:
-    """Read each file once, with a progress bar, and look the hashes up from then on.
-
-    Returns:
-        Path to SHA-256 in hexadecimal digits, for the given paths only.
-    """
+    """Read each file once, with a progress bar, and look the hashes up from then on."""
     unique = list(dict.fromkeys(paths))
     hashes: dict[Path, str] = {}
     with track("hashing", len(unique)) as advance:

@@ -45,15 +45,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The result of :func:`training.data.check.check`.
-
-    Attributes:
-        errors: none of them may be there when training begins.
-        warnings: training goes on, but the figures mean less.
-        dropped: images that are not used, with the reason.
-        images: what remains.
-        look_alike_sources: as they were given to the check.
-    """
+    """The result of :func:`training.data.check.check`."""
 
     errors: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
@@ -62,11 +54,7 @@ class Findings:
     look_alike_sources: frozenset[str] = frozenset()
 
     def require(self) -> None:
-        """Raise if there are errors.
-
-        Raises:
-            ManifestError: with every error.
-        """
+        """Raise if there are errors. Raises ManifestError: with every error."""
         if self.errors:
             raise ManifestError("the images cannot be trained on", (finding.message for finding in self.errors))
 
@@ -122,11 +110,7 @@ def _named(finding: Finding) -> dict[str, str]:
 
 
 def write_json(findings: Findings, path: Path) -> None:
-    """Write :func:`as_json` to a file, whose folder is made if needed.
-
-    Raises:
-        ManifestError: it cannot be written.
-    """
+    """Write :func:`as_json` to a file, whose folder is made if needed. Raises ManifestError: it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, as_json(findings))

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from contract.files import replacing
-from training.data.manifest import LabelledImage, ManifestError
+from training.data.manifest import LabelledImage, ManifestError, write_csv
 from training.data.overlap import pixels_of
 
 FILE_NAME: Final = "images.csv"
@@ -32,13 +31,7 @@ def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[P
         )
         for image in images
     )
-    with (
-        replacing(path) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow((*COLUMNS, *origin))
-        writer.writerows(rows)
+    write_csv(path, (*COLUMNS, *origin), rows)
 
 
 def splits(path: Path) -> dict[str, str]:
@@ -56,13 +49,7 @@ def splits(path: Path) -> dict[str, str]:
 
 
 def seen_as(image: LabelledImage, digest: str, known: Mapping[str, str]) -> str:
-    """The split in which a network knows an image, or a photograph that it comes from; empty where it knows none.
-
-    Args:
-        image: of any manifest.
-        digest: its SHA-256.
-        known: SHA-256 to split, see :func:`splits`.
-    """
+    """The split in which a network knows an image, or a photograph that it comes from; empty where it knows none."""
     found = [known[each] for each in pixels_of(image, digest) if each in known]
     return max(found, key=LEAST_TELLING.index, default="")
 

@@ -4,14 +4,19 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from contract.pixels import FORMATS, MODES, fit
+from contract.decoding import decode
+from contract.pixels import fit
+from contract.refusals import ImageRefusedError
 from training.errors import TrainingError
 from training.progress import track
+
+MOST_BYTES: Final = 1 << 28
+"""Of a file that is read; no photograph of a field has a tenth of it."""
 
 
 class ImageError(TrainingError):
@@ -29,23 +34,16 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
         RGB, 0 to 255. Shape: ``(height, width, 3)``.
 
     Raises:
-        ImageError: unreadable, not in 8-bit colour, or with transparent pixels, as in the service.
+        ImageError: unreadable, or refused by :func:`contract.decoding.decode` as in the service.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.mode not in MODES:
-                raise ImageError(f"{path} has mode {image.mode}, expected 8-bit RGB; the service refuses it too")
-            may_be_transparent = image.mode != "RGB" or "transparency" in image.info
-            if may_be_transparent and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-                raise ImageError(f"{path} has transparent pixels, whose colour is not defined; export it without them")
-            return np.asarray(image.convert("RGB"))
-    except ImageError:
-        raise
-    except Exception as error:
-        # Pillow's parsers meet damaged files with a dozen kinds of exception (struct.error, KeyError, ValueError ...).
-        raise ImageError(
-            f"{path} cannot be decoded as {', '.join(FORMATS)}: {error or type(error).__name__}"
-        ) from error
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ImageError(f"{path} has {size} bytes, at most {MOST_BYTES} are read; expected one cell, not a slide")
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ImageRefusedError as refusal:
+        raise ImageError(f"{path} cannot be decoded: {refusal}") from refusal
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

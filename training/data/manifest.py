@@ -5,10 +5,10 @@ import difflib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from contract.classes import BY_NAME, CLASS_NAMES
 from contract.files import replacing
@@ -35,7 +35,6 @@ class LabelledImage:
     """One row: an image, its expert label and where it comes from.
 
     Attributes:
-        path: the image file.
         label: a class name of :data:`contract.classes.CLASS_NAMES`.
         slide_id: slide or patient, unique within the source; empty where unknown.
         source: the data set.
@@ -111,7 +110,7 @@ def examine(path: Path) -> Reading:
         problems.append("no rows below the header")
     wrong_lines: dict[str, list[int]] = {}
     for line, row in enumerate(rows, start=2):
-        image = _image(path.parent, row)
+        image = image_of(path.parent, row)
         if wrong := list(_problems(header, row, image)):
             for problem in wrong:
                 wrong_lines.setdefault(problem, []).append(line)
@@ -157,7 +156,8 @@ def _rows(path: Path) -> tuple[list[str], list[dict[str | None, str]]]:
         raise ManifestError("the manifest cannot be read as CSV in UTF-8", [f"{path}: {error}"]) from error
 
 
-def _image(folder: Path, row: dict[str | None, str]) -> LabelledImage:
+def image_of(folder: Path, row: Mapping[Any, str]) -> LabelledImage:
+    """The image that a row of a manifest names; ``folder`` is the manifest's."""
     path, label, slide_id, source, split = (row.get(name, "") for name in COLUMNS)
     extra = {name: value for name, value in row.items() if name is not None and name not in COLUMNS}
     return LabelledImage(folder / path if path else Path(), label, slide_id, source, split, extra)
@@ -200,56 +200,39 @@ def suggestion(label: str) -> str:
 
 
 def write(path: Path, images: Sequence[LabelledImage]) -> None:
-    """Write a manifest with image paths relative to its folder, in one rename: never half a manifest.
+    """Write a manifest atomically, with image paths relative to its folder.
 
     Raises:
         ManifestError: it cannot be written.
     """
     extra = list(dict.fromkeys(name for image in images for name in image.extra))
+
+    def row(image: LabelledImage) -> list[str]:
+        relative = Path(os.path.relpath(image.path.resolve(), path.parent.resolve())).as_posix()
+        fixed = [relative, image.label, image.slide_id, image.source, image.split]
+        return fixed + [image.extra.get(name, "") for name in extra]
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            replacing(path) as partial,
-            partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-        ):
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow([*COLUMNS, *extra])
-            for image in images:
-                relative = Path(os.path.relpath(image.path.resolve(), path.parent.resolve())).as_posix()
-                fixed = [relative, image.label, image.slide_id, image.source, image.split]
-                writer.writerow(fixed + [image.extra.get(name, "") for name in extra])
+        write_csv(path, (*COLUMNS, *extra), map(row, images), errors="surrogateescape")
     except OSError as error:
         raise ManifestError("the manifest cannot be written", [f"{path}: {error}"]) from error
+
+
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], errors: str = "backslashreplace"
+) -> None:
+    """Write a CSV file atomically, in UTF-8; ``errors`` says what becomes of bytes of file names that are not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8", errors=errors) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def fingerprint(images: Iterable[LabelledImage], content_hash: Callable[[Path], str]) -> str:
     """SHA-256 of what the manifest says whatever folder it lies in: each image's content, label, source and split."""
     lines = sorted(f"{content_hash(i.path)} {i.label} {i.slide_id} {i.source} {i.split}" for i in images)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Deduplicated:
-    """Images of which no two have the same bytes, and what was left out."""
-
-    images: list[LabelledImage]
-    repeated: list[Path]
-    conflicting: list[Path]
-
-
-def deduplicate(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> Deduplicated:
-    """Keep one of each group of byte-identical images; none of a group whose labels disagree."""
-    groups: dict[str, list[LabelledImage]] = {}
-    for image in images:
-        groups.setdefault(content_hash(image.path), []).append(image)
-    kept, repeated, conflicting = [], [], []
-    for group in groups.values():
-        if len({image.label for image in group}) > 1:
-            conflicting += [image.path for image in group]
-        else:
-            kept.append(group[0])
-            repeated += [image.path for image in group[1:]]
-    return Deduplicated(kept, repeated, conflicting)
 
 
 def counts(images: Iterable[LabelledImage]) -> Counter[tuple[str, str]]:

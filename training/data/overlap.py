@@ -48,8 +48,8 @@ def groups(images: Sequence[LabelledImage], content_hash: Callable[[Path], str])
     if not edges:
         return np.zeros(0, dtype=np.int64)
     graph = coo_array((np.ones(len(edges), dtype=bool), np.array(edges).T), shape=(size, size))
-    components: NDArray[np.int64] = connected_components(graph, directed=False)[1][: len(images)].astype(np.int64)
-    return components
+    result: NDArray[np.int64] = connected_components(graph, directed=False)[1][: len(images)].astype(np.int64)
+    return result
 
 
 def _bonds(image: LabelledImage, content_hash: Callable[[Path], str]) -> Iterator[tuple[Bond, str, str]]:
@@ -72,14 +72,6 @@ def traces(image: LabelledImage, content_hash: Callable[[Path], str], slides: bo
     """What a network that was trained on an image has seen, to be looked for in another manifest.
 
     Families have no names outside of their manifest, so a composite is known by the photographs that it was made of.
-
-    Args:
-        image: of a manifest.
-        content_hash: path to SHA-256.
-        slides: whether its slide and patient count.
-
-    Returns:
-        SHA-256 of its bytes and of those photographs; slide and patient with their source.
     """
     pixels = pixels_of(image, content_hash(image.path))
     bonds = _bonds(image, content_hash) if slides else ()
@@ -88,13 +80,7 @@ def traces(image: LabelledImage, content_hash: Callable[[Path], str], slides: bo
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A slide, a patient or a content that is in several splits.
-
-    Attributes:
-        bond: which of the four.
-        name: the slide, patient or family with its source; the hash of a content.
-        paths: the images by split.
-    """
+    """A slide, a patient or a content that is in several splits."""
 
     bond: Bond
     name: str
@@ -128,9 +114,7 @@ def assert_disjoint(
     """Make sure that no image's content or family, and no slide or patient either, is in two splits.
 
     Args:
-        images: rows with splits.
         content_hash: path to SHA-256; by default the files are read.
-        slides: whether slides and patients count; the thesis's image split does not keep them together.
 
     Raises:
         SplitError: naming everything that crosses.

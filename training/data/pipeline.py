@@ -35,7 +35,6 @@ def image_batches(paths: Sequence[Path], batches: Sequence[NDArray[np.int64]]) -
     """Decode the images of each batch in parallel, two batches ahead.
 
     Args:
-        paths: the image files.
         batches: for each batch the indices into ``paths``.
 
     Returns:

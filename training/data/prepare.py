@@ -12,8 +12,8 @@ from training.data.contents import content_hashes
 from training.data.images import unopenable, unreadable
 from training.data.manifest import SHOWN, Dropped, LabelledImage, ManifestError
 from training.data.overlap import has_slide
+from training.data.selection import deduplicate, read_exclusions, select
 from training.data.selection import exclude as leave_out
-from training.data.selection import read_exclusions, select
 from training.data.splits import By
 from training.data.tables import class_table, dropped_table
 
@@ -24,10 +24,7 @@ class Choices:
 
     Attributes:
         validation_share, test_share: of the images without a split.
-        seed: of every choice.
         by: what stays together; ``None`` for what :func:`training.data.splits.recommended` says.
-        cap: see :func:`training.data.selection.limit`.
-        exclude: exclusion lists.
     """
 
     validation_share: float = 0.2
@@ -41,38 +38,22 @@ class Choices:
 def prepare(
     sources: Iterable[str],
     out: Path,
-    validation_share: float,
-    seed: int,
-    like: Path | None = None,
+    choices: Choices,
     *,
+    like: Path | None = None,
     mapping: Path | None = None,
-    test_share: float = 0.0,
-    by: By | None = None,
-    cap: int | None = None,
-    exclude: Sequence[Path] = (),
     leave_out_unreadable: bool = False,
 ) -> None:
     """Read the folders, drop what cannot be used and say so, split, and write the manifest.
 
-    Images are decoded as training would. With a list they need not be: its images are those that were trained on.
-
-    Args:
-        sources: ``PRESET=FOLDER`` items.
-        out: the CSV file.
-        validation_share, test_share, seed, by, cap, exclude: see :class:`Choices`.
-        like: image list of a bundle; take its images and its split instead of choosing and splitting.
-        mapping: folder names to class names, for preset ``folder``.
-        leave_out_unreadable: go on without the images that cannot be decoded, and name them.
+    Images are decoded as training would. With ``like``, the image list of a bundle, its images and its split are taken
+    and nothing is chosen: they need not be decoded, since they were trained on.
 
     Raises:
         SourceError: an unknown preset, a missing folder, or one without images.
         ManifestError: images cannot be decoded, an image of the list is missing, or the images cannot be split as
             asked.
     """
-    choices = Choices(
-        validation_share=validation_share, test_share=test_share, seed=seed, by=by, cap=cap, exclude=exclude
-    )
-    console = Console()
     images, skipped = presets.read(presets.find(sources, mapping))
     closed = unopenable([*(image.path for image in images), *(item.path for item in skipped if item.unreadable)])
     images = [image for image in images if image.path not in closed]
@@ -82,36 +63,29 @@ def prepare(
     content_hash = content_hashes(image.path for image in [*images, *nameless])
     if like is None:
         # Before equal files are looked for, or files cut to nothing would be taken for copies of one another.
-        unusable = _unusable([*images, *nameless], closed, choices, content_hash, leave_out_unreadable, console)
+        unusable = _unusable([*images, *nameless], closed, choices, content_hash, leave_out_unreadable)
         images = [image for image in images if image.path not in unusable]
-    unique = manifest.deduplicate(images, content_hash)
+    unique = deduplicate(images, content_hash)
 
     for reason, count in Counter(item.reason for item in skipped if not item.unreadable).most_common():
-        _say(console, f"left out {count}: {reason}")
+        _say(f"left out {count}: {reason}")
     if unique.repeated:
-        _say(console, f"left out {len(unique.repeated)}: same bytes as another image")
+        _say(f"left out {len(unique.repeated)}: same bytes as another image")
     if unique.conflicting:
-        _say(console, f"left out {len(unique.conflicting)}: same bytes as an image with another label")
+        _say(f"left out {len(unique.conflicting)}: same bytes as an image with another label")
     if like is None:
-        done = _choose_and_split(unique.images, choices, content_hash, console)
+        done = _choose_and_split(unique.images, choices, content_hash)
     else:
         done = image_list.select(like, unique.images, content_hash)
-    _write(out, done, content_hash, console)
+    _write(out, done, content_hash)
 
 
 def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False) -> None:
     """Choose among the images of a manifest, split those without a split, and write another manifest.
 
-    Args:
-        path: the manifest to read.
-        out: the manifest to write; may be the same.
-        choices: see :class:`Choices`.
-        afresh: forget the splits that the manifest has.
-
     Raises:
         ManifestError: the manifest cannot be used, or not be split as asked.
     """
-    console = Console()
     reading = manifest.examine(path)
     if reading.problems:
         raise ManifestError(f"{path} cannot be used", reading.problems)
@@ -120,25 +94,19 @@ def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False
         rows = [*images, *(item.image for item in dropped)]
         images, dropped = _agreed([replace(image, split="") for image in rows])
     content_hash = content_hashes(image.path for image in images)
-    done = _choose_and_split(images, choices, content_hash, console, dropped)
-    _write(out, done, content_hash, console)
+    done = _choose_and_split(images, choices, content_hash, dropped)
+    _write(out, done, content_hash)
 
 
 def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
     """Write a manifest with a share of another's validation images moved to training.
-
-    Args:
-        path: the manifest to read.
-        out: the manifest to write.
-        share: of the validation images of each class and source.
-        seed: of the choice.
 
     Raises:
         ManifestError: the manifest cannot be used, or the share moves nothing or everything.
     """
     images = manifest.read(path)
     content_hash = content_hashes(image.path for image in images)
-    _write(out, splits.release_validation(images, share, seed, content_hash), content_hash, Console())
+    _write(out, splits.release_validation(images, share, seed, content_hash), content_hash)
 
 
 def _unusable(
@@ -147,13 +115,8 @@ def _unusable(
     choices: Choices,
     content_hash: Callable[[Path], str],
     leave_out_unreadable: bool,
-    console: Console,
 ) -> Collection[Path]:
-    """The images that cannot be opened or decoded, all of them named; what an exclusion list names may be anything.
-
-    Raises:
-        ManifestError: there are some, and nobody said that they may be left out.
-    """
+    """The images that cannot be opened or decoded, all of them named; what an exclusion list names may be anything."""
     meant = leave_out(images, read_exclusions(choices.exclude), content_hash).images
     complaints = {**closed, **unreadable(image.path for image in meant)}
     if complaints and not leave_out_unreadable:
@@ -163,11 +126,11 @@ def _unusable(
             complaints.values(),
         )
     if complaints:
-        _say(console, f"left out {len(complaints)}: cannot be used")
+        _say(f"left out {len(complaints)}: cannot be used")
         for message in list(complaints.values())[:SHOWN]:
-            _say(console, f"  - {message}")
+            _say(f"  - {message}")
         if len(complaints) > SHOWN:
-            _say(console, f"  ... and {len(complaints) - SHOWN} more")
+            _say(f"  ... and {len(complaints) - SHOWN} more")
     return complaints
 
 
@@ -175,7 +138,6 @@ def _choose_and_split(
     images: Sequence[LabelledImage],
     choices: Choices,
     content_hash: Callable[[Path], str],
-    console: Console,
     dropped: Sequence[Dropped] = (),
 ) -> list[LabelledImage]:
     """Exclude, cap, split, and leave out test images that too few experts labelled; say what was left out."""
@@ -183,15 +145,15 @@ def _choose_and_split(
     by = choices.by or splits.recommended(selection.images)
     unknown = sum(not has_slide(image) for image in selection.images if not image.split)
     if unknown and by is By.SLIDE:
-        _say(console, f"warning: {unknown} images without a slide are split one by one")
+        _say(f"warning: {unknown} images without a slide are split one by one")
     elif unknown:
-        _say(console, "warning: split by image; cells of one patient may train and validate, where slides are unknown")
+        _say("warning: split by image; cells of one patient may train and validate, where slides are unknown")
     done = splits.split(selection.images, by, choices.validation_share, choices.seed, content_hash, choices.test_share)
     agreed, too_few = _agreed(done)
     if left_out := [*dropped, *selection.dropped, *too_few]:
-        console.print(dropped_table(left_out))
+        Console().print(dropped_table(left_out))
     for entry in selection.unmatched:
-        _say(console, f"warning: no image matches {entry!r} of the exclusion lists")
+        _say(f"warning: no image matches {entry!r} of the exclusion lists")
     return agreed
 
 
@@ -209,14 +171,14 @@ def _agreed(images: Sequence[LabelledImage]) -> tuple[list[LabelledImage], list[
     return kept, dropped
 
 
-def _write(out: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str], console: Console) -> None:
+def _write(out: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
     if not images:
         raise ManifestError("no image is left to write", ["see above what was left out and why"])
     manifest.write(out, images)
-    console.print(class_table(images))
+    Console().print(class_table(images))
     fingerprint = manifest.fingerprint(images, content_hash)
-    _say(console, f"{len(images)} images in {out}, fingerprint {fingerprint}")
+    _say(f"{len(images)} images in {out}, fingerprint {fingerprint}")
 
 
-def _say(console: Console, message: str) -> None:
-    console.print(message, highlight=False, markup=False, soft_wrap=True)
+def _say(message: str) -> None:
+    Console().print(message, highlight=False, markup=False, soft_wrap=True)

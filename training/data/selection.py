@@ -1,4 +1,4 @@
-"""Which images of a manifest are used: exclusion lists and the cap on a class."""
+"""Which images are used: exclusion lists, the cap on a class, and one of each group of equal files."""
 
 import os
 import re
@@ -18,13 +18,7 @@ SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is used and what is not.
-
-    Attributes:
-        images: the images that remain, in their order.
-        dropped: the others, each with its reason.
-        unmatched: entries of the exclusion lists that name no image.
-    """
+    """What is used and what is not."""
 
     images: list[LabelledImage]
     dropped: list[Dropped]
@@ -47,7 +41,7 @@ def select(
 
 
 def read_exclusions(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The entries of exclusion lists: one a line; empty lines and lines that begin with ``#`` say nothing.
+    """The entries of exclusion lists: one a line; empty lines and lines that begin with ``#`` are ignored.
 
     Raises:
         ManifestError: lists that cannot be read; all of them are named.
@@ -72,12 +66,11 @@ def exclude(
     """Leave out the images that a list names.
 
     Args:
-        images: the candidates.
         exclusions: SHA-256 values, file names, whole paths, or ends of paths such as ``slide-7/12.png``.
-        content_hash: path to SHA-256.
     """
     digests = {entry.lower(): entry for entry in exclusions if SHA256.fullmatch(entry)}
-    endings = {_parts(entry): entry for entry in exclusions if not SHA256.fullmatch(entry)}
+    names = {entry: os.path.normpath(entry.replace("\\", "/")) for entry in exclusions if entry not in digests.values()}
+    endings = {PurePath(name).parts: entry for entry, name in names.items()}
     lengths = {len(parts) for parts in endings}
     kept, dropped, used = [], [], set()
     for image in images:
@@ -93,21 +86,11 @@ def exclude(
     return Selection(kept, dropped, tuple(entry for entry in exclusions if entry not in used))
 
 
-def _parts(entry: str) -> tuple[str, ...]:
-    return PurePath(os.path.normpath(entry.replace("\\", "/"))).parts
-
-
 def limit(images: Sequence[LabelledImage], cap: int, seed: int, content_hash: Callable[[Path], str]) -> Selection:
     """At most ``cap`` training and validation images of each class from each source; test images are not counted.
 
     By class and source because the thesis did so: Table 4.1 has more than 5000 images of some classes, since those of
     its second database came on top. The choice is random and depends on the contents and the seed alone.
-
-    Args:
-        images: with or without splits.
-        cap: at least 1.
-        seed: of the choice.
-        content_hash: path to SHA-256.
 
     Raises:
         ValueError: the cap is not positive.
@@ -127,3 +110,27 @@ def limit(images: Sequence[LabelledImage], cap: int, seed: int, content_hash: Ca
         [image for index, image in enumerate(images) if index not in surplus],
         [Dropped(images[index], reason) for index in sorted(surplus)],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Deduplicated:
+    """Images of which no two have the same bytes, and what was left out."""
+
+    images: list[LabelledImage]
+    repeated: list[Path]
+    conflicting: list[Path]
+
+
+def deduplicate(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> Deduplicated:
+    """Keep one of each group of byte-identical images; none of a group whose labels disagree."""
+    groups: dict[str, list[LabelledImage]] = {}
+    for image in images:
+        groups.setdefault(content_hash(image.path), []).append(image)
+    kept, repeated, conflicting = [], [], []
+    for group in groups.values():
+        if len({image.label for image in group}) > 1:
+            conflicting += [image.path for image in group]
+        else:
+            kept.append(group[0])
+            repeated += [image.path for image in group[1:]]
+    return Deduplicated(kept, repeated, conflicting)

@@ -46,10 +46,6 @@ def set_of(images: Sequence[LabelledImage], look_alike_sources: Collection[str] 
     Args:
         images: all images of the manifest, whatever their split: one hairy cell makes its source a hairy one, and a
             part of the manifest may not show it.
-        look_alike_sources: sources all of whose images are look-alikes.
-
-    Returns:
-        One of A, B, C and D for each image, in their order.
     """
     hairy = hairy_sources(images, look_alike_sources)
 

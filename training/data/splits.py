@@ -36,12 +36,7 @@ def split(
     """Give every image without a split one.
 
     Args:
-        images: rows with or without a split.
-        by: see :func:`by_image` and :func:`by_slide`.
         validation_share: between 0 and 1, of the images without a split.
-        seed: of the choice.
-        content_hash: path to SHA-256.
-        test_share: likewise; 0 for no test images.
 
     Raises:
         SplitError: fixed splits tear apart what belongs together, slides leave nothing to hold out, or the shares are
@@ -162,8 +157,7 @@ def _held_out(keys: NDArray[np.int64], strata: NDArray[np.int64], share: float, 
         taken = np.bincount(strata[fold], minlength=len(sizes))
         return float(np.abs(taken[present] / sizes[present] - share).sum()) if 0 < len(fold) < len(keys) else np.inf
 
-    chosen: NDArray[np.int64] = min(candidates, key=deviation)
-    return chosen
+    return min(candidates, key=deviation)
 
 
 def release_validation(
@@ -173,12 +167,6 @@ def release_validation(
 
     For a network that is trained further (``hal train --start-from``): what remains for validation was never trained
     on, neither then nor now. What hangs together (:func:`training.data.overlap.groups`) moves together.
-
-    Args:
-        images: rows with splits.
-        share: of the validation images, between 0 and 1.
-        seed: of the choice.
-        content_hash: path to SHA-256.
 
     Raises:
         SplitError: the share leaves no validation image or moves none, or splits overlap.

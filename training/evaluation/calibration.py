@@ -85,8 +85,6 @@ def calibration_error_by_chance(
 
     Args:
         confidence: the largest probability of each image. Shape: ``(n,)``.
-        draws: how often right and wrong are drawn anew.
-        seed: of the draws.
 
     Returns:
         Mean, and the limits that 95 % of the draws lie between.

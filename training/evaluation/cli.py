@@ -24,14 +24,11 @@ class Split(StrEnum):
 @app.command("evaluate")
 def evaluate(
     network: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a bundle.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Manifest with labelled images; default: the run's own.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Manifest with labelled images; default: the run's own.")] = None,
     split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.VAL,
     precision: Annotated[Precision | None, typer.Option(help="Which file of a bundle; default: its first.")] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder of the report; default for a run: RUN/evaluation/SPLIT."),
+        Path | None, typer.Option(help="Folder of the report; default for a run: RUN/evaluation/SPLIT.")
     ] = None,
 ) -> None:
     """Measure a network on labelled images: figures with intervals, pictures, shortcut probe, one HTML report.
@@ -49,11 +46,9 @@ def evaluate(
 @app.command("compare")
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (or bundles), two or more.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Manifest with labelled images; default: each run's own.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Manifest with labelled images; default: each run's own.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for comparison.md, comparison.json and accuracy.png.")
+        Path | None, typer.Option(help="Folder for comparison.md, comparison.json and accuracy.png.")
     ] = None,
 ) -> None:
     """Compare networks on the same images, beside the thesis's figures (Tables 5.1 to 5.3), with McNemar's test.
@@ -72,8 +67,8 @@ def compare(
 def sanity(
     run_ab: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A and B.")],
     run_abc: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A, B and C.")],
-    data: Annotated[Path, typer.Option("--data", help="Manifest with images of set C or D.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for sanity.md, sanity.json and confusion matrices.")],
+    data: Annotated[Path, typer.Option(help="Manifest with images of set C or D.")],
+    out: Annotated[Path, typer.Option(help="Folder for sanity.md, sanity.json and confusion matrices.")],
     split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.TEST,
 ) -> None:
     """The thesis's sanity test (section 4.4): has a network learned cells, or the databases they come from?
@@ -98,7 +93,7 @@ def _group() -> None:
 
 @slides_app.command("characteristics")
 def characteristics(
-    out: Annotated[Path, typer.Option("--out", help="Folder for slide-rule.png and slide-rule.csv.")],
+    out: Annotated[Path, typer.Option(help="Folder for slide-rule.png and slide-rule.csv.")],
     min_cells: Annotated[int, typer.Option(min=1, help="HAL_SLIDE_MIN_CELLS.")] = _SLIDE_RULE.min_cells,
     min_hits: Annotated[int, typer.Option(min=1, help="HAL_SLIDE_MIN_HITS.")] = _SLIDE_RULE.min_hits,
     significance: Annotated[float, typer.Option(help="HAL_SLIDE_SIGNIFICANCE.")] = _SLIDE_RULE.significance,

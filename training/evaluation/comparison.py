@@ -8,18 +8,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
-from contract.files import write_text
 from training.evaluation.evaluate import ORDINARY_SETS, choose, images_of, predictions_of
 from training.evaluation.figures.accuracy_bars import Bar, draw_accuracy_bars
 from training.evaluation.figures.training_curves import figures_of, read_history
 from training.evaluation.mcnemar import McNemar, mcnemar, require_same_images
-from training.evaluation.measures import Share
+from training.evaluation.measures import Ratio
 from training.evaluation.network import TrainedNetwork, open_network
 from training.evaluation.predictions import Predictions
-from training.evaluation.report import Table, terminal
-from training.evaluation.results import EvaluationError, Proportion
+from training.evaluation.report import Table, publish
+from training.evaluation.results import EvaluationError, Proportion, Record
 
 SPLITS: Final = {"val": "Validation", "test": "Test"}
 FIGURES: Final = (
@@ -37,11 +34,7 @@ NOTE: Final = (
 )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ComparedNetwork(_Part):
+class ComparedNetwork(Record):
     """A network's figures; ``None`` where there are no images or they were trained on.
 
     ``thesis`` has those of :data:`FIGURES` that the thesis reports for the recipe.
@@ -54,19 +47,19 @@ class ComparedNetwork(_Part):
     thesis_table: str
     training_accuracy: float | None
     training_loss: float | None
-    validation_accuracy: Share | None
+    validation_accuracy: Ratio | None
     validation_loss: float | None
-    test_accuracy: Share | None
+    test_accuracy: Ratio | None
     test_loss: float | None
     thesis: dict[str, float]
 
 
-class Comparison(_Part):
+class Comparison(Record):
     """What ``comparison.json`` holds; ``left_out`` are images by the split and the reason."""
 
     rows: tuple[ComparedNetwork, ...]
     tests: tuple[McNemar, ...]
-    left_out: dict[str, dict[str, int]] = {}
+    left_out: dict[str, dict[str, int]]
     note: str = NOTE
 
 
@@ -74,13 +67,10 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
     """Compare networks on the same images, print the tables and write them.
 
     Args:
-        folders: of runs or bundles, at least two.
-        data: manifest; each run's own when ``None``.
         out: gets ``comparison.md``, ``comparison.json`` and ``accuracy.png``; nothing is written when ``None``.
 
     Raises:
         EvaluationError: nothing to compare, or the evaluated images differ; it says how.
-        BundleError, RunError, ManifestError, ImageError: each says what was wrong and what to do.
     """
     if len(folders) < 2:
         raise EvaluationError("one network cannot be compared; give the folders of at least two runs")
@@ -88,19 +78,15 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
     names = distinct_names(networks)
     predictions = {split: _of_split(networks, names, data, split) for split in SPLITS}
     if not any(predictions.values()):
-        raise EvaluationError("there are no validation or test images to compare by; give a manifest by --data")
+        raise EvaluationError("there are no validation or test images to compare by; give a manifest with --data")
     result = Comparison(
         rows=tuple(_row(name, network, predictions) for name, network in zip(names, networks, strict=True)),
         tests=tuple(mcnemar(a, b) for of_split in predictions.values() for a, b in combinations(of_split.values(), 2)),
         left_out={split: _left_out(of_split.values()) for split, of_split in predictions.items()},
     )
-    console = terminal()
-    tables = tables_of(result)
-    for table in tables:
-        console.print(table.for_terminal())
-    console.print(NOTE, markup=False)
+    publish("Comparison", result, tables_of(result), [NOTE], None if out is None else out / "comparison")
     if out is not None:
-        _write(result, tables, out)
+        _draw_bars(result, out)
     return result
 
 
@@ -145,11 +131,11 @@ def _left_out(predictions: Iterable[Predictions]) -> dict[str, int]:
 
 
 def _row(name: str, network: TrainedNetwork, predictions: dict[str, dict[str, Predictions]]) -> ComparedNetwork:
-    figures: dict[str, Share | float | None] = {}
+    figures: dict[str, Ratio | float | None] = {}
     for split, word in SPLITS.items():
         each = predictions[split].get(name)
         right = each and each.uncalibrated.accuracy
-        figures[f"{word.lower()}_accuracy"] = Share.of(right.hits, right.images) if right else None
+        figures[f"{word.lower()}_accuracy"] = Ratio.of(right.hits, right.images) if right else None
         figures[f"{word.lower()}_loss"] = each.uncalibrated.loss if each else None
     accuracy, loss = _of_training(network.root)
     thesis = network.recipe.get("thesis") or {}
@@ -219,24 +205,20 @@ def _how_many(result: Comparison) -> str:
     return "; ".join([", ".join(shown), *left_out])
 
 
-def _cell(value: Share | float | None) -> str:
+def _cell(value: Ratio | float | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, Share):
+    if isinstance(value, Ratio):
         low, high = value.interval95
         return f"{value.value:.4f} [{low:.3f}, {high:.3f}]"
     return f"{value:.4f}"
 
 
-def _write(result: Comparison, tables: Sequence[Table], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    parts = ["# Comparison", "", *(table.markdown() for table in tables), NOTE, ""]
-    write_text(out / "comparison.md", "\n".join(parts))
-    write_text(out / "comparison.json", result.model_dump_json(indent=2) + "\n")
+def _draw_bars(result: Comparison, out: Path) -> None:
     bars = []
     for row in result.rows:
         for word in SPLITS.values():
-            share: Share | None = getattr(row, f"{word.lower()}_accuracy")
+            share: Ratio | None = getattr(row, f"{word.lower()}_accuracy")
             if share is not None:
                 thesis = row.thesis.get(f"{word.lower()}_accuracy")
                 bars.append(Bar(row.network, word.lower(), Proportion(share.hits, share.images), thesis))

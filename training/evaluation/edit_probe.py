@@ -28,8 +28,6 @@ def edit_probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage],
 
     Args:
         embeddings: l2-normalised encoder output. Shape: ``(len(images), 2048)``.
-        images: real cells, composites and edited controls, none of them trained on.
-        about: what the figures have in common.
     """
     kinds = of_kind(images)
     if not {"real", "composite", "sham"} <= set(kinds):

@@ -31,17 +31,7 @@ def evaluate(folder: Path, data: Path | None, split: str, precision: Precision |
     """Evaluate a run or a bundle, print its figures and write the report.
 
     Args:
-        folder: of ``hal train`` or ``hal export``.
-        data: manifest with labelled images; a run's own when ``None``.
-        split: ``train``, ``val`` or ``test``.
-        precision: which file of a bundle.
         out: gets the report; ``RUN/evaluation/SPLIT`` for a run, nothing for a bundle when ``None``.
-
-    Returns:
-        The report's path, or ``None`` where none was to be written.
-
-    Raises:
-        BundleError, RunError, ManifestError, ImageError, EvaluationError: each says what was wrong and what to do.
     """
     network = open_network(folder, precision)
     predictions = predictions_of(network, data, split, out)
@@ -68,7 +58,7 @@ def images_of(network: TrainedNetwork, data: Path | None) -> list[LabelledImage]
         return manifest.read(data)
     if not is_run(network.root):
         raise EvaluationError(
-            f"{network.root} is a bundle, which holds no images; say which by --data, for example "
+            f"{network.root} is a bundle, which holds no images; name them with --data, for example "
             "--data datasets/open.csv"
         )
     return list(network.images)
@@ -143,12 +133,6 @@ def choose(
 ) -> tuple[list[LabelledImage], dict[str, int]]:
     """The images of a split that every network can be asked about.
 
-    Args:
-        images: the whole manifest.
-        split: ``train``, ``val`` or ``test``.
-        networks: images of classes that one of them was never trained on are left out.
-        sets: images of other sets are left out.
-
     Returns:
         The images, and how many were left out for which reason.
 
@@ -174,7 +158,7 @@ def choose(
         unused = "".join(f"; left out {count} {reason}" for reason, count in left_out.items())
         raise EvaluationError(
             f"no image of split {split!r} in set {' or '.join(sets)} and in a class that was trained on{unused}; the "
-            f"manifest holds {held}: choose another --split, or give a manifest with such images by --data"
+            f"manifest holds {held}: choose another --split, or give a manifest with such images with --data"
         )
     return chosen, dict(left_out)
 

@@ -59,7 +59,7 @@ def limits(classes: Sequence[ClassEvidence], images: Sequence[LabelledImage]) ->
         known.append(f"Fewer than 50 training images: {', '.join(few)}.")
     if single := _of_one_source(images):
         known.append(
-            "Learned (almost) from one data set only, so that its look and not the cell alone may name them: "
+            "Learned (almost) from one data set only, so its stain and camera style may name them: "
             f"{', '.join(single)}."
         )
     return tuple(known)

@@ -1,19 +1,16 @@
 """McNemar's exact test: do two networks differ in how often they are right on the same images?"""
 
-from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
 from training.evaluation.predictions import Predictions
-from training.evaluation.results import EvaluationError
+from training.evaluation.results import EvaluationError, Record
 
 
-class McNemar(BaseModel):
+class McNemar(Record):
     """The images on which only one of two networks is right, and the two-sided exact p-value (McNemar 1947).
 
     Without a difference between the networks each of those images is as likely to be the one's as the other's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     first: str
     second: str
@@ -25,11 +22,7 @@ class McNemar(BaseModel):
 
 
 def mcnemar(first: Predictions, second: Predictions) -> McNemar:
-    """Test two networks.
-
-    Raises:
-        EvaluationError: their images or labels differ.
-    """
+    """Test two networks. Raises EvaluationError: their images or labels differ."""
     require_same_images([first, second])
     right = []
     for each in (first, second):
@@ -60,7 +53,7 @@ def require_same_images(predictions: list[Predictions]) -> None:
         raise EvaluationError(
             f"the networks were evaluated on different {first.split} images and cannot be compared:\n"
             + "\n".join(f"  - {problem}" for problem in problems)
-            + "\nGive all of them the same images by --data; images of classes that one of them was never trained on "
+            + "\nGive all of them the same images with --data; images of classes that one of them was never trained on "
             "are left out for all."
         )
 

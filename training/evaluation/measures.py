@@ -6,23 +6,18 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL, CellClass
 from contract.description import ClassEvidence, Evidence
 from training.evaluation.metrics import EXPERT_LABELLED
 from training.evaluation.predictions import Predictions
-from training.evaluation.results import Proportion
+from training.evaluation.results import Proportion, Record
 
 FILE_NAME: Final = "metrics.json"
 Method = Literal["Wilson", "Clopper-Pearson"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Share(_Part):
+class Ratio(Record):
     """``hits`` of ``images`` and the 95 % interval of their share."""
 
     value: float
@@ -32,7 +27,7 @@ class Share(_Part):
     method: Method
 
     @classmethod
-    def of(cls, hits: int, images: int, method: Method = "Wilson") -> "Share | None":
+    def of(cls, hits: int, images: int, method: Method = "Wilson") -> "Ratio | None":
         """``None`` of no images."""
         if images == 0:
             return None
@@ -45,7 +40,7 @@ class Share(_Part):
         return f"{self.value:.4f} [{low:.4f}, {high:.4f}] ({self.hits} of {self.images})"
 
 
-class ClassMeasures(_Part):
+class ClassMeasures(Record):
     """Figures of one class; ``recall`` is ``None`` without images of it, ``precision`` where it was never predicted."""
 
     name: str
@@ -53,11 +48,11 @@ class ClassMeasures(_Part):
     training_images: int
     images: int
     predicted: int
-    recall: Share | None
-    precision: Share | None
+    recall: Ratio | None
+    precision: Ratio | None
 
 
-class HairyMeasures(_Part):
+class HairyMeasures(Record):
     """How well hairy cells are told from other cells, with exact intervals.
 
     Attributes:
@@ -73,14 +68,14 @@ class HairyMeasures(_Part):
     """
 
     rule: str
-    recall: Share | None
-    precision: Share | None
-    false_calls: Share | None
-    precision_on_hairy_slides: Share | None
-    false_calls_on_hairy_slides: Share | None
+    recall: Ratio | None
+    precision: Ratio | None
+    false_calls: Ratio | None
+    precision_on_hairy_slides: Ratio | None
+    false_calls_on_hairy_slides: Ratio | None
 
 
-class Measures(_Part):
+class Measures(Record):
     """The figures of a network on the images of a split.
 
     Attributes:
@@ -106,7 +101,7 @@ class Measures(_Part):
     left_out: dict[str, int]
     trained_on: int
     validated_with: int
-    accuracy: Share
+    accuracy: Ratio
     loss: float
     calibrated_loss: float
     macro_f1: float
@@ -117,20 +112,15 @@ class Measures(_Part):
     fitted_on: str
     classes: tuple[ClassMeasures, ...]
     hairy: tuple[HairyMeasures, ...]
-    by_source: dict[str, Share]
-    unfamiliar: dict[str, Share] = {}
-    by_set: dict[str, Share]
-    expert_labelled: Share | None
+    by_source: dict[str, Ratio]
+    unfamiliar: dict[str, Ratio]
+    by_set: dict[str, Ratio]
+    expert_labelled: Ratio | None
     confusions: tuple[tuple[str, str, int], ...]
 
 
 def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measures:
-    """Every figure of an evaluation.
-
-    Args:
-        predictions: at least one.
-        classes: what the network learned each of the 20 classes from.
-    """
+    """Every figure of an evaluation."""
     calibrated, raw = predictions.evaluation, predictions.uncalibrated
     hits = calibrated.predicted == calibrated.labels
     accuracy, sources = _share(hits), [image.source for image in predictions.images]
@@ -162,11 +152,11 @@ def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measu
     )
 
 
-def _share(hits: NDArray[np.bool_], method: Method = "Wilson") -> Share | None:
-    return Share.of(int(hits.sum()), len(hits), method)
+def _share(hits: NDArray[np.bool_], method: Method = "Wilson") -> Ratio | None:
+    return Ratio.of(int(hits.sum()), len(hits), method)
 
 
-def _by(names: Sequence[str], hits: NDArray[np.bool_]) -> dict[str, Share]:
+def _by(names: Sequence[str], hits: NDArray[np.bool_]) -> dict[str, Ratio]:
     of_name = np.array(names)
     shares = {name: _share(hits[of_name == name]) for name in sorted(Counter(names))}
     return {name: share for name, share in shares.items() if share is not None}
@@ -200,7 +190,7 @@ def _hairy_by(rule: str, called: NDArray[np.bool_], predictions: Predictions) ->
     # A look-alike of set D may be a hairy cell: it is neither right nor wrong to call it one.
     others, same_slides = ~hairy & predictions.of_set("B", "C"), predictions.of_set("C")
 
-    def precision(negatives: NDArray[np.bool_]) -> Share | None:
+    def precision(negatives: NDArray[np.bool_]) -> Ratio | None:
         return _share(hairy[called & (hairy | negatives)], "Clopper-Pearson")
 
     return HairyMeasures(

@@ -66,13 +66,10 @@ def bundle_metrics(
     """Accuracy of every precision, the shipped one first; all other figures of the shipped one.
 
     Args:
-        images: the validation images.
         logits: of each precision. Shape: ``(len(images), 20)``.
         temperature: of the calibration, or one for each image. Shape: ``(len(images), 1)``.
         suppressed: classes without evidence. Shape: ``(20,)``.
-        shipped: the bundle's default precision.
         threshold: of the hairy flag; ``None`` where there is none.
-        command: what gives the figures again.
     """
     labels = np.array([image.class_index for image in images], dtype=np.int64)
     results = {p: Evaluation.at(values, labels, temperature, suppressed) for p, values in logits.items()}

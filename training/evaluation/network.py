@@ -64,15 +64,7 @@ def is_run(folder: Path) -> bool:
 
 
 def open_network(folder: Path, precision: Precision | None = None) -> TrainedNetwork:
-    """The network of a run or a bundle.
-
-    Args:
-        folder: of ``hal train`` or ``hal export``.
-        precision: which file of a bundle; its first when ``None``.
-
-    Raises:
-        BundleError, RunError, ManifestError: each says what was wrong and what to do.
-    """
+    """The network of a run or a bundle."""
     if is_run(folder):
         from training.evaluation.run_network import RunNetwork
 

@@ -19,17 +19,7 @@ BATCH: Final = 16
 
 
 def onnx_outputs(model: Path, paths: Sequence[Path], what: str, change: Change | None = None) -> Outputs:
-    """Logits and embeddings of an exported graph.
-
-    Args:
-        model: ONNX file with the contract's inputs and outputs.
-        paths: image files.
-        what: caption of the progress bar.
-        change: done to every image before it is shown.
-
-    Raises:
-        ImageError: an image cannot be read.
-    """
+    """Logits and embeddings of an exported graph. Raises ImageError: an image cannot be read."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     logits = np.empty((len(paths), CLASS_COUNT), np.float32)
     embeddings = np.empty((len(paths), EMBEDDING_SIZE), np.float32)

@@ -29,7 +29,6 @@ class Fitted:
     Attributes:
         temperature: of the calibrated probabilities; 1 where there was nothing to fit it on.
         hairy_threshold: smallest probability that raises the hairy flag; ``None`` without hairy validation cells.
-        basis: a sentence on the images.
         unfamiliar_temperature: of images that look unlike those learned from; ``None`` where they are not told apart.
     """
 

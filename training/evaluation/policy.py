@@ -35,10 +35,8 @@ def decision_policy(
     """Threshold of the hairy flag and limits below which a technologist is asked to look.
 
     Args:
-        validation: calibrated probabilities on the validation images.
         real: which of them are photographs as they were taken; the limits of review are chosen on these. Shape:
             ``(n,)``.
-        classes: evidence of the 20 classes.
         split: of the images; only ``val`` is accepted.
 
     Raises:
@@ -94,7 +92,7 @@ def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
     if negatives[allowed] >= 1.0:
         raise PolicyError(
             f"{int((negatives >= 1.0).sum())} of {len(negatives)} other validation images have a probability of 1 to "
-            "be hairy, so no threshold leaves them unflagged; see what was learned by 'hal evaluate RUN'"
+            "be hairy, so no threshold leaves them unflagged; see what was learned with 'hal evaluate RUN'"
         )
     lowest = float(np.nextafter(negatives[allowed], 1.0))
     found = positives[positives >= lowest]

@@ -33,18 +33,12 @@ class Predictions:
     """A network's outputs for n labelled images.
 
     Attributes:
-        network: its name.
-        network_sha256: of the file with its weights.
         split: ``train``, ``val`` or ``test``, as the images were chosen.
-        images: their rows of the manifest.
         digests: SHA-256 of each image file.
-        sets: A to D of each image, see :mod:`training.data.sets`.
         seen_as: ``train`` or ``val`` for images that the network was trained on or validated with, else empty.
         logits: float32. Shape: ``(n, 20)``.
         embeddings: the encoder's output, l2-normalised, float32. Shape: ``(n, 2048)``.
         suppressed: classes that the network was never trained on. Shape: ``(20,)``.
-        fitted: temperature and hairy threshold.
-        left_out: images of the split that were not shown to the network, by the reason.
         novelty: score of each image; ``None`` where the network gives none. Shape: ``(n,)``.
     """
 
@@ -144,7 +138,9 @@ def load(folder: Path) -> Predictions:
             network=about["network"],
             network_sha256=about["network_sha256"],
             split=about["split"],
-            images=tuple(_image(folder, row) for row in rows),
+            images=tuple(
+                manifest.image_of(folder, {k: v for k, v in row.items() if k not in OWN_COLUMNS}) for row in rows
+            ),
             digests=tuple(row["sha256"] for row in rows),
             sets=tuple(cast("ImageSet", row["set"]) for row in rows),
             seen_as=tuple(row["seen_as"] for row in rows),
@@ -155,14 +151,8 @@ def load(folder: Path) -> Predictions:
         )
     except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
         raise EvaluationError(
-            f"{folder} holds no usable predictions ({error}); write them by 'hal evaluate'"
+            f"{folder} holds no usable predictions ({error}); write them with 'hal evaluate'"
         ) from error
-
-
-def _image(folder: Path, row: dict[str, str]) -> LabelledImage:
-    extra = {name: value for name, value in row.items() if name not in (*manifest.COLUMNS, *OWN_COLUMNS)}
-    path = folder / row["path"]
-    return LabelledImage(path, row["label"], row["slide_id"], row["source"], row["split"], extra)
 
 
 def predict(
@@ -176,11 +166,6 @@ def predict(
     """Ask a network about images, or read what it said about them before.
 
     Args:
-        network: of a run or a bundle.
-        images: at least one.
-        split: what they were chosen by.
-        sets: of each image, see :func:`training.evaluation.evaluate.sets_of`.
-        left_out: see :class:`Predictions`.
         folder: where the predictions are kept; taken from there if the weights and all images are the same.
 
     Raises:

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.stats import t as student
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
@@ -21,6 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from contract.classes import CLASS_NAMES
 from training.data.manifest import LabelledImage
+from training.evaluation.results import Record
 from training.progress import track
 
 FEWEST: Final = 10
@@ -35,23 +35,13 @@ PENALTY: Final = 10.0
 Outcome = Literal["told apart well", "told apart in part", "not told apart", "one source only", "too few images"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClassProbe(_Part):
+class ClassProbe(Record):
     """What the probe found in one class.
 
     Attributes:
-        sources: images by source, all of them.
-        outcome: in a word.
-        verdict: in a sentence.
         balanced_accuracy: mean recall of the sources, by images that the probe was not fitted on; ``None`` where
             nothing could be probed, as the fields below.
-        interval95: of the balanced accuracy.
-        chance: what guessing gives.
         area_under_curve: of the ROC curve (mean of one against the rest for more than two sources), 0.5 by chance.
-        grouped_by_slide: whether no slide was in both the fitted and the tested part.
     """
 
     name: str
@@ -65,7 +55,7 @@ class ClassProbe(_Part):
     grouped_by_slide: bool | None = None
 
 
-class ProbeReport(_Part):
+class ProbeReport(Record):
     """The probe of every class that occurs, and the verdict of all."""
 
     classes: tuple[ClassProbe, ...]
@@ -80,8 +70,6 @@ def probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage], seed
 
     Args:
         embeddings: l2-normalised encoder output. Shape: ``(len(images), 2048)``.
-        images: with their sources and, where known, slides.
-        seed: of the draws and folds.
     """
     labels = [image.class_index for image in images]
     everywhere = {image.source for image in images}

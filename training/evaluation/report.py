@@ -15,10 +15,11 @@ from contract.classes import CLASS_COUNT
 from contract.description import Evidence
 from contract.files import write_text
 from training.data.manifest import counts
-from training.evaluation.measures import HairyMeasures, Measures, Share
+from training.evaluation.measures import HairyMeasures, Measures, Ratio
 from training.evaluation.network import TrainedNetwork
 from training.evaluation.predictions import Predictions
 from training.evaluation.probe import ProbeReport
+from training.evaluation.results import Record
 
 WIDTH: Final = 132
 
@@ -48,6 +49,20 @@ def terminal() -> Console:
     """As wide as the terminal; in a file or a log wide enough for the tables."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def publish(title: str, result: Record, tables: Sequence[Table], sentences: Sequence[str], stem: Path | None) -> None:
+    """Print tables and sentences, and write them to ``stem.md`` and the result to ``stem.json`` where there is one."""
+    console = terminal()
+    for table in tables:
+        console.print(table.for_terminal())
+    for sentence in sentences:
+        console.print(sentence, markup=False)
+    if stem is not None:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"# {title}", "", *(table.markdown() for table in tables), *(f"{each}\n" for each in sentences)]
+        write_text(stem.with_suffix(".md"), "\n".join(lines))
+        write_text(stem.with_suffix(".json"), result.model_dump_json(indent=2) + "\n")
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -176,7 +191,7 @@ def _print_hairy(console: Console, hairy: HairyMeasures) -> None:
         console.print(f"  {name}: {share or 'no images'}", markup=False)
 
 
-def _short(share: Share | None) -> str:
+def _short(share: Ratio | None) -> str:
     return "" if share is None else f"{share.value:.3f} [{share.interval95[0]:.3f}, {share.interval95[1]:.3f}]"
 
 
@@ -237,7 +252,7 @@ def render(results: ReportContent) -> str:
     )
 
 
-def _share(share: Share | None) -> str:
+def _share(share: Ratio | None) -> str:
     """A share with its interval, short."""
     if share is None:
         return "-"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
 from contract.binomial import clopper_pearson
@@ -12,6 +13,12 @@ from contract.decision import calibrated_probabilities, temperatures
 from contract.description import BundleDescription
 from training.errors import TrainingError
 from training.evaluation.calibration import expected_calibration_error, negative_log_likelihood
+
+
+class Record(BaseModel):
+    """What is written as JSON, whole and unchanged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EvaluationError(TrainingError):
@@ -41,10 +48,6 @@ class Proportion:
         """The exact interval of Clopper and Pearson (1934), never too narrow; for few or rare cells."""
         return clopper_pearson(self.hits, self.images)
 
-    def __str__(self) -> str:
-        low, high = self.interval95
-        return f"{self.value:.4f} [{low:.3f}, {high:.3f}] ({self.hits} of {self.images})"
-
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -66,11 +69,7 @@ class Evaluation:
         bundle: BundleDescription,
         novelty: NDArray[np.float32] | None = None,
     ) -> "Evaluation":
-        """By the calibration of a bundle; ``novelty`` has the scores of the images where the bundle gives some.
-
-        Raises:
-            EvaluationError: no images.
-        """
+        """By the calibration of a bundle; ``novelty`` has the scores of the images where the bundle gives some."""
         calibration = bundle.calibration
         temperature = temperatures(novelty, calibration.temperature, calibration.unfamiliar_temperature)
         return cls.at(logits, labels, temperature, bundle.suppressed)
@@ -83,11 +82,7 @@ class Evaluation:
         temperature: float | NDArray[np.float64],
         suppressed: NDArray[np.bool_],
     ) -> "Evaluation":
-        """By a temperature, or one for each image, and the classes to be suppressed.
-
-        Raises:
-            EvaluationError: no images.
-        """
+        """By a temperature, or one for each image, and the classes to be suppressed."""
         if len(labels) == 0:
             raise EvaluationError("no images to evaluate; check the manifest's split column")
         return cls(labels, calibrated_probabilities(logits, temperature, suppressed))
@@ -111,26 +106,6 @@ class Evaluation:
     def calibration_error(self) -> float:
         """Expected calibration error, 15 bins."""
         return expected_calibration_error(self.probabilities, self.labels)
-
-    @property
-    def recall(self) -> dict[str, Proportion]:
-        """By class name, for the classes that occur."""
-        hits = self.predicted == self.labels
-        return {
-            name: Proportion(int(hits[self.labels == index].sum()), int((self.labels == index).sum()))
-            for index, name in enumerate(CLASS_NAMES)
-            if (self.labels == index).any()
-        }
-
-    @property
-    def precision(self) -> dict[str, Proportion]:
-        """By class name, for the classes that were predicted."""
-        hits = self.predicted == self.labels
-        return {
-            name: Proportion(int(hits[self.predicted == index].sum()), int((self.predicted == index).sum()))
-            for index, name in enumerate(CLASS_NAMES)
-            if (self.predicted == index).any()
-        }
 
     @property
     def macro_f1(self) -> float:

@@ -28,12 +28,7 @@ Load = Callable[[Run], tuple[keras.Model, keras.Model]]
 
 
 class RunNetwork:
-    """See :class:`training.evaluation.network.TrainedNetwork`.
-
-    Args:
-        run: finished; its last checkpoint is taken.
-        load: gives encoder and classifier head, when they are first needed.
-    """
+    """See :class:`training.evaluation.network.TrainedNetwork`."""
 
     def __init__(self, run: Run, load: Load = trained.load) -> None:
         self.run = run

@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
 from contract.classes import HAIRY_CELL
-from contract.files import write_text
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet, set_of
@@ -21,50 +18,40 @@ from training.evaluation.comparison import distinct_names
 from training.evaluation.evaluate import choose, sets_of
 from training.evaluation.figures.confusion import draw_confusion
 from training.evaluation.mcnemar import McNemar, mcnemar
-from training.evaluation.measures import Share
+from training.evaluation.measures import Ratio
 from training.evaluation.network import TrainedNetwork, is_run, open_network
 from training.evaluation.predictions import Predictions, predict
-from training.evaluation.report import Table, terminal
-from training.evaluation.results import EvaluationError
+from training.evaluation.report import Table, publish
+from training.evaluation.results import EvaluationError, Record
 
-PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {
-    "C": (1, "5.4", "sanity_c"),
-    "D": (2, "5.5", "sanity_d"),
-}
+PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {"C": (1, "5.4", "sanity_c"), "D": (2, "5.5", "sanity_d")}
 """Part, table of the thesis and field of its figures, by the set that is tested on."""
 TRAINED: Final = ("A and B", "A, B and C")
 FIGURES: Final = {"C": ("5.12", "5.13"), "D": ("5.14", "5.15")}
 NOTE: Final = (
     "Set C: other cells of the sources of the hairy cells. Set D: look-alikes of hairy cells; their accuracy is the "
-    "share that gets the label of the manifest, which nobody has confirmed. The thesis's figures are of its own images."
+    "share that gets the label of the manifest, which is not confirmed. The thesis's figures are of its own images."
 )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SanityPart(_Part):
+class SanityPart(Record):
     """One part: two networks on one set.
 
     Attributes:
-        accuracy: trained on A and B, and on A, B and C.
         called_hairy: share of the images that each calls hairy.
         thesis: what the thesis reports for the recipe, where it does.
-        test: McNemar's, between the two.
-        verdict: in a sentence.
     """
 
     part: int
     tested_on: ImageSet
-    accuracy: tuple[Share, Share]
-    called_hairy: tuple[Share, Share]
+    accuracy: tuple[Ratio, Ratio]
+    called_hairy: tuple[Ratio, Ratio]
     thesis: tuple[float, float] | None
     test: McNemar
     verdict: str
 
 
-class Sanity(_Part):
+class Sanity(Record):
     """What ``sanity.json`` holds."""
 
     networks: tuple[str, str]
@@ -78,16 +65,12 @@ def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sa
     """Do the sanity test, print it and write ``sanity.md``, ``sanity.json`` and the confusion matrices.
 
     Args:
-        run_ab: folder of a run that was trained on sets A and B.
-        run_abc: folder of a run that was trained on sets A, B and C.
         data: manifest with images of C or D or both in ``split``.
         split: ``test``, or another split that neither run was trained on.
-        out: folder for the results.
 
     Raises:
         EvaluationError: a folder is not a run's, the runs were not trained on what they should have been, one was
             trained on the tested images, or there are none of C and D.
-        RunError, ManifestError, ImageError: each says what was wrong and what to do.
     """
     if bundles := [str(folder) for folder in (run_ab, run_abc) if not is_run(folder)]:
         raise EvaluationError(f"the sanity test needs the folders of two runs ('hal train'); not runs: {bundles}")
@@ -118,7 +101,8 @@ def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sa
         parts=tuple(parts),
         remarks=tuple(remarks),
     )
-    _tell(result, out)
+    sentences = [*(each.verdict for each in parts), *remarks, NOTE]
+    publish("Sanity test", result, tables_of(result), sentences, out / "sanity")
     return result
 
 
@@ -181,14 +165,14 @@ def assess_part(
     )
 
 
-def _shares(hits: Sequence[int], images: int) -> tuple[Share, Share]:
-    first, second = (Share.of(each, images) for each in hits)
+def _shares(hits: Sequence[int], images: int) -> tuple[Ratio, Ratio]:
+    first, second = (Ratio.of(each, images) for each in hits)
     if first is None or second is None:
         raise EvaluationError("there are no images in this part of the sanity test")
     return first, second
 
 
-def _verdict(tested: ImageSet, accuracy: tuple[Share, Share], hairy: tuple[Share, Share], p_value: float) -> str:
+def _verdict(tested: ImageSet, accuracy: tuple[Ratio, Ratio], hairy: tuple[Ratio, Ratio], p_value: float) -> str:
     rise = f"from {accuracy[0].value:.3f} to {accuracy[1].value:.3f} (McNemar p = {p_value:.2g})"
     calls = f"It calls {hairy[0].value:.1%} of them hairy, the other {hairy[1].value:.1%}."
     better = accuracy[1].value > accuracy[0].value and p_value < 0.05
@@ -244,17 +228,3 @@ def tables_of(result: Sanity) -> list[Table]:
         )
         tables.append(Table(title, columns, tuple(rows)))
     return tables
-
-
-def _tell(result: Sanity, out: Path) -> None:
-    console = terminal()
-    tables = tables_of(result)
-    sentences = [each.verdict for each in result.parts] + [*result.remarks, NOTE]
-    for table in tables:
-        console.print(table.for_terminal())
-    for sentence in sentences:
-        console.print(sentence, markup=False)
-    lines = ["# Sanity test", "", *(table.markdown() for table in tables), *(f"{each}\n" for each in sentences)]
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "sanity.md", "\n".join(lines))
-    write_text(out / "sanity.json", result.model_dump_json(indent=2) + "\n")

@@ -104,11 +104,8 @@ def refuse_collapse(loss: float, spread_of_projections: float, views: int, stage
     """Stop a contrastive stage whose projections have fallen on one point.
 
     Args:
-        loss: mean over recent batches of thesis Eq. 13.
         spread_of_projections: see :class:`EmbeddingHealth`; of projections without dropout, which gives a single point
             a spread of its own.
-        views: of all images of a batch together, 2M in Eq. 13.
-        stage: its name.
 
     Raises:
         CollapseError: the loss is that of a single point and the spread is near 0.

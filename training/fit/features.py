@@ -20,7 +20,7 @@ from training.progress import track
 
 BATCH = 32
 """Images embedded at once; fewer where the device has no memory for them."""
-_FREE_MEMORY = "end other programs on the device, or embed on the CPU by CUDA_VISIBLE_DEVICES=-1"
+_FREE_MEMORY = "end other programs on the device, or embed on the CPU with CUDA_VISIBLE_DEVICES=-1"
 
 
 def encode(
@@ -34,17 +34,11 @@ def encode(
 
     Args:
         encoder: pixels to features, see :func:`training.networks.xception.build_encoder`.
-        paths: the image files.
         augmentation: applied as in training; ``None`` shows the images as they are.
-        what: the caption of the progress bar.
         image_side: pixels of the side that images are scaled to first.
 
     Returns:
         float32 array. Shape: ``(len(paths), 2048)``.
-
-    Raises:
-        UnreadableImageError: see :func:`training.data.pipeline.unreadable_named`.
-        MemoryShortError: the device has no memory for one image.
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)], autograph=False)
@@ -87,13 +81,7 @@ def cached_views(
 
     Args:
         run: its folder keeps the views, so that a resumed run does not compute them again.
-        encoder: frozen; features of other weights are never taken for its own.
-        paths: the image files.
         augmentation: ``None`` for the images as they are.
-        views: number of views V, each with a seed of its own.
-        name: what the files are called.
-        seed: of the first view.
-        image_side: see :func:`encode`.
 
     Returns:
         Shape: ``(len(paths), V, 2048)``.

@@ -12,9 +12,6 @@ def adam(stage: Stage, images: int, variables: Sequence[keras.Variable], *, scal
     """The optimizer of a stage, built for the variables that learn.
 
     Args:
-        stage: whose learning rate it has.
-        images: that an epoch trains on.
-        variables: in the order in which they are updated.
         scaled: whether the loss is scaled, without which gradients vanish in float16.
     """
     updates = stage.epochs * -(-images // stage.batch_size)

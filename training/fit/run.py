@@ -96,13 +96,9 @@ class Run:
 
     @staticmethod
     def require_new(root: Path) -> None:
-        """Refuse a folder that holds a run.
-
-        Raises:
-            RunError: it does.
-        """
+        """Refuse a folder that holds a run."""
         if (root / "recipe.json").exists():
-            raise RunError(f"{root} holds a run already; go on with it by --resume {root} or choose another folder")
+            raise RunError(f"{root} already holds a run; continue it with --resume {root} or choose another folder")
 
     @classmethod
     def open(cls, root: Path) -> "Run":
@@ -211,10 +207,6 @@ class Run:
     def writing(self, path: Path, size: int = 0) -> Iterator[Path]:
         """Gives the name of a file to write, which takes the place of ``path`` in one rename.
 
-        Args:
-            path: in the run's folder.
-            size: bytes, where it is worth saying.
-
         Raises:
             RunError: it cannot be written; the disk is full, for example.
         """
@@ -229,11 +221,11 @@ class Run:
             needed = f"; it needs {size / 1e6:.0f} MB" if size else ""
             raise RunError(
                 f"{path} cannot be written ({error.strerror or error}){needed}; what was saved before is intact: "
-                f"make room and go on by --resume {self.root}"
+                f"free some space and continue with --resume {self.root}"
             ) from error
 
     def save(self, progress: Progress, groups: Mapping[str, list[NDArray[Any]]]) -> None:
-        """Replace the checkpoint in one rename: a kill leaves the old one or the new one, never half of one."""
+        """Replace the checkpoint atomically: a kill leaves the old one or the new one."""
         arrays: dict[str, Any] = {
             f"{name}/{index}": array for name, group in groups.items() for index, array in enumerate(group)
         }
@@ -269,11 +261,7 @@ class Run:
 
 
 def _understood(model: type[_Model], text: str, path: Path) -> _Model:
-    """What a file of a run says.
-
-    Raises:
-        RunError: with every field that is not as this version writes it.
-    """
+    """What a file of a run says."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:

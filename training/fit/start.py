@@ -42,21 +42,11 @@ def start(
     """Train a new run in ``root``.
 
     Args:
-        recipe_name: see :func:`training.recipe.names`.
-        data: manifest with the images of the recipe's splits and sets.
-        root: the run's folder.
         weights: ImageNet weights of Xception, or ``None`` for Keras' download.
-        choices: see :func:`training.overrides.override`.
         encoder_from: folder of a finished run whose encoder was made by the same choices of the same images; the
             stages that would make it again are skipped.
         start_from: folder of a run whose encoder is finished, by any choices; it is trained further, by all stages.
             None of its training images may validate or test here.
-        devices: see :func:`strategy`.
-        shared_slides: allow a slide in several splits, as in the thesis's split by image.
-
-    Raises:
-        RecipeError, RunError, ManifestError, WeightsError and what :meth:`Trainer.run_stages` raises: each says what
-            was wrong and what to do.
     """
     spread = strategy(devices)
     chosen = override(recipe.find(recipe_name), choices)
@@ -84,14 +74,7 @@ def resume(root: Path, weights: Path | None, devices: Devices = "auto", choices:
     """Go on with the run in ``root`` from its checkpoint.
 
     Args:
-        root: the run's folder.
         weights: as for :func:`start`; needed if the run was killed before its first checkpoint.
-        devices: see :func:`strategy`.
-        choices: see :func:`training.overrides.override_begun`.
-
-    Raises:
-        RecipeError, RunError, ManifestError and what :meth:`Trainer.run_stages` raises: each says what was wrong and
-            what to do.
     """
     spread = strategy(devices)
     run = Run.open(root)
@@ -146,24 +129,19 @@ def strategy(devices: Devices) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def _of_sets(images: Sequence[LabelledImage], chosen: Recipe) -> tuple[list[LabelledImage], Counter[str]]:
-    """The images of a recipe's sets that are no test images, and of how many of them it would learn each class."""
-    sets = set_of(images)
-    of_sets = [image for image, name in zip(images, sets, strict=True) if name in chosen.sets and image.split != "test"]
-    return of_sets, Counter(image.label for image in of_sets if image.split in chosen.train_splits)
-
-
 def in_use(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
     """The images that a recipe trains on and validates with.
 
     Left out are test images, images of other sets, and classes that have too few training images to be learned.
     """
-    return _with_enough(*_of_sets(images, chosen), chosen)
+    of_sets = [i for i, name in zip(images, set_of(images), strict=True) if name in chosen.sets and i.split != "test"]
+    training = _training(of_sets, chosen)
+    return [image for image in of_sets if training[image.label] >= chosen.fewest_images]
 
 
-def _with_enough(images: Sequence[LabelledImage], training: Mapping[str, int], chosen: Recipe) -> list[LabelledImage]:
-    """Those of the classes that have enough training images."""
-    return [image for image in images if training[image.label] >= chosen.fewest_images]
+def _training(images: Sequence[LabelledImage], chosen: Recipe) -> Counter[str]:
+    """How many images of each class a recipe would learn from."""
+    return Counter(image.label for image in images if image.split in chosen.train_splits)
 
 
 def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
@@ -172,8 +150,7 @@ def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledI
     Raises:
         ManifestError: nothing is left to train on or to validate with, or too little for the batches of a stage.
     """
-    of_sets, training = _of_sets(images, chosen)
-    kept = _with_enough(of_sets, training, chosen)
+    kept = in_use(images, chosen)
     wanted = {*chosen.train_splits} if chosen.trains_on_validation else {"train", "val"}
     problems = [
         f"no {name} image of a class with at least {chosen.fewest_images} training images"
@@ -181,9 +158,11 @@ def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledI
         if not any(image.split == name for image in kept)
     ]
     if problems:
-        held = f"{len(images)} images, {sum(training.values())} of them to train on in {len(training)} classes"
+        of_sets = [i for i, name in zip(images, set_of(images), strict=True) if name in chosen.sets]
+        training = _training(of_sets, chosen)
+        held = f"{len(images)} images, {training.total()} of them to train on in {len(training)} classes"
         raise ManifestError("nothing to train on", [*problems, f"the manifest holds {held}"])
-    if problems := _unbalanced(Counter(image.label for image in kept if image.split in chosen.train_splits), chosen):
+    if problems := _unbalanced(_training(kept, chosen), chosen):
         raise ManifestError("the recipe's balanced batches cannot be drawn from these images", problems)
     return kept
 
@@ -207,36 +186,31 @@ def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
     progress, _ = donor.restore()
     problems = []
     if not donor.recipe.same_encoder(chosen):
-        problems.append("its encoder is made by other choices")
+        problems.append("its encoder was trained with other choices")
     if progress.stage < len(donor.recipe.encoder_stages):
         problems.append("its encoder is not finished")
     theirs, ours = (manifest.fingerprint(each, recorded_hashes(each)) for each in (donor.images, images))
     if theirs != ours:
-        problems.append("its images are others")
+        problems.append("its images differ")
     if problems:
         raise RunError(f"the encoder of {root} cannot be taken for {chosen.name}: {'; '.join(problems)}")
     return donor
 
 
 def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run:
-    """The run to begin from.
-
-    Raises:
-        RunError: its encoder is not finished, or it was trained on what is to validate or test here: on these bytes,
-            on a photograph that a composite is made of, or, with ``slides``, on cells of the same slide or patient.
-    """
+    """The run to begin from."""
     origin = Run.open(root)
     progress, _ = origin.restore()
     if progress.stage < len(origin.recipe.encoder_stages):
         raise RunError(
-            f"{root} cannot be begun from: its encoder is not finished; go on with: hal train --resume {root}"
+            f"{root} cannot be started from: its encoder is not finished; go on with: hal train --resume {root}"
         )
     held_out = [image for image in images if image.split in ("val", "test")]
     content_hash, seen = recorded_hashes(held_out), origin.seen()
     if leaked := sorted(str(image.path) for image in held_out if seen & traces(image, content_hash, slides)):
         shown = ", ".join(leaked[:10]) + (" ..." if len(leaked) > 10 else "")
         raise RunError(
-            f"{root} cannot be begun from: {len(leaked)} images that validate or test here were trained on there (as "
+            f"{root} cannot be started from: {len(leaked)} images that validate or test here were trained on there (as "
             f"they are, as a part of composites, or by cells of their slide), so figures on them would be too good: "
             f"{shown}; take its split ('hal data split MANIFEST --release-validation 0.5' moves only validation images "
             "to training)"

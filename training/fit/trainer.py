@@ -61,10 +61,6 @@ class Trainer:
     """Trains one run, from its checkpoint to its end.
 
     To be made in the scope of a ``tf.distribute`` strategy, as ``encoder`` was, if several devices are to share it.
-
-    Args:
-        run: its recipe and its images.
-        encoder: see :func:`training.networks.xception.build_encoder`.
     """
 
     def __init__(self, run: Run, encoder: keras.Model) -> None:
@@ -125,7 +121,7 @@ class Trainer:
     def _train_stage(self, stage: Stage) -> None:
         head = self.heads[stage.head]
         networks.set_trainable(self.encoder, stage.trains_encoder, stage.frozen_blocks)
-        network = networks.Network(
+        network = networks.TrainingNetwork(
             self.encoder, head, stage.augmentation, self._seed(), stage.live_batch_normalisation, stage.image_side
         )
         model = head if stage.feature_views else network

@@ -28,11 +28,7 @@ VIEWS: Final = 2
 
 
 class Objective(Protocol):
-    """A loss over a whole batch.
-
-    Attributes:
-        copies: rows of output for each image, side by side.
-    """
+    """A loss over a whole batch. ``copies``: rows of output for each image, side by side."""
 
     copies: int
 

@@ -23,7 +23,7 @@ class Augmentation(BaseModel):
         translation: t; the shift in each direction is drawn from ``[-t, t]`` of the side.
         zoom: z; the zoom is drawn from ``[-z, z]``, the same in both directions.
         mirror: whether half of the images are mirrored; cells have no handedness. Not in the thesis.
-        stain: s; see :class:`training.networks.photometry.StainJitter`. Not in the thesis, whose images came from one
+        stain: s; see :class:`training.networks.styles.StainJitter`. Not in the thesis, whose images came from one
             kind of analyser.
         brightness: b; every pixel is multiplied by a factor drawn from ``[1 - b, 1 + b]``. Not in the thesis.
         styles: whether views get photometric styles (:mod:`training.networks.styles`). Not in the thesis.
@@ -45,8 +45,7 @@ class Augmentation(BaseModel):
         """The layer: pixels 0 to 255 in, the same out; the identity outside training. Shape: ``(n, h, w, 3)``."""
         import keras  # takes seconds, which a list of recipes must not
 
-        from training.networks.photometry import StainJitter
-        from training.networks.styles import PhotometricStyle
+        from training.networks.styles import PhotometricStyle, StainJitter
 
         fill = self.fill_mode
         return keras.Sequential(

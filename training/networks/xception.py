@@ -41,7 +41,7 @@ def build_encoder(weights: InitialWeights) -> keras.Model:
         Pixels 0 to 255, shape ``(n, 256, 256, 3)``, to features, shape ``(n, 2048)`` float32.
 
     Raises:
-        WeightsError: the file could not be had or does not fit the network.
+        WeightsError: the file cannot be loaded or does not fit the network.
     """
     try:
         xception = keras.applications.Xception(
@@ -49,7 +49,7 @@ def build_encoder(weights: InitialWeights) -> keras.Model:
         )
     except Exception as error:  # Keras raises bare Exception for a failed download
         raise WeightsError(
-            f"the weights {weights} of Xception without top could not be had: {error}\n"
+            f"the weights {weights} of Xception without top cannot be loaded: {error}\n"
             "Where there is no network, fetch Keras' file on another machine and name it in HAL_XCEPTION_WEIGHTS."
         ) from error
     pixels = keras.Input((IMAGE_SIDE, IMAGE_SIDE, 3), name="pixels")
@@ -128,7 +128,7 @@ def build_classifier_head(dropout: float, seed: int, normalised: bool) -> keras.
     return head
 
 
-class Network(keras.Model):  # type: ignore[misc]  # Keras has no types
+class TrainingNetwork(keras.Model):  # type: ignore[misc]  # Keras has no types
     """Augmentation, encoder and head in one network (appendix B.1, B.3 to B.5).
 
     The encoder is told here, at every call, whether its batch normalisation lives. Written as a functional model

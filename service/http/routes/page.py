@@ -58,19 +58,19 @@ def _assets() -> Mapping[str, Asset]:
 
 
 @router.get("/")
-def page(request: Request) -> Response:
+async def page(request: Request) -> Response:
     """The page."""
     return _assets()["index.html"].response(request)
 
 
 @router.get("/docs")
-def docs(request: Request) -> Response:
+async def docs(request: Request) -> Response:
     """The API reference."""
     return _assets()["docs.html"].response(request)
 
 
 @router.get("/static/{name}")
-def static(name: str, request: Request) -> Response:
+async def static(name: str, request: Request) -> Response:
     """A file of the page or of the API reference."""
     if name not in _assets():
         raise HTTPException(404)

@@ -1,7 +1,5 @@
 """``/slides``: the cells of one slide in, their differential and advice out. Nothing is stored."""
 
-import asyncio
-import functools
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -38,7 +36,7 @@ from service.http.requests import (
 from service.http.routes.classify import classify_request
 from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
 from service.serving.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
-from service.settings import Settings
+from service.serving.service import Service
 from service.slides.results import MOST_BYTES, GivenModel, GivenSlide, ResultsError, read_slide
 
 router = APIRouter(prefix="/slides", tags=["slides"])
@@ -86,7 +84,7 @@ _SUMMARY_RESPONSES: Final[Responses] = {
     408: CLASSIFY_RESPONSES[408],
     409: failed("The results were made with another model than the one that is served.", "other_model"),
     413: failed("The body has too many bytes.", "request_too_large"),
-    415: failed(f"The Content-Type is not {JSON}.", "unsupported_media_type"),
+    415: failed(f"The Content-Type is not {JSON}, or the body is compressed.", "unsupported_media_type"),
     503: CLASSIFY_RESPONSES[503],
     504: failed("There was no answer within the milliseconds of the request's header.", "deadline_exceeded"),
 }
@@ -129,7 +127,7 @@ async def classify_slide(request: Request) -> Response:
     done, status = await classify_request(request)
     cells = [_cell(result) for result in done.results if isinstance(result, ClassifiedImage)]
     refused = len(done.results) - len(cells)
-    summary = await _summarise(cells, refused, done.description, service_of(request).settings)
+    summary = await _summarise(cells, refused, done.description, service_of(request))
     if wants_fhir:
         return _fhir(summary, done.model, status)
     request_id = request.state.request_id
@@ -153,13 +151,13 @@ async def summarise_slide(request: Request) -> Response:
     service = service_of(request)
     service.check_accepting()
     async with due(options):
-        given = await _given(request, service.settings)
+        given = await _given(request, service)
         request.state.images = len(given.results)
         # Not before the body is there: a reload may have come in between.
         stamp, description = service.stamp, service.bundle.description
         if given.model is not None:
             _require_same_model(given.model, stamp)
-        summary = await while_connected(request, _summary_of(given, description, service.settings))
+        summary = await while_connected(request, _summary_of(given, description, service))
     if wants_fhir:
         return _fhir(summary, stamp, HTTPStatus.OK)
     return respond(SummaryAnswer(request.state.request_id, stamp, summary))
@@ -171,34 +169,34 @@ def _cell(result: ClassifiedImage) -> SlideCell:
     return SlideCell(predicted, result.hairy_cell.flag, doubtful, result.image_sha256, unfamiliar)
 
 
-async def _given(request: Request, settings: Settings) -> GivenSlide:
+async def _given(request: Request, service: Service) -> GivenSlide:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != JSON:
         raise UploadError(
             415, "unsupported_media_type", f"Content-Type is {media_type[:100] or 'missing'!r}, expected {JSON}."
         )
     advice = "leave the probabilities out"
-    body = await read_body(request, settings, RequestOptions(), most_bytes=MOST_BYTES, advice=advice)
+    body = await read_body(request, service.settings, RequestOptions(), most_bytes=MOST_BYTES, advice=advice)
     try:
-        return await while_connected(request, asyncio.to_thread(read_slide, body))
+        return await while_connected(request, service.aside.call(lambda: read_slide(body)))
     except ResultsError as error:
         raise UploadError(400, "invalid_results", f"The results cannot be summarised: {error}") from error
 
 
-async def _summary_of(given: GivenSlide, description: BundleDescription, settings: Settings) -> SlideSummary:
+async def _summary_of(given: GivenSlide, description: BundleDescription, service: Service) -> SlideSummary:
     try:
-        cells = await asyncio.to_thread(given.cells, description.policy.hairy_threshold)
-        return await _summarise(cells, given.refused, description, settings)
+        cells = await service.aside.call(lambda: given.cells(description.policy.hairy_threshold))
+        return await _summarise(cells, given.refused, description, service)
     except OtherBundleError as error:
         raise _other_model(f"{error}.") from error
 
 
 async def _summarise(
-    cells: list[SlideCell], refused: int, description: BundleDescription, settings: Settings
+    cells: list[SlideCell], refused: int, description: BundleDescription, service: Service
 ) -> SlideSummary:
     # Milliseconds for a slide, a second for the largest that is accepted: not on the event loop.
-    work = functools.partial(summarise, cells, description, settings.slide_rule, refused=refused)
-    return await asyncio.to_thread(work, site_rate=settings.site_fpr)
+    rule, rate = service.settings.slide_rule, service.settings.site_fpr
+    return await service.aside.call(lambda: summarise(cells, description, rule, refused=refused, site_rate=rate))
 
 
 def _require_same_model(given: GivenModel, served: ModelStamp) -> None:

@@ -4,7 +4,6 @@ Images come as tensors of pixels and skip the decoder; from there on they share 
 admission, priorities, deadlines, batches, metrics and the audit trail.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ from service.http.open_inference import (
     read_request,
     write_answer,
 )
-from service.http.requests import UploadError, due, read_body, read_options, while_connected
+from service.http.requests import due, read_body, read_options, while_connected
 from service.serving.observer import service_version
 from service.serving.service import Inferred, Service
 from service.serving.states import State
@@ -120,16 +119,13 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     inferred = await while_connected(
         request, hal.infer([*wanted.images], options, embedding=EMBEDDING in wanted.outputs)
     )
-    body, header_length = await asyncio.to_thread(_answer, wanted, inferred)
+    body, header_length = await hal.aside.call(lambda: _answer(wanted, inferred))
     if header_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
 
 
 async def _read(request: Request, hal: Service, options: RequestOptions) -> InferenceRequest:
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise UploadError(415, "unsupported_encoding", f"Content-Encoding is {encoding[:20]!r}, expected none.")
     header_length = request.headers.get(HEADER_LENGTH)
     if header_length is None:
         most, advice = hal.settings.max_json_bytes, _SEND_BINARY
@@ -137,7 +133,7 @@ async def _read(request: Request, hal: Service, options: RequestOptions) -> Infe
     else:
         body = await read_body(request, hal.settings, options)
     async with due(options):
-        return await asyncio.to_thread(read_request, body, header_length, hal.settings.max_files)
+        return await hal.aside.call(lambda: read_request(body, header_length, hal.settings.max_files))
 
 
 def _answer(wanted: InferenceRequest, inferred: Inferred) -> tuple[bytes, int | None]:

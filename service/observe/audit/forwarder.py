@@ -10,6 +10,7 @@ from typing import Any, Final
 from service.observe.audit import AuditError
 from service.observe.audit.journal import Journal
 from service.observe.audit.rows import Row, SettingsVersion
+from service.threads import start_thread
 
 try:
     import psycopg  # noqa: F401 - SQLAlchemy would miss it only at the first connection
@@ -81,8 +82,7 @@ class Forwarder:
         self._known: set[str] = set()
         self._stopping = threading.Event()
         self._given_up = False
-        self._thread = threading.Thread(target=self._work, name="hal-audit-forwarder", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._work, "hal-audit-forwarder")
 
     def close(self) -> None:
         """Move what is left, as far as the database takes it in three seconds; the rest waits in the journal."""

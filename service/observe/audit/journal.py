@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 from service.observe.audit import AuditError, AuditFullError
 from service.observe.audit.rows import Row, SettingsVersion
+from service.threads import start_thread
 
 logger = logging.getLogger("hal.audit")
 
@@ -89,8 +90,7 @@ class Journal:
             self._set_aside(error)
             self._connection = self._open()
         self._inbox: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="hal-audit-journal", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._work, "hal-audit-journal")
 
     def record(self, version: SettingsVersion, rows: Sequence[Row]) -> "Future[None]":
         """Write rows that were answered under ``version``; done when they are on the disk.

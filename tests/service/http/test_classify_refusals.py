@@ -1,5 +1,7 @@
 """Requests that cannot be used: refused as early as it can be known, with what was expected."""
 
+import base64
+import gzip
 import socket
 from collections.abc import Iterator
 
@@ -53,6 +55,28 @@ def test_a_broken_form_is_refused(server: LiveServer, content_type: str, body: b
 def test_another_content_type_is_refused_with_a_hint(server: LiveServer, content_type: str) -> None:
     error = error_of(server.http.post("/classify", content=b"x", headers={"Content-Type": content_type}), 415)
     assert "image/jpeg" in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/classify", "/slides/classify", "/slides/summary"])
+def test_a_compressed_body_is_refused_as_what_it_is(server: LiveServer, path: str, cell: bytes) -> None:
+    kind = "application/json" if path.endswith("summary") else "image/png"
+    headers = {"Content-Type": kind, "Content-Encoding": "gzip"}
+    error = error_of(server.http.post(path, content=gzip.compress(cell), headers=headers), 415)
+    assert error["code"] == "unsupported_encoding"
+    assert "Content-Encoding is 'gzip', expected none" in error["message"]
+
+
+def test_an_image_as_base64_text_is_told_as_that(server: LiveServer, cell: bytes) -> None:
+    head = 'Content-Disposition: form-data; name="file"; filename="x.png"\r\nContent-Transfer-Encoding: base64'
+    body = f"--b\r\n{head}\r\n\r\n{base64.b64encode(cell).decode()}\r\n--b--\r\n"
+    response = server.http.post(
+        "/classify", content=body.encode(), headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    assert response.status_code == 422
+    error = response.json()["results"][0]["error"]
+    assert error["code"] == "unsupported_type"
+    assert "base64 text" in error["message"]
+    assert "send the file's bytes as they are" in error["message"]
 
 
 def test_a_body_that_declares_too_much_is_refused_unread(server: LiveServer) -> None:

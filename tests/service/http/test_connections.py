@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import http.client
+import json
 import re
 import select
 import socket
@@ -13,10 +14,13 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from contract.bundle import Bundle
+from service.http.app import create_app
 from service.http.connections import connections
+from service.http.server import config_for
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import running
+from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 pytestmark = pytest.mark.serial
@@ -208,7 +212,7 @@ DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def impatient(bundle: Bundle) -> Iterator[LiveServer]:
-    with serving(bundle, answer_timeout_s=LIMIT_S) as live:
+    with serving(bundle, answer_timeout_s=LIMIT_S, keep_alive_s=LIMIT_S) as live:
         yield live
 
 
@@ -280,3 +284,72 @@ def test_a_client_that_takes_its_answers_slowly_gets_them_all(impatient: LiveSer
             received += len(piece)
             behind = 4 * LIMIT_S * received / (ASKED * whole) - (time.monotonic() - begin)
             time.sleep(max(0.0, behind))  # as slow as a line that takes several limits for all of it
+
+
+def test_a_client_that_ends_its_sending_side_gets_its_answer(bundle: Bundle, network: TinyNetwork) -> None:
+    device, image = SlowDevice(held=True), encoded(network.cell(1))
+    with serving(bundle, open_engine=lambda *_: device) as slow, connected(slow) as client:
+        client.sendall(HEAD % len(image) + b"\r\n" + image)
+        client.shutdown(socket.SHUT_WR)
+        until(lambda: device.batches != [])
+        time.sleep(0.3)  # longer than it takes to find out who went away
+        device.let_go()
+        response = http.client.HTTPResponse(client)
+        response.begin()  # leaves interim responses out
+        assert response.status == 200
+        assert response.read()
+        assert client.recv(1) == b"", "nothing else can be asked on this connection"
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_a_quick_answer_to_such_a_client_is_whole_too(server: LiveServer, version: bytes) -> None:
+    with connected(server) as client:
+        client.sendall(b"GET /model HTTP/%s\r\nHost: x\r\n\r\n" % version)
+        client.shutdown(socket.SHUT_WR)
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        assert response.status == 200
+        assert json.loads(response.read())["name"] == "tiny"
+
+
+def test_all_pipelined_requests_of_such_a_client_are_answered(server: LiveServer) -> None:
+    with connected(server) as client:
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        client.shutdown(socket.SHUT_WR)
+        said = b""
+        while received := client.recv(10_000):
+            said += received
+    assert said.count(b"HTTP/1.1 200 ") == 3
+
+
+def test_a_request_that_such_a_client_did_not_finish_is_over(server: LiveServer) -> None:
+    before = server.hal.statistics.disconnected
+    with connected(server) as client:
+        client.sendall(HEAD % 1000 + b"\r\nx")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1000) == b""
+    until(lambda: server.hal.statistics.disconnected == before + 1)
+
+
+def test_a_client_that_goes_away_takes_its_images_out_of_the_queue(bundle: Bundle, network: TinyNetwork) -> None:
+    device, image = SlowDevice(held=True), encoded(network.cell(1))
+    with serving(bundle, open_engine=lambda *_: device, deadline_ms=3_600_000) as slow:
+        with connected(slow) as client:
+            client.sendall(HEAD % len(image) + b"\r\n" + image)
+            until(lambda: device.batches != [])
+        until(lambda: slow.hal.statistics.disconnected == 1)
+        device.let_go()
+
+
+def test_a_connection_is_kept_as_long_as_is_set(bundle: Bundle) -> None:
+    with serving(bundle, keep_alive_s=1) as live, connected(live) as client:
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(10_000).startswith(b"HTTP/1.1 200")
+        start = time.monotonic()
+        assert client.recv(1) == b""
+        assert 0.8 < time.monotonic() - start < 4
+
+
+def test_a_connection_outlives_a_load_balancers_idle_timeout(server: LiveServer) -> None:
+    config = config_for(create_app(server.hal), server.hal.settings)
+    assert config.timeout_keep_alive > 60

@@ -233,3 +233,25 @@ def test_every_reference_of_openapi_leads_somewhere(bundle: Bundle) -> None:
 def test_the_model_says_how_large_its_batches_may_be(bundle: Bundle, settings: dict[str, int], most: int) -> None:
     with serving(bundle, **settings) as live:
         assert live.http.get("/model").json()["max_batch"] == most == live.hal.batcher.batch_limit
+
+
+@pytest.mark.parametrize(
+    "path", ["/health/startup", "/health/live", "/health/ready", "/model", "/metrics", "/", "/docs", "/v2", "/nothing"]
+)
+def test_head_answers_as_get_does_without_the_body(bundle: Bundle, path: str) -> None:
+    with serving(bundle) as live:
+        head, get = live.http.head(path), live.http.get(path)
+        assert head.status_code == get.status_code
+        assert head.content == b""
+        passing = {"date", "x-request-id", "content-length"}
+        assert {k: v for k, v in head.headers.items() if k not in passing} == {
+            k: v for k, v in get.headers.items() if k not in passing
+        }
+        assert "content-length" in head.headers
+        assert live.http.get("/health/live").status_code == 200, "the connection goes on"
+
+
+def test_what_may_be_asked_of_a_path_includes_head(bundle: Bundle) -> None:
+    with serving(bundle) as live:
+        assert live.http.put("/model").headers["allow"] == "GET, HEAD"
+        assert live.http.head("/classify").status_code == 405

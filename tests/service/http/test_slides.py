@@ -81,6 +81,13 @@ def test_the_summary_of_a_saved_answer_is_the_same(server: LiveServer, slide: li
     assert told.json()["request_id"] == told.headers["x-request-id"]
 
 
+def test_a_byte_order_mark_before_a_saved_answer_does_not_matter(server: LiveServer) -> None:
+    saved = b"\xef\xbb\xbf" + json.dumps({"results": [result()]}).encode()
+    told = server.http.post("/slides/summary", content=saved, headers={"Content-Type": "application/json"})
+    assert told.status_code == 200
+    assert told.json()["summary"]["images"] == 1
+
+
 def test_refused_images_and_repeated_ones_are_counted_apart(server: LiveServer, slide: list[bytes]) -> None:
     small = encoded(np.zeros((100, 100, 3), np.uint8))
     response = server.http.post("/slides/classify", files=form([*slide, slide[0], small]))

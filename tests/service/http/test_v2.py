@@ -115,6 +115,11 @@ def test_plain_json_in_and_out(live: LiveServer, network: TinyNetwork, cells: ND
     np.testing.assert_allclose(output["data"], network.logits(cells[:1])[0], rtol=1e-5)
 
 
+def test_a_byte_order_mark_before_the_json_does_not_matter(live: LiveServer, cells: NDArray[np.uint8]) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps(request(cells[0].ravel().tolist())).encode()
+    assert live.http.post(INFER, content=body).status_code == 200
+
+
 def post_binary(live: LiveServer, images: NDArray[np.uint8], **changes: Any) -> httpx.Response:
     entry = {
         "name": "image",

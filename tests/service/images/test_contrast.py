@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from contract.refusals import ImageRefusedError, RefusalCode
 from service.images.decode import LEAST_CONTRAST, contrast, decode
-from service.images.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 from tests.paths import CELLS
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.refusals import ImageRefusedError, RefusalCode
 from service.batching.queue import Priority
 from service.images.pool import Decoders, Pixels
-from service.images.refusals import ImageRefusedError, RefusalCode
 
 PIXELS = np.zeros((1, 1, 3), np.uint8)
 LARGE = bytes(1 << 17)
@@ -35,6 +35,7 @@ def test_routine_images_are_decoded_before_bulk_ones_and_every_fourth_turn_is_bu
 
     async def test() -> None:
         decoders = Decoders(1, held)
+        decoders.start()
         answers = [decoders.decode(LARGE + b"b", BULK)]
         await asyncio.to_thread(held.begun.wait)
         answers += [decoders.decode(LARGE + b"b", BULK) for _ in range(4)]
@@ -61,6 +62,7 @@ def test_every_image_is_decoded_once_whatever_the_threads_and_sizes(
 
     async def test() -> None:
         decoders = Decoders(threads, decode)
+        decoders.start()
         answers = []
         for place, (priority, size, bad) in enumerate(jobs):
             data = (b"x" if bad else b"y") + bytes(size * 50_000) + b"%03d" % place
@@ -80,6 +82,7 @@ def test_a_mistake_of_the_decoder_reaches_who_waits_and_the_thread_goes_on() -> 
 
     async def test() -> None:
         decoders = Decoders(1, decode)
+        decoders.start()
         with pytest.raises(LookupError):
             await decoders.decode(b"bad")
         assert (await decoders.decode(b"good")).outcome is PIXELS

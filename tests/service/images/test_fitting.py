@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.images.refusals import ImageRefusedError, RefusalCode
+from contract.refusals import ImageRefusedError, RefusalCode
 from service.settings import Fit
 from tests.service.image_files import decoded, noise, refusal
 from tests.service.tiny_bundle import encoded

@@ -57,16 +57,6 @@ def test_several_threads_decode_at_once() -> None:
     assert shades == list(range(32))
 
 
-def test_a_jpeg_that_only_pillow_can_decode_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lacking(*_: object, **__: object) -> None:
-        raise ValueError("arithmetic coding is not in this libjpeg-turbo")
-
-    pytest.importorskip("simplejpeg")
-    data = encoded(CELL, "JPEG")
-    monkeypatch.setattr("service.images.jpeg.turbo.decode_jpeg", lacking)
-    assert np.array_equal(decoded(data), np.asarray(Image.open(io.BytesIO(data))))
-
-
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_an_opaque_alpha_channel_is_dropped(kind: str) -> None:
     image = Image.fromarray(CELL)

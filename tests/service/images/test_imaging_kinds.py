@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.images.refusals import RefusalCode
+from contract.refusals import RefusalCode
 from service.settings import Fit
 from tests.service.image_files import CELL, decoded, noise, refusal, saved
 from tests.service.tiny_bundle import encoded

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.training.composites.cells import FOLDER
-from training.composites.canvas import open_canvas, save
-from training.composites.styles import BARCELONA, SECOND_LABORATORY
+from training.composites.canvas import BARCELONA, SECOND_LABORATORY, open_canvas, save
 
 
 def blockiness(image: np.ndarray, offset: int) -> float:

@@ -12,7 +12,7 @@ from training.composites import lymphocytes
 from training.composites.edited_control import edited_control
 from training.composites.generators import GENERATORS, PLATELETS, WHITE, chromatin_of, cytoplasm_of
 from training.composites.segment import Cell, Pixels, SegmentationError, segment_white_cell
-from training.data.platelets import equivalent_diameter
+from training.data.presets.pbc import equivalent_diameter
 
 
 def of_platelets(label: str) -> bool:

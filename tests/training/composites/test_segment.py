@@ -7,7 +7,7 @@ from scipy import ndimage
 from contract.classes import BY_NAME
 from tests.training.composites.cells import cell, pixels, rows
 from training.composites.segment import SegmentationError, segment_platelet, segment_white_cell
-from training.data.platelets import equivalent_diameter
+from training.data.presets.pbc import equivalent_diameter
 
 WHITE = [row.path.stem for row in rows() if row.source == "pbc" and "thrombocyte" not in row.label]
 

@@ -48,8 +48,8 @@ def test_everything_that_is_no_class_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         preset(tmp_path)
     text = str(caught.value)
-    assert "folder 'Lymfocyte' (1 images) is no class; did you mean 'Lymphocyte'?" in text
-    assert "folder 'HCL' (2 images) is no class" in text
+    assert "folder 'Lymfocyte' (1 images) is not a class; did you mean 'Lymphocyte'?" in text
+    assert "folder 'HCL' (2 images) is not a class" in text
     assert "1 images lie in" in text
     assert "monocyte" not in text
     assert "--mapping" in text
@@ -77,7 +77,7 @@ def test_every_line_of_a_mapping_that_cannot_be_used_is_named(tmp_path: Path) ->
     with pytest.raises(SourceError) as caught:
         read_mapping(tmp_path / "mapping")
     text = str(caught.value)
-    assert "line 1: 'Hary cell' is no class; did you mean 'Hairy cell'?" in text
+    assert "line 1: 'Hary cell' is not a class; did you mean 'Hairy cell'?" in text
     assert "line 2: 'b' is not folder=label" in text
     assert "line 3" in text
     assert "line 5: folder 'c' is mapped twice" in text

@@ -8,6 +8,7 @@ import pytest
 from contract.bundle import sha256_of
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
+from training.data.selection import deduplicate
 
 
 def image(folder: Path, name: str, content: str, label: str = "Lymphocyte", source: str = "pbc") -> LabelledImage:
@@ -129,7 +130,7 @@ def test_byte_identical_images_are_kept_once_and_not_at_all_when_labels_disagree
     same = [image(tmp_path, "a", "one"), image(tmp_path, "b", "one")]
     disputed = [image(tmp_path, "c", "two", "Eosinophil"), image(tmp_path, "d", "two", "Band neutrophil")]
     single = image(tmp_path, "e", "three")
-    found = manifest.deduplicate([*same, *disputed, single], sha256_of)
+    found = deduplicate([*same, *disputed, single], sha256_of)
     assert found.images == [same[0], single]
     assert found.repeated == [same[1].path]
     assert found.conflicting == [i.path for i in disputed]

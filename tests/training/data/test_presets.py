@@ -13,9 +13,9 @@ from tests.paths import ROOT
 from training.data import manifest, presets
 from training.data.images import read_image, read_pixels
 from training.data.manifest import LabelledImage
-from training.data.platelets import equivalent_diameter, size_class
-from training.data.prepare import prepare
+from training.data.prepare import Choices, prepare
 from training.data.presets import PRESETS, Preset, Skipped
+from training.data.presets.pbc import equivalent_diameter, size_class
 
 SHARED = os.environ.get("HAL_SHARED")
 needs_shared = pytest.mark.skipif(not SHARED, reason="HAL_SHARED is not set: the real images are not at hand")
@@ -137,7 +137,7 @@ def test_the_annotations_of_aml_lmu_become_the_labels_of_experts(tmp_path: Path)
         plain(tmp_path / "images" / "BAS" / f"BAS_000{number}.tiff", 10 * number)
     lines = ["nan nan", "BAS BAS", "EOS EOS", "UNC BAS", "LYA nan"]
     (tmp_path / "annotations.dat").write_text("".join(f"BAS/BAS_000{n}.tiff BAS {t}\n" for n, t in enumerate(lines, 1)))
-    prepare([f"aml-lmu={tmp_path}"], tmp_path / "out.csv", 0.2, 1)
+    prepare([f"aml-lmu={tmp_path}"], tmp_path / "out.csv", Choices(seed=1))
     reading = manifest.examine(tmp_path / "out.csv")
     kept = {image.path.stem: image.extra["expert_labels"] for image in reading.images}
     assert kept == {"BAS_0001": "Basophil", "BAS_0002": "Basophil|Basophil|Basophil"}
@@ -195,7 +195,7 @@ def test_sources_that_cannot_be_used_are_all_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["pbc", "unknown=x", "pbc=nowhere"])
 def test_sources_that_cannot_be_used_are_refused(tmp_path: Path, source: str) -> None:
     with pytest.raises(presets.SourceError):
-        prepare([source], tmp_path / "out.csv", 0.2, 1)
+        prepare([source], tmp_path / "out.csv", Choices(seed=1))
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -234,7 +234,7 @@ def test_the_shared_images_and_splits_are_those_that_the_shipped_bundle_was_made
     from training.data import image_list
 
     shipped = ROOT / Settings.model_fields["bundle"].default
-    prepare(open_sources, tmp_path / "like.csv", 0.2, 2022, like=shipped / image_list.FILE_NAME)
+    prepare(open_sources, tmp_path / "like.csv", Choices(), like=shipped / image_list.FILE_NAME)
     afresh, like = manifest.read(open_images), manifest.read(tmp_path / "like.csv")
     seen = [image for image in afresh if image.split != "test"]
     assert len(afresh) - len(seen) > 500

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import beta
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_score, recall_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from contract.classes import CLASS_NAMES
 from training.evaluation.results import Evaluation, EvaluationError, Proportion
@@ -23,16 +23,6 @@ def test_figures_equal_scikit_learns(evaluation: Evaluation) -> None:
     assert evaluation.accuracy.value == accuracy_score(labels, predicted)
     np.testing.assert_array_equal(evaluation.confusion, confusion_matrix(labels, predicted, labels=classes))
     assert evaluation.loss == pytest.approx(log_loss(labels, evaluation.probabilities, labels=classes))
-    recalls = recall_score(labels, predicted, labels=classes, average=None, zero_division=0)
-    precisions = precision_score(labels, predicted, labels=classes, average=None, zero_division=0)
-    for name, recall in evaluation.recall.items():
-        assert recall.value == pytest.approx(recalls[CLASS_NAMES.index(name)])
-    for name, precision in evaluation.precision.items():
-        assert precision.value == pytest.approx(precisions[CLASS_NAMES.index(name)])
-
-
-def test_classes_without_images_have_no_recall(evaluation: Evaluation) -> None:
-    assert set(evaluation.recall) == set(CLASS_NAMES[:12])
 
 
 def test_the_interval_is_wilsons_as_published_for_the_thesis() -> None:

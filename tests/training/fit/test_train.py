@@ -183,7 +183,7 @@ def test_an_encoder_that_does_not_fit_is_refused_with_every_reason(
     tmp_path: Path, data: Path, cells: list[LabelledImage]
 ) -> None:
     Run.start(tmp_path / "unfinished", small.RECIPE, cells[:-1])
-    with pytest.raises(RunError, match="other choices; its encoder is not finished; its images are others"):
+    with pytest.raises(RunError, match="other choices; its encoder is not finished; its images differ"):
         train.start("small", data, tmp_path / "run", None, ["encoder.epochs=5"], tmp_path / "unfinished")
     assert not (tmp_path / "run").exists()
 
@@ -239,7 +239,7 @@ def test_what_the_first_of_a_chain_of_runs_saw_is_not_forgotten(
     manifest.write(data, others)
     train.start("small", data, tmp_path / "second", None, start_from=first)
     manifest.write(data, [replace(seen, split="val"), *others])
-    with pytest.raises(RunError, match=rf"second cannot be begun from: 1 images.*{re.escape(seen.path.name)}"):
+    with pytest.raises(RunError, match=rf"second cannot be started from: 1 images.*{re.escape(seen.path.name)}"):
         train.start("small", data, tmp_path / "third", None, start_from=tmp_path / "second")
 
 

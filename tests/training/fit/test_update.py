@@ -32,14 +32,14 @@ def batch() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     )
 
 
-def network(kind: str) -> networks.Network:
+def network(kind: str) -> networks.TrainingNetwork:
     """Augmentation, small encoder and head, all seeded."""
     encoder = small.encoder()
     if kind == "contrastive":
         head = networks.build_projection_head(16, 0.2, 11)
     else:
         head = networks.build_classifier_head(0.3, 11, normalised=True)
-    return networks.Network(encoder, head, PROJECTION_AUGMENTATION, 3)
+    return networks.TrainingNetwork(encoder, head, PROJECTION_AUGMENTATION, 3)
 
 
 def update(model: keras.Model, objective: Objective, micro_batch: int | None) -> Update:

@@ -4,8 +4,8 @@ import numpy as np
 import skimage.color
 
 from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
-from training.networks.photometry import StainJitter
 from training.networks.stains import STAINS
+from training.networks.styles import StainJitter
 
 
 def cell(count: int = 1) -> np.ndarray:

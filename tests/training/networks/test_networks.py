@@ -21,7 +21,9 @@ def encoder() -> keras.Model:
 def test_projection_networks_have_the_parameters_of_appendix_b(
     encoder: keras.Model, units: int, total: int, head_only: int
 ) -> None:
-    network = networks.Network(encoder, networks.build_projection_head(units, 0.2, 1), PROJECTION_AUGMENTATION, 1)
+    network = networks.TrainingNetwork(
+        encoder, networks.build_projection_head(units, 0.2, 1), PROJECTION_AUGMENTATION, 1
+    )
     assert network.count_params() == total
     encoder.trainable = False
     assert _trainable(network) == head_only
@@ -33,7 +35,7 @@ def test_projection_networks_have_the_parameters_of_appendix_b(
 @pytest.mark.parametrize("normalised", [True, False])
 def test_the_classifier_networks_have_the_parameters_of_appendix_b(encoder: keras.Model, normalised: bool) -> None:
     head = networks.build_classifier_head(0.3, 1, normalised)
-    network = networks.Network(encoder, head, PROJECTION_AUGMENTATION, 1)
+    network = networks.TrainingNetwork(encoder, head, PROJECTION_AUGMENTATION, 1)
     assert encoder.count_params() == 20_861_480
     assert network.count_params() == 20_902_460
     encoder.trainable = True
@@ -73,7 +75,7 @@ def test_more_blocks_than_the_encoder_has_cannot_be_frozen(small_encoder: keras.
 @pytest.mark.slow
 def test_training_the_network_leaves_batch_normalisation_in_inference_mode(encoder: keras.Model) -> None:
     head = networks.build_projection_head(16, 0.2, 1)
-    network = networks.Network(encoder, head, PROJECTION_AUGMENTATION, 1)
+    network = networks.TrainingNetwork(encoder, head, PROJECTION_AUGMENTATION, 1)
     before = networks.fingerprint(encoder)
     network(np.full((2, 256, 256, 3), 99.0, np.float32), training=True)
     assert networks.fingerprint(encoder) == before
@@ -95,7 +97,7 @@ def test_features_are_normalised_before_the_heads() -> None:
 
 def test_bytes_and_floats_are_the_same_pixels(small_encoder: keras.Model) -> None:
     head = networks.build_classifier_head(0.3, 1, normalised=True)
-    network = networks.Network(small_encoder, head, PROJECTION_AUGMENTATION, 1)
+    network = networks.TrainingNetwork(small_encoder, head, PROJECTION_AUGMENTATION, 1)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
     np.testing.assert_array_equal(np.asarray(network(pixels)), np.asarray(network(pixels.astype(np.float32))))
 
@@ -106,7 +108,7 @@ def test_images_are_scaled_down_in_training_only(image_side: int) -> None:
     pixels = keras.Input((256, 256, 3))
     brightest = keras.Model(pixels, keras.layers.GlobalMaxPooling2D()(pixels))
     still = Augmentation(contrast=0, rotation=0, translation=0, zoom=0)
-    network = networks.Network(brightest, keras.layers.Identity(), still, 1, image_side=image_side)
+    network = networks.TrainingNetwork(brightest, keras.layers.Identity(), still, 1, image_side=image_side)
     board = np.repeat(255 * (np.indices((256, 256)).sum(axis=0) % 2)[None, ..., None], 3, axis=-1)
     assert np.asarray(network(board)).max() == 255
     seen = np.asarray(network(board, training=True)).max()

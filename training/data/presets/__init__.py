@@ -9,10 +9,8 @@ from training.data.manifest import LabelledImage
 from training.data.presets import folder as own
 from training.data.presets.aml_lmu import AML_LMU
 from training.data.presets.base import Preset, Skipped, SourceError
-from training.data.presets.matek_marrow import MATEK_MARROW
-from training.data.presets.mll23 import MLL23
 from training.data.presets.pbc import PBC
-from training.data.presets.raabin import RAABIN
+from training.data.presets.published import MATEK_MARROW, MLL23, RAABIN
 
 __all__ = ["NAMES", "PRESETS", "Preset", "Skipped", "SourceError", "find", "read"]
 
@@ -23,10 +21,6 @@ NAMES: Final = (*PRESETS, own.NAME)
 
 def find(sources: Iterable[str], mapping: Path | None = None) -> list[tuple[Preset, Path]]:
     """The presets and folders of ``PRESET=FOLDER`` items.
-
-    Args:
-        sources: the items.
-        mapping: the mapping file of preset ``folder``.
 
     Raises:
         SourceError: unknown presets, folders that do not exist, folders that match no class; all of them are listed.
@@ -53,11 +47,7 @@ def find(sources: Iterable[str], mapping: Path | None = None) -> list[tuple[Pres
 
 
 def read(sources: Iterable[tuple[Preset, Path]]) -> tuple[list[LabelledImage], list[Skipped]]:
-    """All rows of several data sets, and what was left out of them.
-
-    Raises:
-        SourceError: see :meth:`Preset.rows`.
-    """
+    """All rows of several data sets, and what was left out of them."""
     images: list[LabelledImage] = []
     skipped: list[Skipped] = []
     for preset, folder in sources:

@@ -9,7 +9,6 @@ are of two examiners or of one is not said there.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from training.data import experts
@@ -68,25 +67,23 @@ AML_LMU: Final = _Munich(
         "Machine Intelligence 2019;1:538-544. doi:10.1038/s42256-019-0101-9"
     ),
     layout="one folder a class, the class code before the underscore of each file name (NGS/NGS_0001.tiff)",
-    labels=MappingProxyType(
-        {
-            "NGS": "Segmented neutrophil",
-            "NGB": "Band neutrophil",
-            "EOS": "Eosinophil",
-            "BAS": "Basophil",
-            "LYT": "Lymphocyte",
-            "MON": "Monocyte",
-            "PMO": "Promyelocyte",
-            "PMB": "Promyelocyte",
-            "MYB": "Myelocyte",
-            "MMZ": "Metamyelocyte",
-            "MYO": "Blast (no lineage spec)",
-            "MOB": "Blast (no lineage spec)",
-            "KSC": "Smudge cell",
-            "EBO": "Erythroblast (NRBC)",
-        }
-    ),
-    left_out=MappingProxyType({"LYA": "atypical lymphocytes may be reactive or neoplastic, which is not said"}),
+    labels={
+        "NGS": "Segmented neutrophil",
+        "NGB": "Band neutrophil",
+        "EOS": "Eosinophil",
+        "BAS": "Basophil",
+        "LYT": "Lymphocyte",
+        "MON": "Monocyte",
+        "PMO": "Promyelocyte",
+        "PMB": "Promyelocyte",
+        "MYB": "Myelocyte",
+        "MMZ": "Metamyelocyte",
+        "MYO": "Blast (no lineage spec)",
+        "MOB": "Blast (no lineage spec)",
+        "KSC": "Smudge cell",
+        "EBO": "Erythroblast (NRBC)",
+    },
+    left_out={"LYA": "atypical lymphocytes may be reactive or neoplastic, which is not said"},
     code_of=file_prefix,
     scale=(
         "400x400 pixels through a 100x objective, cropped at the centre; the scale in pixels per micrometre is not in "

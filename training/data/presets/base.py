@@ -18,8 +18,6 @@ class Skipped:
     """An image that a preset leaves out, and why.
 
     Attributes:
-        path: the image file.
-        reason: why.
         unreadable: it has no label because it cannot be decoded, and not by a rule of the preset.
     """
 
@@ -31,17 +29,6 @@ class Skipped:
 def file_prefix(path: Path) -> str:
     """The class code before the first underscore of the file's name, in capitals."""
     return path.stem.split("_")[0].upper()
-
-
-def parent_name(path: Path) -> str:
-    """The class code that is the name of the folder that holds the file."""
-    return path.parent.name
-
-
-def no_slide(path: Path) -> str:
-    """The slide id where none is published."""
-    del path
-    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +57,12 @@ class Preset:
     labels: Mapping[str, str]
     scale: str
     left_out: Mapping[str, str] = field(default_factory=dict)
-    code_of: Callable[[Path], str] = parent_name
-    slide_of: Callable[[Path], str] = no_slide
+    code_of: Callable[[Path], str] = lambda path: path.parent.name
+    slide_of: Callable[[Path], str] = lambda _: ""
     pixels_per_um: float | None = None
 
     def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:
-        """One item for each image file below ``folder``, in the order of their names.
-
-        Raises:
-            SourceError: see :meth:`files`.
-        """
+        """One item for each image file below ``folder``, in the order of their names."""
         found = self._found(folder)
         for path in found.images:
             yield self.row(path)

@@ -3,13 +3,14 @@
 Each folder directly below the root is a class; deeper folders belong to it. A folder is matched with the 20 classes by
 name or slug, whatever its capitals, spaces, hyphens and underscores. A mapping file overrides that: CSV with the
 columns ``folder`` and ``label``, or lines ``folder=label``; an empty label leaves the folder out. A line that begins
-with ``#`` says nothing. The source of the images is the name of the root folder.
+with ``#`` is a comment. The source of the images is the name of the root folder.
 """
 
 import csv
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +26,6 @@ SCALE: Final = "unknown: the analyser's is about 10 pixels per micrometre, and n
 
 def preset(root: Path, mapping: Path | None = None) -> Preset:
     """The preset of one laboratory's folder.
-
-    Args:
-        root: the folder that holds one folder a class.
-        mapping: a mapping file.
 
     Raises:
         SourceError: folders that match no class, images outside any class, or a mapping that cannot be used; each
@@ -53,7 +50,7 @@ def preset(root: Path, mapping: Path | None = None) -> Preset:
         if not name:
             problems.append(f"{count} images lie in {root} itself, outside any class folder")
         elif label is None:
-            problems.append(f"folder {name!r} ({count} images) is no class; {suggestion(name.replace('_', ' '))}")
+            problems.append(f"folder {name!r} ({count} images) is not a class; {suggestion(name.replace('_', ' '))}")
         elif label:
             labels[name] = label
         else:
@@ -61,17 +58,7 @@ def preset(root: Path, mapping: Path | None = None) -> Preset:
     problems += [f"the mapping names folder {name!r}, which holds no image" for name in given if name not in holding]
     if problems:
         raise SourceError(_all(f"{root} is not {LAYOUT}", problems) + "\nRename the folders, or give a --mapping FILE.")
-    return Preset(
-        name=found.name,
-        title=found.title,
-        licence=found.licence,
-        citation=found.citation,
-        layout=LAYOUT,
-        labels=labels,
-        left_out=left_out,
-        code_of=lambda path: _class_folder(root, path),
-        scale=SCALE,
-    )
+    return replace(found, labels=labels, left_out=left_out, code_of=lambda path: _class_folder(root, path))
 
 
 def read_mapping(path: Path) -> Mapping[str, str]:
@@ -97,11 +84,11 @@ def read_mapping(path: Path) -> Mapping[str, str]:
         elif folder in mapping:
             problems.append(f"line {number}: folder {folder!r} is mapped twice")
         elif matched is None:
-            problems.append(f"line {number}: {label!r} is no class; {suggestion(label)}")
+            problems.append(f"line {number}: {label!r} is not a class; {suggestion(label)}")
         else:
             mapping[folder] = matched
     if problems or not numbered:
-        raise SourceError(_all(f"{path} cannot be used as a mapping", problems or ["it says nothing"]))
+        raise SourceError(_all(f"{path} cannot be used as a mapping", problems or ["it is empty"]))
     return mapping
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.evaluation.figures.palette import COLOURS, HEADING, SMALL, TEXT, figure, save, write_csv
+from training.data.manifest import write_csv
+from training.evaluation.figures.palette import COLOURS, HEADING, SMALL, TEXT, figure, save, tidy
 from training.evaluation.results import Proportion
 
 
@@ -50,10 +51,7 @@ def draw_accuracy_bars(bars: Sequence[Bar], folder: Path, name: str, title: str)
     axes.set_xlim(0, 1.09)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_xlabel("Accuracy, 95 % interval (Wilson)", fontsize=TEXT)
-    axes.tick_params(labelsize=SMALL, axis="x")
-    axes.grid(axis="x", color="#e3e3e3", linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, "x")
     axes.set_title(title, fontsize=HEADING)
     drawn.legend(loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False)
     rows = (

@@ -10,7 +10,8 @@ from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, CLASS_NAMES
-from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, contrast, figure, save, write_csv
+from training.data.manifest import write_csv
+from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, contrast, figure, save
 
 OTHER = "Other"
 
@@ -20,9 +21,6 @@ def draw_confusion(matrix: NDArray[np.int64], folder: Path, name: str, title: st
 
     Args:
         matrix: counts by true class (rows) and predicted class (columns). Shape: ``(20, 20)``.
-        folder: gets ``NAME.png`` and ``NAME.csv``.
-        name: of the files.
-        title: above the figure.
     """
     return _draw(matrix, CLASS_NAMES, folder, name, title, size=(7.0, 6.5), font=SMALL)
 

@@ -13,16 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from contract.classes import CELL_CLASSES
-from training.data.manifest import LabelledImage
-from training.evaluation.figures.palette import (
-    HEADING,
-    SMALL,
-    TEXT,
-    figure,
-    point_style,
-    save,
-    write_csv,
-)
+from training.data.manifest import LabelledImage, write_csv
+from training.evaluation.figures.palette import HEADING, SMALL, TEXT, figure, point_style, save
 
 MOST: Final = 4000
 """Images that are shown, drawn by the seed: more would cover each other and take long."""
@@ -39,7 +31,6 @@ def t_sne(embeddings: NDArray[np.float32], seed: int) -> NDArray[np.float64] | N
 
     Args:
         embeddings: l2-normalised. Shape: ``(n, dimension)``.
-        seed: of everything random in it.
 
     Returns:
         Shape: ``(n, 2)``; ``None`` for fewer than 5 images or embeddings that are all (almost) equal.
@@ -60,11 +51,6 @@ def draw_embedding_map(
 
     Args:
         embeddings: l2-normalised. Shape: ``(len(images), dimension)``.
-        images: with labels and sources.
-        folder: gets ``NAME.png`` and ``NAME.csv``.
-        name: of the files.
-        title: above the figure.
-        seed: of the draw and of t-SNE.
 
     Returns:
         ``None`` where :func:`t_sne` has none.

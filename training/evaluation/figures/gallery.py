@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from training.data.images import ImageError, read_image
-from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, save, write_csv
+from training.data.manifest import write_csv
+from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, save
 from training.evaluation.predictions import Predictions
 
 COLUMNS: Final = 6
@@ -46,11 +47,6 @@ def galleries(predictions: Predictions) -> list[Gallery]:
 
 def draw_gallery(gallery: Gallery, predictions: Predictions, folder: Path) -> Path | None:
     """Draw a gallery's first 24 images; its CSV file lists all.
-
-    Args:
-        gallery: of these predictions.
-        predictions: their image files are read.
-        folder: gets ``NAME.png`` and ``NAME.csv``.
 
     Returns:
         ``None`` for an empty gallery; the CSV file is written nevertheless.

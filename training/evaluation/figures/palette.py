@@ -1,14 +1,12 @@
 """Colours, markers, lines and type sizes of all figures: for print, in colour or not, and for the colour-blind."""
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from contract.files import replacing
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, "Color Universal Design", without its yellow, which is too pale on white."""
@@ -64,13 +62,9 @@ def save(drawn: Figure, path: Path, dpi: int = DPI) -> Path:
     return path
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """The data of a figure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        replacing(path) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+def tidy(axes: Axes, grid: Literal["both", "x"] = "both") -> None:
+    """Small tick labels, a pale grid behind what is drawn, and no frame on the right and above."""
+    axes.tick_params(labelsize=SMALL, axis=grid)
+    axes.grid(axis=grid, color="#e3e3e3", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.manifest import write_csv
 from training.evaluation.calibration import BINS, confidence_bin
-from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, write_csv
+from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, tidy
 from training.evaluation.results import Evaluation, Proportion
 
 
@@ -31,15 +32,7 @@ def reliability(evaluation: Evaluation) -> list[Bin]:
 
 
 def draw_reliability(calibrated: Evaluation, uncalibrated: Evaluation, folder: Path, name: str, title: str) -> Path:
-    """Accuracy by confidence with Wilson intervals, after and before temperature scaling, over a histogram.
-
-    Args:
-        calibrated: with the fitted temperature.
-        uncalibrated: the same images at temperature 1.
-        folder: gets ``NAME.png`` and ``NAME.csv``.
-        name: of the files.
-        title: above the figure.
-    """
+    """Accuracy by confidence with Wilson intervals, after and before temperature scaling, over a histogram."""
     after, before = reliability(calibrated), reliability(uncalibrated)
     drawn = figure(4.6, width=4.4)
     upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -78,10 +71,7 @@ def draw_reliability(calibrated: Evaluation, uncalibrated: Evaluation, folder: P
     lower.set_xlabel("Largest probability", fontsize=TEXT)
     lower.set_xlim(0, 1)
     for axes in (upper, lower):
-        axes.tick_params(labelsize=SMALL)
-        axes.grid(color="#e3e3e3", linewidth=0.5)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     upper.set_title(title, fontsize=HEADING)
     rows = [
         (when, each.number / BINS, (each.number + 1) / BINS, each.confidence, each.right.hits, each.right.images)

@@ -16,7 +16,8 @@ from matplotlib.ticker import PercentFormatter
 from scipy import stats
 
 from contract.slide import Advice, SlideRule, advise, count_flags
-from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, line_style, save, write_csv
+from training.data.manifest import write_csv
+from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, line_style, save
 
 CELLS: Final = (100, 200, 400, 600, 1000)
 PREVALENCES: Final = (0.0, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10)

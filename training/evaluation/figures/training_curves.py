@@ -9,7 +9,8 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, write_csv
+from training.data.manifest import write_csv
+from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save
 
 STAGE_COLUMNS: Final = ("stage", "step")
 PANELS: Final = (("loss", "val_loss", "Loss"), ("accuracy", "val_accuracy", "Accuracy"))
@@ -39,17 +40,7 @@ def figures_of(row: Row, column: str) -> float:
 
 
 def draw_training_curves(history: Path, folder: Path, name: str, title: str) -> Path | None:
-    """Draw a run's history.
-
-    Args:
-        history: the run's ``history.csv``; columns that it lacks are left out.
-        folder: gets ``NAME.png`` and ``NAME.csv``.
-        name: of the files.
-        title: above the figure.
-
-    Returns:
-        ``None`` where no epoch has been trained.
-    """
+    """Draw a run's history. ``None`` where no epoch has been trained."""
     stages = read_history(history)
     if not stages:
         return None

@@ -1,10 +1,10 @@
-"""Why an image is not classified."""
+"""Why an image is used neither for training nor for an answer."""
 
 from enum import StrEnum
 
 
 class RefusalCode(StrEnum):
-    """Why an image was not classified."""
+    """One word for software; some are the service's alone (bytes, size, contrast)."""
 
     EMPTY = "empty_image"
     TOO_LARGE = "image_too_large"
@@ -23,7 +23,7 @@ class RefusalCode(StrEnum):
 
 
 class ImageRefusedError(Exception):
-    """An image cannot be classified; ``code`` is for software, the message for people."""
+    """An image cannot be used; ``code`` is for software, the message for people."""
 
     def __init__(self, code: RefusalCode, message: str) -> None:
         self.code = code
