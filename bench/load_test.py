@@ -25,7 +25,7 @@ _PROBED_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class TestedService:
     """What is known of the service before the test.
 
     Attributes:
@@ -68,7 +68,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LoadTest:
     """All that a report tells.
 
     Attributes:
@@ -84,7 +84,7 @@ class Outcome:
     """
 
     target: str
-    service: Service
+    service: TestedService
     bulk: int
     saturation: Step | None
     steps: Sequence[Step]
@@ -122,7 +122,7 @@ def load_test(
     bulk: int,
     sweep: bool,
     say: Callable[[str], None],
-) -> Outcome:
+) -> LoadTest:
     """Measure; ``say`` is given a line for each load.
 
     Args:
@@ -165,7 +165,7 @@ def load_test(
     for each in loads:
         steps.append(step(each))
         say(line(steps[-1]))
-    return Outcome(
+    return LoadTest(
         target=target.url,
         service=service,
         bulk=bulk,
@@ -185,7 +185,7 @@ def load_of(rate: float | None, concurrency: int | None, *, sweep: bool, **optio
     return Load(connections=concurrency or (_SATURATING if sweep else 8), **options)
 
 
-def inspect(target: Target, files: Sequence[bytes], origin: str) -> Service:
+def inspect(target: Target, files: Sequence[bytes], origin: str) -> TestedService:
     """Ask what is served, and send each image once.
 
     Raises:
@@ -210,7 +210,7 @@ def inspect(target: Target, files: Sequence[bytes], origin: str) -> Service:
         codes = ", ".join(f"{code} ({count})" for code, count in refused.items())
         raise BenchError(f"the service refuses all of the {origin}: {codes}; give others with --images")
     described = {name: str(model.get(name)) for name in ("name", "version", "precision", "device")}
-    return Service(described, accepted, origin, dict(refused))
+    return TestedService(described, accepted, origin, dict(refused))
 
 
 def _json(target: Target, path: str, request: Request | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench import plots
-from bench.load_test import SWEEP, Outcome, Step
+from bench.load_test import SWEEP, LoadTest, Step
 from bench.plots import KINDS
 from bench.statistics import BUSY_SHARE, LATE_MS
 from contract.bundle import Bundle
@@ -19,7 +19,7 @@ LARGEST_GROWTH: Final = 0.02
 """Of memory in a soak, that still counts as steady."""
 
 
-def write_load_test(outcome: Outcome, folder: Path) -> Path:
+def write_load_test(outcome: LoadTest, folder: Path) -> Path:
     """Write ``report.html`` and ``figures.json`` into ``folder``; returns the first."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "figures.json").write_text(json.dumps(as_json(outcome), indent=2) + "\n", encoding="utf-8")
@@ -28,7 +28,7 @@ def write_load_test(outcome: Outcome, folder: Path) -> Path:
     return path
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: LoadTest) -> dict[str, Any]:
     """The figures of a load test, and what was done."""
     return {
         "target": outcome.target,
@@ -57,7 +57,7 @@ def _step_as_json(step: Step) -> dict[str, Any]:
     return asdict(step.load) | asdict(step.figures) | {"batches": batches}
 
 
-def as_html(outcome: Outcome) -> str:
+def as_html(outcome: LoadTest) -> str:
     """The report of a load test; nothing is loaded from elsewhere."""
     environment = Environment(
         loader=PackageLoader("bench", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -73,7 +73,7 @@ def as_html(outcome: Outcome) -> str:
     )
 
 
-def _headline(outcome: Outcome) -> list[tuple[str, str, str]]:
+def _headline(outcome: LoadTest) -> list[tuple[str, str, str]]:
     def latency(label: str, step: Step) -> tuple[str, str, str]:
         known = step.figures.latency_ms
         return label, f"{_ms(known['p50'])} ms", f"median; p99 {_ms(known['p99'])} ms"
@@ -89,7 +89,7 @@ def _headline(outcome: Outcome) -> list[tuple[str, str, str]]:
     return [("At saturation", *rates), *lower, end]
 
 
-def _pictures(outcome: Outcome) -> list[tuple[str | None, str]]:
+def _pictures(outcome: LoadTest) -> list[tuple[str | None, str]]:
     if outcome.saturation is not None:
         return [
             (

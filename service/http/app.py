@@ -12,7 +12,7 @@ from service.auth.authorise import Authorisation
 from service.http import documentation, errors
 from service.http.middleware import RequestMiddleware, UploadBudget
 from service.http.routes import admin, health, metrics, page, slides, v2
-from service.http.routes.classify import Classify
+from service.http.routes.classify import ClassifyEndpoint
 from service.serving.observer import service_version
 from service.serving.service import Service
 
@@ -60,5 +60,5 @@ def create_app(service: Service) -> RequestMiddleware:
     budget = UploadBudget(service.settings.max_uploads_bytes)
     authorisation = Authorisation.of(service.settings)
     api.state.hal = service
-    router = Router([Route("/classify", Classify()), Mount("/", api)], lifespan=lifespan)
+    router = Router([Route("/classify", ClassifyEndpoint()), Mount("/", api)], lifespan=lifespan)
     return RequestMiddleware(router, api, service, authorisation, budget)

@@ -12,7 +12,7 @@ from service.serving.answers import ClassifiedImage, ClassifyAnswer, RefusedImag
 from service.serving.service import Classified
 
 
-class Classify:
+class ClassifyEndpoint:
     """The endpoint, one answer for each image; :mod:`service.http.documentation` describes it.
 
     An instance is an ASGI application, which Starlette's router calls as it is.

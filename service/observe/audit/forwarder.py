@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from service.observe.audit import AuditError
-from service.observe.audit.journal import Journal
+from service.observe.audit.journal import AuditJournal
 from service.observe.audit.rows import Row, SettingsVersion
 from service.threads import start_thread
 
@@ -73,7 +73,7 @@ class Forwarder:
         AuditError: the URL cannot be understood.
     """
 
-    def __init__(self, url: str, journal: Journal) -> None:
+    def __init__(self, url: str, journal: AuditJournal) -> None:
         self._journal = journal
         self._engine = _engine(url)
         self.problem: str | None = None

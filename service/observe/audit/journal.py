@@ -58,7 +58,7 @@ class _Entry(NamedTuple):
     written: "Future[None]"
 
 
-class Journal:
+class AuditJournal:
     """A file of rows. Several services of one machine may share it.
 
     Args:

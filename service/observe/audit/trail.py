@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from service.observe.audit import AuditError, AuditFullError
-from service.observe.audit.journal import Journal
+from service.observe.audit.journal import AuditJournal
 from service.observe.metrics import Metrics
 from service.settings import Settings
 
@@ -31,7 +31,7 @@ class AuditTrail:
         url = "" if settings.audit is None else settings.audit.get_secret_value()
         if url.partition(":")[0] in _SQLITE:
             self.forwarder = None
-            self.journal = Journal(_file(url), setting="HAL_AUDIT")
+            self.journal = AuditJournal(_file(url), setting="HAL_AUDIT")
             return
         # Here, so that a service without PostgreSQL does not need SQLAlchemy.
         from service.observe.audit.forwarder import Forwarder
@@ -42,7 +42,7 @@ class AuditTrail:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AuditError(f"{setting} cannot be made ({error.strerror}); name a writable folder") from error
-        self.journal = Journal(folder / "journal.db", setting=setting, max_bytes=settings.audit_journal_bytes)
+        self.journal = AuditJournal(folder / "journal.db", setting=setting, max_bytes=settings.audit_journal_bytes)
         try:
             self.forwarder = Forwarder(url, self.journal)
         except AuditError:

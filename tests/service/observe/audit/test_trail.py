@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from service.observe.audit import AuditError, AuditFullError
-from service.observe.audit.journal import Journal
+from service.observe.audit.journal import AuditJournal
 from service.observe.audit.rows import Row, SettingsVersion
 from service.observe.audit.trail import AuditTrail
 from service.settings import MEBIBYTE, Settings
@@ -250,9 +250,9 @@ def test_tables_without_novelty_get_its_column(postgres: Postgres, tmp_path: Pat
 WRITER = """
 import sys
 from pathlib import Path
-from service.observe.audit.journal import Journal
+from service.observe.audit.journal import AuditJournal
 from service.observe.audit.rows import Row, SettingsVersion
-journal = Journal(Path(sys.argv[1]), setting="HAL_AUDIT")
+journal = AuditJournal(Path(sys.argv[1]), setting="HAL_AUDIT")
 for place in range(10**6):
     row = Row.of("r", place, "0" * 64, "b" * 64, "v")
     journal.record(SettingsVersion("v", "{}"), [row]).result()
@@ -276,7 +276,7 @@ def test_a_row_that_counted_as_written_survives_a_kill(tmp_path: Path) -> None:
 
 
 def test_rows_that_wait_together_are_one_commit_and_a_cancelled_one_is_not_written(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "audit.db", setting="HAL_AUDIT")
+    journal = AuditJournal(tmp_path / "audit.db", setting="HAL_AUDIT")
     held = sqlite3.connect(tmp_path / "audit.db", isolation_level=None)
     held.execute("BEGIN IMMEDIATE")
     first = journal.record(VERSION, classified(0))
@@ -295,7 +295,7 @@ def test_rows_that_wait_together_are_one_commit_and_a_cancelled_one_is_not_writt
 
 def test_journals_that_are_opened_at_once_are_all_opened(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        journals = list(pool.map(lambda _: Journal(tmp_path / "a.db", setting="x", max_bytes=MEBIBYTE), range(8)))
+        journals = list(pool.map(lambda _: AuditJournal(tmp_path / "a.db", setting="x", max_bytes=MEBIBYTE), range(8)))
     for journal in journals:
         journal.record(VERSION, classified(0)).result(PATIENCE_S)
     assert journals[0].waiting() == 8
