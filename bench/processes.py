@@ -150,8 +150,15 @@ def _answer() -> None:
     """The other side of :func:`apart`; what the function prints goes to standard error."""
     answers: Any = sys.stdout.buffer
     sys.stdout = sys.stderr
-    function, arguments, options = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by this very file
-    pickle.dump(function(*arguments, **options), answers)
+    # Who asked may have been stopped: before it has told what to do, or before it takes the answer.
+    try:
+        function, arguments, options = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by this very file
+    except (EOFError, pickle.UnpicklingError):
+        return
+    answer = pickle.dumps(function(*arguments, **options))
+    with contextlib.suppress(BrokenPipeError):
+        answers.write(answer)
+        answers.flush()
 
 
 if __name__ == "__main__":

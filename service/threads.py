@@ -1,7 +1,6 @@
 """Threads that are started before they are needed: where the system gives no more, that is found out at the start."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -50,4 +49,4 @@ def require_threads(count: int) -> None:
         end.set()
         for thread in started:
             thread.join()
-    time.sleep(_GONE_S)
+    threading.Event().wait(_GONE_S)

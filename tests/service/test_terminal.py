@@ -91,6 +91,11 @@ def test_nohup_outlives_its_terminal(bundle: Bundle) -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
+def take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Or the tests could not be run by nohup.
+
+
 @contextlib.contextmanager
 def terminal(bundle: Path, *through: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """The service on a terminal of its own, and the other side of that."""
@@ -103,7 +108,7 @@ def terminal(bundle: Path, *through: str) -> Iterator[tuple["subprocess.Popen[by
         stdout=inside,
         stderr=inside,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )
     os.close(inside)
     try:

@@ -72,7 +72,7 @@ def test_a_refused_image_says_why_and_does_not_affect_others(visit: Visit, image
     expect(visit.page.locator("#grid .cell")).to_have_count(2)
     cards = " ".join(visit.page.locator("#grid .cell").all_inner_texts())
     assert "The image is 100x100 pixels, expected exactly 256x256" in cards
-    assert "no end marker" in cards
+    assert "The JPEG image is cut" in cards
 
 
 def test_a_larger_image_is_cropped_to_its_centre_exactly_and_says_so(visit: Visit, network: TinyNetwork) -> None:
