@@ -39,7 +39,8 @@ def calibrated_probabilities(
     silent = np.count_nonzero(suppressed)
     if silent == CLASS_COUNT:
         raise ValueError("every class is suppressed: the bundle has no class with evidence")
-    if not np.all(np.asarray(temperature) > 0):
+    lowest = temperature if isinstance(temperature, float | int) else temperature.min()
+    if not lowest > 0:
         raise ValueError(f"temperature {temperature}, expected a number above 0")
     kept = np.where(suppressed, -np.inf, values) if silent else values
     # The maximum goes first: after the division it could be infinite, and infinity minus itself is not a number.
