@@ -55,6 +55,7 @@ def create_app(service: Service) -> RequestMiddleware:
         exception_handlers=errors.HANDLERS,
     )
     documentation.install(api)
+    page.assets()  # Read now, and not by the event loop at the first request.
     for routes in (slides, health, metrics, v2, admin, page):
         api.include_router(routes.router)
     budget = UploadBudget(service.settings.max_uploads_bytes)

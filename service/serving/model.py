@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
@@ -22,6 +24,8 @@ logger = logging.getLogger("hal.model")
 _RETRY_S: Final = 0.5
 
 OpenEngine: TypeAlias = Callable[[Bundle, EngineOptions], Engine]
+Reference: TypeAlias = dict[str, NDArray[Any]]
+"""See :meth:`contract.bundle.Bundle.reference`."""
 
 
 class ServedModel:
@@ -33,6 +37,7 @@ class ServedModel:
         device: what it runs on.
         network: gives its logits.
         stamp: names it in every answer that it makes.
+        reference: embeddings that drift is measured against, ``None`` where it is not.
     """
 
     def __init__(
@@ -42,12 +47,14 @@ class ServedModel:
         device: Device,
         network: EngineThread,
         basis: NoveltyBasis | None = None,
+        reference: Reference | None = None,
     ) -> None:
         self.bundle = bundle
         self.file = bundle.file(settings.precision)
         self.device = device
         self.network = network
         self.stamp = ModelStamp.of(bundle, self.file)
+        self.reference = reference if network.gives_embeddings else None
         self._basis = basis if network.gives_embeddings else None
         self._users = 0
         self._retired = False
@@ -131,11 +138,11 @@ class Models:
         network = EngineThread()
         self._networks = [*self._open(), network]
         options = EngineOptions.of(self._settings)
-        found: list[tuple[Bundle, NoveltyBasis | None]] = []
+        found: list[tuple[Bundle, NoveltyBasis | None, Reference | None]] = []
 
         def make() -> Engine:
             bundle = read()
-            found.append((bundle, bundle.novelty()))
+            found.append((bundle, bundle.novelty(), bundle.reference() if self._settings.drift else None))
             return self._open_engine(bundle, options)
 
         try:
@@ -144,8 +151,8 @@ class Models:
             network.close()
             raise
         network.max_batch = min(options.batch_limit(engine.device), self._settings.queue_limit)
-        bundle, basis = found[0]
-        return ServedModel(bundle, self._settings, engine.device, network, basis)
+        bundle, basis, reference = found[0]
+        return ServedModel(bundle, self._settings, engine.device, network, basis, reference)
 
     def switch(self, model: ServedModel) -> None:
         """Let ``model`` serve, and the one before it go."""

@@ -102,10 +102,9 @@ class Observer:
                 "decision_policy": description.policy.version,
             }
         )
-        reference = model.bundle.reference() if self._settings.drift else None
         drift = self.drift = None
-        if model.network.gives_embeddings and reference is not None and description.reference is not None:
-            drift = self.drift = EmbeddingDrift(description.reference, reference, description.suppressed)
+        if model.reference is not None and description.reference is not None:
+            drift = self.drift = EmbeddingDrift(description.reference, model.reference, description.suppressed)
             model.network.watch = drift.add
         self.metrics.embedding_drift.read = drift.distances if drift else dict
         self.metrics.embedding_images.read = (lambda: {"": drift.images}) if drift else dict

@@ -46,7 +46,8 @@ class Asset:
 
 
 @functools.cache
-def _assets() -> Mapping[str, Asset]:
+def assets() -> Mapping[str, Asset]:
+    """All files by name, read once."""
     found = {}
     for file in files("service").joinpath("static").iterdir():
         if file.name[file.name.rfind(".") :] in _TYPES:
@@ -60,18 +61,18 @@ def _assets() -> Mapping[str, Asset]:
 @router.get("/")
 async def page(request: Request) -> Response:
     """The page."""
-    return _assets()["index.html"].response(request)
+    return assets()["index.html"].response(request)
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """The API reference."""
-    return _assets()["docs.html"].response(request)
+    return assets()["docs.html"].response(request)
 
 
 @router.get("/static/{name}")
 async def static(name: str, request: Request) -> Response:
     """A file of the page or of the API reference."""
-    if name not in _assets():
+    if name not in assets():
         raise HTTPException(404)
-    return _assets()[name].response(request)
+    return assets()[name].response(request)
