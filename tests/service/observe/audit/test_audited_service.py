@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from contract.bundle import Bundle
 from contract.classes import CELL_CLASSES
 from service.auth.keys import Role, add
 from tests.service.live_server import serving, until
 from tests.service.observe.audit.postgres import Postgres
-from tests.service.process import Process, failing, running
+from tests.service.process import PATIENCE_S, Process, failing, running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
@@ -246,3 +248,21 @@ def test_an_audit_trail_that_cannot_be_kept_is_one_clear_message(bundle: Bundle,
 def test_an_audit_url_with_a_slash_too_few_is_one_clear_message(bundle: Bundle) -> None:
     said = failing("--port", "0", HAL_BUNDLE=str(bundle.root), HAL_AUDIT="sqlite:///var/lib/nowhere/audit.db")
     assert "an absolute path takes one slash more" in said
+
+
+def test_metrics_that_wait_for_the_journal_hold_up_no_other_request(bundle: Bundle, tmp_path: Path) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def read() -> dict[str, int]:
+        asked.set()
+        assert answered.wait(PATIENCE_S)
+        return {"": 0}
+
+    with serving(bundle, audit=SecretStr(f"sqlite:///{tmp_path / 'audit.db'}")) as live, ThreadPoolExecutor(1) as pool:
+        live.hal.observer.metrics.audit_waiting_rows.read = read
+        scrape = pool.submit(live.http.get, "/metrics")
+        assert asked.wait(PATIENCE_S)
+        assert live.http.get("/health/live").status_code == 200
+        assert not scrape.done()
+        answered.set()
+        assert scrape.result().status_code == 200
