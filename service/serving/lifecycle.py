@@ -10,6 +10,7 @@ from contract.description import ModelFile
 from service.batching.batcher import Batcher
 from service.batching.rate import Statistics
 from service.engine.onnx import EngineError, OnnxEngine
+from service.engine.sessions import served_file
 from service.engine.thread import WorkThreads
 from service.serving.answers import ModelStamp
 from service.serving.model import Models, OpenEngine, ServedModel
@@ -62,7 +63,7 @@ class Lifecycle:
     def __init__(self, settings: Settings, bundle: Bundle, *, open_engine: OpenEngine = OnnxEngine.open) -> None:
         self.settings = settings
         self.bundle = bundle
-        self.file: ModelFile = bundle.file(settings.precision)
+        self.file: ModelFile = served_file(bundle, settings.device, settings.precision)
         self.device: Device | None = None
         self.observer = Observer(settings)
         self.statistics = Statistics()

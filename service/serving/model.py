@@ -14,6 +14,7 @@ from contract.decision import Decision, decide
 from contract.novelty import NoveltyBasis
 from service.batching.queue import Logits, Network
 from service.engine.onnx import Engine, EngineOptions
+from service.engine.sessions import served_file
 from service.engine.thread import EngineThread
 from service.serving.answers import ModelStamp
 from service.settings import Device, Settings
@@ -50,7 +51,7 @@ class ServedModel:
         reference: Reference | None = None,
     ) -> None:
         self.bundle = bundle
-        self.file = bundle.file(settings.precision)
+        self.file = served_file(bundle, settings.device, settings.precision)
         self.device = device
         self.network = network
         self.stamp = ModelStamp.of(bundle, self.file)
