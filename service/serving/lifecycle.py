@@ -92,7 +92,7 @@ class Lifecycle:
             return
         self._let_serve(model)
         self.batcher = Batcher(
-            model.network,
+            model.network_for(embedding=False),
             queue_limit=self.settings.queue_limit,
             bulk_limit=self.settings.bulk_limit,
             deadline_s=self.settings.deadline_ms / 1000,
@@ -168,7 +168,7 @@ class Lifecycle:
             raise
         before = self.stamp
         self._let_serve(model)
-        batcher.network = model.network
+        batcher.network = model.network_for(embedding=False)
         self.reloads += 1
         logger.info("%s %s (%s) serves now", model.stamp.name, model.stamp.version, model.stamp.sha256)
         return Reloaded(before, model.stamp)
