@@ -22,7 +22,7 @@ from service.images.decode import decode
 from service.images.pool import Decoders
 from service.serving.answers import ClassifiedImage, Fault, HairyCell, ImageNovelty, ModelStamp, RefusedImage, Review
 from service.serving.lifecycle import Lifecycle
-from service.serving.model import OpenEngine, ServedModel
+from service.serving.model import Judged, OpenEngine, ServedModel
 from service.serving.states import NotReadyError, State
 from service.settings import Settings, available_cores
 
@@ -75,10 +75,9 @@ class Service(Lifecycle):
             if isinstance(pixels, ImageRefusedError):
                 return RefusedImage(index, sha256, Fault(pixels.code, str(pixels)))
             try:
-                row = await batcher.infer(pixels, network=network, priority=priority)
+                _, decision = await batcher.infer(pixels, network=network, priority=priority)
             except ModelFailedError as error:
                 return RefusedImage(index, sha256, Fault(error.code, str(error)))
-            (decision,) = model.decide(row[np.newaxis])
             return _classified(index, sha256, decision)
 
         with model.in_use():
@@ -102,21 +101,25 @@ class Service(Lifecycle):
         priority = self._priority(options, len(images))
         network = model.network_for(embedding=embedding)
 
-        async def infer_one(image: Image) -> Logits:
-            return await batcher.infer(image, network=network, priority=priority)
+        async def infer_one(image: Image) -> Judged:
+            judged: Judged = await batcher.infer(image, network=network, priority=priority)
+            return judged
 
         try:
             with model.in_use():
-                rows = await batcher.admission.run_all(images, infer_one, priority=priority, due=options.due)
+                judged = await batcher.admission.run_all(images, infer_one, priority=priority, due=options.due)
         except ModelFailedError as error:
             hashes = await self.aside.call(lambda: _sha256s(images))
             fault = Fault(error.code, str(error))
             # One failed image fails the request: the protocol of pixels has no error of a single image.
             await self.observer.answered(model.stamp, [RefusedImage(i, sha, fault) for i, sha in enumerate(hashes)])
             raise
-        inferred, results = await self.aside.call(lambda: _decided(model, images, np.stack(rows)))
+        rows, decisions = zip(*judged, strict=True)
+        hashes = await self.aside.call(lambda: _sha256s(images))
+        of_images = zip(hashes, decisions, strict=True)
+        results = [_classified(index, sha256, decision) for index, (sha256, decision) in enumerate(of_images)]
         await self.observer.answered(model.stamp, results)
-        return inferred
+        return Inferred(model.stamp, np.stack(rows), decisions)
 
     def check_admission(self, options: RequestOptions = _ANY) -> None:
         """Find out whether images would be accepted now, before a request's body is read.
@@ -173,13 +176,6 @@ def _classified(index: int, sha256: str, decision: Decision) -> ClassifiedImage:
         None if novelty is None else ImageNovelty(novelty.score, novelty.unfamiliar),
         tuple(Review(reason.code, reason.message) for reason in decision.review),
     )
-
-
-def _decided(model: ServedModel, images: Sequence[Image], rows: Logits) -> tuple[Inferred, Sequence[ClassifiedImage]]:
-    decisions = model.decide(rows)
-    of_images = zip(_sha256s(images), decisions, strict=True)
-    results = [_classified(index, sha256, decision) for index, (sha256, decision) in enumerate(of_images)]
-    return Inferred(model.stamp, rows, decisions), results
 
 
 def _sha256s(images: Sequence[Image]) -> list[str]:
