@@ -1,9 +1,10 @@
 """HAL-C3003 for the 16 classes of MLL23, 3,265 real hairy cells among them, on one GPU; see docs/hairy-cells.md.
 
-What differs from ``hal-c3003-open``, and why: all cells are photographs, so nothing is learned from composites; all
-ten epochs of step 2 are at 256 pixels, since a GPU has the time; batches of 96 in micro-batches of 48, for its memory. **No choice was tried on MLL23**, which was not at hand: there are no figures to expect. The
-largest class has 260 times the images of the smallest, and batches are shuffled: look at the recall of reactive
-lymphocytes (33 images) before believing it.
+What differs from ``hal-c3003-open``, and why: all cells are photographs, so nothing is learned from composites; all ten
+epochs of step 2 are at 256 pixels, since a GPU has the time; batches of 96 in micro-batches of 48, for its memory. **No
+choice was tried on MLL23**, which was not at hand: there are no figures to expect. The largest class has 260 times the
+images of the smallest, and batches are shuffled: look at the recall of reactive lymphocytes (33 images) before
+believing it.
 
     hal train hal-c3003-mll23 --data datasets/mll23.csv --run runs/mll23
 """
