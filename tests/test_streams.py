@@ -14,7 +14,7 @@ from tests.service.process import environment
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is Linux's")
 
-SAYS = ["--help", "--version", "recipes", "reference"]
+SAYS = ["--help", "recipes"]
 """Commands whose answer is what they print."""
 WRITES = [
     f"classify {CELLS} --out results.jsonl --fit crop",
@@ -49,9 +49,7 @@ def test_an_answer_that_cannot_be_printed_is_no_traceback(
         assert "No space left on device" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "redirection", [">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full", "2> /dev/full", "> /dev/full 2>&1"]
-)
+@pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-", "> /dev/full", "2> /dev/full"])
 @pytest.mark.parametrize("words", WRITES, ids=[words.split()[0] for words in WRITES])
 def test_files_are_written_whole_whatever_becomes_of_what_is_said_meanwhile(
     words: str, redirection: str, tmp_path: Path, bundle: Bundle
@@ -66,4 +64,4 @@ def test_files_are_written_whole_whatever_becomes_of_what_is_said_meanwhile(
     assert len(lines) == cells + (out.suffix == ".csv"), "and nothing but the results"
     if out.suffix == ".jsonl":
         assert all("path" in json.loads(line) for line in lines)
-    assert done.returncode == (1 if "> /dev/full" in redirection.replace("2> /dev/full", "") else 0)
+    assert done.returncode == (1 if redirection == "> /dev/full" else 0)
