@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, Self
 
 import httpx
@@ -10,7 +10,7 @@ import httpx
 from . import connection, protocol
 from .answers import Answer, Outcome, Parsed
 from .connection import Connection
-from .images import Numbered, Source, bytes_of, groups, read, whole_slide
+from .images import Numbered, Source, bytes_of, flat, groups, read, whole_slide
 from .slides import FhirReport, Slide, Summary
 
 
@@ -29,10 +29,15 @@ class AsyncHalClient(Connection[httpx.AsyncClient]):
         """Close the connections."""
         await self._http.aclose()
 
-    async def classify(self, *images: Source, request_id: str | None = None) -> Answer:
-        """Classify images in one request: a result for each, in order."""
-        data = await asyncio.to_thread(lambda: [bytes_of(image) for image in images])
-        return await self._run(protocol.classify(data, request_id))
+    async def classify(
+        self,
+        *images: Source | Iterable[Source],
+        client_refs: Sequence[str] | None = None,
+        request_id: str | None = None,
+    ) -> Answer:
+        """Classify images in one request, given one by one or in a list: a result for each, in order."""
+        data = await asyncio.to_thread(lambda: [bytes_of(image) for image in flat(images)])
+        return await self._run(protocol.classify(data, request_id, client_refs))
 
     async def classify_many(
         self,

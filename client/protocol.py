@@ -9,7 +9,7 @@ import errno
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +26,7 @@ ANSWERED: Final = frozenset({200, 422})
 _TOO_LARGE: Final = 413
 _FHIR: Final = "application/fhir+json"
 _FILENAME: Final = "image"
-"""The service never looks at names, and names of files may tell patients'."""
+"""The service gives names back, and names of files may tell patients'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,11 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
-def classify(images: list[bytes], request_id: str | None = None) -> Exchange[Answer]:
+def classify(
+    images: list[bytes], request_id: str | None = None, client_refs: Sequence[str] | None = None
+) -> Exchange[Answer]:
     """One request with these images."""
-    call = _of_images("/classify", images, request_id)
+    call = _of_images("/classify", images, request_id, client_refs)
     return _answer((yield call), call.request_id, len(images))
 
 
@@ -150,9 +152,12 @@ def fhir_in(response: httpx.Response, request_id: str) -> FhirReport:
     return _parsed(lambda document: report_of(document, request_id), _document(response, request_id), request_id)
 
 
-def _of_images(path: str, images: list[bytes], request_id: str | None) -> Call:
+def _of_images(
+    path: str, images: list[bytes], request_id: str | None, client_refs: Sequence[str] | None = None
+) -> Call:
     files = [("file", (_FILENAME, data, "application/octet-stream")) for data in images]
-    return Call(request_id or new_request_id(), "POST", path, {"files": files})
+    fields = {"client_ref": list(client_refs or ())}
+    return Call(request_id or new_request_id(), "POST", path, {"files": files, "data": fields})
 
 
 def _of_results(results: Iterable[Answer | Outcome], request_id: str | None, **options: Any) -> Call:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import httpx
 from . import connection, protocol
 from .answers import Answer, Outcome, Parsed
 from .connection import Connection
-from .images import Numbered, Source, bytes_of, groups, read, whole_slide
+from .images import Numbered, Source, bytes_of, flat, groups, read, whole_slide
 from .slides import FhirReport, Slide, Summary
 
 Pause = Callable[[float], bool | None]
@@ -38,13 +38,21 @@ class HalClient(Connection[httpx.Client]):
         """Close the connections."""
         self._http.close()
 
-    def classify(self, *images: Source, request_id: str | None = None) -> Answer:
-        """Classify images in one request: a result for each, in order.
+    def classify(
+        self,
+        *images: Source | Iterable[Source],
+        client_refs: Sequence[str] | None = None,
+        request_id: str | None = None,
+    ) -> Answer:
+        """Classify images in one request, given one by one or in a list: a result for each, in order.
+
+        ``client_refs`` are what you call them, which their results repeat.
 
         Raises:
             OSError: a file cannot be read; nothing was sent.
+            TypeError: one of them is no image.
         """
-        return self._run(protocol.classify([bytes_of(image) for image in images], request_id))
+        return self._run(protocol.classify([bytes_of(image) for image in flat(images)], request_id, client_refs))
 
     def classify_many(
         self,

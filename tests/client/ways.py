@@ -20,14 +20,16 @@ class Ways:
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def classify(self, url: str, *images: Any, request_id: str | None = None, **options: Any) -> client.Answer:
+    def classify(
+        self, url: str, *images: Any, request_id: str | None = None, client_refs: Any = None, **options: Any
+    ) -> client.Answer:
         if self.kind == "sync":
             with HalClient(url, **options) as hal:
-                return hal.classify(*images, request_id=request_id)
+                return hal.classify(*images, request_id=request_id, client_refs=client_refs)
 
         async def ask() -> client.Answer:
             async with AsyncHalClient(url, **options) as hal:
-                return await hal.classify(*images, request_id=request_id)
+                return await hal.classify(*images, request_id=request_id, client_refs=client_refs)
 
         return asyncio.run(ask())
 
