@@ -11,7 +11,7 @@ from contract.classes import BY_ID
 from service.auth.authorise import is_open
 from service.batching.queue import Priority
 from service.http.forms import FIELD, LONGEST_REFERENCE, REFERENCE
-from service.http.requests import IMAGE_TYPES, LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT
+from service.http.requests import IMAGE_TYPES, LINES, LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, ZIP
 from service.serving import answers
 from service.slides.results import GivenSlide
 
@@ -24,6 +24,7 @@ _ANSWERS: Final = (
     answers.ClassifiedImage,
     answers.RefusedImage,
     answers.ClassifyAnswer,
+    answers.ClassifyHead,
     answers.SlideAnswer,
     answers.SummaryAnswer,
     answers.StartupAnswer,
@@ -98,6 +99,17 @@ def _classified_example(*results: dict[str, Any]) -> dict[str, Any]:
     return {"request_id": "5f2b8c", "model": _MODEL_EXAMPLE, "hairy_cell": _HAIRY_EXAMPLE, "results": list(results)}
 
 
+_LINES: Final = {
+    "schema": {"type": "string"},
+    "example": "".join(
+        msgspec.json.encode(line).decode() + "\n"
+        for line in (
+            {"request_id": "5f2b8c", "model": _MODEL_EXAMPLE, "hairy_cell": _HAIRY_EXAMPLE, "images": 2},
+            _REFUSED_EXAMPLE,
+            _CLASSIFIED_EXAMPLE,
+        )
+    ),
+}
 CLASSIFY_RESPONSES: Final[Responses] = {
     200: answered(
         answers.ClassifyAnswer,
@@ -175,8 +187,11 @@ _FORM: Final = {
 }
 IMAGES: Final = {
     "required": True,
-    "description": "One image as it is, or one or many as a form.",
-    "content": {"multipart/form-data": {"schema": _FORM}, **{kind: {"schema": _BINARY} for kind in IMAGE_TYPES}},
+    "description": "One image as it is, or one or many as a form or a ZIP archive.",
+    "content": {
+        "multipart/form-data": {"schema": _FORM},
+        **{kind: {"schema": _BINARY} for kind in (*IMAGE_TYPES, ZIP)},
+    },
 }
 
 
@@ -205,11 +220,16 @@ _CLASSIFY: Final = {
     "description": "Classify JPEG, PNG, BMP or TIFF images of 256x256 pixels, 8 bits, RGB.\n\n"
     "One refused image does not affect the others: its place in `results` has an `error`. The status is 200 if at "
     "least one image was classified and 422, with the same body, if none was. The type of an image is told from "
-    "its bytes.",
+    "its bytes.\n\n"
+    "With `Accept: application/x-ndjson` the answer is a line of what all images share (ClassifyHead) and a line for "
+    "each image as soon as it is classified, in any order: see `index`. The status is 200 even if none can be "
+    "classified, and an error that ends the lines too early is the last of them (ErrorAnswer). Closing the connection "
+    "withdraws the images that are left.",
     "operationId": "classify",
     "parameters": [*REQUEST_HEADERS],
     "requestBody": IMAGES,
-    "responses": {str(status): response for status, response in CLASSIFY_RESPONSES.items()},
+    "responses": {str(status): response for status, response in CLASSIFY_RESPONSES.items()}
+    | {"200": {**CLASSIFY_RESPONSES[200], "content": {**CLASSIFY_RESPONSES[200]["content"], LINES: _LINES}}},
 }
 
 

@@ -171,6 +171,15 @@ class ClassifyAnswer(Struct, frozen=True, kw_only=True):
     results: Annotated[Sequence[Any], Meta(extra_json_schema={"items": _EITHER})]
 
 
+class ClassifyHead(Struct, frozen=True):
+    """The first of the lines that answer one by one: what :class:`ClassifyAnswer` has beside its results."""
+
+    request_id: str
+    model: ModelStamp
+    hairy_cell: HairyRule
+    images: Annotated[int, Meta(description="How many lines of results follow; fewer only if an error ends them.")]
+
+
 class SlideAnswer(ClassifyAnswer, frozen=True, kw_only=True):
     """What ``POST /classify`` answers, and what the cells say together."""
 
