@@ -5,7 +5,7 @@ Source: KServe's ``open_inference_rest.yaml`` and Triton's ``extension_binary_da
 
 import codecs
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Final, NamedTuple
@@ -28,7 +28,6 @@ DEFAULT_OUTPUTS: Final = (LOGITS, PROBABILITIES)
 LABELLED: Final = (LOGITS, PROBABILITIES)
 EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_configuration", "statistics")
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-PLATFORM: Final = "hal_onnxruntime"
 SPECIFICATION: Final = "https://github.com/kserve/open-inference-protocol"
 _MAX_HEAD_BYTES: Final = 1 << 16
 """JSON in front of a binary tensor; it takes some hundred bytes."""
@@ -252,58 +251,3 @@ def _labelled(values: NDArray[np.float32], top: int) -> list[str]:
         for row, indices in zip(values, order, strict=True)
         for index in indices.tolist()
     ]
-
-
-def model_config(name: str, most_images: int) -> dict[str, Any]:
-    """The answer to ``GET /v2/models/{name}/config``; ``most_images``: in a request."""
-    return {
-        "name": name,
-        "platform": PLATFORM,
-        "max_batch_size": most_images,
-        "input": [{"name": INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NHWC", "dims": list(SHAPE)}],
-        "output": [{"name": output, "data_type": "TYPE_FP32", "dims": [size]} for output, size in OUTPUT_SIZES.items()],
-        "dynamic_batching": {},
-    }
-
-
-def model_statistics(
-    name: str, version: str, images: int, failed: int, batches: int, spent: Mapping[str, tuple[int, float]]
-) -> dict[str, Any]:
-    """The answer to ``GET /v2/models/{name}/stats``, in images as far as the protocol counts requests.
-
-    Args:
-        name: of the model.
-        version: its version.
-        images: answered by the network since the service started, by whatever path they came.
-        failed: that the network failed on.
-        batches: that the device finished.
-        spent: images and seconds in ``decode``, ``queue`` and ``device``, where each spends the time of its batch.
-    """
-    queue_s, device_s = spent["queue"][1], spent["device"][1]
-    parts = {
-        "success": (images, queue_s + device_s),
-        "fail": (failed, 0.0),
-        "queue": spent["queue"],
-        "compute_input": spent["decode"],
-        "compute_infer": spent["device"],
-        **dict.fromkeys(("compute_output", "cache_hit", "cache_miss"), (0, 0.0)),
-    }
-    return {
-        "name": name,
-        "version": version,
-        "inference_count": images,
-        "execution_count": batches,
-        "inference_stats": {part: {"count": count, "ns": int(1e9 * s)} for part, (count, s) in parts.items()},
-        "batch_stats": [],
-    }
-
-
-def model_metadata(name: str, versions: Sequence[str]) -> dict[str, Any]:
-    """The answer to ``GET /v2/models/{name}``."""
-    return {
-        "name": name,
-        "versions": list(versions),
-        "platform": PLATFORM,
-        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *SHAPE]}],
-        "outputs": [{"name": output, "datatype": "FP32", "shape": [-1, size]} for output, size in OUTPUT_SIZES.items()],
-    }

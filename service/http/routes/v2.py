@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 
 from contract.classes import CLASS_COUNT
 from service.batching.admission import RequestOptions
+from service.http.inference_model import model_config, model_metadata, model_statistics
 from service.http.open_inference import (
     EMBEDDING,
     EXTENSIONS,
@@ -22,9 +23,6 @@ from service.http.open_inference import (
     SPECIFICATION,
     InferenceRequest,
     UnknownModelError,
-    model_config,
-    model_metadata,
-    model_statistics,
     read_request,
     write_answer,
 )
