@@ -116,7 +116,7 @@ def service_of(request: Request) -> Service:
 
 def respond(answer: Struct, status: int = 200) -> Response:
     """An answer as JSON."""
-    return Response(encode(answer), status, media_type="application/json")
+    return Response(encode(answer) + b"\n", status, media_type="application/json")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

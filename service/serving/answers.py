@@ -291,9 +291,5 @@ def _plain(part: Any) -> Any:
     raise NotImplementedError
 
 
-_encoder: Final = json.Encoder(enc_hook=_plain)
-
-
-def encode(answer: Struct) -> bytes:
-    """An answer as JSON, UTF-8, with a newline at its end."""
-    return _encoder.encode(answer) + b"\n"
+encode: Final = json.Encoder(enc_hook=_plain).encode
+"""An answer as JSON, UTF-8, to be ended by a newline."""

@@ -82,13 +82,13 @@ async def _answer_in_lines(request: Request, send: Send) -> None:
         nonlocal begun
         async with contextlib.aclosing(service.classify_each(data, options, client_refs=client_refs)) as parts:
             async for part in parts:
-                lines = b"".join(map(encode, part.results))
+                lines = [encode(result) for result in part.results]
                 if not begun:
                     headers = [(b"content-type", LINES.encode()), (b"x-accel-buffering", b"no")]
                     await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
                     begun = True
-                    lines = encode(ClassifyHead(request_id, part.model, part.hairy_rule, len(images))) + lines
-                await send({"type": "http.response.body", "body": lines, "more_body": True})
+                    lines.insert(0, encode(ClassifyHead(request_id, part.model, part.hairy_rule, len(images))))
+                await send({"type": "http.response.body", "body": b"\n".join([*lines, b""]), "more_body": True})
 
     last = b""
     try:
@@ -96,7 +96,7 @@ async def _answer_in_lines(request: Request, send: Send) -> None:
     except ServiceError as error:
         if not begun:
             raise
-        last = encode(ErrorAnswer(request_id, Fault(error.code, str(error))))
+        last = encode(ErrorAnswer(request_id, Fault(error.code, str(error)))) + b"\n"
     except ClientDisconnect:
         if not begun:
             raise

@@ -13,7 +13,10 @@ from tests.service.live_server import serving
 pytest.importorskip("openapi_python_client", reason="openapi-python-client is not installed")
 
 # The generator knows raw bodies as octet-stream only.
-RAW = "".join(f"  image/{kind}: application/octet-stream\n" for kind in ("jpeg", "png", "bmp", "tiff"))
+RAW = "".join(
+    f"  {kind}: application/octet-stream\n"
+    for kind in ("image/jpeg", "image/png", "image/bmp", "image/tiff", "application/zip")
+)
 CONFIG = f"package_name_override: hal_client\npost_hooks: []\ncontent_type_overrides:\n{RAW}"
 PROGRAM = """
 import io, sys
