@@ -21,7 +21,7 @@ from PIL import Image
 from bench import BenchError, Provider, candidates, gpu_report
 from bench.candidates import APPS, CandidateError
 from bench.load import Load
-from bench.processes import end, environment, machine, memory_bytes
+from bench.processes import end, environment, machine, memory_bytes, nvidia_smi
 from bench.requests import Request, Target, fetch, forms, load_images
 from bench.service import BULK, BULK_CONNECTIONS, CONNECTIONS, WARMUP_S, Say, with_device
 from contract.bundle import Bundle
@@ -207,7 +207,7 @@ def _watch_memory(engine: Loop, max_batch: int, batches: int) -> dict[str, list[
     for _ in range(_READINGS):
         engine.run([draw.randint(1, max_batch) for _ in range(max(1, batches // _READINGS))])
         memory["host"].append(memory_bytes([engine.process]) >> 20)
-        memory["gpu"] += map(int, nvidia_smi("memory.used"))
+        memory["gpu"] += [int(mib) for mib in nvidia_smi("memory.used") if mib.isdigit()]
     return memory
 
 
@@ -248,13 +248,3 @@ def _cpu_logits(model: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     return np.concatenate([session.run(["logits"], {"image": image[None]})[0] for image in images])
-
-
-def nvidia_smi(query: str) -> list[str]:
-    """What NVIDIA's tool tells of the first GPU; nothing where there is none."""
-    command = ["nvidia-smi", "--id=0", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [field.strip() for field in said.stdout.split(",")]
