@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from bench import BenchError, Part
+from bench import BenchError, Part, Provider
 
 STOPPED: Final = 130
 """Exit code after Ctrl-C or SIGTERM."""
@@ -137,6 +137,41 @@ def bench_service(
 
         parts = part or [Part.NULL, Part.REAL, Part.DEVICE]
         service.bench_service(load(bundle), out, parts, peers=peers_venv, seconds=seconds, say=typer.echo)
+
+
+@bench_app.command("gpu")
+def bench_gpu(
+    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = Path("models/hal-c/2"),
+    out: Annotated[Path, typer.Option(help="Folder for gpu.json and gpu.md.")] = Path("bench-gpu"),
+    device: Annotated[
+        list[Provider] | None,
+        typer.Option(help="What must work; may be repeated. Default: all but cpu, of which cuda must."),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of images beside the golden sample. Default: sample cells.")
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Batches of changing size, over which memory is watched.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Measured time of each load.")] = 5,
+) -> None:
+    """Prove what the service promises of a GPU: providers, parity, buckets, speed, memory and start.
+
+    Example: hal bench gpu --out report
+
+    Takes some two minutes, with TensorRT more. '--device cpu' tries every line without a GPU.
+
+    Exit code: 0 every verdict is good; 1 one is not, or nothing could be measured.
+
+    Needs the extras hal-cells[loadtest,service-gpu], without a GPU hal-cells[bench].
+    """
+    with _explained("hal bench gpu", "bench", f"what was done is in {out}"):
+        from bench import gpu
+        from contract.bundle import load
+
+        good = gpu.bench_gpu(
+            load(bundle), out, device or [], images=images, batches=batches, seconds=seconds, say=typer.echo
+        )
+    if not good:
+        raise typer.Exit(1)
 
 
 @bench_app.command("train")
