@@ -32,7 +32,8 @@ def render(description: BundleDescription) -> str:
 
 def _heading(description: BundleDescription) -> Iterable[str]:
     yield f"# Model card: {description.name} {description.version}\n"
-    yield "Written by `hal export` from `bundle.json`; do not edit.\n"
+    command = "hal adapt" if description.adaptations else "hal export"
+    yield f"Written by `{command}` from `bundle.json`; do not edit.\n"
     yield f"**Intended use.** {description.intended_use}\n"
     yield "**Limits.**\n"
     yield from (f"- {limit}" for limit in description.limits)
@@ -47,8 +48,8 @@ def _figures(description: BundleDescription) -> Iterable[str]:
     ]
     yield "## Figures\n"
     yield (
-        "95 % intervals are Wilson's, of flags Clopper and Pearson's. Probabilities are calibrated. Validation images "
-        "(val) chose temperature and threshold, test images nothing.\n"
+        "95 % intervals are Wilson's, of flags Clopper and Pearson's, of mean recalls those of 2,000 draws of slides. "
+        "Probabilities are calibrated. Validation images (val) chose temperature and threshold, test images nothing.\n"
     )
     yield "| Figure | Precision | Value | Interval | Images | Data |"
     yield "|---|---|---:|---|---:|---|"
@@ -57,7 +58,8 @@ def _figures(description: BundleDescription) -> Iterable[str]:
             f"| {metric.name} | {metric.precision} | {metric.value:.4f} | {_interval(metric)} | {metric.images} | "
             f"{metric.data}, {metric.split} |"
         )
-    yield "\n| File | Precision | Megabytes | Largest logit difference to Keras | Images |"
+    network = "its last layer, computed apart" if description.adaptations else "Keras"
+    yield f"\n| File | Precision | Megabytes | Largest logit difference to {network} | Images |"
     yield "|---|---|---:|---:|---:|"
     for file in description.files:
         difference = file.parity.max_abs_logit_difference
@@ -67,6 +69,12 @@ def _figures(description: BundleDescription) -> Iterable[str]:
 
 def _again(description: BundleDescription) -> Iterable[str]:
     """The commands that give the figures again."""
+    if description.adaptations:
+        yield "\nAll of these again, from the site's own cells:\n"
+        yield "```sh"
+        yield from dict.fromkeys(metric.command for metric in description.metrics)
+        yield "```\n"
+        return
     made = any(entry.evidence is Evidence.COMPOSITE for entry in description.classes)
     sources = " ".join(f"--preset {entry.source}=FOLDER" for entry in description.attributions)
     edits = "; docs/composites.md has the command that edits them" if made else ""
@@ -160,6 +168,14 @@ def _origin(description: BundleDescription) -> Iterable[str]:
     recipe, precisions = provenance.recipe["name"], [f"--precision {file.precision}" for file in description.files]
     libraries = ", ".join(f"{name} {version}" for name, version in provenance.libraries.items())
     yield "## Origin\n"
+    for step in reversed(description.adaptations):
+        cells = ", ".join(f"{count} {name}" for name, count in step.cells.items())
+        penalty = "the layer stayed as it was" if step.penalty is None else f"penalty {step.penalty:.3g}"
+        yield (
+            f"- Last layer of {step.parent} (SHA-256 of its file `{step.parent_sha256}`) adapted on "
+            f"{step.created:%Y-%m-%d} to {sum(step.cells.values())} cells of {step.slides} slides ({cells}), confirmed "
+            f"by {', '.join(step.labelled_by)}; {penalty}; fingerprint of the cells `{step.data_sha256}`."
+        )
     yield f"- Recipe `{recipe}`, seed {provenance.seed}. Made by:\n"
     yield "```sh"
     made = any(entry.evidence is Evidence.COMPOSITE for entry in description.classes)
