@@ -10,8 +10,8 @@ import io
 import re
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -68,21 +68,15 @@ class _Review(Preset):
             if cell is not final:
                 yield Skipped(_unpacked(folder, cell), _overruled(cell, final))
         folder.mkdir(parents=True, exist_ok=True)
-        for cell in last.values():
-            with zipfile.ZipFile(cell.archive) as archive:
-                content = archive.read(cell.row["image"])
-            path = _unpacked(folder, cell)
-            if not path.is_file() or path.stat().st_size != len(content):
-                path.write_bytes(content)
-            told = {name: cell.row[name] for name in KEPT_COLUMNS}
-            yield LabelledImage(
-                path,
-                BY_SLUG[cell.row["label"]].name,
-                cell.row["slide_id"],
-                cell.row["source"] or NAME,
-                "",
-                {"evidence": "real", **told},
-            )
+        with ExitStack() as stack:
+            opened = {path: stack.enter_context(zipfile.ZipFile(path)) for path in self.archives}
+            for cell in last.values():
+                content, path = opened[cell.archive].read(cell.row["image"]), _unpacked(folder, cell)
+                if not path.is_file() or path.stat().st_size != len(content):
+                    path.write_bytes(content)
+                told = {"evidence": "real", **{name: cell.row[name] for name in KEPT_COLUMNS}}
+                label, source = BY_SLUG[cell.row["label"]].name, cell.row["source"] or NAME
+                yield LabelledImage(path, label, cell.row["slide_id"], source, "", told)
 
 
 def preset(archives: Sequence[Path]) -> Preset:
@@ -126,36 +120,38 @@ def _examine(archives: Sequence[Path]) -> tuple[list[Confirmed], list[str]]:
 
 def _cells(path: Path, archive: zipfile.ZipFile) -> tuple[list[Confirmed], list[str]]:
     files = archive.infolist()
-    unpacked, times = [file.file_size for file in files], Counter(file.filename for file in files)
+    unpacked, names = [file.file_size for file in files], {file.filename for file in files}
     if len(files) > MOST_FILES or sum(unpacked) > MOST_BYTES or max(unpacked, default=0) > MOST_BYTES_OF_IMAGE:
         return [], [
             f"{len(files)} files of {sum(unpacked)} bytes, the largest of {max(unpacked)}; at most {MOST_FILES} files, "
             f"{MOST_BYTES} bytes and {MOST_BYTES_OF_IMAGE} bytes a file are unpacked"
         ]
-    if MANIFEST not in times:
+    if MANIFEST not in names:
         return [], [f"no {MANIFEST} in it; expected what the review page exports as corrections.zip"]
-    problems = [f"file {name!r} is in it {count} times" for name, count in times.items() if count > 1]
     try:
         reader = csv.DictReader(io.StringIO(archive.read(MANIFEST).decode("utf-8-sig"), newline=""), restval="")
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        return [], [*problems, f"{MANIFEST} cannot be read as CSV in UTF-8: {error}"]
+        return [], [f"{MANIFEST} cannot be read as CSV in UTF-8: {error}"]
     if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-        return [], [*problems, f"{MANIFEST} has no column {', '.join(missing)}"]
+        return [], [f"{MANIFEST} has no column {', '.join(missing)}"]
     if not rows:
-        problems.append(f"{MANIFEST} has no row: no cell was confirmed")
+        return [], [f"{MANIFEST} has no row: no cell was confirmed"]
     exported = archive.getinfo(MANIFEST).date_time
-    for line, row in enumerate(rows, start=2):
-        problems += [f"{MANIFEST}, line {line}: {problem}" for problem in _problems(archive, times, row)]
+    problems = [
+        f"{MANIFEST}, line {line}: {problem}"
+        for line, row in enumerate(rows, start=2)
+        for problem in _problems(archive, names, row)
+    ]
     return [Confirmed(path, exported, row) for row in rows], problems
 
 
-def _problems(archive: zipfile.ZipFile, names: Counter[str], row: dict[str, str]) -> Iterator[str]:
+def _problems(archive: zipfile.ZipFile, names: set[str], row: dict[str, str]) -> Iterator[str]:
     if None in row:
         yield "more fields than the header has columns"
     for column in ("label", "predicted"):
         if row[column] not in BY_SLUG and (row[column] or column == "label"):
-            yield f"{column} {row[column]!r} is no class id; expected one of {', '.join(BY_SLUG)}"
+            yield f"{column} {row[column]!r} is no class id, such as 'band-neutrophil'"
     image = PurePosixPath(row["image"])
     if image.is_absolute() or ".." in image.parts or "\\" in row["image"] or ":" in row["image"]:
         yield f"image {row['image']!r} leaves the archive"
