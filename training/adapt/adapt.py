@@ -15,7 +15,7 @@ from contract.description import BundleDescription, Evidence
 from contract.novelty import NoveltyBasis
 from training.adapt.comparison import Comparison
 from training.adapt.graph import read_layer
-from training.adapt.layer import UNPROVEN_PENALTY, Cells, Choice, LastLayer, choose_penalty, solver
+from training.adapt.layer import DEFAULT_PENALTY, Cells, Choice, LastLayer, choose_penalty, solver
 from training.adapt.rules import evaluation, refit_calibration, refit_novelty, refit_policy
 from training.adapt.written import Site, files, identity, metrics, write
 from training.data import image_list, manifest
@@ -74,7 +74,7 @@ def adapt(parent: Path, data: Path, out: Path, force: bool = False) -> Adapted:
     anchors, seed = _anchors(loaded), loaded.description.provenance.seed
     suppressed = loaded.description.suppressed
     choice = choose_penalty(layer, site.cells, anchors, suppressed, seed)
-    penalty = UNPROVEN_PENALTY if choice is None else choice.penalty
+    penalty = DEFAULT_PENALTY if choice is None else choice.penalty
     fitted = layer
     if np.isfinite(penalty):
         fitted = layer.moved(solver(layer, site.cells, anchors, suppressed)(penalty))
@@ -212,7 +212,7 @@ def _problems(choice: Choice | None, comparisons: Iterable[Comparison]) -> Itera
     if choice is None:
         yield "all cells are of one slide, so nothing tells what the layer does on another: confirm a second slide"
     elif not np.isfinite(choice.penalty):
-        yield "no change of the last layer names the cells of held-out slides better: confirm more slides"
+        yield "every change of the last layer names cells of held-out slides worse: confirm more slides"
     for comparison in comparisons:
         on_site = comparison.cells.endswith(OF_SITE)
         if on_site and comparison.gain <= 0:
