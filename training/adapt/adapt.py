@@ -17,7 +17,7 @@ from training.adapt.comparison import Comparison
 from training.adapt.graph import read_layer
 from training.adapt.layer import DEFAULT_PENALTY, Cells, Choice, LastLayer, choose_penalty, solver
 from training.adapt.rules import evaluation, refit_calibration, refit_novelty, refit_policy
-from training.adapt.written import Site, files, identity, metrics, write
+from training.adapt.written import OF_SITE, Site, files, identity, metrics, write
 from training.data import image_list, manifest
 from training.data.contents import content_hashes
 from training.data.overlap import assert_disjoint, groups
@@ -26,7 +26,6 @@ from training.evaluation.onnx_inference import onnx_outputs
 from training.evaluation.results import Evaluation
 from training.export import triton
 
-OF_SITE: Final = "of the site"
 FORGOTTEN: Final = 0.02
 """Fall of the mean recall on the parent's reference cells from which on a bundle is not better, unless the fall may be
 chance: a class with three of them weighs as much as one with forty."""

@@ -70,7 +70,7 @@ class Comparison:
         ):
             found = about.metric(name, value, count, data)
             yield found.model_copy(update={"interval95": interval, "method": "bootstrap"})
-        yield about.share("accuracy", self.after.predicted == self.after.labels, data)
+        yield about.share("accuracy, real images", self.after.predicted == self.after.labels, data)
         yield about.metric("expected calibration error", self.after.calibration_error, count, data)
         for cell in CELL_CLASSES:
             if (chosen := self.after.labels == cell.index).any():

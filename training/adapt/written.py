@@ -26,6 +26,8 @@ from training.evaluation.evidence import attributions
 from training.export import model_card
 
 GOLDEN: Final = "golden.npz"
+OF_SITE: Final = "of the site"
+"""How the names of comparisons on the laboratory's own cells end."""
 NOT_NAMED: Final = "not named"
 LIMIT: Final = "Its last layer was fitted to"
 
@@ -78,7 +80,7 @@ def identity(loaded: Bundle, site: Site, penalty: float, out: Path) -> dict[str,
     step = Adaptation(
         parent=f"{before.name} {before.version}",
         parent_sha256=loaded.file().sha256,
-        cells={cell.slug: counts[cell.name] for cell in CELL_CLASSES if counts[cell.name]},
+        cells={cell.id: counts[cell.name] for cell in CELL_CLASSES if counts[cell.name]},
         slides=slides,
         labelled_by=tuple(sorted({image.extra.get("reviewer") or NOT_NAMED for image in learned})),
         data_sha256=site.fingerprint,
@@ -104,8 +106,10 @@ def metrics(loaded: Bundle, site: Site, comparisons: Sequence[Comparison], comma
     precision, sources = loaded.file().precision, "+".join(sorted({image.source for image in site.images}))
     found: list[Metric] = []
     for comparison in comparisons:
-        split = "test" if comparison.cells.startswith("test") else "val"
-        found += comparison.metrics(f"{comparison.cells}: {sources}", split, precision, command)
+        split, own = "test" if comparison.cells.startswith("test") else "val", comparison.cells.endswith(OF_SITE)
+        data = f"{comparison.cells} ({sources})" if own else comparison.cells
+        figures = comparison.metrics(data, split, precision, command)
+        found += [metric for metric in figures if own or metric.name.startswith("mean recall")]
     return tuple(found)
 
 

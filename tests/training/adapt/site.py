@@ -12,7 +12,7 @@ from PIL import Image
 
 from contract import bundle
 from contract.bundle import Bundle
-from contract.classes import BY_SLUG, CELL_CLASSES, CLASS_COUNT
+from contract.classes import BY_ID, CELL_CLASSES, CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, EmbeddingReference, Evidence
 from tests.service.tiny_bundle import description_for
 from training.adapt.layer import Cells, LastLayer, solver
@@ -21,8 +21,8 @@ from training.evaluation.outputs import Outputs
 from training.export.embedding_reference import write_reference
 from training.export.float16 import as_on_a_gpu, to_float16
 
-SLUGS = ("lymphocyte", "monocyte", "band-neutrophil", "hairy-cell")
-CLASSES = tuple(BY_SLUG[slug].index for slug in SLUGS)
+IDS = ("lymphocyte", "monocyte", "band-neutrophil", "hairy-cell")
+CLASSES = tuple(BY_ID[class_id].index for class_id in IDS)
 NO_CELLS = Cells(np.empty((0, EMBEDDING_SIZE), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
 SUPPRESSED = ~np.isin(np.arange(CLASS_COUNT), CLASSES)
 
@@ -136,7 +136,7 @@ class Site:
             ),
         )
         classes = tuple(
-            entry if cell.slug in SLUGS else entry.model_copy(update={"evidence": Evidence.NONE, "training_images": 0})
+            entry if cell.id in IDS else entry.model_copy(update={"evidence": Evidence.NONE, "training_images": 0})
             for cell, entry in zip(CELL_CLASSES, described.classes, strict=True)
         )
         changes = {
@@ -155,14 +155,14 @@ class Site:
         return write_reference(folder, outputs, cells.labels, SUPPRESSED, "float32", "its own cells")
 
     def cells(self, slides: int = 4, of_class: int = 2, name: str = "site.csv", test: int = 0, **labels: str) -> Path:
-        """A manifest: on each slide some cells of three classes; ``labels`` renames classes by their slug."""
+        """A manifest: on each slide some cells of three classes; ``labels`` renames classes by their id."""
         generator, rows = np.random.default_rng(list(name.encode())), []
         for slide in range(slides):
-            for slug in SLUGS[:3]:
+            for class_id in IDS[:3]:
                 for number in range(of_class):
-                    path = self.root / f"{name}-{slide}-{slug}-{number}.png"
-                    Image.fromarray(coloured(BY_SLUG[slug].index, generator, self.cast)).save(path)
-                    label = BY_SLUG[labels.get(slug.replace("-", "_"), slug)].name
+                    path = self.root / f"{name}-{slide}-{class_id}-{number}.png"
+                    Image.fromarray(coloured(BY_ID[class_id].index, generator, self.cast)).save(path)
+                    label = BY_ID[labels.get(class_id.replace("-", "_"), class_id)].name
                     rows.append((path, label, f"s{slide}", "ours", "test" if slide < test else "train", "A. Han"))
         with (self.root / name).open("w", newline="") as stream:
             csv.writer(stream).writerows([("path", "label", "slide_id", "source", "split", "reviewer"), *rows])

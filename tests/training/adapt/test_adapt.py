@@ -108,7 +108,8 @@ def test_the_chain_says_from_what_of_which_cells_and_by_whom(site: Site, parent:
     )
     card = (site.root / "models" / "lab" / "1" / "MODEL_CARD.md").read_text()
     assert "Last layer of tiny 1.2.3" in card
-    assert "24 cells of 4 slides (8 lymphocyte, 8 monocyte, 8 band-neutrophil), confirmed by A. Han" in card
+    assert "24 cells of 4 slides, confirmed by A. Han: 8 lymphocyte, 8 monocyte, 8 band-neutrophil;" in card
+    assert "| mean recall before adapting |" in card
     assert any(limit.startswith("Its last layer was fitted to 24 cells of 4 slides") for limit in first.limits)
     assert {metric.name for metric in first.metrics} >= {
         "mean recall",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from contract.classes import BY_SLUG
+from contract.classes import BY_ID
 from contract.files import EXPECTED, IMAGE_SUFFIXES
 from training.data.images import MOST_BYTES as MOST_BYTES_OF_IMAGE
 from training.data.manifest import LabelledImage, ManifestError
@@ -75,7 +75,7 @@ class _Review(Preset):
                 if not path.is_file() or path.stat().st_size != len(content):
                     path.write_bytes(content)
                 told = {"evidence": "real", **{name: cell.row[name] for name in KEPT_COLUMNS}}
-                label, source = BY_SLUG[cell.row["label"]].name, cell.row["source"] or NAME
+                label, source = BY_ID[cell.row["label"]].name, cell.row["source"] or NAME
                 yield LabelledImage(path, label, cell.row["slide_id"], source, "", told)
 
 
@@ -150,7 +150,7 @@ def _problems(archive: zipfile.ZipFile, names: set[str], row: dict[str, str]) ->
     if None in row:
         yield "more fields than the header has columns"
     for column in ("label", "predicted"):
-        if row[column] not in BY_SLUG and (row[column] or column == "label"):
+        if row[column] not in BY_ID and (row[column] or column == "label"):
             yield f"{column} {row[column]!r} is no class id, such as 'band-neutrophil'"
     image = PurePosixPath(row["image"])
     if image.is_absolute() or ".." in image.parts or "\\" in row["image"] or ":" in row["image"]:
