@@ -88,7 +88,7 @@ def adapt(parent: Path, data: Path, out: Path, force: bool = False) -> Adapted:
             raise AdaptError(
                 "\n".join([*told, f"no bundle was written: {'; '.join(problems)} (--force writes it all the same)"])
             )
-        command = f"hal adapt {parent.as_posix()} --data {data.name} --out {out.as_posix()}"
+        command = f"hal adapt {_shown(parent)} --data {_shown(data)} --out {_shown(out)}"
         description = description.model_copy(
             update={
                 **identity(loaded, site, penalty, out),
@@ -100,6 +100,11 @@ def adapt(parent: Path, data: Path, out: Path, force: bool = False) -> Adapted:
         folder.rename(out)
     triton.write(out, description)
     return Adapted(bundle.load(out).description, comparisons, left_out)
+
+
+def _shown(path: Path) -> str:
+    """A path for a command that others will run: without the folders of this machine."""
+    return "/".join(path.parts[-3:]) if path.is_absolute() or ".." in path.parts else path.as_posix()
 
 
 def _shipped_layer(loaded: Bundle) -> LastLayer:

@@ -140,12 +140,12 @@ def refit_policy(before: BundleDescription, held_out: Evaluation) -> DecisionPol
     hairy = int((held_out.labels == HAIRY_CELL.index).sum())
     if policy.hairy_threshold is None:
         return policy.model_copy(update=changes)
-    threshold, basis = policy.hairy_threshold, f"of the parent bundle: {policy.hairy_threshold_basis}"
+    threshold, basis = policy.hairy_threshold, f"is the parent bundle's: {policy.hairy_threshold_basis}"
     if hairy >= FEWEST_HAIRY:
         try:
             threshold, basis = hairy_threshold(held_out, "val")
         except PolicyError as error:
-            basis = f"of the parent bundle, since {error}"
+            basis = f"is the parent bundle's, since {error}"
     changes |= {
         "hairy_threshold": threshold,
         "hairy_threshold_basis": basis,
