@@ -138,8 +138,7 @@ def _site(loaded: Bundle, data: Path) -> tuple[Site, int]:
     labels = np.array([image.class_index for image in images], dtype=np.int64)
     cells = Cells(outputs.embeddings, labels, groups(images, content_hash))
     test = np.array([image.split == "test" for image in images])
-    fingerprint = manifest.fingerprint(images, content_hash)
-    return Site(images, cells.of(~test), cells.of(test), fingerprint), len(listed) - len(images)
+    return Site(images, cells.of(~test), cells.of(test), content_hash), len(listed) - len(images)
 
 
 def _anchors(loaded: Bundle) -> Cells:

@@ -4,7 +4,7 @@ import datetime as dt
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +19,7 @@ from contract.files import write_text
 from training.adapt.comparison import Comparison
 from training.adapt.graph import parity, write_layer
 from training.adapt.layer import Cells, LastLayer
-from training.data import image_list
-from training.data.contents import content_hashes
+from training.data import image_list, manifest
 from training.data.manifest import LabelledImage
 from training.evaluation.evidence import attributions
 from training.export import model_card
@@ -39,7 +38,12 @@ class Site:
     images: Sequence[LabelledImage]
     cells: Cells
     test: Cells
-    fingerprint: str
+    content_hash: Callable[[Path], str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what the manifest says of the cells."""
+        return manifest.fingerprint(self.images, self.content_hash)
 
 
 def files(loaded: Bundle, layer: LastLayer, folder: Path) -> dict[str, Any]:
@@ -124,5 +128,5 @@ def write(loaded: Bundle, description: BundleDescription, site: Site, folder: Pa
     bundle.write(folder, description)
     listed = loaded.root / image_list.FILE_NAME
     cells = [replace(image, slide_id="", split="test" if image.split == "test" else "train") for image in site.images]
-    image_list.extend(folder / image_list.FILE_NAME, listed, cells, content_hashes(image.path for image in cells))
+    image_list.extend(folder / image_list.FILE_NAME, listed, cells, site.content_hash)
     write_text(folder / model_card.FILE_NAME, model_card.render(description))
