@@ -1,6 +1,6 @@
 """Pictures of the page for the README: ``python -m tests.service.page.screenshots --out docs/images``.
 
-The sample cells of ``tests/data/cells`` on the shipped bundle, in the Chromium of this machine.
+The sample cells of ``service/static/cells`` on the shipped bundle, in the Chromium of this machine.
 """
 
 import argparse
@@ -21,7 +21,7 @@ PICTURES = {"page-light": (1280, 860, "light"), "page-dark": (768, 1100, "dark")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images")
-    parser.add_argument("--images", type=Path, default=ROOT / "tests/data/cells", help="folder of images of cells")
+    parser.add_argument("--images", type=Path, default=ROOT / "service/static/cells", help="folder of images of cells")
     parser.add_argument("--bundle", type=Path, default=ROOT / Settings().bundle)
     given = parser.parse_args()
     cells = sorted(path for path in given.images.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
