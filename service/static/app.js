@@ -10,7 +10,7 @@ import { percent } from "./text.js";
 import { Viewer } from "./viewer.js";
 
 const DIALOGS = { new: New, rename: Rename, slides: Slides, sign: Sign, reopen: Reopen, menu: Menu, keys: Keys, export: Export, card: ModelCard, viewer: Viewer };
-const SIZES = { min: 44, max: 172, step: 8 };
+const SIZES = { min: 48, max: 176, step: 8 };
 
 export function App({ store, advice, actions }) {
   const Open = DIALOGS[store.dialog?.name];

@@ -1,12 +1,12 @@
 // The cells by class. Only those in view are in the document, so that thousands of images scroll smoothly.
 
-import { keyOf, nameOf, placeOf } from "./classes.js";
+import { keyOf, nameOf, placeOf, UNIDENTIFIED } from "./classes.js";
 import { Component, createRef, html } from "./html.js";
 import { Picture } from "./picture.js";
 import { count, percent, probability } from "./text.js";
 
 const HEAD = 38;
-const BETWEEN = 16;
+const BETWEEN = 14;
 /** Of a section, for its heading. */
 const NARROWEST = 270;
 const WIDE = 360;
@@ -205,7 +205,7 @@ export class Gallery extends Component {
           <div class="group-head">
             <h3 id="head-${id}">${name} <span class="numbers">${cells.length.toLocaleString("en")}${share != null && section.width > WIDE && ` · ${share.toFixed(1)} per 100`}</span></h3>
             ${keyOf(id) && html`<kbd title="Key that puts a cell here">${keyOf(id).toUpperCase()}</kbd>`}
-            ${left > 0 && !store.slide.signed && html`<button type="button" class="small" onClick=${() => store.confirm(cells)}>Confirm ${left}<span class="visually-hidden"> of ${name}</span></button>`}
+            ${left > 0 && !store.slide.signed && html`<button type="button" class="small" onClick=${() => store.confirm(cells)}>${id === UNIDENTIFIED ? "Leave" : "Confirm"} ${left}<span class="visually-hidden"> of ${name}</span>${id === UNIDENTIFIED && " unidentified"}</button>`}
             ${left === 0 && keyOf(id) && html`<span class="all-reviewed">✓ reviewed</span>`}
           </div>
           ${tiles.length > 0 && html`<div role="listbox" aria-multiselectable="true" aria-label=${name} tabindex=${at >= 0 ? 0 : -1}

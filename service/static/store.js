@@ -14,7 +14,7 @@ export class Store {
   selection = new Set();
   active = null;
   anchor = null;
-  view = { filter: "all", order: "urgent", size: 92, cards: false };
+  view = { filter: "all", order: "urgent", size: 88, cards: false };
   notices = {};
   dialog = null;
   model = null;

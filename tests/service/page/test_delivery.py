@@ -22,10 +22,33 @@ def test_the_policy_allows_only_the_service_s_own_files(server: LiveServer) -> N
 
 
 def test_a_browser_revalidates_a_file_and_gets_304(server: LiveServer) -> None:
-    first = server.http.get("/static/page.js")
+    first = server.http.get("/static/main.js")
     assert first.headers["content-type"] == "text/javascript; charset=utf-8"
-    again = server.http.get("/static/page.js", headers={"If-None-Match": first.headers["etag"]})
+    again = server.http.get("/static/main.js", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_vendored_libraries_are_what_their_packages_have() -> None:
+    """Each hash is the one that the table of versions and licences states."""
+    vendor = ROOT / "service" / "static" / "vendor"
+    stated = dict(re.findall(r"^\| (\S+\.js) .* \| ([0-9a-f]{64}) \|$", (vendor / "README.md").read_text(), re.MULTILINE))
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in vendor.glob("*.js")} == stated
+
+
+def test_the_page_has_the_classes_of_the_contract() -> None:
+    table = (ROOT / "service" / "static" / "classes.js").read_text()
+    rows = re.findall(r'\["([\w-]+)", "([^"]+)", (true|false), "(\w)"\]', table)
+    assert {(slug, name, white == "true") for slug, name, white, _ in rows} == {
+        (one.slug, one.name, one.is_wbc) for one in CELL_CLASSES
+    }
+    assert len({key for *_, key in rows} | {"u"}) == len(CELL_CLASSES) + 1
+
+
+def test_reference_cells_are_the_samples_or_the_bundle_s_own(server: LiveServer, bundle: Bundle) -> None:
+    samples = server.http.get("/static/cells/labels.csv").text
+    assert samples == (CELLS / "labels.csv").read_text()
+    own = _own_cells(bundle.root)
+    assert own == {}
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2Fapp.py", "%2e%2e%2fsettings.py", "__init__.py"])
