@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from contract.binomial import clopper_pearson
-from contract.classes import BY_SLUG, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
+from contract.classes import BY_ID, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
 
 EMBEDDING_SIZE: Final = 2048
 IMAGE_SIDE: Final = 256
@@ -205,7 +205,7 @@ class DecisionPolicy(_Part):
             against; ``None`` where it is not known.
         review_below_probability: a top probability below this asks for review.
         review_below_margin: a distance between the two top probabilities below this asks for review.
-        always_review: slugs of the classes that a technologist must confirm whatever their probability.
+        always_review: ids of the classes that a technologist must confirm whatever their probability.
     """
 
     version: str
@@ -219,8 +219,8 @@ class DecisionPolicy(_Part):
 
     @model_validator(mode="after")
     def _known_classes(self) -> Self:
-        if unknown := [slug for slug in self.always_review if slug not in BY_SLUG]:
-            raise ValueError(f"always_review names unknown classes {unknown}; expected slugs of {list(BY_SLUG)}")
+        if unknown := [name for name in self.always_review if name not in BY_ID]:
+            raise ValueError(f"always_review names unknown classes {unknown}; expected ids of {list(BY_ID)}")
         return self
 
 
