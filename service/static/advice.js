@@ -1,6 +1,6 @@
 // The slide's advice, as the service computes it: once of HAL's classes, once of the reviewed ones.
 
-import { HAIRY, nameOf, UNIDENTIFIED } from "./classes.js";
+import { HAIRY, UNIDENTIFIED } from "./classes.js";
 import { Refused } from "./service.js";
 
 const MIXED = "The service changed its model while it classified this slide. Classify the images again; what you decided stays.";
@@ -12,7 +12,7 @@ function entry(cell, reviewed) {
   const person = reviewed && cell.reviewed;
   return {
     image_sha256: cell.sha256,
-    predicted_class: nameOf(person ? cell.label : result.class_id),
+    class_id: person ? cell.label : result.class_id,
     hairy_cell: { flag: person && result.hairy_cell.flag !== null ? cell.label === HAIRY : result.hairy_cell.flag },
     novelty: result.novelty && { unfamiliar: !person && result.novelty.unfamiliar },
     review: person ? [] : result.review.slice(0, 1),

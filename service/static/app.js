@@ -1,5 +1,6 @@
 // The page: header, warnings, start screen, tool bar, and the dialog that is open.
 
+import { HAIRY } from "./classes.js";
 import { ApiKey, Export, Keys, Menu, New, Rename, Reopen, Sign, Slides } from "./dialogs.js";
 import { FILTERS, ORDERS } from "./differential.js";
 import { Gallery } from "./gallery.js";
@@ -57,7 +58,7 @@ function Header({ store, actions }) {
 /** What a person must see before anything else. */
 function Warnings({ store, advice, actions }) {
   const { before } = advice;
-  const evidence = store.model?.classes.find(({ name }) => name === "Hairy cell").evidence;
+  const evidence = store.model?.classes.find((one) => one.class_id === HAIRY).evidence;
   const warnings = [
     store.slide && before?.advice === "not supported on these images" &&
       `${percent(before.unfamiliar.unfamiliar / before.unfamiliar.images)} of these images look unlike those this model has learned from: do not use these results.`,

@@ -37,4 +37,3 @@ export const nameOf = (id) => BY_ID.get(id)?.name ?? id;
 export const keyOf = (id) => BY_ID.get(id)?.key;
 /** The place of a key, `undefined` if the key has none. */
 export const placeOf = (key) => BY_KEY.get(key.toLowerCase());
-export const BY_NAME = new Map(CLASSES.map(({ id, name }) => [name, id]));

@@ -1,6 +1,6 @@
 // The cells by class. Only those in view are in the document, so that thousands of images scroll smoothly.
 
-import { keyOf, nameOf, placeOf, UNIDENTIFIED } from "./classes.js";
+import { HAIRY, keyOf, nameOf, placeOf, UNIDENTIFIED } from "./classes.js";
 import { Component, createRef, html } from "./html.js";
 import { Picture } from "./picture.js";
 import { count, percent, probability } from "./text.js";
@@ -236,7 +236,7 @@ class Tile extends Component {
 
 export function kind(cell) {
   if (!cell.counts) return "other";
-  if (cell.maybeHairy && (cell.open || cell.label === "hairy-cell")) return "hairy";
+  if (cell.maybeHairy && (cell.open || cell.label === HAIRY)) return "hairy";
   return cell.open ? "open" : "";
 }
 

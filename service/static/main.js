@@ -196,7 +196,7 @@ const actions = {
   fhir: async () => {
     const { signed, fhir } = store.slide;
     const given = Object.fromEntries(Object.entries(fhir ?? {}).filter(([, value]) => value));
-    const report = { ...given, ...(signed && { signed_by: signed.name, signed_at: new Date(signed.at).toISOString() }) };
+    const report = { ...given, ...(signed && { signed_by: signed.name, signed_at: new Date(signed.at).toISOString(), ...(signed.reason && { note: `Cells in no class: ${signed.reason}.` }) }) };
     const body = JSON.stringify({ ...advice.request(true), report });
     const options = { method: "POST", headers: { "Content-Type": "application/json" }, body };
     try {

@@ -1,6 +1,6 @@
 // The slide on one page of paper.
 
-import { nameOf } from "./classes.js";
+import { HAIRY, nameOf } from "./classes.js";
 import { html, render } from "./html.js";
 import { Picture } from "./picture.js";
 import { Differential } from "./panel.js";
@@ -17,11 +17,11 @@ export async function drawReport(root, store, advice) {
 function Report({ store, advice: { before, now, models: [model] } }) {
   const { slide, derived, cells, byUrgency } = store;
   const { signed } = slide;
-  const flagged = byUrgency.filter((cell) => cell.counts && (cell.maybeHairy || cell.label === "hairy-cell" || cell.unfamiliar));
+  const flagged = byUrgency.filter((cell) => cell.counts && (cell.maybeHairy || cell.label === HAIRY || cell.unfamiliar));
   const counted = cells.filter((cell) => cell.counts);
   const reviewed = counted.filter((cell) => cell.reviewed).length;
   const corrected = counted.filter((cell) => cell.corrected).length;
-  const evidence = store.model?.classes.find(({ name }) => name === "Hairy cell").evidence;
+  const evidence = store.model?.classes.find((one) => one.class_id === HAIRY).evidence;
   return html`
     <h1>Differential of photographed cells</h1>
     <p><strong>Slide ${slide.name}</strong>. ${signed ? `Signed off by ${signed.name}, ${moment(signed.at)}.` : "Preliminary: not signed off; a qualified technologist must confirm it."}

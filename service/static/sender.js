@@ -2,7 +2,6 @@
 
 import { prepared } from "./prepare.js";
 import { Refused } from "./service.js";
-import { modern } from "./modern.js";
 
 const IMAGES_PER_REQUEST = 8;
 const PARALLEL = 2;
@@ -80,7 +79,7 @@ export class Sender {
     try {
       const { body } = await this.service.ask("classify", { method: "POST", body: form }, signal);
       if (signal.aborted) return;
-      for (const result of body.results) batch[result.index].cell.settle(modern(result), body.model);
+      for (const result of body.results) batch[result.index].cell.settle(result, body.model);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Refused)) {

@@ -81,6 +81,7 @@ export class Store {
   async begin(name) {
     const now = Date.now();
     this.#put({ id: now, name, created: now, used: now, images: 0, reviewed: 0, position: 0, signed: null, history: [] }, [], []);
+    this.show(null);
     await this.kept.hold(now);
     await this.kept.putSlide(this.slide);
   }
@@ -90,6 +91,7 @@ export class Store {
     if (!(await this.kept.hold(slide.id))) return false;
     const { cells, events } = await this.kept.load(slide.id);
     this.#put(slide, cells.map(({ record, image }) => Cell.restored(record, image)), events);
+    this.show(null);
     for (const event of events.slice(0, slide.position)) this.#apply(event.ids, event.after);
     markDuplicates(this.cells);
     this.changed();
@@ -114,7 +116,7 @@ export class Store {
   }
 
   #put(slide, cells, events) {
-    Object.assign(this, { slide, cells, events, active: null, anchor: null, selection: new Set(), dialog: null, notices: {} });
+    Object.assign(this, { slide, cells, events, active: null, anchor: null, selection: new Set(), notices: {} });
     this.view = { ...this.view, filter: "all" };
     this.#visited = false;
     this.#byId = new Map(cells.map((cell) => [cell.id, cell]));
@@ -122,10 +124,14 @@ export class Store {
   }
 
   #keepSlide() {
-    this.slide.used = Date.now();
-    this.slide.images = this.cells.length;
-    this.slide.reviewed = this.cells.filter((cell) => cell.counts && cell.reviewed).length;
+    this.#count();
     this.kept.putSlide(this.slide);
+  }
+
+  /** What the list of slides shows. */
+  #count() {
+    const reviewed = this.cells.filter((cell) => cell.counts && cell.reviewed).length;
+    Object.assign(this.slide, { used: Date.now(), images: this.cells.length, reviewed });
   }
 
   // Images and answers
@@ -234,7 +240,7 @@ export class Store {
     this.events.splice(this.slide.position, Infinity, event);
     this.#apply(event.ids, event.after);
     this.slide.position++;
-    this.#keepSlide();
+    this.#count();
     this.kept.putEvent(this.slide, this.slide.position - 1, event);
     this.changed();
     this.say(event.words);

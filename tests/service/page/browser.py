@@ -19,7 +19,7 @@ from contract.classes import BY_ID
 
 LYMPHOCYTE, ERYTHROBLAST = BY_ID["lymphocyte"].index, BY_ID["erythroblast"].index
 Image = Callable[[int, int], bytes]
-PATIENCE_MS = 15_000
+PATIENCE_MS = 60_000
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _QUIET = (
     "--no-sandbox",

@@ -2,12 +2,13 @@
 
 import contextlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Error, Page, Route, expect
 
 from contract.bundle import Bundle
+from tests.conftest import WriteBundle
+from tests.service.live_server import serving, until
 from tests.service.page.browser import LYMPHOCYTE, Image, Visit, visiting
 from tests.service.process import Process, free_port, running
 from tests.service.tiny_bundle import TinyNetwork
@@ -51,6 +52,21 @@ class Gate:
                 route.continue_()
 
 
+def kept(page: Page, *stores: str) -> list[int]:
+    """How many records the browser keeps."""
+    counted = """async (names) => {
+        const open = indexedDB.open("hal");
+        await new Promise((done) => open.onsuccess = done);
+        const count = (name) => new Promise((done) => {
+            const asked = open.result.transaction(name).objectStore(name).count();
+            asked.onsuccess = () => done(asked.result);
+        });
+        return Promise.all(names.map(count));
+    }"""
+    found: list[int] = page.evaluate(counted, [*stores])
+    return found
+
+
 def crash(visit: Visit) -> None:
     """End the page's process as the system would, and open the page again in a new one."""
     context = visit.page.context
@@ -79,7 +95,7 @@ def test_a_slide_outlives_a_restart_of_the_service_a_reload_and_a_crash(
         first.kill()
         gate.open()
         visit.shows("#warnings", "The service does not answer.")
-        second = stack.enter_context(process(bundle, port))
+        stack.enter_context(process(bundle, port))
         visit.progress("48 of 48 classified")
         assert visit.sections() == {"Basophil": 1, "Lymphocyte": 45, "Monocyte": 2}
 
@@ -90,6 +106,7 @@ def test_a_slide_outlives_a_restart_of_the_service_a_reload_and_a_crash(
         page.click("#undo")
         visit.focus_cells()
         visit.press("e")
+        until(lambda: kept(visit.page, "events") == [2])
         crash(visit)
         visit.progress("48 of 48 classified")
         assert visit.sections() == {"Eosinophil": 1, "Lymphocyte": 46, "Monocyte": 1}
@@ -131,36 +148,24 @@ def test_an_upload_goes_on_after_a_reload_and_a_slide_is_opened_and_deleted(visi
     rows.filter(has_text="first").get_by_text("Delete").click()
     page.get_by_text("Delete for good").click()
     expect(rows).to_have_count(1)
-    left = """async () => {
-        const open = indexedDB.open("hal");
-        await new Promise((done) => open.onsuccess = done);
-        const count = (name) => new Promise((done) => {
-            const asked = open.result.transaction(name).objectStore(name).count();
-            asked.onsuccess = () => done(asked.result);
-        });
-        return Promise.all(["slides", "cells", "images", "events"].map(count));
-    }"""
-    assert page.evaluate(left) == [1, 1, 1, 0]
+    assert kept(page, "slides", "cells", "images", "events") == [1, 1, 1, 0]
     page.reload()
     expect(page.locator(".panel h2")).to_have_text("second")
 
 
 def test_another_model_is_not_mixed_with_the_first_and_decisions_stay(
-    browser: Browser, bundle: Bundle, images: list[Path], tmp_path: Path, write_bundle: Any, network: TinyNetwork
+    browser: Browser, images: list[Path], tmp_path: Path, write_bundle: WriteBundle, network: TinyNetwork
 ) -> None:
-    other = write_bundle(tmp_path, graph=network.graph(bias=0.001))
-    port = free_port()
-    with contextlib.ExitStack() as stack:
-        first = stack.enter_context(process(bundle, port))
-        visit = stack.enter_context(visiting(browser, f"http://127.0.0.1:{port}", strict=False))
+    bundle = write_bundle(tmp_path)
+    with serving(bundle, site_fpr=0.001) as live, visiting(browser, live.url, strict=False) as visit:
         gate = Gate(visit.page, 1)
         visit.choose(*images[:24])
         visit.shows("#progress", "8 of 24 classified")
         visit.focus_cells()
         visit.press("m")
-        first.kill()
+        write_bundle(tmp_path, version="1.2.4", graph=network.graph(bias=0.001))
+        assert live.http.post("/admin/reload").status_code == 200
         gate.open()
-        stack.enter_context(process(other, port))
         visit.progress("24 of 24 classified")
         visit.shows("#warnings", "changed its model")
         visit.page.click("#classify-again")
