@@ -333,11 +333,16 @@ class BundleDescription(_Part):
         precisions = [file.precision for file in self.files]
         if len(set(precisions)) != len(precisions):
             yield f"two files of one precision in {precisions}"
-        others = [part.path for part in (self.reference, self.novelty) if part is not None]
-        for path in (self.golden.path, *others, *(file.path for file in self.files)):
+        for path in (part.path for part in self.parts):
             parts = PurePosixPath(path).parts
             if PurePosixPath(path).is_absolute() or ".." in parts or len(parts) != 1:
                 yield f"file name {path!r} leaves the bundle's folder; expected a plain name"
+
+    @property
+    def parts(self) -> "tuple[ModelFile | GoldenSample | EmbeddingReference | Novelty, ...]":
+        """Every file that the bundle has beside ``bundle.json``: each has a ``path`` and a ``sha256``."""
+        maybe = (self.golden, self.reference, self.novelty)
+        return (*self.files, *(part for part in maybe if part is not None))
 
     @cached_property
     def suppressed(self) -> NDArray[np.bool_]:

@@ -75,9 +75,12 @@ class Settings(BaseSettings):
     )
     device: Device = Field(
         default=Device.AUTO,
-        description="auto: CUDA if it works, else the CPU; cuda and tensorrt refuse to start without theirs.",
+        description="auto: CUDA where ONNX Runtime has it and the driver sees a GPU, else the CPU. A GPU that does not "
+        "work is an error.",
     )
-    precision: Precision | None = Field(default=None, description="File of the bundle to serve. Not set: its first.")
+    precision: Precision | None = Field(
+        default=None, description="File of the bundle to serve. Not set: float16 on a GPU, else the bundle's first."
+    )
     max_batch: int | None = Field(
         default=None,
         ge=1,

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from service.batching.admission import Admission
 from service.batching.errors import ModelFailedError
@@ -109,15 +109,15 @@ class Batcher:
 
     async def infer(
         self, image: Image, *, network: Network | None = None, priority: Priority = Priority.ROUTINE
-    ) -> Logits:
-        """Logits ``[20]`` of one image ``[256, 256, 3]``. A caller that is cancelled leaves the queue at once.
+    ) -> Any:
+        """The network's result for one image ``[256, 256, 3]``. A caller that is cancelled leaves the queue at once.
 
         Raises:
             ModelFailedError: the network failed on this image.
         """
         if self._worker.done():
             raise ModelFailedError
-        answer: asyncio.Future[Logits] = self._loop.create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         queued = QueuedImage(image, network or self.network, priority, answer)
         self._queue.add(queued)
         self._arrived.set()
@@ -198,7 +198,7 @@ class Batcher:
             # whoever waits for it to be free is woken here and starts it before they are.
             ended.set()
             await asyncio.sleep(0)
-        settle(batch, logits, self.statistics)
+        settle(batch, batch[0].network.results(logits), self.statistics)
         try:
             self._on_batch(batch, begin, end)
         except Exception:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, islice
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Priority(StrEnum):
 
 
 class Network(Protocol):
-    """A network on its device."""
+    """A network on its device, and what its logits mean."""
 
     @property
     def max_batch(self) -> int:
@@ -61,6 +61,10 @@ class Network(Protocol):
         """
         ...
 
+    def results(self, rows: Logits) -> Sequence[Any]:
+        """What whoever awaits each image of a batch gets for its row; ``None`` if the row is no logits."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueuedImage:
@@ -72,7 +76,7 @@ class QueuedImage:
     image: Image
     network: Network
     priority: Priority
-    answer: asyncio.Future[Logits]
+    answer: asyncio.Future[Any]
     arrived: float = field(default_factory=time.perf_counter)
     span: Span = field(default_factory=current_span)
 
@@ -127,18 +131,17 @@ class Queue:
         return batch
 
 
-def settle(batch: Sequence[QueuedImage], rows: Logits, statistics: Statistics) -> None:
-    """Give each image its row ``[20]``, unless the row is no logits or nobody waits for it any more."""
-    finite = np.logical_and.reduce(np.isfinite(rows), axis=1).tolist()
-    for queued, row, is_finite in zip(batch, rows, finite, strict=True):
+def settle(batch: Sequence[QueuedImage], results: Sequence[Any], statistics: Statistics) -> None:
+    """Give each image its result (see :meth:`Network.results`), unless nobody waits for it any more."""
+    for queued, result in zip(batch, results, strict=True):
         if queued.answer.done():
             continue
-        if is_finite:
-            statistics.answered += 1
-            queued.answer.set_result(row)
-        else:
+        if result is None:
             logger.error("the engine gave logits that are not finite")
             fail([queued], statistics)
+        else:
+            statistics.answered += 1
+            queued.answer.set_result(result)
 
 
 def fail(batch: Iterable[QueuedImage], statistics: Statistics) -> None:

@@ -23,6 +23,8 @@ from service.engine.sessions import (
     GraphMismatchError,
     check_signature,
     open_session,
+    resolved,
+    served_file,
 )
 from service.settings import Device
 
@@ -127,11 +129,12 @@ class OnnxEngine:
             BundleError: the bundle has no file of that precision, or the file was changed since it was verified.
             DeviceUnavailableError, GraphMismatchError, GoldenMismatchError: see there.
         """
-        file = bundle.file(options.precision)
+        device = resolved(options.device)
+        file = served_file(bundle, device, options.precision)
         graph = bundle.path(file).read_bytes()
         if (found := hashlib.sha256(graph).hexdigest()) != file.sha256:
             raise BundleCorruptError(bundle.root, [f"{file.path} has SHA-256 {found}, expected {file.sha256}"])
-        session, device = open_session(graph, file, options)
+        session = open_session(device, graph, file, options)
         check_signature(session, bundle.description)
         on_gpu = device is not Device.CPU
         if on_gpu and file.precision == "int8":

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import onnxruntime as ort
 
+from contract.bundle import Bundle
 from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
 from service.engine import cuda
 from service.settings import DEFAULT_MAX_BATCH, Device, Settings, available_cores
@@ -41,7 +42,7 @@ class EngineOptions:
 
     Attributes:
         device: what to run on.
-        precision: which file of the bundle, ``None`` for its first.
+        precision: which file of the bundle, ``None`` for that which suits the device: see :func:`served_file`.
         max_batch: largest ``n`` that :meth:`OnnxEngine.run` will be given; ``None``: the default of the device.
         threads: threads of the network on the CPU, 0 for one per core.
         tensorrt_cache: folder for TensorRT's engines, or ``None``.
@@ -104,22 +105,30 @@ def _disagreements(role: str, found: Sequence[Any], name: str, dtype: str, shape
     return problems
 
 
-def open_session(graph: bytes, file: ModelFile, options: EngineOptions) -> tuple[Any, Device]:
-    """A session of ``graph`` and the device that it is on; the options' device, or what ``auto`` found.
+def resolved(device: Device) -> Device:
+    """The device; what ``auto`` finds is CUDA if ONNX Runtime has it and the driver sees a GPU, else the CPU."""
+    if device is not Device.AUTO:
+        return device
+    if _PROVIDERS[Device.CUDA] not in ort.get_available_providers():
+        return Device.CPU
+    if fault := cuda.driver_fault():
+        logger.warning("HAL_DEVICE=auto serves on the CPU: %s", fault)
+        return Device.CPU
+    return Device.CUDA
+
+
+def served_file(bundle: Bundle, device: Device, precision: Precision | None) -> ModelFile:
+    """The file of ``precision``; if that is ``None``, float16 on a GPU where the bundle has it, else its first.
+
+    On a GPU, ONNX Runtime leaves most of an int8 graph to the CPU.
 
     Raises:
-        DeviceUnavailableError: the device cannot be used, or ONNX Runtime fell back to another.
-        GraphMismatchError: ONNX Runtime cannot load the graph.
-        NoThreadError: the system gives no threads for it.
+        BundleError: the bundle has no file of that precision.
     """
-    if options.device is not Device.AUTO:
-        return _session_on(options.device, graph, file, options), options.device
-    if _PROVIDERS[Device.CUDA] in ort.get_available_providers():
-        try:
-            return _session_on(Device.CUDA, graph, file, options), Device.CUDA
-        except DeviceUnavailableError as error:
-            logger.warning("HAL_DEVICE=auto serves on the CPU: %s", error)
-    return _session_on(Device.CPU, graph, file, options), Device.CPU
+    on_gpu = resolved(device) is not Device.CPU
+    if precision is None and on_gpu and "float16" in {file.precision for file in bundle.description.files}:
+        precision = "float16"
+    return bundle.file(precision)
 
 
 def check_device(device: Device) -> None:
@@ -144,7 +153,14 @@ def _provider(device: Device) -> str:
     return provider
 
 
-def _session_on(device: Device, graph: bytes, file: ModelFile, options: EngineOptions) -> Any:
+def open_session(device: Device, graph: bytes, file: ModelFile, options: EngineOptions) -> Any:
+    """A session of ``graph`` on ``device``, which is not ``auto``.
+
+    Raises:
+        DeviceUnavailableError: the device cannot be used, or ONNX Runtime fell back to another.
+        GraphMismatchError: ONNX Runtime cannot load the graph.
+        NoThreadError: the system gives no threads for it.
+    """
     provider, session_options = _provider(device), _session_options(device, options)
     require_threads(session_options.intra_op_num_threads)
     if device is not Device.CPU and hasattr(ort, "preload_dlls"):

@@ -133,13 +133,10 @@ class Stacks:
 class EngineThread:
     """Opens an engine and runs it, all in one thread, which CUDA graphs ask for.
 
-    A :class:`service.batching.queue.Network`.
-
     Attributes:
         max_batch: most images that :meth:`run` takes.
         watch: given logits and embeddings of each batch, in the thread; embeddings are only asked for if it is set.
         gives_embeddings: whether the engine can.
-        with_embedding: the same engine, giving embeddings too.
         closed: whether :meth:`close` was called.
     """
 
@@ -148,7 +145,6 @@ class EngineThread:
         self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
         self.gives_embeddings = False
         self.closed = False
-        self.with_embedding = WithEmbedding(self)
         self._thread = WorkThreads("hal-engine")
         self._stacking = WorkThreads("hal-stack")
         self._stacks = Stacks()
@@ -237,19 +233,3 @@ class EngineThread:
             self.watch(logits, embeddings)
         rows: NDArray[np.float32] = np.concatenate((logits, embeddings), axis=1)
         return rows
-
-
-class WithEmbedding:
-    """The same engine as a network whose rows are the logits followed by the embedding."""
-
-    def __init__(self, thread: EngineThread) -> None:
-        self._thread = thread
-
-    @property
-    def max_batch(self) -> int:
-        """As the engine's."""
-        return self._thread.max_batch
-
-    async def run(self, images: Sequence[Image]) -> Logits:
-        """As :meth:`EngineThread.run_with_embedding`."""
-        return await self._thread.run_with_embedding(images)

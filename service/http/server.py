@@ -13,6 +13,7 @@ from typing import Final, cast
 import uvicorn
 
 from contract.bundle import Bundle
+from service.engine.sessions import served_file
 from service.http.app import create_app
 from service.http.connections import connections
 from service.http.middleware import RequestMiddleware
@@ -63,7 +64,7 @@ def listen(settings: Settings) -> socket.socket:
 def announce(settings: Settings, bundle: Bundle, listener: socket.socket) -> None:
     """Say where the service is, and let clients wait from then on who would be refused until the server runs."""
     listener.listen(_BACKLOG)
-    description, file = bundle.description, bundle.file(settings.precision)
+    description, file = bundle.description, served_file(bundle, settings.device, settings.precision)
     url = url_of(listener)
     example = _EXAMPLE if Path(_EXAMPLE).exists() else "cell.jpg"
     key = ' -H "Authorization: Bearer $KEY"' if settings.keys_file else ""

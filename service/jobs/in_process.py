@@ -8,7 +8,7 @@ from typing import Any, Final, Self, TypeAlias
 import msgspec
 
 from contract.bundle import Bundle
-from service.engine.onnx import EngineError
+from service.engine.sessions import EngineError, served_file
 from service.jobs.exit_codes import JobError
 from service.jobs.files import ImageFile, read
 from service.jobs.records import STAMP, Record, record_of
@@ -49,7 +49,8 @@ class InProcess:
         self._hal: Service
         self._read = read
         self._hairy_threshold = bundle.description.policy.hairy_threshold
-        self._model = msgspec.to_builtins(ModelStamp.of(bundle, bundle.file(settings.precision)))
+        file = served_file(bundle, settings.device, settings.precision)
+        self._model = msgspec.to_builtins(ModelStamp.of(bundle, file))
 
     @property
     def stamp(self) -> tuple[str, ...]:

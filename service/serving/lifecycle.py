@@ -10,6 +10,7 @@ from contract.description import ModelFile
 from service.batching.batcher import Batcher
 from service.batching.rate import Statistics
 from service.engine.onnx import EngineError, OnnxEngine
+from service.engine.sessions import served_file
 from service.engine.thread import WorkThreads
 from service.serving.answers import ModelStamp
 from service.serving.model import Models, OpenEngine, ServedModel
@@ -62,7 +63,7 @@ class Lifecycle:
     def __init__(self, settings: Settings, bundle: Bundle, *, open_engine: OpenEngine = OnnxEngine.open) -> None:
         self.settings = settings
         self.bundle = bundle
-        self.file: ModelFile = bundle.file(settings.precision)
+        self.file: ModelFile = served_file(bundle, settings.device, settings.precision)
         self.device: Device | None = None
         self.observer = Observer(settings)
         self.statistics = Statistics()
@@ -91,7 +92,7 @@ class Lifecycle:
             return
         self._let_serve(model)
         self.batcher = Batcher(
-            model.network,
+            model.network_for(embedding=False),
             queue_limit=self.settings.queue_limit,
             bulk_limit=self.settings.bulk_limit,
             deadline_s=self.settings.deadline_ms / 1000,
@@ -167,7 +168,7 @@ class Lifecycle:
             raise
         before = self.stamp
         self._let_serve(model)
-        batcher.network = model.network
+        batcher.network = model.network_for(embedding=False)
         self.reloads += 1
         logger.info("%s %s (%s) serves now", model.stamp.name, model.stamp.version, model.stamp.sha256)
         return Reloaded(before, model.stamp)

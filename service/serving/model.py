@@ -3,17 +3,19 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
 from contract.decision import Decision, decide
 from contract.novelty import NoveltyBasis
-from service.batching.queue import Logits, Network
+from service.batching.queue import Image, Logits, Network
 from service.engine.onnx import Engine, EngineOptions
+from service.engine.sessions import served_file
 from service.engine.thread import EngineThread
 from service.serving.answers import HairyRule, ModelStamp
 from service.settings import Device, Settings
@@ -26,6 +28,8 @@ _RETRY_S: Final = 0.5
 OpenEngine: TypeAlias = Callable[[Bundle, EngineOptions], Engine]
 Reference: TypeAlias = dict[str, NDArray[Any]]
 """See :meth:`contract.bundle.Bundle.reference`."""
+Judged: TypeAlias = tuple[Logits, Decision]
+"""The row that the network gave for an image, and what the bundle says about it."""
 
 
 class ServedModel:
@@ -51,7 +55,7 @@ class ServedModel:
         reference: Reference | None = None,
     ) -> None:
         self.bundle = bundle
-        self.file = bundle.file(settings.precision)
+        self.file = served_file(bundle, settings.device, settings.precision)
         self.device = device
         self.network = network
         self.stamp = ModelStamp.of(bundle, self.file)
@@ -59,21 +63,27 @@ class ServedModel:
         self.hairy_rule = HairyRule(policy.hairy_threshold, policy.hairy_advice)
         self.reference = reference if network.gives_embeddings else None
         self._basis = basis if network.gives_embeddings else None
+        self._without_embedding = _ModelNetwork(self, network.run)
+        self._with_embedding = _ModelNetwork(self, network.run_with_embedding)
         self._users = 0
         self._retired = False
 
     def network_for(self, *, embedding: bool) -> Network:
-        """What gives rows for :meth:`decide`: logits, with the embedding if it is asked for or novelty needs it."""
-        return self.network.with_embedding if embedding or self._basis is not None else self.network
+        """What the batcher feeds: it gives each image a :data:`Judged`.
 
-    def decide(self, rows: Logits) -> list[Decision]:
-        """Decide by the bundle about images from their rows.
-
-        Args:
-            rows: of :meth:`network_for`. Shape: ``(n, 20)`` or ``(n, 20 + 2048)``.
+        A row has the logits, ``[20]``, and behind them the embedding, ``[20 + 2048]``, where that is asked for or
+        novelty needs it.
         """
+        return self._with_embedding if embedding or self._basis is not None else self._without_embedding
+
+    def judge(self, rows: Logits) -> list[Judged | None]:
+        """Decide by the bundle about the images of a batch; ``None`` where a row has a number that is not finite."""
+        finite = np.logical_and.reduce(np.isfinite(rows), axis=1)
+        if np.count_nonzero(finite) < len(rows):
+            judged = iter(self.judge(rows[finite]))
+            return [next(judged) if is_finite else None for is_finite in finite]
         novelty = None if self._basis is None else self._basis.scores(rows[:, CLASS_COUNT:])
-        return decide(rows[:, :CLASS_COUNT], self.bundle.description, novelty)
+        return list(zip(rows, decide(rows[:, :CLASS_COUNT], self.bundle.description, novelty), strict=True))
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -94,6 +104,22 @@ class ServedModel:
         if self._retired and self._users == 0:
             self.network.close()
             logger.info("model %s %s was let go", self.stamp.name, self.stamp.version)
+
+
+class _ModelNetwork:
+    """A :class:`service.batching.queue.Network`: rows come from the engine, results from the model."""
+
+    def __init__(self, model: ServedModel, run: Callable[[Sequence[Image]], Awaitable[Logits]]) -> None:
+        self._engine = model.network
+        self._run = run
+        self.results = model.judge
+
+    @property
+    def max_batch(self) -> int:
+        return self._engine.max_batch
+
+    async def run(self, images: Sequence[Image]) -> Logits:
+        return await self._run(images)
 
 
 class Models:

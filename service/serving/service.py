@@ -32,7 +32,7 @@ from service.serving.answers import (
     Review,
 )
 from service.serving.lifecycle import Lifecycle
-from service.serving.model import OpenEngine, ServedModel
+from service.serving.model import Judged, OpenEngine, ServedModel
 from service.serving.states import NotReadyError, State
 from service.settings import Settings, available_cores
 
@@ -91,10 +91,9 @@ class Service(Lifecycle):
             if isinstance(pixels, ImageRefusedError):
                 return RefusedImage(Fault(pixels.code, str(pixels)), index, client_ref, sha256)
             try:
-                row = await batcher.infer(pixels, network=network, priority=priority)
+                _, decision = await batcher.infer(pixels, network=network, priority=priority)
             except ModelFailedError as error:
                 return RefusedImage(Fault(error.code, str(error)), index, client_ref, sha256)
-            (decision,) = model.decide(row[np.newaxis])
             return _classified(decision, index, client_ref, sha256)
 
         with model.in_use():
@@ -118,12 +117,13 @@ class Service(Lifecycle):
         priority = self._priority(options, len(images))
         network = model.network_for(embedding=embedding)
 
-        async def infer_one(image: Image) -> Logits:
-            return await batcher.infer(image, network=network, priority=priority)
+        async def infer_one(image: Image) -> Judged:
+            judged: Judged = await batcher.infer(image, network=network, priority=priority)
+            return judged
 
         try:
             with model.in_use():
-                rows = await batcher.admission.run_all(images, infer_one, priority=priority, due=options.due)
+                judged = await batcher.admission.run_all(images, infer_one, priority=priority, due=options.due)
         except ModelFailedError as error:
             hashes = await self.aside.call(lambda: _sha256s(images))
             fault = Fault(error.code, str(error))
@@ -131,9 +131,12 @@ class Service(Lifecycle):
             refused = [RefusedImage(fault, index, None, sha256) for index, sha256 in enumerate(hashes)]
             await self.observer.answered(model.stamp, refused)
             raise
-        inferred, results = await self.aside.call(lambda: _decided(model, images, np.stack(rows)))
+        rows, decisions = zip(*judged, strict=True)
+        hashes = await self.aside.call(lambda: _sha256s(images))
+        of_images = zip(hashes, decisions, strict=True)
+        results = [_classified(decision, index, None, sha256) for index, (sha256, decision) in enumerate(of_images)]
         await self.observer.answered(model.stamp, results)
-        return inferred
+        return Inferred(model.stamp, np.stack(rows), decisions)
 
     def check_admission(self, options: RequestOptions = _ANY) -> None:
         """Find out whether images would be accepted now, before a request's body is read.
@@ -196,13 +199,6 @@ def _classified(decision: Decision, index: int, client_ref: str | None, sha256: 
         client_ref,
         sha256,
     )
-
-
-def _decided(model: ServedModel, images: Sequence[Image], rows: Logits) -> tuple[Inferred, Sequence[ClassifiedImage]]:
-    decisions = model.decide(rows)
-    of_images = zip(_sha256s(images), decisions, strict=True)
-    results = [_classified(decision, index, None, sha256) for index, (sha256, decision) in enumerate(of_images)]
-    return Inferred(model.stamp, rows, decisions), results
 
 
 def _sha256s(images: Sequence[Image]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.batching.batcher import Batcher, OnBatch
-from service.batching.queue import Priority
+from service.batching.queue import Logits, Priority
 from service.engine.thread import EngineThread
 from tests.service.slow_device import SlowDevice, image
 
@@ -25,6 +25,17 @@ def in_event_loop(test: Test) -> Callable[[], None]:
     return run
 
 
+class Rows:
+    """An engine as a network that gives each image its row."""
+
+    def __init__(self, engine: EngineThread) -> None:
+        self.run = engine.run
+        self.max_batch = engine.max_batch
+
+    def results(self, rows: Logits) -> list[Logits | None]:
+        return [row if np.isfinite(row).all() else None for row in rows]
+
+
 @contextlib.asynccontextmanager
 async def batching(
     device: SlowDevice,
@@ -37,7 +48,9 @@ async def batching(
 ) -> AsyncIterator[Batcher]:
     network = EngineThread(max_batch)
     await network.open(lambda: device)
-    batcher = Batcher(network, queue_limit=queue_limit, bulk_limit=bulk_limit, deadline_s=deadline_s, on_batch=on_batch)
+    batcher = Batcher(
+        Rows(network), queue_limit=queue_limit, bulk_limit=bulk_limit, deadline_s=deadline_s, on_batch=on_batch
+    )
     try:
         yield batcher
     finally:

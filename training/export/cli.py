@@ -28,21 +28,19 @@ def export(
     precision: Annotated[
         list[Shippable] | None,
         typer.Option(
-            help="Files to ship, repeated; the service takes the first unless HAL_PRECISION names another. int8 is for "
-            "CPUs, float16 for GPUs. Default: float32 and int8."
+            help="Files to ship, repeated. The service takes float16 on a GPU and the first on a CPU, unless "
+            "HAL_PRECISION names another. Default: int8 and float16."
         ),
     ] = None,
 ) -> None:
     """Write the bundle of a finished run: ONNX files, golden sample, calibration, evidence, model card.
 
-    Example: hal export runs/first --out models/hal-c/2 --precision int8
-
-    For a GPU beside: --precision int8 --precision float16, and HAL_PRECISION=float16 where it is served.
+    Example: hal export runs/first --out models/mine/1 --name mine
     """
     with explained():
         from training.export.bundle import export as write_bundle
 
-        precisions = precision or [Shippable.FLOAT32, Shippable.INT8]
+        precisions = precision or [Shippable.INT8, Shippable.FLOAT16]
         description = write_bundle(run, out, name, version, [p.value for p in precisions])
         accuracy = next(metric for metric in description.metrics if metric.precision == description.files[0].precision)
         typer.echo(f"{out}: {accuracy.name} {accuracy.value:.4f} on {accuracy.images} {accuracy.split} images")

@@ -16,6 +16,7 @@ import msgspec
 
 from contract.bundle import MANIFEST_NAME, Bundle, sha256_of
 from contract.files import UNFINISHED, replacing, write_text
+from service.engine.sessions import served_file
 from service.jobs.exit_codes import JobError
 from service.jobs.files import lock
 from service.jobs.records import STAMP, Record, write
@@ -33,7 +34,7 @@ def run_of(
     settings: Settings, bundle: Bundle, paths: Sequence[str], *, shard_size: int, format: str
 ) -> dict[str, str | int | None]:
     """Everything that decides what stands in which file of results, by the name that people know."""
-    stamp = msgspec.to_builtins(ModelStamp.of(bundle, bundle.file(settings.precision)))
+    stamp = msgspec.to_builtins(ModelStamp.of(bundle, served_file(bundle, settings.device, settings.precision)))
     digest = hashlib.sha256()
     for path in paths:
         digest.update(os.fsencode(path) + b"\0")

@@ -21,6 +21,9 @@ class Sized:
     async def run(self, images: Sequence[Image]) -> Logits:
         raise AssertionError(f"forming a batch runs no network, not even on {len(images)} images")
 
+    def results(self, rows: Logits) -> Sequence[Logits]:
+        raise AssertionError(f"nor does it give results, not even of {len(rows)} rows")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _loop() -> Iterator[None]:

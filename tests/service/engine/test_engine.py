@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from contract.bundle import Bundle, BundleCorruptError, BundleError
+from contract.description import Precision
+from service.engine import cuda
 from service.engine.cuda import BoundBatches
 from service.engine.onnx import (
     Buckets,
@@ -20,7 +22,7 @@ from service.engine.onnx import (
     GraphMismatchError,
     OnnxEngine,
 )
-from service.engine.sessions import providers
+from service.engine.sessions import providers, served_file
 from service.settings import Device
 from tests.service.tiny_bundle import POISON, TinyNetwork
 
@@ -81,12 +83,40 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(
     assert runtime.options == [{"enable_fallback": 0}]
 
 
-def test_auto_takes_the_cpu_and_says_so_if_the_gpu_does_not_work(
+def test_auto_takes_the_cpu_and_says_so_if_the_driver_sees_no_gpu(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     SilentFallback(monkeypatch)
+    monkeypatch.setattr(cuda, "driver_fault", lambda: "no GPU")
     assert OnnxEngine.open(bundle, EngineOptions(device=Device.AUTO)).device is Device.CPU
-    assert "serves on the CPU" in caplog.text
+    assert "serves on the CPU: no GPU" in caplog.text
+
+
+def test_auto_refuses_a_gpu_that_does_not_work(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    SilentFallback(monkeypatch)
+    monkeypatch.setattr(cuda, "driver_fault", lambda: None)
+    with pytest.raises(DeviceUnavailableError, match="HAL_DEVICE=cpu"):
+        OnnxEngine.open(bundle, EngineOptions(device=Device.AUTO))
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "files", "served"),
+    [
+        (Device.CPU, None, ("int8", "float16"), "int8"),
+        (Device.CUDA, None, ("int8", "float16"), "float16"),
+        (Device.TENSORRT, None, ("int8", "float16"), "float16"),
+        (Device.CUDA, None, ("float32", "int8"), "float32"),
+        (Device.CUDA, "int8", ("int8", "float16"), "int8"),
+        (Device.AUTO, None, ("int8", "float16"), "int8"),
+    ],
+)
+def test_a_gpu_is_served_by_float16_unless_another_file_is_named(
+    device: Device, asked: Precision | None, files: tuple[Precision, ...], served: str, bundle: Bundle
+) -> None:
+    (file,) = bundle.description.files
+    described = [file.model_copy(update={"precision": precision}) for precision in files]
+    both = Bundle(bundle.root, bundle.description.model_copy(update={"files": tuple(described)}))
+    assert served_file(both, device, asked).precision == served
 
 
 def test_a_precision_that_the_bundle_does_not_have_is_an_error(bundle: Bundle) -> None:

@@ -104,13 +104,13 @@ def test_tensorrt_keeps_engines_and_timings_where_it_is_told_to(file: ModelFile)
 def test_cuda_of_the_wheels_is_loaded_before_a_session_needs_it(
     device: Device, runtime: Runtime, file: ModelFile
 ) -> None:
-    open_session(b"graph", file, EngineOptions(device=device))
+    open_session(device, b"graph", file, EngineOptions())
     assert runtime.calls == ["preload", "session"]
     assert runtime.preloaded == [{"directory": ""}], "an empty folder is the wheels' own; the default is PyTorch's"
 
 
 def test_nothing_is_loaded_for_the_cpu(runtime: Runtime, file: ModelFile) -> None:
-    open_session(b"graph", file, EngineOptions(device=Device.CPU))
+    open_session(Device.CPU, b"graph", file, EngineOptions())
     assert runtime.calls == ["session"]
 
 
@@ -120,14 +120,14 @@ def test_nothing_is_loaded_for_the_cpu(runtime: Runtime, file: ModelFile) -> Non
 def test_a_gpu_s_session_keeps_one_core_and_a_cpu_s_what_it_is_given(
     device: Device, threads: int, taken: int, runtime: Runtime, file: ModelFile
 ) -> None:
-    open_session(b"graph", file, EngineOptions(device=device, threads=threads))
+    open_session(device, b"graph", file, EngineOptions(threads=threads))
     (options,) = runtime.options
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (taken, 1)
 
 
 @pytest.mark.parametrize("device", ORDER)
 def test_threads_spin_within_a_run_and_sleep_after_it(device: Device, runtime: Runtime, file: ModelFile) -> None:
-    open_session(b"graph", file, EngineOptions(device=device, threads=2))
+    open_session(device, b"graph", file, EngineOptions(threads=2))
     (options,) = runtime.options
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"

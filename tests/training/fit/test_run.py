@@ -36,7 +36,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
     "moment",
     [
         Progress(PROJECTION, 0, 2),
-        Progress(ENCODER, 0, 2),
         Progress(ENCODER, 1, 2),
         Progress(CLASSIFIER),
         Progress(CLASSIFIER, 0, 2),
