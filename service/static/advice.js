@@ -70,6 +70,11 @@ export class Advice {
   async #ask() {
     const { store } = this;
     const { slide } = store;
+    const signed = slide?.signed;
+    if (signed?.advice) {
+      Object.assign(this, signed.advice);
+      return store.draw();
+    }
     if (!store.cells.some(({ result }) => result)) return this.clear();
     if (this.models.length > 1) return store.notice("model", MIXED);
     try {
@@ -77,6 +82,7 @@ export class Advice {
       const now = store.cells.some(({ reviewed }) => reviewed) ? await this.summary(this.request(true)) : before;
       if (slide !== store.slide) return;
       Object.assign(this, { before, now });
+      if (signed && slide.signed === signed) store.freeze({ before, now });
       store.notice("model", null);
     } catch (error) {
       if (slide !== store.slide) return;

@@ -105,8 +105,8 @@ function Tools({ store, actions }) {
     <label>Size <input id="size" type="range" ...${SIZES} value=${view.size} disabled=${view.cards} onInput=${(event) => store.look({ size: Number(event.target.value) })} /></label>
     <button type="button" id="cards" aria-pressed=${view.cards} onClick=${() => store.look({ cards: !view.cards })}>Cards</button>
     <div class="buttons">
-      <button type="button" id="undo" disabled=${!slide.position || slide.signed} onClick=${() => store.undo()}>Undo</button>
-      <button type="button" id="redo" disabled=${slide.position >= store.events.length || slide.signed} onClick=${() => store.redo()}>Redo</button>
+      <button type="button" id="undo" disabled=${!slide.position || slide.signed} onClick=${() => store.decisions.undo()}>Undo</button>
+      <button type="button" id="redo" disabled=${slide.position >= store.decisions.events.length || slide.signed} onClick=${() => store.decisions.redo()}>Redo</button>
       <button type="button" id="confirm-shown" disabled=${!unreviewed || slide.signed} onClick=${actions.confirmShown}>Confirm all shown (${unreviewed.toLocaleString("en")})</button>
     </div>
   </div>`;

@@ -78,23 +78,22 @@ export class Slides extends Component {
   }
 }
 
-export class Sign extends Component {
-  render({ store }) {
-    const { waiting, open, unidentified } = store.derived.outstanding;
-    const left = [
-      waiting && `${count(waiting, "image")} ${waiting === 1 ? "is" : "are"} not classified yet`,
-      open && `${count(open, "cell")} must still be reviewed`,
-    ].filter(Boolean);
-    const review = () => (store.look({ filter: "open" }), store.show(null));
-    return html`<${FormDialog} id="sign" title="Sign off" submit="Sign off" disabled=${left.length > 0} close=${() => store.show(null)} done=${({ name, reason }) => name && store.sign(name, reason ?? "")}>
-      ${left.length > 0
-        ? html`<p class="problem">${left.join("; ")}. Cells that HAL marks for review and cells without a class must be reviewed before a signature.</p>
-          ${open > 0 && html`<button type="button" onClick=${review}>Show the cells to review</button>`}`
-        : html`<p>The slide is frozen with this name and the time. It can be opened again with a reason, which is kept.</p>`}
-      ${unidentified > 0 && html`<label>${count(unidentified, "cell")} in no class. Why? <textarea name="reason" rows="2" required></textarea></label>`}
-      <label>Your name <input name="name" autocomplete="name" maxlength="80" required autofocus /></label>
-    </${FormDialog}>`;
-  }
+export function Sign({ store }) {
+  const { images, settled, open, unidentified } = store.derived.progress;
+  const waiting = images - settled;
+  const left = [
+    waiting && `${count(waiting, "image")} ${waiting === 1 ? "is" : "are"} not classified yet`,
+    open && `${count(open, "cell")} must still be reviewed`,
+  ].filter(Boolean);
+  const review = () => (store.look({ filter: "open" }), store.show(null));
+  return html`<${FormDialog} id="sign" title="Sign off" submit="Sign off" disabled=${left.length > 0} close=${() => store.show(null)} done=${({ name, reason }) => name && store.sign(name, reason ?? "")}>
+    ${left.length > 0
+      ? html`<p class="problem">${left.join("; ")}. Cells that HAL marks for review and cells without a class must be reviewed before a signature.</p>
+        ${open > 0 && html`<button type="button" onClick=${review}>Show the cells to review</button>`}`
+      : html`<p>The slide is frozen with this name and the time. It can be opened again with a reason, which is kept.</p>`}
+    ${unidentified > 0 && html`<label>${count(unidentified, "cell")} in no class. Why? <textarea name="reason" rows="2" required></textarea></label>`}
+    <label>Your name <input name="name" autocomplete="name" maxlength="80" required autofocus /></label>
+  </${FormDialog}>`;
 }
 
 export function Reopen({ store }) {
@@ -108,11 +107,11 @@ export function Reopen({ store }) {
 export function Menu({ store }) {
   const { back = null, x, y } = store.dialog;
   const close = () => store.show(back);
-  const targets = back ? [store.active] : store.targets;
+  const targets = back ? [store.selection.active] : store.selection.targets;
   const put = (place) => {
     store.show(back);
-    if (place === "=") store.accept(targets);
-    else store.reclassify(place, targets);
+    if (place === "=") store.decisions.accept(targets);
+    else store.decisions.reclassify(place, targets);
   };
   const key = (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];

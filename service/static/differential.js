@@ -73,11 +73,17 @@ export function differential(cells) {
   return { white, rows: PLACES.map((one) => ({ ...one, before: part(one.id, "before"), now: part(one.id, "now") })) };
 }
 
-/** What stands between the slide and a signature. */
-export function outstanding(cells) {
+/** How far the slide is: images with answers, and what stands between it and a signature. */
+export function progress(cells) {
+  const count = (keep) => cells.filter(keep).length;
   return {
-    waiting: cells.filter((cell) => !cell.settled).length,
-    open: cells.filter((cell) => cell.open).length,
-    unidentified: cells.filter((cell) => cell.counts && cell.label === UNIDENTIFIED && cell.reviewed).length,
+    images: cells.length,
+    settled: count((cell) => cell.settled),
+    refused: count((cell) => cell.fault),
+    failed: count((cell) => cell.state === "failed" || cell.fault?.code === "model_failed"),
+    cropped: count((cell) => cell.cropped),
+    reviewed: count((cell) => cell.counts && cell.reviewed),
+    open: count((cell) => cell.open),
+    unidentified: count((cell) => cell.counts && cell.label === UNIDENTIFIED && cell.reviewed),
   };
 }

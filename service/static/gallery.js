@@ -1,9 +1,10 @@
 // The cells by class. Only those in view are in the document, so that thousands of images scroll smoothly.
 
-import { HAIRY, keyOf, nameOf, placeOf, UNIDENTIFIED } from "./classes.js";
+import { keyOf, placeOf, UNIDENTIFIED } from "./classes.js";
+import { CELLS } from "./events.js";
 import { Component, createRef, html } from "./html.js";
-import { Picture } from "./picture.js";
-import { count, percent, probability } from "./text.js";
+import { count } from "./text.js";
+import { Tile } from "./tile.js";
 
 const HEAD = 38;
 const BETWEEN = 14;
@@ -84,7 +85,7 @@ export class Gallery extends Component {
 
   /** Bring the active cell into view. */
   reveal() {
-    const at = this.positions().find(({ cell }) => cell === this.props.store.active);
+    const at = this.positions().find(({ cell }) => cell === this.props.store.selection.active);
     if (!at) return;
     const { tile } = this.layout();
     const top = this.root.current.getBoundingClientRect().top + at.y;
@@ -115,36 +116,37 @@ export class Gallery extends Component {
   }
 
   key(event) {
+    if (!event.target.matches("[role=listbox]")) return;
     const { store } = this.props;
-    const { active } = store;
+    const { active } = store.selection;
     const control = event.ctrlKey || event.metaKey;
     const move = {
-      ArrowLeft: () => store.neighbour(active, -1), ArrowRight: () => store.neighbour(active, 1),
+      ArrowLeft: () => store.selection.neighbour(-1), ArrowRight: () => store.selection.neighbour(1),
       ArrowUp: () => (control ? this.bySection(active, -1) : this.vertical(active, -1)),
       ArrowDown: () => (control ? this.bySection(active, 1) : this.vertical(active, 1)),
       PageUp: () => this.vertical(active, -4), PageDown: () => this.vertical(active, 4),
-      Home: () => store.neighbour(active, -Infinity), End: () => store.neighbour(active, Infinity),
+      Home: () => store.selection.neighbour(-Infinity), End: () => store.selection.neighbour(Infinity),
     }[event.key];
     this.focus = true;
     if (event.altKey) return;
-    if (move) store.activate(move(), { range: event.shiftKey });
+    if (move) store.selection.activate(move(), { range: event.shiftKey });
     else if (event.key === "Enter" && control) this.props.confirmShown();
     else if (event.key === "Enter" && event.shiftKey) this.confirmSection(active);
     else if (event.key === "Enter") store.show("viewer");
-    else if (event.key === " " && control) store.activate(active, { toggle: true });
-    else if (event.key === " ") store.toggleReviewed();
-    else if (control && event.key === "a") store.selectAll();
+    else if (event.key === " " && control) store.selection.activate(active, { toggle: true });
+    else if (event.key === " ") store.decisions.toggleReviewed();
+    else if (control && event.key === "a") store.say(`${count(store.selection.all(), "cell")} selected.`);
     else if (control) return;
-    else if (event.key === "Escape") store.clearSelection();
-    else if (event.key === "=") store.accept();
-    else if (placeOf(event.key) && !event.shiftKey) store.reclassify(placeOf(event.key));
+    else if (event.key === "Escape") store.selection.clear();
+    else if (event.key === "=") store.decisions.accept();
+    else if (placeOf(event.key) && !event.shiftKey) store.decisions.reclassify(placeOf(event.key));
     else return;
     event.preventDefault();
   }
 
   confirmSection(cell) {
     const { store } = this.props;
-    store.confirm(store.derived.sections.find(({ cells }) => cells.includes(cell))?.cells ?? []);
+    store.decisions.confirm(store.derived.sections.find(({ cells }) => cells.includes(cell))?.cells ?? []);
   }
 
   cellOf({ target }) {
@@ -154,17 +156,16 @@ export class Gallery extends Component {
 
   click(event) {
     const cell = this.cellOf(event);
-    if (!cell) return;
     this.focus = true;
-    this.props.store.activate(cell, { range: event.shiftKey, toggle: event.ctrlKey || event.metaKey, select: true });
+    if (cell) this.props.store.selection.activate(cell, { range: event.shiftKey, toggle: event.ctrlKey || event.metaKey, select: true });
   }
 
   menu(event) {
     const { store } = this.props;
-    const cell = this.cellOf(event) ?? store.active;
+    const cell = this.cellOf(event) ?? store.selection.active;
     if (!cell) return;
     event.preventDefault();
-    if (!store.selection.has(cell)) store.activate(cell, { select: true });
+    if (!store.selection.has(cell)) store.selection.activate(cell, { select: true });
     const box = document.getElementById(`cell-${cell.id}`)?.getBoundingClientRect();
     const byMouse = event.button === 2;
     store.show("menu", { x: byMouse ? event.clientX : box?.left + box?.width / 2, y: byMouse ? event.clientY : box?.top + box?.height / 2 });
@@ -173,11 +174,11 @@ export class Gallery extends Component {
   drag(event) {
     const { store } = this.props;
     const cell = this.cellOf(event);
-    if (!store.selection.has(cell)) store.activate(cell, { select: true });
-    event.dataTransfer.setData("application/x-hal-cells", String(cell.id));
+    if (!store.selection.has(cell)) store.selection.activate(cell, { select: true });
+    event.dataTransfer.setData(CELLS, String(cell.id));
     event.dataTransfer.effectAllowed = "move";
     const badge = document.getElementById("drag-badge");
-    badge.textContent = count(store.targets.length, "cell");
+    badge.textContent = count(store.selection.targets.length, "cell");
     event.dataTransfer.setDragImage(badge, -8, -8);
   }
 
@@ -186,7 +187,7 @@ export class Gallery extends Component {
     const { view, derived } = store;
     const [first, last] = [top - SPARE, top + STEP + innerHeight + SPARE];
     const tileOf = (section, cell, place) => html`<${Tile} key=${cell.id} cell=${cell} version=${cell.version} cards=${view.cards}
-      active=${cell === store.active} selected=${store.selection.has(cell)} place=${place} total=${section.cells.length}
+      active=${cell === store.selection.active} selected=${store.selection.has(cell)} place=${place} total=${section.cells.length}
       x=${(place % section.columns) * step} y=${Math.floor(place / section.columns) * row} width=${tile.width} height=${tile.height} />`;
     return html`<div id="gallery" ref=${this.root} class=${view.cards ? "cards" : "thumbnails"} style=${{ "--side": view.size, height: `${height}px` }}
       onKeyDown=${(event) => this.key(event)} onClick=${(event) => this.click(event)} onContextMenu=${(event) => this.menu(event)}
@@ -196,8 +197,8 @@ export class Gallery extends Component {
         const from = Math.max(0, Math.floor((first - section.top - HEAD) / row)) * columns;
         const to = Math.max(0, Math.ceil((last - section.top - HEAD) / row)) * columns;
         const tiles = cells.slice(from, to).map((cell, place) => tileOf(section, cell, from + place));
-        const at = cells.indexOf(store.active);
-        if (at >= 0 && (at < from || at >= to)) tiles.push(tileOf(section, store.active, at));
+        const at = cells.indexOf(store.selection.active);
+        if (at >= 0 && (at < from || at >= to)) tiles.push(tileOf(section, store.selection.active, at));
         const share = derived.differential.rows.find((one) => one.id === id)?.now.per100;
         const left = cells.filter((cell) => cell.counts && !cell.reviewed).length;
         return html`<section key=${id} class="group ${id}" data-place=${keyOf(id) && id} 
@@ -205,75 +206,13 @@ export class Gallery extends Component {
           <div class="group-head">
             <h3 id="head-${id}">${name} <span class="numbers">${cells.length.toLocaleString("en")}${share != null && section.width > WIDE && ` · ${share.toFixed(1)} per 100`}</span></h3>
             ${keyOf(id) && html`<kbd title="Key that puts a cell here">${keyOf(id).toUpperCase()}</kbd>`}
-            ${left > 0 && !store.slide.signed && html`<button type="button" class="small" onClick=${() => store.confirm(cells)}>${id === UNIDENTIFIED ? "Leave" : "Confirm"} ${left}<span class="visually-hidden"> of ${name}</span>${id === UNIDENTIFIED && " unidentified"}</button>`}
+            ${left > 0 && !store.slide.signed && html`<button type="button" class="small" onClick=${() => store.decisions.confirm(cells)}>${id === UNIDENTIFIED ? "Leave" : "Confirm"} ${left}<span class="visually-hidden"> of ${name}</span>${id === UNIDENTIFIED && " unidentified"}</button>`}
             ${left === 0 && keyOf(id) && html`<span class="all-reviewed">✓ reviewed</span>`}
           </div>
           ${tiles.length > 0 && html`<div role="listbox" aria-multiselectable="true" aria-label=${name} tabindex=${at >= 0 ? 0 : -1}
-            aria-activedescendant=${at >= 0 ? `cell-${store.active.id}` : null}>${tiles}</div>`}
+            aria-activedescendant=${at >= 0 ? `cell-${store.selection.active.id}` : null}>${tiles}</div>`}
         </section>`;
       })}
     </div>`;
   }
-}
-
-class Tile extends Component {
-  shouldComponentUpdate(next) {
-    for (const name in next) if (name !== "children" && next[name] !== this.props[name]) return true;
-    return false;
-  }
-
-  render({ cell, cards, active, selected, place, total, x, y, width, height }) {
-    const words = description(cell);
-    return html`<div id="cell-${cell.id}" data-cell=${cell.id} role="option" draggable=${cell.counts} class="cell ${kind(cell)} ${active ? "active" : ""}"
-      aria-selected=${selected} aria-setsize=${total} aria-posinset=${place + 1} aria-label=${words} title=${words}
-      style=${{ width: `${width}px`, height: `${height}px`, transform: `translate(${x}px, ${y}px)` }}>
-      <${Picture} cell=${cell} />
-      ${marks(cell).map(([name, text]) => html`<span class="mark ${name}">${text}</span>`)}
-      ${cards && html`<${Card} cell=${cell} />`}
-    </div>`;
-  }
-}
-
-export function kind(cell) {
-  if (!cell.counts) return "other";
-  if (cell.maybeHairy && (cell.open || cell.label === HAIRY)) return "hairy";
-  return cell.open ? "open" : "";
-}
-
-function marks(cell) {
-  return [
-    kind(cell) === "hairy" && ["hairy", "Hairy?"],
-    cell.unfamiliar && ["unfamiliar", "Unfamiliar"],
-    cell.open && ["open", "!"],
-    cell.counts && cell.reviewed && ["reviewed", "✓"],
-  ].filter(Boolean);
-}
-
-function Card({ cell }) {
-  if (!cell.settled) return html`<div class="name">Waiting …</div>`;
-  if (!cell.counts) return html`<div class="why">${cell.problem}</div>`;
-  const reason = cell.result.review[0]?.message;
-  return html`<div class="name"><span>${nameOf(cell.result.class_id)}</span><span>${probability(cell.result.confidence)}</span></div>
-    <${Bars} result=${cell.result} most=${3} />
-    ${reason && html`<div class="why">${reason}</div>`}`;
-}
-
-/** Bars of the largest probabilities; of a class that the model does not support, `unknown` has the id. */
-export function Bars({ result, most, shares = false, unknown = new Set() }) {
-  const ranked = Object.entries(result.probabilities).sort((a, b) => b[1] - a[1]).slice(0, most);
-  return html`<div class="bars">${ranked.map(([id, value]) => html`<div key=${id} class="row ${id} ${unknown.has(id) ? "unknown" : ""}">
-    <span class="label">${nameOf(id)}</span>
-    <span class="track"><span class="fill" style=${{ width: percent(value, 1).replace("\u00a0", "") }}></span></span>
-    ${shares && html`<span class="share">${unknown.has(id) ? "not supported" : probability(value)}</span>`}
-  </div>`)}</div>`;
-}
-
-/** A cell in words: class, confidence, what HAL said if a person changed it, reasons for review. */
-export function description(cell) {
-  if (!cell.settled) return `Waiting. ${cell.path}`;
-  if (!cell.counts) return `Not counted: ${cell.problem} ${cell.path}`;
-  const { class_id: id, confidence, review } = cell.result;
-  const hal = `${nameOf(id)} ${probability(confidence)}`;
-  const state = cell.reviewed ? ", reviewed" : cell.open ? `, to review: ${review.map(({ message }) => message).join("; ")}` : "";
-  return `${cell.label === id ? hal : `${nameOf(cell.label)}, HAL: ${hal}`}${cell.flagged ? ", possible hairy cell" : ""}${state}. ${cell.path}`;
 }

@@ -2,8 +2,11 @@
 
 import { Advice } from "./advice.js";
 import { App } from "./app.js";
+import { UNIDENTIFIED } from "./classes.js";
+import { byFile } from "./differential.js";
 import { html, render } from "./html.js";
-import { chosen, dropped, sorted } from "./intake.js";
+import { listen } from "./events.js";
+import { sorted } from "./intake.js";
 import { corrections, csv, download, json } from "./outputs.js";
 import { Persistence } from "./persistence.js";
 import { drawReport } from "./report.js";
@@ -11,18 +14,21 @@ import { Sender } from "./sender.js";
 import { Service } from "./service.js";
 import { Store } from "./store.js";
 import { count, moment } from "./text.js";
-import { UNIDENTIFIED } from "./classes.js";
 
 const REDRAW_MS = 250;
 const SUMMARY_MS = 1200;
 const AFTER_DECISION_MS = 120;
-const CELLS = "application/x-hal-cells";
 
 const byId = (id) => document.getElementById(id);
 const root = byId("app");
-const kept = await Persistence.open((error) =>
-  store?.notice("kept", `This browser cannot keep the slide (${error.message}): it is lost when the page is closed.`));
-const store = new Store(kept, draw);
+let store = null;
+let lost = null;
+const kept = await Persistence.open((error) => {
+  lost = `This browser cannot keep the slide (${error.message}): it is lost when the page is closed.`;
+  store?.notice("kept", lost);
+});
+store = new Store(kept, draw);
+store.notices.kept = lost;
 const service = new Service((state) => store.notice("service", state), requestKey);
 const advice = new Advice(service, store);
 const sender = new Sender(service, answered);
@@ -34,12 +40,14 @@ function draw() {
   drawing = true;
   queueMicrotask(() => {
     drawing = false;
-    if (store.slide && store.slide.position !== decided) advice.refresh(AFTER_DECISION_MS);
-    decided = store.slide?.position;
+    if (store.slide && decision(store.slide) !== decided) advice.refresh(AFTER_DECISION_MS);
+    decided = store.slide && decision(store.slide);
     render(html`<${App} store=${store} advice=${advice} actions=${actions} />`, root);
   });
 }
-let decided = 0;
+/** Changes with every decision about the slide, its signature included. */
+const decision = ({ position, signed }) => `${position} ${signed?.at}`;
+let decided = null;
 
 // Answers
 
@@ -51,7 +59,8 @@ function answered(cells) {
   pending ??= setTimeout(() => {
     pending = null;
     store.changed();
-    if (!store.derived.outstanding.waiting) finished();
+    const { images, settled } = store.derived.progress;
+    if (settled === images) finished();
   }, sender.running ? REDRAW_MS : 0);
   advice.refresh(sender.running ? SUMMARY_MS : 0);
 }
@@ -60,7 +69,7 @@ function finished() {
   if (!started) return;
   started = null;
   const settled = store.cells.filter((cell) => cell.result).length;
-  store.say(`${count(settled, "image")} classified, ${count(store.derived.outstanding.open, "cell")} to review.`);
+  store.say(`${count(settled, "image")} classified, ${count(store.derived.progress.open, "cell")} to review.`);
 }
 
 function send(cells) {
@@ -79,7 +88,7 @@ async function open(slide) {
   if (!(await store.open(slide))) return false;
   started = null;
   advice.clear();
-  decided = slide.position;
+  decided = decision(slide);
   send(waiting());
   advice.refresh(0);
   return true;
@@ -136,6 +145,7 @@ async function loadModel() {
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const { dataset } = document.documentElement;
+const inOrder = () => [...store.cells].sort(byFile);
 const fileName = (suffix) => `hal-${store.slide.name.replace(/[^\w.-]+/g, "-")}.${suffix}`;
 
 const actions = {
@@ -176,7 +186,7 @@ const actions = {
     return seconds < 60 ? `about ${Math.ceil(seconds)} s left` : `about ${Math.ceil(seconds / 60)} min left`;
   },
   shownToConfirm: () => store.derived.flat.filter((cell) => cell.counts && !cell.reviewed && cell.label !== UNIDENTIFIED),
-  confirmShown: () => store.confirm(actions.shownToConfirm()),
+  confirmShown: () => store.decisions.confirm(actions.shownToConfirm()),
   askKey: async () => {
     try {
       service.useKey(await requestKey("This service may require an API key.", ""));
@@ -190,9 +200,9 @@ const actions = {
     dataset.theme = actions.isDark() ? "light" : "dark";
     store.draw();
   },
-  csv: () => download(fileName("csv"), csv(store.slide, store.byFile), "text/csv"),
-  json: () => download(fileName("json"), json(store, advice), "application/json"),
-  corrections: async () => download(fileName("corrections.zip"), await corrections(store.slide, store.byFile), "application/zip"),
+  csv: () => download(fileName("csv"), csv(store.slide, inOrder()), "text/csv"),
+  json: () => download(fileName("json"), json(store, inOrder(), advice), "application/json"),
+  corrections: async () => download(fileName("corrections.zip"), await corrections(store.slide, inOrder()), "application/zip"),
   fhir: async () => {
     const { signed, fhir } = store.slide;
     const given = Object.fromEntries(Object.entries(fhir ?? {}).filter(([, value]) => value));
@@ -213,45 +223,7 @@ const actions = {
   },
 };
 
-// Events of the document
-
-for (const id of ["images", "folder"]) {
-  byId(id).addEventListener("change", ({ target }) => (add({ files: chosen(target) }), (target.value = "")));
-}
-
-/** Mark the place under a dragged cell. */
-function over(target) {
-  for (const one of document.querySelectorAll(".over")) if (one !== target) one.classList.remove("over");
-  target?.classList.add("over");
-}
-
-addEventListener("dragover", (event) => {
-  event.preventDefault();
-  const { types } = event.dataTransfer;
-  if (types.includes(CELLS)) over(event.target.closest?.("[data-place]"));
-  document.body.classList.toggle("dragging", types.includes("Files"));
-});
-addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("dragging"));
-addEventListener("dragend", () => over(null));
-addEventListener("drop", async (event) => {
-  event.preventDefault();
-  document.body.classList.remove("dragging");
-  over(null);
-  if (event.dataTransfer.types?.includes(CELLS)) {
-    const place = event.target.closest?.("[data-place]")?.dataset.place;
-    if (place) store.reclassify(place);
-  } else add(await dropped(event.dataTransfer));
-});
-addEventListener("keydown", (event) => {
-  if (event.target.matches("input:not([type=range]), textarea, select")) return;
-  const control = event.ctrlKey || event.metaKey;
-  const key = event.key.toLowerCase();
-  if (control && key === "z") event.shiftKey ? store.redo() : store.undo();
-  else if (control && key === "y") store.redo();
-  else if (key === "?" && !store.dialog) store.show("keys");
-  else return;
-  event.preventDefault();
-});
+listen(store, add);
 addEventListener("beforeprint", () => store.slide && advice.now && drawReport(byId("print"), store, advice));
 dark.addEventListener("change", draw);
 

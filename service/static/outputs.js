@@ -38,14 +38,14 @@ export function csv(slide, cells) {
 }
 
 /** The slide with its signature and history, the differential before and after review, the advice, every cell. */
-export function json({ slide, byFile, derived }, { before, now, models }) {
+export function json({ slide, derived }, cells, { before, now, models }) {
   const { name, created, signed, history } = slide;
-  const results = byFile.map((cell) => ({
+  const results = cells.map((cell) => ({
     file: cell.path, pixels: cell.side, cropped: cell.cropped,
     ...(cell.result ?? { image_sha256: cell.sha256, error: cell.fault ?? { code: "not_sent", message: "The image was not sent." } }),
     ...(cell.counts && { label: cell.label, reviewed: cell.reviewed }),
   }));
-  const one = { id: name, created: iso(created), signed: signed && { ...signed, at: iso(signed.at) }, history };
+  const one = { id: name, created: iso(created), signed: signed && { name: signed.name, at: iso(signed.at), reason: signed.reason }, history };
   return JSON.stringify({
     exported: iso(Date.now()), slide: one, model: models[0], differential: derived.differential, summary: { before, now }, results,
   }, null, 1);

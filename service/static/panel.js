@@ -20,41 +20,35 @@ export function Panel({ store, advice, actions }) {
   return html`<aside class="panel" aria-label="Slide">
     <h2 title=${slide.name}>${slide.name}</h2>
     <${Progress} store=${store} actions=${actions} />
-    ${advice.now && html`<${AdviceBox} summary=${advice.now} provisional=${derived.outstanding.waiting > 0} />`}
+    ${advice.now && html`<${AdviceBox} summary=${advice.now} provisional=${derived.progress.settled < derived.progress.images} />`}
     <${Differential} differential=${derived.differential} />
     <${SignOff} store=${store} />
   </aside>`;
 }
 
 function Progress({ store, actions }) {
-  const { cells } = store;
-  const settled = cells.filter((cell) => cell.settled).length;
-  const refused = cells.filter((cell) => cell.fault).length;
-  const cropped = cells.filter((cell) => cell.cropped).length;
-  const reviewed = cells.filter((cell) => cell.counts && cell.reviewed).length;
-  const left = cells.length - settled;
-  const failed = cells.some((cell) => cell.state === "failed" || cell.fault?.code === "model_failed");
+  const { images, settled, refused, failed, cropped, reviewed, open } = store.derived.progress;
+  const { signed } = store.slide;
+  const left = images - settled;
   const parts = [
-    `${(settled - refused).toLocaleString("en")} of ${cells.length.toLocaleString("en")} classified`,
+    `${(settled - refused).toLocaleString("en")} of ${images.toLocaleString("en")} classified`,
     refused && `${refused} refused`,
     cropped && `${cropped.toLocaleString("en")} cropped to the centre`,
     left && (actions.running() ? actions.timeLeft() : "stopped"),
   ];
   return html`
-    ${left > 0 && html`<progress max=${cells.length} value=${settled} aria-label="Classified images"></progress>`}
+    ${left > 0 && html`<progress max=${images} value=${settled} aria-label="Classified images"></progress>`}
     <div class="panel-line">
       <p id="progress" class="numbers fine">${parts.filter(Boolean).join(" · ")}</p>
-      <button type="button" class="small" id="rename-slide" onClick=${() => store.show("rename")}>Rename</button>
-      <button type="button" class="small" id="add-images" disabled=${store.slide.signed} onClick=${() => actions.choose("images")}>Add images</button>
+      <button type="button" class="small" id="rename-slide" disabled=${signed} onClick=${() => store.show("rename")}>Rename</button>
+      <button type="button" class="small" id="add-images" disabled=${signed} onClick=${() => actions.choose("images")}>Add images</button>
     </div>
-    ${left === 0 && html`<p id="state" class="numbers">${reviewed.toLocaleString("en")} reviewed · <strong>${derived(store)}</strong></p>`}
+    ${left === 0 && html`<p id="state" class="numbers">${reviewed.toLocaleString("en")} reviewed · <strong>${open ? `${count(open, "cell")} to review` : "nothing left to review"}</strong></p>`}
     <div class="buttons">
       ${left > 0 && html`<button type="button" id="stop" onClick=${actions.stop}>${actions.running() ? "Stop" : "Continue"}</button>`}
-      ${failed && !actions.running() && html`<button type="button" id="again" onClick=${actions.retry}>Retry failed images</button>`}
+      ${failed > 0 && !actions.running() && !signed && html`<button type="button" id="again" onClick=${actions.retry}>Retry failed images</button>`}
     </div>`;
 }
-
-const derived = ({ derived: { outstanding } }) => (outstanding.open ? `${count(outstanding.open, "cell")} to review` : "nothing left to review");
 
 /** The advice with its reason; `provisional` while cells wait. */
 export function AdviceBox({ summary, provisional }) {

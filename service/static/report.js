@@ -1,6 +1,7 @@
 // The slide on one page of paper.
 
 import { HAIRY, nameOf } from "./classes.js";
+import { ORDERS } from "./differential.js";
 import { html, render } from "./html.js";
 import { Picture } from "./picture.js";
 import { Differential } from "./panel.js";
@@ -15,9 +16,9 @@ export async function drawReport(root, store, advice) {
 }
 
 function Report({ store, advice: { before, now, models: [model] } }) {
-  const { slide, derived, cells, byUrgency } = store;
+  const { slide, derived, cells } = store;
   const { signed } = slide;
-  const flagged = byUrgency.filter((cell) => cell.counts && (cell.maybeHairy || cell.label === HAIRY || cell.unfamiliar));
+  const flagged = cells.filter((cell) => cell.counts && (cell.maybeHairy || cell.label === HAIRY || cell.unfamiliar)).sort(ORDERS.urgent.compare);
   const counted = cells.filter((cell) => cell.counts);
   const reviewed = counted.filter((cell) => cell.reviewed).length;
   const corrected = counted.filter((cell) => cell.corrected).length;

@@ -1,8 +1,9 @@
-// The state of the page: the open slide, its cells, every decision with undo and redo, the selection.
+// The state of the page: the open slide, its cells and signature, what is shown, and what follows from them.
 
 import { Cell } from "./cell.js";
-import { nameOf } from "./classes.js";
-import { byFile, differential, markDuplicates, ORDERS, outstanding, sections } from "./differential.js";
+import { Decisions } from "./decisions.js";
+import { differential, markDuplicates, progress, sections } from "./differential.js";
+import { Selection } from "./selection.js";
 import { count } from "./text.js";
 
 const BATCH = 100;
@@ -10,10 +11,8 @@ const BATCH = 100;
 export class Store {
   slide = null;
   cells = [];
-  events = [];
-  selection = new Set();
-  active = null;
-  anchor = null;
+  selection = new Selection(() => this.derived.flat, () => this.draw());
+  decisions = new Decisions(this);
   view = { filter: "all", order: "urgent", size: 88, cards: false };
   notices = {};
   dialog = null;
@@ -21,8 +20,6 @@ export class Store {
   said = "";
   #byId = new Map();
   #derived = null;
-  /** Whether the user has chosen the active cell. */
-  #visited = false;
 
   /**
    * @param {import("./persistence.js").Persistence} kept
@@ -33,7 +30,7 @@ export class Store {
     this.draw = changed;
   }
 
-  /** What follows from the cells: sections, cells in the order shown, the differential, what is outstanding. */
+  /** What follows from the cells: sections, cells in the order shown, the differential, the progress. */
   get derived() {
     if (!this.#derived) {
       const shown = sections(this.cells, this.view);
@@ -41,11 +38,16 @@ export class Store {
         sections: shown,
         flat: shown.flatMap(({ cells }) => cells),
         differential: differential(this.cells),
-        outstanding: outstanding(this.cells),
+        progress: progress(this.cells),
       };
-      if (!this.#visited || !this.#derived.flat.includes(this.active)) this.active = this.#derived.flat[0] ?? null;
+      this.selection.fit(this.#derived.flat);
     }
     return this.#derived;
+  }
+
+  /** The cell of an id, `undefined` if it is of another slide. */
+  cell(id) {
+    return this.#byId.get(id);
   }
 
   changed() {
@@ -92,7 +94,6 @@ export class Store {
     const { cells, events } = await this.kept.load(slide.id);
     this.#put(slide, cells.map(({ record, image }) => Cell.restored(record, image)), events);
     this.show(null);
-    for (const event of events.slice(0, slide.position)) this.#apply(event.ids, event.after);
     markDuplicates(this.cells);
     this.changed();
     return true;
@@ -111,25 +112,30 @@ export class Store {
 
   rename(name) {
     this.slide.name = name;
-    this.#keepSlide();
+    this.keepSlide();
     this.changed();
   }
 
   #put(slide, cells, events) {
-    Object.assign(this, { slide, cells, events, active: null, anchor: null, selection: new Set(), notices: {} });
+    Object.assign(this, { slide, cells });
+    // Whether the browser keeps anything is no matter of the slide.
+    this.notices = { kept: this.notices.kept };
     this.view = { ...this.view, filter: "all" };
-    this.#visited = false;
+    this.selection.clear(null);
+    this.selection.visited = false;
     this.#byId = new Map(cells.map((cell) => [cell.id, cell]));
+    this.decisions.load(events);
     this.changed();
   }
 
-  #keepSlide() {
-    this.#count();
+  /** Keep what is said of the slide as a whole. */
+  keepSlide() {
+    this.count();
     this.kept.putSlide(this.slide);
   }
 
   /** What the list of slides shows. */
-  #count() {
+  count() {
     const reviewed = this.cells.filter((cell) => cell.counts && cell.reviewed).length;
     Object.assign(this.slide, { used: Date.now(), images: this.cells.length, reviewed });
   }
@@ -142,7 +148,7 @@ export class Store {
     const added = images.map(([file, path], place) => new Cell(first + place, path, file));
     for (const cell of added) this.#byId.set(cell.id, cell);
     this.cells.push(...added);
-    this.#keepSlide();
+    this.keepSlide();
     this.kept.putCells(this.slide.id, added);
     this.#keepImages(added);
     this.say(`${count(added.length, "image")} added.`);
@@ -155,7 +161,7 @@ export class Store {
     for (let at = 0; at < cells.length; at += BATCH) await this.kept.putImages(slide, cells.slice(at, at + BATCH));
   }
 
-  /** Cells have answers; `redraw` comes later where many come at once. */
+  /** Keep cells that have answers; who calls draws, later where many come at once. */
   answered(cells) {
     const mine = cells.filter((cell) => this.#byId.get(cell.id) === cell);
     if (!mine.length) return;
@@ -172,161 +178,32 @@ export class Store {
     this.changed();
   }
 
-  // Decisions
-
-  /** The cells that an action is about: those selected, else the active one. */
-  get targets() {
-    const selected = this.derived.flat.filter((cell) => this.selection.has(cell));
-    return selected.length ? selected : this.active ? [this.active] : [];
-  }
-
-  /** Put the targets, or given cells, in another class, which also confirms them. */
-  reclassify(place, cells = this.targets) {
-    this.#decide(cells, () => [place, true], (some) => `${some} ${nameOf(place)}.`, true);
-  }
-
-  /** Put the targets back where HAL had put them: in its class, also where it was unsure. */
-  accept(cells = this.targets) {
-    this.#decide(cells, (cell) => [cell.result.class_id, true], (some) => `${some} confirmed as HAL named them.`, true);
-  }
-
-  /** Mark the targets as reviewed, or not any more if all of them are. */
-  toggleReviewed(cells = this.targets) {
-    const all = cells.every((cell) => cell.reviewed);
-    this.#decide(cells, (cell) => [all ? cell.decided : cell.label, !all], (some) => `${some} ${all ? "not reviewed" : "reviewed"}.`, true);
-  }
-
-  /** Mark cells as reviewed that are not yet. */
-  confirm(cells) {
-    this.#decide(cells.filter((cell) => !cell.reviewed), (cell) => [cell.label, true], (some) => `${some} reviewed.`, false);
-  }
-
-  undo() {
-    this.#step(this.slide?.position - 1, -1, "before", "Undone");
-  }
-
-  redo() {
-    this.#step(this.slide?.position, 0, "after", "Done again");
-  }
-
-  #step(place, change, side, word) {
-    const event = this.events[place];
-    if (!event || this.#isSigned()) return;
-    this.slide.position = change ? place : place + 1;
-    this.#apply(event.ids, event[side]);
-    this.active = this.#byId.get(event.ids[0]);
-    this.#visited = this.moved = true;
-    this.selection.clear();
-    this.#keepSlide();
-    this.changed();
-    this.say(`${word}: ${event.words}`);
-  }
-
-  /** Record and apply a decision; `forward`: the cell after the last one becomes the active one. */
-  #decide(given, next, words, forward) {
-    const cells = given.filter((cell) => cell.counts);
-    if (!cells.length || this.#isSigned()) return;
-    const event = {
-      at: Date.now(),
-      ids: cells.map(({ id }) => id),
-      before: cells.map(({ decided, reviewed }) => [decided, reviewed]),
-      after: cells.map(next),
-      words: words(count(cells.length, "cell")),
-    };
-    if (forward) this.active = this.#following(cells);
-    this.#visited = true;
-    this.selection.clear();
-    this.anchor = null;
-    this.events.splice(this.slide.position, Infinity, event);
-    this.#apply(event.ids, event.after);
-    this.slide.position++;
-    this.#count();
-    this.kept.putEvent(this.slide, this.slide.position - 1, event);
-    this.changed();
-    this.say(event.words);
-  }
-
-  #apply(ids, decisions) {
-    ids.forEach((id, place) => this.#byId.get(id)?.decide(decisions[place]));
-  }
-
-  #isSigned() {
-    if (this.slide?.signed) this.say("The slide is signed off. Reopen it to change it.");
-    return Boolean(this.slide?.signed);
-  }
-
-  /** The cell that comes next in the section of these, or before them, or anywhere. */
-  #following(cells) {
-    const gone = new Set(cells);
-    const last = cells.at(-1);
-    const inside = this.derived.sections.find((section) => section.cells.includes(last))?.cells ?? [];
-    const pick = (some) => some.find((cell) => !gone.has(cell));
-    const { flat } = this.derived;
-    return pick(inside.slice(inside.indexOf(last))) ?? pick(flat.slice(flat.indexOf(last))) ?? pick(inside.toReversed()) ?? last;
-  }
+  // Signature
 
   /** Freeze the slide under a name. */
   sign(name, reason) {
-    this.slide.signed = { name, at: Date.now(), reason };
+    this.slide.signed = { name, at: Date.now(), reason, advice: null };
     this.selection.clear();
-    this.#keepSlide();
+    this.keepSlide();
     this.show(null);
     this.say(`Signed off by ${name}.`);
     this.changed();
   }
 
+  /** Keep the advice of the signed slide, which another model must not change. */
+  freeze(advice) {
+    this.slide.signed.advice = advice;
+    this.keepSlide();
+  }
+
   /** Open a signed slide again; the signature and the reason stay in its history. */
   reopen(reason) {
-    this.slide.history.push({ ...this.slide.signed, reopened: { reason, at: Date.now() } });
+    const { name, at, reason: left } = this.slide.signed;
+    this.slide.history.push({ name, at, reason: left, reopened: { reason, at: Date.now() } });
     this.slide.signed = null;
-    this.#keepSlide();
+    this.keepSlide();
     this.show(null);
     this.say("The slide is open again.");
     this.changed();
-  }
-
-  // Selection
-
-  /** Make a cell the active one; `range` selects all from the anchor to it, `toggle` adds or removes it. */
-  activate(cell, { range = false, toggle = false, select = false } = {}) {
-    if (!cell) return;
-    const { flat } = this.derived;
-    if (range) {
-      this.anchor ??= this.active;
-      const [from, to] = [flat.indexOf(this.anchor), flat.indexOf(cell)].sort((a, b) => a - b);
-      this.selection = new Set(flat.slice(from, to + 1));
-    } else {
-      if (toggle) this.selection.delete(cell) || this.selection.add(cell);
-      else this.selection = new Set(select ? [cell] : []);
-      this.anchor = cell;
-    }
-    this.active = cell;
-    this.#visited = true;
-    this.draw();
-  }
-
-  selectAll() {
-    this.selection = new Set(this.derived.flat);
-    this.say(`${count(this.selection.size, "cell")} selected.`);
-  }
-
-  clearSelection() {
-    this.selection.clear();
-    this.anchor = null;
-    this.draw();
-  }
-
-  /** The cell `step` places further in the order shown, at most the first or last. */
-  neighbour(cell, step) {
-    const { flat } = this.derived;
-    return flat[Math.max(0, Math.min(flat.length - 1, flat.indexOf(cell) + step))] ?? null;
-  }
-
-  get byFile() {
-    return [...this.cells].sort(byFile);
-  }
-
-  get byUrgency() {
-    return [...this.cells].sort(ORDERS.urgent.compare);
   }
 }

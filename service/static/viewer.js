@@ -1,11 +1,11 @@
 // The large view of one cell: picture, result, reasons, reference cells.
 
 import { keyOf, nameOf, placeOf, UNIDENTIFIED } from "./classes.js";
-import { Bars } from "./gallery.js";
 import { Component, Dialog, html } from "./html.js";
 import { Picture } from "./picture.js";
 import { references } from "./references.js";
 import { probability } from "./text.js";
+import { Bars } from "./tile.js";
 
 const ZOOMS = [1, 1.5, 2, 3];
 const BAR_UM = 10;
@@ -20,8 +20,8 @@ export class Viewer extends Component {
 
   step(by) {
     const { store } = this.props;
-    store.activate(store.neighbour(store.active, by));
-    store.say(title(store.active));
+    store.selection.activate(store.selection.neighbour(by));
+    store.say(title(store.selection.active));
   }
 
   key(event) {
@@ -32,10 +32,10 @@ export class Viewer extends Component {
     else if (event.key === "ArrowRight") this.step(1);
     else if (control) return;
     else if (event.key === " " && event.target.closest("button")) return;
-    else if (event.key === " ") store.toggleReviewed([store.active]);
-    else if (event.key === "=") store.accept([store.active]);
+    else if (event.key === " ") store.decisions.toggleReviewed([store.selection.active]);
+    else if (event.key === "=") store.decisions.accept([store.selection.active]);
     else if (event.key === "+" || event.key === "-") this.zoom(event.key === "+" ? 1 : -1);
-    else if (placeOf(event.key) && !event.shiftKey) store.reclassify(placeOf(event.key), [store.active]);
+    else if (placeOf(event.key) && !event.shiftKey) store.decisions.reclassify(placeOf(event.key), [store.selection.active]);
     else return;
     event.preventDefault();
   }
@@ -45,7 +45,7 @@ export class Viewer extends Component {
   }
 
   render({ store }, { zoom, brightness, contrast, references: known }) {
-    const cell = store.active;
+    const cell = store.selection.active;
     if (!cell) return null;
     const { flat } = store.derived;
     const pixels = BAR_UM * (store.model?.pixels_per_micrometre ?? 10) * zoom;
@@ -87,8 +87,8 @@ function Decide({ cell, store }) {
   const unidentified = cell.label === UNIDENTIFIED;
   const words = cell.reviewed ? "Reviewed ✓" : unidentified ? "Leave unidentified" : `Confirm ${nameOf(cell.label)}`;
   return html`<div class="buttons">
-    ${unidentified && html`<button type="button" class="primary" onClick=${() => store.accept([cell])}>It is: ${nameOf(cell.result.class_id)}</button>`}
-    <button type="button" id="confirm" class=${unidentified || cell.reviewed ? "" : "primary"} onClick=${() => store.toggleReviewed([cell])}>${words}</button>
+    ${unidentified && html`<button type="button" class="primary" onClick=${() => store.decisions.accept([cell])}>It is: ${nameOf(cell.result.class_id)}</button>`}
+    <button type="button" id="confirm" class=${unidentified || cell.reviewed ? "" : "primary"} onClick=${() => store.decisions.toggleReviewed([cell])}>${words}</button>
     <button type="button" onClick=${() => store.show("menu", { back: "viewer" })}>Another class …</button>
   </div>`;
 }

@@ -1,14 +1,11 @@
-"""A slide of a thousand cells: from a key to the new differential, memory, and frames while scrolling.
-
-``python -m tests.service.page.screenshots`` writes the figures of a quiet machine for docs/review.md.
-"""
+"""A slide of a thousand cells: from a key to the new differential, memory, and frames while scrolling."""
 
 import re
 import statistics
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
@@ -19,8 +16,8 @@ from tests.service.page.browser import LYMPHOCYTE, Image, Visit, visiting
 THOUSAND = 1000
 KEY_MS = 100
 FRAME_MS = 1000 / 60
-BUSY = 4
-"""How much slower than promised the page may be where other programs use the same cores."""
+BUSY = 10
+"""How much longer both may take by the clock where other programs use the same cores."""
 
 WATCH_KEYS = """() => {
     window.latencies = [];
@@ -51,27 +48,45 @@ SCROLL = """() => new Promise((done) => {
 })"""
 
 
+class Profiler:
+    """The browser's own figures of the page's main thread."""
+
+    def __init__(self, page: Page) -> None:
+        self._session = page.context.new_cdp_session(page)
+        self._session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def read(self, name: str) -> float:
+        found: Any = {one["name"]: one["value"] for one in self._session.send("Performance.getMetrics")["metrics"]}
+        return float(found[name])
+
+    def cpu_ms(self) -> float:
+        """Time of the main thread on a processor: what other programs take does not count."""
+        return 1000 * self.read("TaskDuration")
+
+    def heap_mb(self) -> float:
+        self._session.send("HeapProfiler.collectGarbage")
+        return self.read("JSHeapUsedSize") / 1e6
+
+
 def measured(visit: Visit, keys: int = 20) -> dict[str, float]:
     """Milliseconds from a key to the frame with the new differential, and of frames while scrolling; memory."""
-    page = visit.page
+    page, profiler = visit.page, Profiler(visit.page)
     visit.focus_cells()
     page.evaluate(WATCH_KEYS)
+    start = profiler.cpu_ms()
     for place in range(keys):
         visit.press("mbe"[place % 3])
         page.wait_for_function("count => latencies.length >= count", arg=place + 1)
-    latencies: list[float] = page.evaluate("latencies")
+    before_scrolling = profiler.cpu_ms()
     frames: list[float] = page.evaluate(SCROLL)
-    session = page.context.new_cdp_session(page)
-    session.send("HeapProfiler.collectGarbage")
-    session.send("Performance.enable")
-    found: Any = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    latencies: list[float] = page.evaluate("latencies")
     return {
+        "key_cpu_ms": (before_scrolling - start) / keys,
         "key_median_ms": statistics.median(latencies),
-        "key_worst_ms": max(latencies),
+        "frame_cpu_ms": (profiler.cpu_ms() - before_scrolling) / len(frames),
         "frame_median_ms": statistics.median(frames),
-        "frame_95_ms": statistics.quantiles(frames, n=20)[-1],
-        "heap_mb": found["JSHeapUsedSize"] / 1e6,
-        "nodes": found["Nodes"],
+        "heap_mb": profiler.heap_mb(),
+        "nodes": profiler.read("Nodes"),
     }
 
 
@@ -112,6 +127,9 @@ def test_a_thousand_cells_stay_smooth(browser: Browser, bundle: Bundle, image: I
         visit.progress("1,000 of 1,000 classified")
         expect(page.locator("#advice strong")).to_have_text("Follow up by flow cytometry")
         figures = measured(visit)
+        print(figures)  # noqa: T201 - for docs/review.md: pytest -rP
+        assert figures["key_cpu_ms"] < KEY_MS, figures
+        assert figures["frame_cpu_ms"] < FRAME_MS, figures
         assert figures["key_median_ms"] < BUSY * KEY_MS, figures
         assert figures["frame_median_ms"] < BUSY * FRAME_MS, figures
         assert figures["heap_mb"] < 60, figures
