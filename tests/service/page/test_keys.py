@@ -9,9 +9,8 @@ from playwright.sync_api import Browser, expect
 
 from contract.bundle import Bundle
 from service.auth.keys import Role, add, revoke
-from tests.service.live_server import until
+from tests.service.live_server import LiveServer, serving, until
 from tests.service.page.browser import LYMPHOCYTE, Image, Visit, visiting
-from tests.service.process import Process, running
 
 GUARDED = ("/model", "/classify", "/slides/summary")
 
@@ -27,10 +26,10 @@ def right(keys: Path) -> str:
 
 
 @pytest.fixture
-def guarded(bundle: Bundle, keys: Path, right: str) -> Iterator[Process]:
+def guarded(bundle: Bundle, keys: Path, right: str) -> Iterator[LiveServer]:
     assert right
-    with running(bundle.root, HAL_KEYS_FILE=str(keys), HAL_SITE_FPR="0.001") as process:
-        yield process
+    with serving(bundle, keys_file=keys, site_fpr=0.001) as live:
+        yield live
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def sent_keys(visit: Visit) -> list[str | None]:
 
 
 def test_a_wrong_and_a_revoked_key_are_told_and_no_image_is_lost(
-    browser: Browser, guarded: Process, keys: Path, right: str, images: list[Path]
+    browser: Browser, guarded: LiveServer, keys: Path, right: str, images: list[Path]
 ) -> None:
     other = add(keys, "night-shift", Role.CLASSIFY)
     with visiting(browser, guarded.url, strict=False) as visit:
@@ -81,7 +80,7 @@ def test_a_wrong_and_a_revoked_key_are_told_and_no_image_is_lost(
 
 
 def test_without_a_key_the_page_waits_and_goes_on_when_there_is_one(
-    browser: Browser, guarded: Process, right: str, images: list[Path]
+    browser: Browser, guarded: LiveServer, right: str, images: list[Path]
 ) -> None:
     with visiting(browser, guarded.url, strict=False) as visit:
         dialog = visit.page.locator("#key")
