@@ -57,7 +57,8 @@ def preset(root: Path, mapping: Path | None = None) -> Preset:
             left_out[name] = f"folder {name!r} is left out by the mapping"
     problems += [f"the mapping names folder {name!r}, which holds no image" for name in given if name not in holding]
     if problems:
-        raise SourceError(_all(f"{root} is not {LAYOUT}", problems) + "\nRename the folders, or give a --mapping FILE of lines folder=class; a folder without a class is left out.")
+        advice = "Rename the folders, or give a --mapping FILE of lines folder=class; nothing behind = leaves one out."
+        raise SourceError(_all(f"{root} is not {LAYOUT}", problems) + "\n" + advice)
     return replace(found, labels=labels, left_out=left_out, code_of=lambda path: _class_folder(root, path))
 
 
