@@ -26,19 +26,19 @@ export class Picture extends Component {
     else this.load();
   }
 
-  componentWillUnmount() {
-    URL.revokeObjectURL(this.url);
-  }
-
   load() {
-    URL.revokeObjectURL(this.url);
-    this.url = URL.createObjectURL(this.props.cell.file);
-    this.image.current.src = this.url;
+    this.image.current.src = URL.createObjectURL(this.props.cell.file);
   }
 
+  /** Only now: a URL that goes while its image loads, as in fast scrolling, is an error in the console. */
   loaded({ target }) {
     target.style.setProperty("--pixels", target.naturalWidth);
-    URL.revokeObjectURL(this.url);
+    URL.revokeObjectURL(target.src);
+  }
+
+  failed({ target }) {
+    URL.revokeObjectURL(target.src);
+    this.setState({ broken: true });
   }
 
   render({ cell, alt = "", filter, children }, { broken }) {
@@ -46,7 +46,7 @@ export class Picture extends Component {
       ${broken
         ? html`<div class="placeholder"><strong>${typeOf(cell.path) ?? "Image"}</strong><span>${cell.path.split("/").at(-1)}</span></div>`
         : html`<img ref=${this.image} alt=${alt} draggable=${false} decoding="async" style=${{ filter }}
-            onLoad=${(event) => this.loaded(event)} onError=${() => this.setState({ broken: true })} />`}
+            onLoad=${(event) => this.loaded(event)} onError=${(event) => this.failed(event)} />`}
       ${children}
     </div>`;
   }

@@ -54,7 +54,7 @@ class Asset:
 
 def _found(folder: Traversable, prefix: str = "") -> dict[str, Asset]:
     """All files of known types in a folder and below it, by their path."""
-    found = {}
+    found: dict[str, Asset] = {}
     for entry in folder.iterdir():
         if entry.is_dir():
             found |= _found(entry, f"{prefix}{entry.name}/")
