@@ -1,7 +1,7 @@
 """``hal evidence``: the figures of images that had no part in making a bundle, written into the bundle."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.description import Metric
 from tests.service.tiny_bundle import TinyNetwork, description_for, with_novelty
 from training.data import image_list, manifest
+from training.data.contents import with_pixels
 from training.evaluation.conditions import CONDITIONS
 from training.export.cli import app
 from training.export.evidence import EvidenceError, add_evidence
@@ -174,6 +175,24 @@ def test_images_that_made_the_bundle_are_refused_by_their_content(made: Made, da
     with pytest.raises(EvidenceError, match=r"had a part in making the bundle: .* of its split 'train'"):
         add_evidence(made.folder, data)
     assert (made.folder / "bundle.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tiff"])
+def test_images_that_made_the_bundle_are_refused_when_they_were_written_anew(
+    made: Made, data: Path, suffix: str
+) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (256, 256, 3), np.uint8)
+    for name in ("trained.png", f"anew.{suffix}"):
+        Image.fromarray(noise).save(made.root / name)
+    images = manifest.read(data)
+    trained = with_pixels([image for image in images if image.split == "train"])
+    image_list.write(made.folder / image_list.FILE_NAME, trained, bundles.sha256_of)
+    anew = replace(images[0], path=made.root / f"anew.{suffix}")
+    manifest.write(data, [image for image in images if image.split == "test"])
+    add_evidence(made.folder, data)
+    manifest.write(data, [*(image for image in images if image.split == "test"), anew])
+    with pytest.raises(EvidenceError, match=r"had a part in making the bundle: 1 of its split 'train'"):
+        add_evidence(made.folder, data)
 
 
 def test_a_manifest_without_test_images_says_how_to_get_some(made: Made) -> None:
