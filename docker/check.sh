@@ -42,7 +42,7 @@ git -C "$project" ls-files -z --cached --others --exclude-standard |
 
 # The check asks one address of the service with curl; curl's own settings turn that question into cells.
 {
-  for cell in "${cells[@]}"; do printf 'form = "file=@%s"\n' "$project/tests/data/cells/$cell"; done
+  for cell in "${cells[@]}"; do printf 'form = "file=@%s"\n' "$project/service/static/cells/$cell"; done
   printf 'output = "%s"\n' "$state/answer.json"
 } >"$state/.curlrc"
 CURL_HOME=$state KEEP=1 "$check" "$state/tree" hal 8000 /classify

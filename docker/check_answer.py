@@ -1,6 +1,6 @@
 """Whether a service's answer to known cells is right: ``check_answer.py ANSWER.json CELL...``, used by ``check.sh``.
 
-The class must be the one in ``tests/data/cells/labels.csv``; the flag must be ``false``, since none of the cells is
+The class must be the one in ``service/static/cells/labels.csv``; the flag must be ``false``, since none of the cells is
 hairy, or ``null`` if the bundle that answered cannot tell. Only the standard library.
 """
 
@@ -25,7 +25,7 @@ def served_bundle(model: dict[str, Any]) -> dict[str, Any]:
 def main(answer_file: str, *cells: str) -> None:
     """Exit with what is wrong, or say what was right."""
     answer = json.loads(Path(answer_file).read_text(encoding="utf-8"))
-    with (ROOT / "tests/data/cells/labels.csv").open(encoding="utf-8", newline="") as stream:
+    with (ROOT / "service/static/cells/labels.csv").open(encoding="utf-8", newline="") as stream:
         labels = {row["file"]: row["label"] for row in csv.DictReader(stream)}
     flag = None if served_bundle(answer["model"])["policy"]["hairy_threshold"] is None else False
     expected = [(labels[cell], flag) for cell in cells]

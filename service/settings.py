@@ -169,6 +169,9 @@ class Settings(BaseSettings):
         description="strict: refuse all but 256x256; crop: take the centre of larger images; pad: reflect the border "
         "of smaller ones. None resamples.",
     )
+    pixels_per_micrometre: float = Field(
+        default=10, gt=0, le=1000, description="Pixels per micrometre of the images, for the page's scale bar."
+    )
     site_fpr: float | None = Field(
         default=None,
         gt=0,

@@ -29,7 +29,7 @@ from service.settings import Settings
 
 _BACKLOG: Final = 2048
 """Connections that wait for the server."""
-_EXAMPLE: Final = "tests/data/cells/segmented-neutrophil-1.jpg"
+_EXAMPLE: Final = "service/static/cells/segmented-neutrophil-1.jpg"
 _HOST_ADVICE: Final = (
     "set HAL_HOST or --host to 127.0.0.1 for this machine alone, to 0.0.0.0 for all its addresses, or to one of them"
 )

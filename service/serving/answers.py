@@ -254,6 +254,7 @@ class ModelAnswer(Struct, frozen=True):
     max_batch: Annotated[
         int | None, Meta(description="Most images in a batch (HAL_MAX_BATCH); null until the network is loaded.")
     ]
+    pixels_per_micrometre: Annotated[float, Meta(description="Scale of the images (HAL_PIXELS_PER_MICROMETRE).")]
     precision: Precision
     files: tuple[BundleFile, ...]
     classes: Annotated[tuple[ServedClass, ...], Meta(description="In output order, with evidence and counts.")]
@@ -263,7 +264,9 @@ class ModelAnswer(Struct, frozen=True):
     attributions: tuple[Attribution, ...]
 
     @classmethod
-    def of(cls, bundle: Bundle, file: ModelFile, device: Device | None, max_batch: int | None) -> Self:
+    def of(
+        cls, bundle: Bundle, file: ModelFile, device: Device | None, max_batch: int | None, pixels_per_micrometre: float
+    ) -> Self:
         """The public part of a bundle's description."""
         description = bundle.description
         return cls(
@@ -273,6 +276,7 @@ class ModelAnswer(Struct, frozen=True):
             limits=description.limits,
             device=device,
             max_batch=max_batch,
+            pixels_per_micrometre=pixels_per_micrometre,
             precision=file.precision,
             files=tuple(
                 BundleFile(entry.path, entry.precision, entry.sha256, entry.bytes) for entry in description.files

@@ -1,7 +1,7 @@
 """A slide's summary as FHIR R4: one DiagnosticReport, its Observations and the Device that made them.
 
-Everything is ``preliminary``: a qualified technologist has not looked yet. There is no patient, specimen or performer,
-since HAL knows none; who imports the bundle adds them. ``conclusionCode`` stays empty: advice is not a diagnosis.
+Everything is ``preliminary`` until somebody has signed, and ``final`` then. Patient, specimen, order and performer are
+passed through where they are given; HAL knows none. ``conclusionCode`` stays empty: advice is not a diagnosis.
 Built and validated by fhir.resources (extra ``fhir``), whose R4B (4.3) differs from R4 (4.0.1) in none of these
 resources' elements used here.
 """
@@ -16,6 +16,7 @@ from contract.description import Evidence
 from contract.differential import DifferentialRow
 from contract.slide import HairyCount, SlideSummary
 from service.serving.answers import ModelStamp
+from service.slides.results import GivenReport
 
 MEDIA_TYPE: Final = "application/fhir+json"
 CLASS_SYSTEM: Final = "urn:hal:class_id"
@@ -36,12 +37,15 @@ class FhirNotInstalledError(Exception):
         super().__init__("FHIR output needs fhir.resources: pip install 'hal-cells[fhir]'; or ask for plain JSON.")
 
 
-def fhir_bundle(summary: SlideSummary, model: ModelStamp, now: datetime | None = None) -> str:
+def fhir_bundle(
+    summary: SlideSummary, model: ModelStamp, report: GivenReport | None = None, now: datetime | None = None
+) -> str:
     """A FHIR ``Bundle`` of type ``collection`` as JSON.
 
     Args:
         summary: of one slide.
         model: what its results were made with.
+        report: the signature and the references.
         now: with time zone; default: now.
 
     Raises:
@@ -51,14 +55,17 @@ def fhir_bundle(summary: SlideSummary, model: ModelStamp, now: datetime | None =
         from fhir.resources.R4B.bundle import Bundle
     except ModuleNotFoundError as error:
         raise FhirNotInstalledError from error
+    given = report or GivenReport()
     made = (now or datetime.now(UTC)).isoformat(timespec="seconds")
-    device, observations = _device(model), [*_observations(summary)]
+    device, observations = _device(model), [*_observations(summary, final=given.signed_by is not None)]
     entries = [_entry(device)]
     for observation in observations:
-        entries.append(_entry(observation | {"device": {"reference": entries[0]["fullUrl"]}, "issued": made}))
-    report = _report(summary, made, [entry["fullUrl"] for entry in entries[1:]])
+        specimen = {"specimen": {"reference": given.specimen}} if given.specimen else {}
+        about = {"device": {"reference": entries[0]["fullUrl"]}, "issued": made, **_context(given), **specimen}
+        entries.append(_entry(observation | about))
     # The report first, as a reader expects it.
-    document = {"resourceType": "Bundle", "type": "collection", "timestamp": made, "entry": [_entry(report), *entries]}
+    first = _entry(_report(summary, given, made, [entry["fullUrl"] for entry in entries[1:]]))
+    document = {"resourceType": "Bundle", "type": "collection", "timestamp": made, "entry": [first, *entries]}
     return str(Bundle.model_validate(document).model_dump_json())
 
 
@@ -79,21 +86,43 @@ def _device(model: ModelStamp) -> dict[str, Any]:
     }
 
 
-def _report(summary: SlideSummary, made: str, observations: Iterable[str]) -> dict[str, Any]:
+def _context(given: GivenReport) -> dict[str, Any]:
+    """What a report and its observations have alike: status, and references where there are any."""
+    performer = {"reference": given.performer} if given.performer else {}
+    performer |= {"display": given.signed_by} if given.signed_by else {}
+    return {
+        "status": "final" if given.signed_by else "preliminary",
+        **({"subject": {"reference": given.subject}} if given.subject else {}),
+        **({"basedOn": [{"reference": given.based_on}]} if given.based_on else {}),
+        **({"performer": [performer]} if performer else {}),
+    }
+
+
+def _report(summary: SlideSummary, given: GivenReport, made: str, observations: Iterable[str]) -> dict[str, Any]:
+    when = "" if given.signed_at is None else f" on {given.signed_at.isoformat(timespec='seconds')}"
+    signed = f"Reviewed and signed off by {given.signed_by}{when}. For research use."
+    closing = [given.note, signed if given.signed_by else _DISCLAIMER]
+    said = [f"{summary.advice.capitalize()}.", summary.reason, *summary.cautions, *filter(None, closing)]
     return {
         "resourceType": "DiagnosticReport",
-        "status": "preliminary",
+        **_context(given),
+        **({"specimen": [{"reference": given.specimen}]} if given.specimen else {}),
         "category": [{"coding": [{"system": _SECTIONS, "code": "HM"}]}],
         "code": {"coding": [{"system": _LOINC, "code": _PANEL}], "text": "Differential of photographed cells"},
         "issued": made,
         "result": [{"reference": reference} for reference in observations],
-        "conclusion": " ".join([f"{summary.advice.capitalize()}.", summary.reason, *summary.cautions, _DISCLAIMER]),
+        "conclusion": " ".join(said),
     }
 
 
-def _observations(summary: SlideSummary) -> Iterable[dict[str, Any]]:
+def _observations(summary: SlideSummary, *, final: bool) -> Iterable[dict[str, Any]]:
     yield _observation("White cells in the differential", None, _count(summary.white_cells))
     for row in summary.differential:
+        if final and row.count and summary.white_cells:
+            # A person has named these cells, whatever the model can name.
+            row = row.model_copy(
+                update={"evidence": Evidence.REAL, "per_100_wbc": 100 * row.count / summary.white_cells}
+            )
         if (value := _value(row)) is not None:
             yield _observation(row.class_name, row.loinc, value, row.class_id)
     if summary.hairy is not None:
@@ -145,7 +174,6 @@ def _observation(name: str, loinc: str | None, value: dict[str, Any], class_id: 
     code = {"text": name} | ({"coding": coding} if coding else {})
     return {
         "resourceType": "Observation",
-        "status": "preliminary",
         "category": [{"coding": [{"system": _CATEGORIES, "code": "laboratory"}]}],
         "code": code,
         **value,

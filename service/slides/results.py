@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from contract.classes import BY_ID
@@ -23,6 +23,7 @@ _MOST_PARTS: Final = 20 * MOST_RESULTS
 """Objects, lists and commas of one JSON document, since an empty object takes 30 times the memory of its two bytes."""
 _MOST_REASONS: Final = 32
 _MOST_PROBLEMS: Final = 10
+_Short = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ResultsError(Exception):
@@ -85,6 +86,24 @@ class GivenModel(_Given):
     decision_policy: str | None = None
 
 
+class GivenReport(_Given):
+    """What a report says beside its figures; it is written into FHIR, and kept nowhere.
+
+    Attributes:
+        signed_by, signed_at: who has reviewed the cells and when, which makes the report ``final``.
+        subject, specimen, based_on, performer: references, as the record system writes them.
+        note: for the report's conclusion.
+    """
+
+    signed_by: _Short | None = None
+    signed_at: AwareDatetime | None = None
+    subject: _Short | None = None
+    specimen: _Short | None = None
+    based_on: _Short | None = None
+    performer: _Short | None = None
+    note: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
+
+
 class GivenSlide(_Given):
     """The results of one slide, in the form of an answer to ``POST /classify``; several answers' results in one list.
 
@@ -93,6 +112,7 @@ class GivenSlide(_Given):
 
     model: GivenModel | None = None
     hairy_cell: GivenHairyRule | None = None
+    report: GivenReport | None = None
     results: Annotated[tuple[GivenResult, ...], Field(max_length=MOST_RESULTS, json_schema_extra={"minItems": 1})]
 
     @model_validator(mode="after")

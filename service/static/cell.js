@@ -1,33 +1,37 @@
-// One image of the slide and its result; filters and orders of cells.
+// One image of the slide: its file, HAL's answer, and what a person decided.
 
-let next = 0;
+import { HAIRY, UNIDENTIFIED } from "./classes.js";
 
 export class Cell {
-  constructor(file, path) {
-    this.id = `cell-${next++}`;
-    this.file = file;
-    this.path = path || file.name;
-    this.version = 0;
-    this.side = null;
-    this.cropped = false;
+  /**
+   * @param {number} id place of the image in the slide
+   * @param {string} path name of the file in its folder; it stays in the browser
+   * @param {Blob} file
+   */
+  constructor(id, path, file) {
+    Object.assign(this, { id, path, file, sent: file, side: null, cropped: false, duplicate: false, version: 0 });
+    this.decided = null;
+    this.reviewed = false;
     this.reset();
   }
 
-  /** Back to the state before it was sent. */
+  /** A cell as `record` and `image` describe it. */
+  static restored(record, image) {
+    return Object.assign(new Cell(record.id, record.path, image?.file), record, { sent: image?.sent ?? image?.file });
+  }
+
+  /** Back to the state before it was sent; what a person decided stays. */
   reset() {
-    this.state = "waiting";
-    this.result = null;
-    this.fault = null;
-    this.model = null;
+    Object.assign(this, { state: "waiting", result: null, fault: null, model: null, sha256: null });
     this.version++;
   }
 
-  /** Set the result of the service: `done`, or `refused` with the image's own error. */
+  /** Set the answer of the service: `done`, or `refused` with the image's own error. */
   settle(result, model) {
     this.model = model;
     this.state = result.error ? "refused" : "done";
     this.result = result.error ? null : result;
-    this.fault = result.error || null;
+    this.fault = result.error ?? null;
     this.sha256 = result.image_sha256;
     this.version++;
   }
@@ -39,16 +43,41 @@ export class Cell {
     this.version++;
   }
 
+  /** Set what a person decided. */
+  decide([decided, reviewed]) {
+    Object.assign(this, { decided, reviewed });
+    this.version++;
+  }
+
+  /** What is kept beside the image. */
+  get record() {
+    const { id, path, side, cropped, state, result, fault, model, sha256 } = this;
+    return { id, path, side, cropped, state, result, fault, model, sha256 };
+  }
+
+  /** Whether it is a cell of the differential: classified, and not a photograph that occurred before. */
+  get counts() {
+    return this.result !== null && !this.duplicate;
+  }
+
+  /** Where HAL put it: its class, Unidentified below the review limit, `null` if it is not classified. */
+  get proposed() {
+    if (!this.result) return null;
+    return this.result.review.some(({ code }) => code === "low_confidence") ? UNIDENTIFIED : this.result.class_id;
+  }
+
+  /** Its class now, or Unidentified. */
+  get label() {
+    return this.decided ?? this.proposed;
+  }
+
   get flagged() {
     return this.result?.hairy_cell.flag === true;
   }
 
-  get predictedHairy() {
-    return this.result?.predicted_class === "Hairy cell";
-  }
-
-  get forReview() {
-    return Boolean(this.result?.review.length);
+  /** Flagged or named a hairy cell by HAL. */
+  get maybeHairy() {
+    return this.flagged || this.result?.class_id === HAIRY;
   }
 
   /** Whether the image looks unlike those that the model learned from. */
@@ -56,46 +85,30 @@ export class Cell {
     return this.result?.novelty?.unfamiliar === true;
   }
 
-  get top() {
-    return this.result ? this.result.probabilities[this.result.predicted_class] : 0;
+  /** Whether a person must look at it before the slide can be signed. */
+  get mustReview() {
+    return this.counts && (this.result.review.length > 0 || this.label === UNIDENTIFIED);
+  }
+
+  get open() {
+    return this.mustReview && !this.reviewed;
+  }
+
+  get corrected() {
+    return this.counts && this.reviewed && this.label !== this.proposed;
   }
 
   get settled() {
     return this.state !== "waiting";
   }
 
+  /** Why it is not in the differential; `null` if it is. */
+  get problem() {
+    if (this.fault) return this.fault.message;
+    return this.duplicate ? "This photograph occurs in the slide more than once and counts once." : null;
+  }
+
   get size() {
     return this.side ? `${this.side[0]}×${this.side[1]}` : "";
   }
-
-  /** The largest probabilities, best first, as [name, value]. */
-  ranked(most = 20) {
-    return Object.entries(this.result.probabilities).sort((a, b) => b[1] - a[1]).slice(0, most);
-  }
 }
-
-export const FILTERS = [
-  { name: "all", label: "All", keep: () => true },
-  { name: "hairy", label: "Possible hairy", keep: (cell) => cell.flagged || cell.predictedHairy },
-  { name: "review", label: "For review", keep: (cell) => cell.forReview },
-  { name: "refused", label: "Refused", keep: (cell) => cell.state === "refused" || cell.state === "failed" },
-];
-
-function urgency(cell) {
-  if (cell.flagged) return 0;
-  if (cell.predictedHairy) return 1;
-  if (cell.forReview) return 2;
-  if (cell.state === "done") return 3;
-  return cell.state === "waiting" ? 5 : 4;
-}
-
-const hairyFirst = (a, b) => (b.result.hairy_cell.probability ?? 0) - (a.result.hairy_cell.probability ?? 0);
-
-/** Comparisons for `Array.sort`, which is stable. */
-export const ORDERS = {
-  urgent: (a, b) => urgency(a) - urgency(b) || (urgency(a) < 2 ? hairyFirst(a, b) : a.top - b.top),
-  class: (a, b, classes) =>
-    (a.result ? classes.indexOf(a.result.predicted_class) : 99) -
-      (b.result ? classes.indexOf(b.result.predicted_class) : 99) || a.top - b.top,
-  file: (a, b) => a.path.localeCompare(b.path, "en", { numeric: true }),
-};

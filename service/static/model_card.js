@@ -1,33 +1,33 @@
 // The model card: intended use, limits, evidence and recall of each class, metrics, training images.
 
-import { h, percent } from "./elements.js";
+import { Dialog, html } from "./html.js";
+import { percent } from "./text.js";
 
 const RECALL = "recall, ";
 /** The condition of unchanged images; the bundle's own model card has the robustness tests too. */
 const AS_PHOTOGRAPHED = "as photographed";
 
-/** The content of the dialog; its button calls `close`. */
-export function modelCard(model, close) {
-  return h("div", { class: "card-body" },
-    h("div", { class: "card-head" },
-      h("h2", { id: "card-title" }, `Model ${model.name} ${model.version}`),
-      h("button", { type: "button", onclick: close }, "Close")),
-    h("p", {}, model.intended_use),
-    h("h3", {}, "Limits"),
-    h("ul", {}, model.limits.map((limit) => h("li", {}, limit))),
-    h("h3", {}, "Hairy cells"),
-    h("p", {}, model.policy.hairy_advice),
-    h("p", { class: "fine" }, model.policy.hairy_threshold === null
+export function ModelCard({ store }) {
+  const { model } = store;
+  const { policy } = model;
+  return html`<${Dialog} id="card" title="Model ${model.name} ${model.version}" close=${() => store.show(null)}>
+    <p>${model.intended_use}</p>
+    <h3>Limits</h3>
+    <ul>${model.limits.map((limit) => html`<li>${limit}</li>`)}</ul>
+    <h3>Hairy cells</h3>
+    <p>${policy.hairy_advice}</p>
+    <p class="fine">${policy.hairy_threshold === null
       ? "This model has no hairy-cell flag."
-      : `A cell is flagged at a probability of ${model.policy.hairy_threshold.toFixed(4)} or more. Threshold: ${model.policy.hairy_threshold_basis}.`),
-    h("h3", {}, "Evidence of each class"),
-    h("p", { class: "fine" }, "real: photographs labelled by experts. size-derived: labelled by measured size. composite: edited photographs of other cells. none: the model does not support this class."),
-    classTable(model),
-    h("h3", {}, "Metrics"),
-    metricTable(model),
-    h("h3", {}, "Training images"),
-    h("ul", {}, model.attributions.map((source) => h("li", {}, `${source.title} (${source.licence}). ${source.citation} ${source.changes}.`))),
-    h("p", { class: "fine" }, files(model)));
+      : `A cell is flagged at a probability of ${policy.hairy_threshold.toFixed(4)} or more. Threshold: ${policy.hairy_threshold_basis}.`}</p>
+    <h3>Evidence of each class</h3>
+    <p class="fine">real: photographs labelled by experts. size-derived: labelled by measured size. composite: edited photographs of other cells. none: the model does not support this class.</p>
+    <${Classes} model=${model} />
+    <h3>Metrics</h3>
+    <${Metrics} model=${model} />
+    <h3>Training images</h3>
+    <ul>${model.attributions.map((source) => html`<li>${source.title} (${source.licence}). ${source.citation} ${source.changes}.</li>`)}</ul>
+    <p class="fine">${files(model)}</p>
+  </${Dialog}>`;
 }
 
 /** Whether a metric is of composites, as its data says. */
@@ -39,7 +39,7 @@ function metricsOf(model) {
   return served.some((one) => one.split === "test") ? served.filter((one) => one.split !== "val") : served;
 }
 
-function classTable(model) {
+function Classes({ model }) {
   const recalls = metricsOf(model).filter((one) => one.name.startsWith(RECALL) && ["test", "val"].includes(one.split));
   const recall = new Map(recalls.map((one) => [one.name.slice(RECALL.length), one]));
   const head = ["Class", "Evidence", "Training images", "Measured on", "Recall", "95 % interval"];
@@ -47,18 +47,18 @@ function classTable(model) {
     const measured = recall.get(entry.name);
     return [
       entry.name,
-      h("span", { class: `evidence ${entry.evidence}` }, entry.evidence),
+      html`<span class="evidence ${entry.evidence}">${entry.evidence}</span>`,
       entry.training_images.toLocaleString("en"),
       measured ? `${measured.images.toLocaleString("en")} ${measured.split}` : "–",
-      measured ? [percent(measured.value, 1), ofComposites(measured) && " of composites"] : "–",
+      measured ? `${percent(measured.value, 1)}${ofComposites(measured) ? " of composites" : ""}` : "–",
       measured?.interval95 ? `${measured.interval95.map((bound) => (100 * bound).toFixed(1)).join("–")}\u00a0%` : "",
     ];
   }));
 }
 
-function metricTable(model) {
+function Metrics({ model }) {
   const shown = metricsOf(model).filter((one) => !one.name.startsWith(RECALL));
-  if (!shown.length) return h("p", { class: "fine" }, "The bundle states no metrics.");
+  if (!shown.length) return html`<p class="fine">The bundle states no metrics.</p>`;
   return table(["Metric", "Value", "95 % interval", "Images", "Data"], 1, shown.map((one) => [
     one.name,
     one.value.toFixed(3),
@@ -70,10 +70,11 @@ function metricTable(model) {
 
 /** A table; the columns from `firstNumber` on are aligned as numbers, except a last one named "Data". */
 function table(head, firstNumber, rows) {
-  const kind = (place) => (place >= firstNumber && head[place] !== "Data" ? "number" : null);
-  return h("table", {},
-    h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: kind(place) }, name)))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value, place) => h("td", { class: kind(place) }, value))))));
+  const kind = (place) => (place >= firstNumber && head[place] !== "Data" ? "number" : "");
+  return html`<table>
+    <thead><tr>${head.map((name, place) => html`<th scope="col" class=${kind(place)}>${name}</th>`)}</tr></thead>
+    <tbody>${rows.map((row) => html`<tr>${row.map((value, place) => html`<td class=${kind(place)}>${value}</td>`)}</tr>`)}</tbody>
+  </table>`;
 }
 
 function files(model) {

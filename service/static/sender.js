@@ -10,11 +10,11 @@ const MAX_ATTEMPTS = 4;
 export class Sender {
   /**
    * @param {import("./service.js").Service} service
-   * @param {() => void} changed called when cells have answers
+   * @param {(cells: import("./cell.js").Cell[]) => void} answered called with cells that have answers; with none at the end
    */
-  constructor(service, changed) {
+  constructor(service, answered) {
     this.service = service;
-    this.changed = changed;
+    this.answered = answered;
     this.queue = [];
     this.active = 0;
     this.abort = null;
@@ -43,13 +43,13 @@ export class Sender {
       while (this.queue.length && !signal.aborted) {
         const batch = this.queue[0].alone ? this.queue.splice(0, 1) : this.#nextBatch();
         await this.#send(batch, signal);
-        if (!signal.aborted) this.changed();
+        if (!signal.aborted) this.answered(batch.map(({ cell }) => cell).filter((cell) => cell.settled));
       }
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
       this.active--;
-      if (!this.running) this.changed();
+      if (!this.running) this.answered([]);
     }
   }
 
@@ -64,8 +64,9 @@ export class Sender {
     const sent = [];
     for (const item of batch) {
       try {
+        item.cell.sent = await prepared(item.cell);
         // Not the file's name, which may be a patient's.
-        form.append("file", await prepared(item.cell), `cell-${sent.length}`);
+        form.append("file", item.cell.sent, `cell-${sent.length}`);
         sent.push(item);
       } catch (error) {
         item.cell.fail("unreadable_file", `Cannot read the file (${error.message}). It may have been moved or deleted.`);

@@ -66,4 +66,5 @@ async def ready(request: Request) -> Response:
 async def model(request: Request) -> Response:
     """Name, version, files, evidence of each class, calibration, policy, metrics, limits and attributions."""
     service = service_of(request)
-    return respond(ModelAnswer.of(service.bundle, service.file, service.device, service.max_batch))
+    scale = service.settings.pixels_per_micrometre
+    return respond(ModelAnswer.of(service.bundle, service.file, service.device, service.max_batch, scale))

@@ -37,7 +37,7 @@ from service.http.routes.classify import classify_request
 from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
 from service.serving.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
 from service.serving.service import Service
-from service.slides.results import MOST_BYTES, GivenModel, GivenSlide, ResultsError, read_slide
+from service.slides.results import MOST_BYTES, GivenModel, GivenReport, GivenSlide, ResultsError, read_slide
 
 router = APIRouter(prefix="/slides", tags=["slides"])
 
@@ -47,7 +47,7 @@ _FORMATS: Final = {
     "in": "query",
     "required": False,
     "description": f"`fhir` gives the summary as FHIR R4, and so does `Accept: {MEDIA_TYPE}`: a collection of a "
-    "preliminary DiagnosticReport, its Observations with LOINC codes and the Device. It names no patient and no "
+    "DiagnosticReport, its Observations with LOINC codes and the Device. It names no patient and no "
     "specimen. Needs the extra `fhir`.",
     "schema": {"type": "string", "enum": ["json", "fhir"], "default": "json"},
 }
@@ -149,7 +149,8 @@ async def summarise_slide(request: Request) -> Response:
     """Summarise answers of `POST /classify`: send one as it is, or the `results` of several in one list.
 
     Unknown fields, such as the probabilities, may be left in or out. With `model`, results of another model are
-    refused; equal `image_sha256` count once.
+    refused; equal `image_sha256` count once. With `report`, FHIR has its references, and is `final` if it is signed:
+    then the classes are those that a person has confirmed.
     """
     options, wants_fhir = read_options(request), _wants_fhir(request)
     service = service_of(request)
@@ -163,7 +164,7 @@ async def summarise_slide(request: Request) -> Response:
             _require_same_model(given.model, stamp)
         summary = await while_connected(request, _summary_of(given, description, service))
     if wants_fhir:
-        return _fhir(summary, stamp, HTTPStatus.OK)
+        return _fhir(summary, stamp, HTTPStatus.OK, given.report)
     return respond(SummaryAnswer(request.state.request_id, stamp, summary))
 
 
@@ -223,9 +224,9 @@ def _wants_fhir(request: Request) -> bool:
     return wanted == "fhir" or (wanted is None and MEDIA_TYPE in request.headers.get("accept", ""))
 
 
-def _fhir(summary: SlideSummary, model: ModelStamp, status: HTTPStatus) -> Response:
+def _fhir(summary: SlideSummary, model: ModelStamp, status: HTTPStatus, report: GivenReport | None = None) -> Response:
     try:
-        document = fhir_bundle(summary, model)
+        document = fhir_bundle(summary, model, report)
     except FhirNotInstalledError as error:
         raise UploadError(406, "fhir_not_installed", str(error)) from error
     return Response(document, status, media_type=MEDIA_TYPE)

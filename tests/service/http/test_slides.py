@@ -214,6 +214,23 @@ def test_fhir_names_no_patient_and_every_reference_leads_somewhere(server: LiveS
     assert len(report["result"]) == len(resources(document, "Observation"))
 
 
+def test_a_signed_slide_is_a_final_report_with_the_references_that_were_given(server: LiveServer) -> None:
+    references = {"subject": "Patient/7", "specimen": "Specimen/8", "based_on": "ServiceRequest/9"}
+    signature = {"signed_by": "Ada Byron", "signed_at": "2026-11-29T22:00:00Z", "performer": "Practitioner/1"}
+    body = {"results": [result()], "report": references | signature | {"note": "One cell in no class."}}
+    document = server.http.post("/slides/summary", json=body, params={"format": "fhir"}).json()
+    FhirBundle.model_validate(document)
+    (report,) = resources(document, "DiagnosticReport")
+    for one in (report, *resources(document, "Observation")):
+        assert one["status"] == "final"
+        assert one["subject"] == {"reference": "Patient/7"}
+        assert one["basedOn"] == [{"reference": "ServiceRequest/9"}]
+        assert one["performer"] == [{"reference": "Practitioner/1", "display": "Ada Byron"}]
+    assert report["specimen"] == [{"reference": "Specimen/8"}]
+    assert "One cell in no class. Reviewed and signed off by Ada Byron on 2026-11-29T22:00:00" in report["conclusion"]
+    assert "reliminary" not in report["conclusion"]
+
+
 def test_fhir_says_absent_where_the_bundle_cannot_tell(tmp_path: Path, write_bundle: Any, slide: list[bytes]) -> None:
     with serving(write_bundle(tmp_path, hairy_known=False)) as live:
         document = live.http.post("/slides/classify", files=form(slide), params={"format": "fhir"}).json()

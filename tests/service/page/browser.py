@@ -2,7 +2,9 @@
 
 import base64
 import contextlib
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 
 from contract.classes import BY_ID
 
@@ -75,10 +77,10 @@ class Visit:
         self.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
 
     def wait_until_done(self) -> None:
-        """Until every image has its answer and the slide its final advice."""
-        expect(self.page.locator("#run")).to_be_visible()
+        """Until every image has its answer and the slide its advice."""
+        expect(self.page.locator("#progress")).to_be_visible()
         expect(self.page.locator("#stop")).to_be_hidden()
-        expect(self.page.locator(".advice:not(.provisional)")).to_be_visible()
+        expect(self.page.locator("#advice:not(.provisional)")).to_be_visible()
 
     def shows(self, selector: str, text: str) -> None:
         """Wait until an element contains a text."""
@@ -86,11 +88,29 @@ class Visit:
 
     def progress(self, text: str) -> None:
         """Wait until the progress line is exactly this."""
-        expect(self.page.locator("#progress-text")).to_have_text(text)
+        expect(self.page.locator("#progress")).to_have_text(text)
 
-    def classes(self) -> list[str]:
-        """What the cards in the document say, in their order."""
-        return self.page.locator("#grid .cell .name span:first-child").all_inner_texts()
+    def sections(self) -> dict[str, int]:
+        """How many cells each class has, in the order shown."""
+        heads = self.page.locator(".group-head h3").all_inner_texts()
+        found = [re.fullmatch(r"(.+?) ([\d,]+)( · .*)?", head.replace("\n", " ")) for head in heads]
+        return {one[1]: int(one[2].replace(",", "")) for one in found if one}
+
+    def reviewed(self, place: str) -> tuple[str, str]:
+        """Cells and share of a class after review, as the differential says."""
+        row = self.page.locator(f".panel tr[data-place={place}] td")
+        return row.nth(3).inner_text(), row.nth(2).inner_text()
+
+    def cell(self, file: str) -> Locator:
+        """The cell of a file."""
+        return self.page.locator(f"[role=option][aria-label$={json.dumps(file)}]")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def focus_cells(self) -> None:
+        self.page.locator("[role=listbox][tabindex='0']").focus()
 
     def download(self, button: str, to: Path) -> Path:
         with self.page.expect_download() as started:

@@ -10,7 +10,7 @@ from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
 from tests.service.live_server import LiveServer, serving
 from tests.service.page.browser import ERYTHROBLAST, LYMPHOCYTE, Image, Visit, chromium, visiting
-from tests.service.tiny_bundle import TinyNetwork, encoded
+from tests.service.tiny_bundle import TinyNetwork, coloured, encoded
 
 
 @pytest.fixture(scope="package")
@@ -38,11 +38,18 @@ def image(network: TinyNetwork) -> Image:
 
 
 @pytest.fixture(scope="package")
-def slide(tmp_path_factory: pytest.TempPathFactory, image: Image) -> list[Path]:
-    """20 lymphocytes, 3 hairy cells, 4 erythroblasts."""
+def unsure(network: TinyNetwork) -> bytes:
+    """An image below the review limit: half a segmented neutrophil, half an eosinophil."""
+    return encoded(coloured((network.colours[0].astype(int) + network.colours[1].astype(int)) // 2))
+
+
+@pytest.fixture(scope="package")
+def slide(tmp_path_factory: pytest.TempPathFactory, image: Image, unsure: bytes) -> list[Path]:
+    """20 lymphocytes, 3 hairy cells, 4 erythroblasts, one cell below the review limit."""
     folder = tmp_path_factory.mktemp("slide")
     for number, index in enumerate([LYMPHOCYTE] * 20 + [HAIRY_CELL.index] * 3 + [ERYTHROBLAST] * 4):
         (folder / f"cell-{number:02}.png").write_bytes(image(index, number))
+    (folder / "unsure.png").write_bytes(unsure)
     return sorted(folder.iterdir())
 
 
@@ -52,21 +59,9 @@ def visit(browser: Browser, server: LiveServer) -> Iterator[Visit]:
         yield opened
 
 
-@pytest.fixture(scope="package")
-def classified(browser: Browser, server: LiveServer, slide: list[Path]) -> Iterator[Visit]:
-    with visiting(browser, server.url) as visit:
-        visit.choose(*slide)
-        visit.wait_until_done()
-        yield visit
-
-
 @pytest.fixture
-def seen(classified: Visit) -> Visit:
-    """The page with the slide classified, without filters."""
-    page = classified.page
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.keyboard.press("Escape")
-    page.select_option("#class-filter", "")
-    page.select_option("#order", "urgent")
-    page.click("[data-filter=all]")
-    return classified
+def classified(visit: Visit, slide: list[Path]) -> Visit:
+    """The page with the slide classified."""
+    visit.choose(*slide)
+    visit.wait_until_done()
+    return visit

@@ -1,4 +1,4 @@
-"""The sample cells of tests/data/cells, as parents."""
+"""The sample cells of service/static/cells, as parents."""
 
 import csv
 
