@@ -138,4 +138,4 @@ def test_an_answer_is_one_packet(bundle: Bundle) -> None:
         client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = client.recv(65536)
         assert answer.startswith(b"HTTP/1.1 200")
-        assert answer.endswith(b"}")
+        assert answer.endswith(b"}\n")
