@@ -52,7 +52,7 @@ def summary(
     from contract.slide import OtherBundleError, summarise
     from service.environment import SettingsError, load_settings
     from service.serving.answers import ModelStamp
-    from service.serving.fhir import FhirNotInstalledError, fhir_bundle
+    from service.serving.fhir import fhir_bundle
     from service.slides.results import ResultsError, read_files
 
     try:
@@ -79,7 +79,7 @@ def summary(
             typer.echo(text)
         else:
             write_text(out, text + "\n")
-    except (SettingsError, BundleError, ResultsError, OtherBundleError, FhirNotInstalledError, OSError) as error:
+    except (SettingsError, BundleError, ResultsError, OtherBundleError, OSError) as error:
         fail("hal slides summary", str(error))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -243,17 +242,6 @@ def test_fhir_of_another_model_s_results_is_refused(ways: Ways, served: Process,
     answer = ways.classify(served.url, images[0])
     with pytest.raises(OtherModelError):
         ways.slide_as_fhir(served.url, [replace(answer, model=replace(answer.model, sha256="0" * 64))])
-
-
-def test_a_service_without_fhir_says_what_it_lacks(
-    ways: Ways, bundle: Bundle, images: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "fhir.resources.R4B.bundle", None)
-    with serving(bundle) as live:
-        answer = ways.classify(live.url, images[0])
-        with pytest.raises(RefusedRequestError, match=r"406 fhir_not_installed: .*hal-cells\[fhir\]") as caught:
-            ways.slide_as_fhir(live.url, [answer])
-    assert caught.value.code == "fhir_not_installed"
 
 
 def test_an_answer_that_is_no_fhir_bundle_is_told_apart(images: list[bytes], served: Process) -> None:
