@@ -37,9 +37,7 @@ def summary(
     site_fpr: Annotated[
         float | None, typer.Option(help="Rate of false hairy flags measured on your own slides (HAL_SITE_FPR).")
     ] = None,
-    format: Annotated[
-        Literal["text", "json", "fhir"], typer.Option(help="A table, JSON, or FHIR R4 (extra 'fhir').")
-    ] = "text",
+    format: Annotated[Literal["text", "json", "fhir"], typer.Option(help="A table, JSON, or FHIR R4.")] = "text",
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Differential per 100 white cells, hairy-cell flags with their test, and advice, from saved results of one slide.

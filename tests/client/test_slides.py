@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fhir.resources.R4B.bundle import Bundle as FhirBundle
 
 from client import AnswerError, Classified, OtherModelError, Refused, RefusedRequestError, Retries, UnavailableError
 from contract.bundle import Bundle
@@ -222,10 +223,9 @@ def test_an_answer_without_a_summary_is_told_apart(images: list[bytes], served: 
 
 
 def test_a_slide_is_a_fhir_report_too(ways: Ways, served: Process, images: list[bytes]) -> None:
-    bundle_of = pytest.importorskip("fhir.resources.R4B.bundle", reason="the extra 'fhir' is not installed").Bundle
     slide = ways.classify_slide(served.url, images)
     found = ways.slide_as_fhir(served.url, slide.outcomes)
-    bundle_of.model_validate(found.document)
+    FhirBundle.model_validate(found.document)
     assert found.report["resourceType"] == "DiagnosticReport"
     assert found.report["status"] == "preliminary"
     assert found.conclusion.startswith(f"Follow up by flow cytometry. {slide.summary.reason}")
