@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from contract.streams import open_closed_streams, release_streams, tolerate_full_streams
+
 DISTRIBUTION: Final = "hal-cells"
 PANELS: Final = {
     "training": "Train: images to a bundle",
@@ -69,7 +71,10 @@ for _package in PANELS:
 
 
 def main() -> None:
-    """Run ``hal`` and turn a half whose libraries are not installed into an instruction instead of a traceback."""
+    """Run ``hal``; a library that is not installed and a stream that is closed or full end in words."""
+    open_closed_streams()
+    if sys.argv[1:2] != ["serve"]:  # it counts the lines that it lost, and they are not its answer
+        tolerate_full_streams()
     try:
         app()
     except ModuleNotFoundError as error:
@@ -81,6 +86,9 @@ def main() -> None:
             "In the folder of HAL's source 'make install-dev' installs everything, training too, into .venv; "
             "the service alone: .venv/bin/pip install -e '.[service]'."
         )
+    finally:
+        if (lost := release_streams()) is not None:
+            sys.exit(f"hal: standard output could not be written: {lost.strerror}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A client of HAL's HTTP interface: httpx and the standard library, nothing of the rest of the project.
 
-Copy this folder into a project of your own under any name (that is why its imports are relative), or install
-``hal-cells[client]``::
+Copy this folder into a project of your own under any name (that is why its imports are relative)
+and install httpx::
 
     from client import HalClient
 
@@ -16,7 +16,19 @@ Copy this folder into a project of your own under any name (that is why its impo
 """
 
 from .aio import AsyncHalClient
-from .answers import Answer, Classified, HairyCell, ImageNovelty, Model, Outcome, Refused, Result, Review
+from .answers import (
+    Answer,
+    Candidate,
+    Classified,
+    HairyCell,
+    HairyRule,
+    ImageNovelty,
+    Model,
+    Outcome,
+    Refused,
+    Result,
+    Review,
+)
 from .errors import AnswerError, HalError, OtherModelError, RefusedRequestError, UnavailableError
 from .images import Source
 from .retry import Retries
@@ -27,11 +39,13 @@ __all__ = [
     "Answer",
     "AnswerError",
     "AsyncHalClient",
+    "Candidate",
     "ClassCount",
     "Classified",
     "FhirReport",
     "HairyCell",
     "HairyCount",
+    "HairyRule",
     "HalClient",
     "HalError",
     "ImageNovelty",

@@ -20,13 +20,27 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class HairyRule:
+    """What the hairy-cell flags of an answer mean: raised from ``threshold`` on; ``advice`` is for people."""
+
+    threshold: float | None
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A class that the cell may be of."""
+
+    class_id: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class HairyCell:
-    """Whether the cell may be a hairy cell; ``flag`` is ``None`` where the model cannot tell, which is not "no"."""
+    """Whether the cell may be a hairy cell; both are ``None`` where the model cannot tell, which is not "no"."""
 
     probability: float | None
     flag: bool | None
-    threshold: float | None
-    advice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +61,41 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """One image, classified; ``probabilities`` by class name, 0 to 1, with the sum 1.
+    """One image, classified.
 
-    ``novelty`` is ``None`` where the model cannot tell.
+    Attributes:
+        class_id, class_name: the most probable class, for software and for people; ``confidence``: its probability.
+        candidates: the most probable classes first: as many as reach 95 % together, at most five.
+        hairy_cell: whether it may be a hairy cell.
+        review: why a technologist should look; empty where there is no reason.
+        novelty: how unfamiliar the image looks; ``None`` where the model cannot tell.
+        probabilities: of all 20 classes by class id, 0 to 1, with the sum 1.
+        client_ref: what the request called the image.
+        image_sha256: of the bytes that were sent.
+        document: what was received.
     """
 
-    image_sha256: str
-    predicted_class: str
-    probabilities: Mapping[str, float] = field(repr=False)
+    class_id: str
+    class_name: str
+    confidence: float
+    candidates: tuple[Candidate, ...] = field(repr=False)
     hairy_cell: HairyCell
-    novelty: ImageNovelty | None
     review: tuple[Review, ...]
+    novelty: ImageNovelty | None
+    probabilities: Mapping[str, float] = field(repr=False)
+    client_ref: str | None
+    image_sha256: str
     document: Mapping[str, Any] = field(repr=False, compare=False)
-
-    @property
-    def probability(self) -> float:
-        """Of the predicted class."""
-        return self.probabilities[self.predicted_class]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """One image that could not be classified, and why; ``image_sha256`` is empty for a file that cannot be read."""
 
-    image_sha256: str
     code: str
     message: str
+    client_ref: str | None
+    image_sha256: str
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
 
@@ -85,6 +108,7 @@ class Answer:
 
     request_id: str
     model: Model
+    hairy_rule: HairyRule
     results: tuple[Result, ...]
 
 
@@ -96,7 +120,7 @@ class Outcome:
         index: its place among the images that were given, from 0.
         source: the path or the bytes that were given.
         result: what the service said about it.
-        model: what it was made with; ``None`` if the image never reached the network.
+        model, hairy_rule: what it was made with; ``None`` if the image never reached the network.
         request_id: the request that it was part of; empty if it never was in one.
     """
 
@@ -104,6 +128,7 @@ class Outcome:
     source: Source = field(repr=False)
     result: Result
     model: Model | None
+    hairy_rule: HairyRule | None
     request_id: str
 
 
@@ -127,7 +152,7 @@ def answer_of(document: Mapping[str, Any]) -> Answer:
         KeyError, TypeError, ValueError: it is something else.
     """
     results = tuple(_result_of(result) for result in document["results"])
-    return Answer(str(document["request_id"]), model_of(document), results)
+    return Answer(str(document["request_id"]), model_of(document), build(HairyRule, document["hairy_cell"]), results)
 
 
 def model_of(document: Mapping[str, Any]) -> Model:
@@ -138,20 +163,19 @@ def model_of(document: Mapping[str, Any]) -> Model:
 def _result_of(document: Mapping[str, Any]) -> Result:
     if "error" in document:
         fault = document["error"]
-        return Refused(document["image_sha256"], fault["code"], fault["message"], document)
+        return Refused(fault["code"], fault["message"], document["client_ref"], document["image_sha256"], document)
     return build(
         Classified,
         document,
-        probabilities={str(name): float(value) for name, value in document["probabilities"].items()},
+        candidates=tuple(build(Candidate, candidate) for candidate in document["candidates"]),
         hairy_cell=build(HairyCell, document["hairy_cell"]),
-        # A service of another release may not say.
-        novelty=build(ImageNovelty, document["novelty"]) if document.get("novelty") else None,
         review=tuple(build(Review, reason) for reason in document["review"]),
+        novelty=None if document["novelty"] is None else build(ImageNovelty, document["novelty"]),
         document=document,
     )
 
 
 def refused_here(image_sha256: str, code: str, message: str) -> Refused:
     """A refusal by this client in the form of the service's."""
-    document = {"image_sha256": image_sha256, "error": {"code": code, "message": message}}
-    return Refused(image_sha256, code, message, document)
+    document = {"error": {"code": code, "message": message}, "image_sha256": image_sha256}
+    return Refused(code, message, None, image_sha256, document)

@@ -94,7 +94,7 @@ def classify_slice(part: Slice) -> Exchange[list[Outcome]]:
             if len(part.images) == 1:
                 ((item, data),) = part.images
                 refused = refused_here(hashlib.sha256(data).hexdigest(), error.code, str(error))
-                found.append(Outcome(item.index, item.source, refused, None, error.request_id))
+                found.append(Outcome(item.index, item.source, refused, None, None, error.request_id))
             else:
                 for half in part.halves():
                     found += yield from classify_slice(half)
@@ -204,7 +204,7 @@ def _json(response: httpx.Response) -> dict[str, Any] | None:
 
 def _outcomes(part: Slice, answer: Answer) -> list[Outcome]:
     return [
-        Outcome(item.index, item.source, result, answer.model, answer.request_id)
+        Outcome(item.index, item.source, result, answer.model, answer.hairy_rule, answer.request_id)
         for (item, _), result in zip(part.images, answer.results, strict=True)
     ]
 
@@ -212,4 +212,4 @@ def _outcomes(part: Slice, answer: Answer) -> list[Outcome]:
 def _unreadable(index: int, source: Any, error: OSError) -> Outcome:
     code = "image_too_large" if error.errno == errno.EFBIG else "unreadable_file"
     reason = f"The file cannot be read: {error.strerror or error}."
-    return Outcome(index, source, refused_here("", code, reason), None, "")
+    return Outcome(index, source, refused_here("", code, reason), None, None, "")

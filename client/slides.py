@@ -15,7 +15,7 @@ class ClassCount:
     """One class of the differential.
 
     Attributes:
-        name: the class; ``slug``: its name in lower case with hyphens; ``loinc``: its code, ``None`` if it has none.
+        class_id, class_name: the class, for software and for people; ``loinc``: its code, ``None`` if it has none.
         is_wbc: it is one of the white cells, which are the denominator of the differential.
         evidence: what the model learned it from; of a class with ``none`` the count says nothing.
         count: cells that were predicted as this class.
@@ -23,8 +23,8 @@ class ClassCount:
         interval95: exact 95 % interval of ``per_100_wbc``; of white cells only.
     """
 
-    name: str
-    slug: str
+    class_id: str
+    class_name: str
     loinc: str | None
     is_wbc: bool
     evidence: str
@@ -183,19 +183,23 @@ def results_document(parts: Iterable[Answer | Outcome], request_id: str) -> dict
         OtherModelError: the results come from several models, and one model's evidence says nothing about another's.
     """
     results: list[Result] = []
-    models: dict[tuple[str, object], Model] = {}
+    models: dict[tuple[str, object, float | None], Model] = {}
     for part in parts:
         results += part.results if isinstance(part, Answer) else [part.result]
         if part.model is not None:
-            models[part.model.sha256, part.model.document.get("decision_policy")] = part.model
+            threshold = None if part.hairy_rule is None else part.hairy_rule.threshold
+            models[part.model.sha256, part.model.document.get("decision_policy"), threshold] = part.model
     if len(models) > 1:
         served = ", ".join(f"{model.name} {model.version} ({model.sha256[:12]})" for model in models.values())
         raise OtherModelError(
             f"The results of one slide come from {len(models)} models: {served}; classify them again", request_id
         )
     document: dict[str, Any] = {"results": [_slim(result) for result in results]}
-    for sha256, policy in models:
-        document["model"] = {"sha256": sha256, "decision_policy": policy}
+    for sha256, policy, threshold in models:
+        document |= {
+            "model": {"sha256": sha256, "decision_policy": policy},
+            "hairy_cell": {"threshold": threshold},
+        }
     return document
 
 
@@ -205,8 +209,8 @@ def _slim(result: Result) -> dict[str, Any]:
         return {**image, "error": {"code": result.code}}
     return {
         **image,
-        "predicted_class": result.predicted_class,
-        "hairy_cell": {"flag": result.hairy_cell.flag, "threshold": result.hairy_cell.threshold},
+        "class_id": result.class_id,
+        "hairy_cell": {"flag": result.hairy_cell.flag},
         "novelty": None if result.novelty is None else {"unfamiliar": result.novelty.unfamiliar},
         "review": [{"code": reason.code} for reason in result.review],
     }

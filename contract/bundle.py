@@ -199,9 +199,7 @@ def load(root: Path) -> Bundle:
     description = read_description(root)
     problems = []
     sizes = {file.path: file.bytes for file in description.files}
-    parts = (*description.files, description.golden, description.reference, description.novelty)
-    named = [(part.path, part.sha256) for part in parts if part is not None]
-    for name, expected in named:
+    for name, expected in ((part.path, part.sha256) for part in description.parts):
         path = root / name
         if not path.is_file():
             problems.append(f"{name} is missing")

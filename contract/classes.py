@@ -28,8 +28,8 @@ class CellClass:
 
     Attributes:
         index: position in every output vector, 0 to 19.
-        name: the thesis's name, as it appears in answers and figures.
-        slug: the name in lower case with hyphens, for files, labels of metrics and URLs.
+        name: the thesis's name, for people: ``class_name`` in answers.
+        id: the name in lower case with hyphens, for software: ``class_id`` in answers, metrics, tables and file names.
         lineage: line of development.
         is_wbc: counts towards the 100 white blood cells of a differential.
         is_lymphocyte: one of the four classes of the thesis's lymphocyte matrix (Figure 5.2).
@@ -38,7 +38,7 @@ class CellClass:
 
     index: int
     name: str
-    slug: str
+    id: str
     lineage: Lineage
     is_wbc: bool
     is_lymphocyte: bool
@@ -79,5 +79,5 @@ CELL_CLASSES: Final = _table()
 CLASS_NAMES: Final = tuple(cell.name for cell in CELL_CLASSES)
 CLASS_COUNT: Final = len(CELL_CLASSES)
 BY_NAME: Final = MappingProxyType({cell.name: cell for cell in CELL_CLASSES})
-BY_SLUG: Final = MappingProxyType({cell.slug: cell for cell in CELL_CLASSES})
-HAIRY_CELL: Final = BY_SLUG["hairy-cell"]
+BY_ID: Final = MappingProxyType({cell.id: cell for cell in CELL_CLASSES})
+HAIRY_CELL: Final = BY_ID["hairy-cell"]

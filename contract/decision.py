@@ -3,6 +3,7 @@
 What the cells of a slide say together is in :mod:`contract.slide`.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -55,7 +56,7 @@ class ReviewCode(StrEnum):
     UNFAMILIAR_IMAGE = "unfamiliar_image"
     HAIRY_CELL = "hairy_cell"
     MUST_CONFIRM = "must_confirm"
-    LOW_PROBABILITY = "low_probability"
+    LOW_CONFIDENCE = "low_confidence"
     CLOSE_RUNNER_UP = "close_runner_up"
     WEAK_EVIDENCE = "weak_evidence"
 
@@ -72,14 +73,12 @@ class ReviewReason:
 class HairyDecision:
     """The hairy-cell part of an answer.
 
-    ``probability``, ``flag`` and ``threshold`` are ``None`` when the bundle has no evidence for the hairy class:
-    the question was not answered, which is not the same as "no".
+    Both are ``None`` when the bundle has no evidence for the hairy class: the question was not answered, which is not
+    the same as "no". The threshold of the flag is :attr:`contract.description.DecisionPolicy.hairy_threshold`.
     """
 
     probability: float | None
     flag: bool | None
-    threshold: float | None
-    advice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +96,19 @@ class NoveltyDecision:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is said about one cell."""
+    """What is said about one cell.
+
+    Attributes:
+        predicted_class: the most probable.
+        probabilities: of all classes, in their order; the sum is 1.
+        candidates: the most probable classes, first of them ``predicted_class``: as many as reach 95 % together, at
+            most five.
+        hairy_cell, novelty, review: see there.
+    """
 
     predicted_class: CellClass
     probabilities: tuple[float, ...]
+    candidates: tuple[CellClass, ...]
     hairy_cell: HairyDecision
     novelty: NoveltyDecision | None
     review: tuple[ReviewReason, ...]
@@ -142,14 +150,26 @@ def _decide_one(
     probabilities: list[float], novelty: NoveltyDecision | None, description: BundleDescription
 ) -> Decision:
     # Plain numbers: taking them out of an array one by one costs more than all the rest.
-    predicted = CELL_CLASSES[probabilities.index(max(probabilities))]
+    order = sorted(_INDICES, key=probabilities.__getitem__, reverse=True)
     hairy = _hairy(probabilities[HAIRY_CELL.index], description)
-    reasons = _review(probabilities, predicted, hairy, description)
+    reasons = _review(probabilities, CELL_CLASSES[order[0]], CELL_CLASSES[order[1]], hairy, description)
     if novelty is not None and novelty.unfamiliar:
         reasons.insert(0, _UNFAMILIAR)
-    return Decision(predicted, tuple(probabilities), hairy, novelty, tuple(reasons))
+    candidates = _candidates(probabilities, order)
+    return Decision(candidates[0], tuple(probabilities), candidates, hairy, novelty, tuple(reasons))
 
 
+def _candidates(probabilities: list[float], order: list[int]) -> tuple[CellClass, ...]:
+    together, count = 0.0, 0
+    while together < _CANDIDATES_TOGETHER and count < _MOST_CANDIDATES:
+        together += probabilities[order[count]]
+        count += 1
+    return tuple(CELL_CLASSES[index] for index in order[:count])
+
+
+_INDICES: Final = range(CLASS_COUNT)
+_CANDIDATES_TOGETHER: Final = 0.95
+_MOST_CANDIDATES: Final = 5
 _UNFAMILIAR: Final = ReviewReason(
     ReviewCode.UNFAMILIAR_IMAGE,
     "This image looks unlike those that the network learned from: stain, camera or scale differ, or it shows something "
@@ -160,39 +180,42 @@ _UNFAMILIAR: Final = ReviewReason(
 def _hairy(probability: float, description: BundleDescription) -> HairyDecision:
     threshold = description.policy.hairy_threshold
     if threshold is None:
-        return HairyDecision(None, None, None, description.policy.hairy_advice)
-    return HairyDecision(probability, probability >= threshold, threshold, description.policy.hairy_advice)
+        return HairyDecision(None, None)
+    return HairyDecision(probability, probability >= threshold)
 
 
 def _review(
-    probabilities: list[float], predicted: CellClass, hairy: HairyDecision, description: BundleDescription
+    probabilities: list[float],
+    predicted: CellClass,
+    runner_up: CellClass,
+    hairy: HairyDecision,
+    description: BundleDescription,
 ) -> list[ReviewReason]:
     policy = description.policy
     evidence = description.classes[predicted.index].evidence
-    top = predicted.index
-    others = probabilities.copy()
-    others[top] = -1.0
-    margin = probabilities[top] - max(others)
+    confidence = probabilities[predicted.index]
+    margin = confidence - probabilities[runner_up.index]
     reasons = []
     if hairy.flag:
         reasons.append(ReviewReason(ReviewCode.HAIRY_CELL, "Possible hairy cell: confirm by flow cytometry."))
-    if predicted.slug in policy.always_review:
+    if predicted.id in policy.always_review:
         reasons.append(
             ReviewReason(ReviewCode.MUST_CONFIRM, f"{predicted.name} must be confirmed by a qualified technologist.")
         )
-    if probabilities[top] < policy.review_below_probability:
+    if confidence < policy.review_below_probability:
         reasons.append(
             ReviewReason(
-                ReviewCode.LOW_PROBABILITY,
-                f"Top probability {probabilities[top]:.2f} is below {policy.review_below_probability:.2f}.",
+                ReviewCode.LOW_CONFIDENCE,
+                f"Confidence {_percent(confidence)}, below the review limit of "
+                f"{_percent(policy.review_below_probability)}.",
             )
         )
     if margin < policy.review_below_margin:
-        runner_up = others.index(max(others))
         reasons.append(
             ReviewReason(
                 ReviewCode.CLOSE_RUNNER_UP,
-                f"{CELL_CLASSES[runner_up].name} is only {margin:.2f} behind (limit {policy.review_below_margin:.2f}).",
+                f"{runner_up.name} is only {_percent(margin)} behind, the review limit is "
+                f"{_percent(policy.review_below_margin)}.",
             )
         )
     if evidence in (Evidence.SIZE_DERIVED, Evidence.COMPOSITE):
@@ -203,3 +226,8 @@ def _review(
             )
         )
     return reasons
+
+
+def _percent(share: float) -> str:
+    # Rounded down to a tenth, so that what is below a limit is also written as less.
+    return f"{math.floor(1000 * share + 1e-9) / 10:g} %"

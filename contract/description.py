@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from contract.binomial import clopper_pearson
-from contract.classes import BY_SLUG, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
+from contract.classes import BY_ID, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
 
 EMBEDDING_SIZE: Final = 2048
 IMAGE_SIDE: Final = 256
@@ -205,7 +205,7 @@ class DecisionPolicy(_Part):
             against; ``None`` where it is not known.
         review_below_probability: a top probability below this asks for review.
         review_below_margin: a distance between the two top probabilities below this asks for review.
-        always_review: slugs of the classes that a technologist must confirm whatever their probability.
+        always_review: ids of the classes that a technologist must confirm whatever their probability.
     """
 
     version: str
@@ -219,8 +219,8 @@ class DecisionPolicy(_Part):
 
     @model_validator(mode="after")
     def _known_classes(self) -> Self:
-        if unknown := [slug for slug in self.always_review if slug not in BY_SLUG]:
-            raise ValueError(f"always_review names unknown classes {unknown}; expected slugs of {list(BY_SLUG)}")
+        if unknown := [name for name in self.always_review if name not in BY_ID]:
+            raise ValueError(f"always_review names unknown classes {unknown}; expected ids of {list(BY_ID)}")
         return self
 
 
@@ -333,11 +333,16 @@ class BundleDescription(_Part):
         precisions = [file.precision for file in self.files]
         if len(set(precisions)) != len(precisions):
             yield f"two files of one precision in {precisions}"
-        others = [part.path for part in (self.reference, self.novelty) if part is not None]
-        for path in (self.golden.path, *others, *(file.path for file in self.files)):
+        for path in (part.path for part in self.parts):
             parts = PurePosixPath(path).parts
             if PurePosixPath(path).is_absolute() or ".." in parts or len(parts) != 1:
                 yield f"file name {path!r} leaves the bundle's folder; expected a plain name"
+
+    @property
+    def parts(self) -> "tuple[ModelFile | GoldenSample | EmbeddingReference | Novelty, ...]":
+        """Every file that the bundle has beside ``bundle.json``: each has a ``path`` and a ``sha256``."""
+        maybe = (self.golden, self.reference, self.novelty)
+        return (*self.files, *(part for part in maybe if part is not None))
 
     @cached_property
     def suppressed(self) -> NDArray[np.bool_]:

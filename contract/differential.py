@@ -44,7 +44,7 @@ class DifferentialRow(BaseModel):
     """One class of the differential.
 
     Attributes:
-        name, slug, loinc, is_wbc: see :class:`contract.classes.CellClass`.
+        class_id, class_name, loinc, is_wbc: see :class:`contract.classes.CellClass`.
         evidence: what the bundle learned the class from; of a class with ``none`` the count says nothing.
         count: cells of the slide that were predicted as this class.
         per_100_wbc: per 100 white cells; above 100 is possible where the class is not of the white cells. ``None``
@@ -54,8 +54,8 @@ class DifferentialRow(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    slug: str
+    class_id: str
+    class_name: str
     loinc: str | None
     is_wbc: bool
     evidence: Evidence
@@ -93,8 +93,8 @@ def differential(cells: Sequence[SlideCell], description: BundleDescription) -> 
         low, high = clopper_pearson(count, white) if known and cell.is_wbc else (0.0, 0.0)
         rows.append(
             DifferentialRow(
-                name=cell.name,
-                slug=cell.slug,
+                class_id=cell.id,
+                class_name=cell.name,
                 loinc=cell.loinc,
                 is_wbc=cell.is_wbc,
                 evidence=learned.evidence,

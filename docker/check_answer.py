@@ -30,7 +30,7 @@ def main(answer_file: str, *cells: str) -> None:
     flag = None if served_bundle(answer["model"])["policy"]["hairy_threshold"] is None else False
     expected = [(labels[cell], flag) for cell in cells]
     found = [
-        (result.get("predicted_class", result.get("error")), result.get("hairy_cell", {}).get("flag", "none"))
+        (result.get("class_name", result.get("error")), result.get("hairy_cell", {}).get("flag", "none"))
         for result in answer["results"]
     ]
     if found != expected:

@@ -56,9 +56,10 @@ def serve(
     """
     _require_extra()
     from contract.bundle import BundleError, load
+    from contract.streams import open_closed_streams, release_streams
     from service.observe import logs
 
-    logs.open_closed_streams()
+    open_closed_streams()
     from service.auth.authorise import ExposedError, check_exposure
     from service.auth.keys import KeysError
     from service.engine.onnx import EngineError
@@ -96,7 +97,7 @@ def serve(
             raise service.failure
         if service.abandoned:
             # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
-            logs.release_streams()
+            release_streams()
             os._exit(0)
     except (
         SettingsError,
@@ -111,7 +112,7 @@ def serve(
         logs.say(f"hal serve: {error}", err=True)
         raise typer.Exit(1) from None
     finally:
-        logs.release_streams()
+        release_streams()
 
 
 app.command("classify", cls=JobCommand)(classify)

@@ -19,7 +19,7 @@ EXPLAINERS = sorted(
     path
     for folder in ("bench", "client", "contract", "docs", "service", "training")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".py", ".md"} and "pip install" in path.read_text(encoding="utf-8")
+    if path.suffix in {".py", ".md"} and re.search(r"pip install|hal-cells\[", path.read_text(encoding="utf-8"))
 )
 RUNTIMES = {"onnxruntime", "onnxruntime-gpu"}
 PLATFORMS = [

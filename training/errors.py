@@ -39,7 +39,7 @@ def explained() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        about = "a file or folder" if error.filename is None else error.filename
+        about = "standard output, or a file," if error.filename is None else error.filename
         typer.secho(
             f"{about} cannot be read or written: {error.strerror or error}; give another path, or make room there",
             fg="red",

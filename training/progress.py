@@ -18,7 +18,7 @@ _CONSOLE: Final = Console(stderr=True)
 
 
 @contextlib.contextmanager
-def track(what: str, total: int, already: int = 0) -> Iterator[Callable[..., None]]:
+def track(what: str, total: float, already: float = 0, unit: str = "images") -> Iterator[Callable[..., None]]:
     """Show progress on ``total`` images; the yielded function is called with the images done since its last call.
 
     A second argument, if given, is a short text shown beside the bar, such as the current loss.
@@ -26,25 +26,25 @@ def track(what: str, total: int, already: int = 0) -> Iterator[Callable[..., Non
     if _CONSOLE.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, TextColumn("{task.fields[rate]} {task.fields[note]}"), console=_CONSOLE) as bar:
-            task = bar.add_task(what, total=total, completed=already, rate="", note="")
-            started, done = time.monotonic(), 0
+            task = bar.add_task(what, total=total, completed=int(already), rate="", note="")
+            started, done = time.monotonic(), 0.0
 
-            def advance(images: int, note: str = "") -> None:
+            def advance(images: float, note: str = "") -> None:
                 nonlocal done
                 done += images
-                rate = f"{done / max(time.monotonic() - started, CLOCK_TICK):.1f} images/s"
+                rate = f"{done / max(time.monotonic() - started, CLOCK_TICK):.1f} {unit}/s"
                 bar.update(task, advance=images, rate=rate, note=note)
 
             yield advance
     else:
-        yield _lines(what, total, already)
+        yield _lines(what, total, already, unit)
 
 
-def _lines(what: str, total: int, already: int) -> Callable[..., None]:
+def _lines(what: str, total: float, already: float, unit: str) -> Callable[..., None]:
     started = last = time.monotonic()
     done = already
 
-    def advance(images: int, note: str = "") -> None:
+    def advance(images: float, note: str = "") -> None:
         nonlocal last, done
         done += images
         now = time.monotonic()
@@ -52,7 +52,7 @@ def _lines(what: str, total: int, already: int) -> Callable[..., None]:
             last = now
             rate = (done - already) / max(now - started, CLOCK_TICK)
             left = (total - done) / rate
-            line = f"  {what}: {done}/{total} images, {rate:.1f} images/s, {left:.0f} s left {note}"
+            line = f"  {what}: {done:.0f}/{total:.0f} {unit}, {rate:.1f} {unit}/s, {left:.0f} s left {note}"
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - results may be piped somewhere
 
     return advance

@@ -21,7 +21,8 @@ class Answer
 class Result
 {
     [DataMember(Name = "index")] public int Index { get; set; }
-    [DataMember(Name = "predicted_class")] public string PredictedClass { get; set; }
+    [DataMember(Name = "class_id")] public string ClassId { get; set; }
+    [DataMember(Name = "class_name")] public string ClassName { get; set; }
     [DataMember(Name = "hairy_cell")] public HairyCell HairyCell { get; set; }
     [DataMember(Name = "error")] public Fault Error { get; set; }
 }

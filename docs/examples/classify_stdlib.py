@@ -43,4 +43,4 @@ for file, result in zip(sys.argv[2:], answer["results"]):
     if "error" in result:
         print(file, result["error"]["code"], result["error"]["message"])
     else:
-        print(file, result["predicted_class"], result["hairy_cell"]["flag"])
+        print(file, result["class_name"], result["hairy_cell"]["flag"])

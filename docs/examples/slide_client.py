@@ -16,13 +16,11 @@ print(f"{summary.advice}: {summary.reason}")
 for row in summary.differential:
     if row.count:
         per_100 = "not known" if row.per_100_wbc is None else f"{row.per_100_wbc:.1f}"
-        print(f"{row.name:32} {row.count:5} {per_100:>9} per 100 white cells")
+        print(f"{row.class_name:32} {row.count:5} {per_100:>9} per 100 white cells")
 for outcome in slide.outcomes:
     if not isinstance(outcome.result, Classified):
         print(outcome.source, outcome.result.code, outcome.result.message)
     elif outcome.result.review:
-        print(
-            outcome.source, "for review:", outcome.result.predicted_class, *(why.code for why in outcome.result.review)
-        )
+        print(outcome.source, "for review:", outcome.result.class_name, *(why.code for why in outcome.result.review))
 for caution in summary.cautions:
     print(caution)

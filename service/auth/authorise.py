@@ -24,6 +24,11 @@ _METRICS: Final = "/metrics"
 _PORT: Final = re.compile(r":\d*$")
 
 
+def is_open(path: str) -> bool:
+    """Whether a path is answered without a key in any case."""
+    return path in _OPEN or path.startswith(_OPEN_BELOW)
+
+
 class ExposedError(Exception):
     """The service would answer a network without asking for keys."""
 
@@ -99,7 +104,7 @@ class Authorisation:
             RefusedError: it may not pass.
         """
         path = str(scope["path"])
-        if path in _OPEN or path.startswith(_OPEN_BELOW):
+        if is_open(path):
             return None
         needed = Role.METRICS if path == _METRICS else Role.ADMIN if path.startswith(_ADMIN_BELOW) else Role.CLASSIFY
         if self.keys is None:

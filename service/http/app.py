@@ -53,6 +53,8 @@ def create_app(service: Service) -> RequestMiddleware:
         redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         exception_handlers=errors.HANDLERS,
+        openapi_tags=documentation.TAGS,
+        generate_unique_id_function=lambda route: route.name,
     )
     documentation.install(api)
     page.assets()  # Read now, and not by the event loop at the first request.

@@ -7,9 +7,10 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from contract.classes import CLASS_NAMES
+from contract.classes import CELL_CLASSES
+from service.auth.authorise import is_open
 from service.batching.queue import Priority
-from service.http.forms import FIELD
+from service.http.forms import FIELD, LONGEST_REFERENCE, REFERENCE
 from service.http.requests import IMAGE_TYPES, LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT
 from service.serving import answers
 from service.slides.results import GivenSlide
@@ -41,19 +42,25 @@ _MODEL_EXAMPLE: Final = {
     "calibration": "temperature-1",
     "preprocessing": "1",
 }
+_HAIRY_EXAMPLE: Final = {"threshold": 0.309790, "advice": "A flag suggests, it does not diagnose."}
 _CLASSIFIED_EXAMPLE: Final = {
-    "index": 0,
-    "image_sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
-    "predicted_class": CLASS_NAMES[0],
-    "probabilities": {name: 0.981 if place == 0 else 0.001 for place, name in enumerate(CLASS_NAMES)},
-    "hairy_cell": {"probability": 0.001, "flag": False, "threshold": 0.2, "advice": "Confirm by flow cytometry."},
-    "novelty": {"score": 0.42, "unfamiliar": False},
+    "class_id": CELL_CLASSES[0].id,
+    "class_name": CELL_CLASSES[0].name,
+    "confidence": 0.981,
+    "candidates": [{"class_id": CELL_CLASSES[0].id, "probability": 0.981}],
+    "hairy_cell": {"probability": 0.001, "flag": False},
     "review": [],
+    "novelty": {"score": 0.42, "unfamiliar": False},
+    "probabilities": {cell.id: 0.001 if cell.index else 0.981 for cell in CELL_CLASSES},
+    "index": 0,
+    "client_ref": "cell-1.png",
+    "image_sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
 }
 _REFUSED_EXAMPLE: Final = {
-    "index": 1,
-    "image_sha256": "fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13",
     "error": {"code": "wrong_size", "message": "The image is 360x363 pixels, expected exactly 256x256. ..."},
+    "index": 1,
+    "client_ref": "cell-2.png",
+    "image_sha256": "fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13",
 }
 
 
@@ -75,7 +82,7 @@ def failed(description: str, code: str, message: str = "What was wrong, expected
 
 
 def _classified_example(*results: dict[str, Any]) -> dict[str, Any]:
-    return {"request_id": "5f2b8c", "model": _MODEL_EXAMPLE, "results": list(results)}
+    return {"request_id": "5f2b8c", "model": _MODEL_EXAMPLE, "hairy_cell": _HAIRY_EXAMPLE, "results": list(results)}
 
 
 CLASSIFY_RESPONSES: Final[Responses] = {
@@ -84,7 +91,7 @@ CLASSIFY_RESPONSES: Final[Responses] = {
         "At least one image was classified; a refused one has `error` in its place.",
         _classified_example(_CLASSIFIED_EXAMPLE, _REFUSED_EXAMPLE),
     ),
-    400: failed("The form is broken, empty or has another field than `file`, or a header is wrong.", "unknown_field"),
+    400: failed("The form is broken, empty or has other fields, or a header is wrong.", "unknown_field"),
     408: failed("The body did not arrive in time.", "upload_timeout"),
     413: failed("The body has too many bytes or files.", "request_too_large"),
     415: failed("The Content-Type is not accepted, or the body is compressed.", "unsupported_media_type"),
@@ -94,7 +101,7 @@ CLASSIFY_RESPONSES: Final[Responses] = {
         _classified_example({**_REFUSED_EXAMPLE, "index": 0}),
     ),
     429: {
-        **failed("The queue is full.", "queue_full"),
+        **failed("The queue is full, or too many bytes are on their way.", "queue_full"),
         "headers": {
             "Retry-After": {"description": "Seconds, from the measured rate.", "schema": {"type": "integer"}},
         },
@@ -144,7 +151,13 @@ _FORM: Final = {
             "minItems": 1,
             "items": _BINARY,
             "description": "The images; repeat the field for each.",
-        }
+        },
+        REFERENCE: {
+            "type": "array",
+            "items": {"type": "string", "maxLength": LONGEST_REFERENCE},
+            "description": "What to call each image in the answer, in their order; not given: its file name. It is "
+            "neither logged nor kept.",
+        },
     },
 }
 IMAGES: Final = {
@@ -153,6 +166,25 @@ IMAGES: Final = {
     "content": {"multipart/form-data": {"schema": _FORM}, **{kind: {"schema": _BINARY} for kind in IMAGE_TYPES}},
 }
 
+
+TAGS: Final = [
+    {"name": "classify", "description": "Images of single cells in, an answer for each out."},
+    {"name": "slides", "description": "The cells of one slide together: differential and advice. Nothing is kept."},
+    {"name": "model", "description": "What is served and what is known about it."},
+    {"name": "health", "description": "For the platform that runs the service."},
+    {"name": "admin", "description": "For the people who run the service; needs a key of the role admin."},
+    {"name": "Open Inference Protocol", "description": "For clients of KServe and Triton."},
+]
+_SCHEMES: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of 'hal keys add'."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
+_SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"apiKey": []}, {}]
+"""Without HAL_KEYS_FILE no key is asked for."""
+_NO_KEY: Final = {
+    "401": failed("A key is needed, and none that is known came with the request.", "key_missing"),
+    "403": failed("The key's role is for something else.", "key_not_for_this"),
+}
 
 _CLASSIFY: Final = {
     "tags": ["classify"],
@@ -176,7 +208,12 @@ def install(api: FastAPI) -> None:
         if api.openapi_schema is None:
             described = document()
             described["paths"] = {"/classify": {"post": _CLASSIFY}, **described["paths"]}
-            described["components"] = {"schemas": described.get("components", {}).get("schemas", {}) | _components()}
+            schemas = described.get("components", {}).get("schemas", {}) | _components()
+            described["components"] = {"schemas": schemas, "securitySchemes": _SCHEMES}
+            for path, operations in described["paths"].items():
+                for operation in operations.values() if not is_open(path) else ():
+                    operation["security"] = _SECURITY
+                    operation["responses"] = {**_NO_KEY, **operation["responses"]}
         return api.openapi_schema or {}
 
     api.openapi = complete  # type: ignore[method-assign]

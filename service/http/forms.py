@@ -5,7 +5,7 @@ Images of patients are never written to disk, as they would be by Starlette's ow
 """
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -13,15 +13,26 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from service.errors import ServiceError
 
 FIELD: Final = "file"
+REFERENCE: Final = "client_ref"
+LONGEST_REFERENCE: Final = 256
+"""Characters; file systems allow no more in a name."""
 HINT: Final = "for example: curl -F file=@cell.jpg URL/classify"
 
 _COMMON_HEAD: Final = re.compile(
-    rb"(?i:content-disposition): form-data; name=\"?file\"?; filename=\"[^\"\\\r\n]*\"\r\n"
+    rb"(?i:content-disposition): form-data; "
+    rb"name=(?:\"?file\"?; filename=\"([^\"\\\r\n]*)\"|\"?client_ref\"?)\r\n"
     rb"(?:(?i:content-type): [A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+\r\n)?"
     rb"(?:(?i:content-length): [0-9]+\r\n)?"
     rb"\r\n"
 )
-"""As curl, browsers, httpx, requests, aiohttp, fetch and .NET write the head of a file's part."""
+"""As curl, browsers, httpx, requests, aiohttp, fetch and .NET write the head of a part; group 1 is a file's name."""
+
+
+class Uploaded(NamedTuple):
+    """An encoded image, and what the client calls it."""
+
+    data: bytes
+    client_ref: str | None = None
 
 
 class UploadError(ServiceError):
@@ -33,21 +44,47 @@ class UploadError(ServiceError):
         super().__init__(message)
 
 
-def files_of(body: bytes, boundary: bytes, max_files: int) -> list[bytes]:
+def files_of(body: bytes, boundary: bytes, max_files: int) -> list[Uploaded]:
     """The files of a form in its order; at least one, at most ``max_files``.
 
+    Each is called what its field ``client_ref`` says, the first field for the first file, or else by its file name.
+
     Raises:
-        UploadError: 400 for a form that is broken, empty or has something else than files, 413 for too many.
+        UploadError: 400 for a form that is broken, empty or has other fields, 413 for too many files.
     """
-    return _common(body, boundary, max_files) or _any(body, boundary, max_files)
+    files, names, references = _common(body, boundary, max_files) or _any(body, boundary, max_files)
+    if references and len(references) != len(files):
+        raise UploadError(
+            400,
+            "references_do_not_fit",
+            f"The form has {len(references)} fields '{REFERENCE}' for {len(files)} files; send one for each or none.",
+        )
+    return [*map(Uploaded, files, map(_reference, references or names))]
 
 
-def _common(body: bytes, boundary: bytes, max_files: int) -> list[bytes] | None:
-    """The files, if each part is written in the common way and nothing is wrong; ``None`` otherwise."""
+def _reference(given: bytes) -> str | None:
+    reference = given.decode("utf-8", "replace")
+    if len(reference) > LONGEST_REFERENCE:
+        raise UploadError(
+            400,
+            "reference_too_long",
+            f"A '{REFERENCE}' or file name has {len(reference)} characters, expected at most {LONGEST_REFERENCE}.",
+        )
+    return reference or None
+
+
+_Parts = tuple[list[bytes], list[bytes], list[bytes]]
+"""The files, their names, and the fields ``client_ref``."""
+
+
+def _common(body: bytes, boundary: bytes, max_files: int) -> _Parts | None:
+    """The parts, if each is written in the common way and nothing is wrong; ``None`` otherwise."""
     first, separator = b"--" + boundary, b"\r\n--" + boundary
     if not boundary or not body.startswith(first):
         return None
     files: list[bytes] = []
+    names: list[bytes] = []
+    references: list[bytes] = []
     place, skip = len(first), len(separator)
     while body.startswith(b"\r\n", place):
         head = _COMMON_HEAD.match(body, place + 2)
@@ -58,25 +95,32 @@ def _common(body: bytes, boundary: bytes, max_files: int) -> list[bytes] | None:
         end = body.find(separator, begin)
         if end < 0:
             return None
-        files.append(body[begin:end])
+        if (name := head[1]) is None:
+            references.append(body[begin:end])
+        else:
+            files.append(body[begin:end])
+            names.append(name)
         place = end + skip
-    return files if body[place:] in (b"--", b"--\r\n") else None
+    return (files, names, references) if files and body[place:] in (b"--", b"--\r\n") else None
 
 
-def _any(body: bytes, boundary: bytes, max_files: int) -> list[bytes]:
+def _any(body: bytes, boundary: bytes, max_files: int) -> _Parts:
     form = _Form(boundary, max_files)
     form.read(body)
-    return form.files
+    return form.parts
 
 
 class _Form:
-    """Collects the files of a form."""
+    """Collects the parts of a form."""
 
     def __init__(self, boundary: bytes, max_files: int) -> None:
         if not boundary:
             raise _broken("Content-Type has no boundary")
         self._max_files = max_files
         self._files: list[bytearray] = []
+        self._names: list[bytes] = []
+        self._references: list[bytearray] = []
+        self._part = bytearray()
         self._header = [bytearray(), bytearray()]
         self._disposition = b""
         self._ended = False
@@ -88,8 +132,8 @@ class _Form:
                     "on_header_field": self._add_to_name,
                     "on_header_value": self._add_to_value,
                     "on_header_end": self._end_header,
-                    "on_headers_finished": self._open_file,
-                    "on_part_data": self._add_to_file,
+                    "on_headers_finished": self._open,
+                    "on_part_data": self._add_to_part,
                     "on_end": self._end,
                 },
             )
@@ -107,8 +151,8 @@ class _Form:
             raise UploadError(400, "no_image", f"The form has no file; send each image in a field '{FIELD}', {HINT}")
 
     @property
-    def files(self) -> list[bytes]:
-        return [bytes(file) for file in self._files]
+    def parts(self) -> _Parts:
+        return [*map(bytes, self._files)], self._names, [*map(bytes, self._references)]
 
     def _begin_part(self) -> None:
         self._disposition = b""
@@ -125,12 +169,18 @@ class _Form:
             self._disposition = bytes(value)
         self._header = [bytearray(), bytearray()]
 
-    def _open_file(self) -> None:
+    def _open(self) -> None:
         _, options = parse_options_header(self._disposition)
         field = options.get(b"name", b"").decode("utf-8", "replace")
+        self._part = bytearray()
+        if field == REFERENCE and len(self._references) < self._max_files:
+            self._references.append(self._part)
+            return
         if field != FIELD:
             raise UploadError(
-                400, "unknown_field", f"The form has a field {field[:50]!r}, expected only '{FIELD}', {HINT}"
+                400,
+                "unknown_field",
+                f"The form has a field {field[:50]!r}, expected '{FIELD}' or '{REFERENCE}', {HINT}",
             )
         # RFC 7578 forbids filename* and the parser drops it, but older clients send it for names that are not ASCII.
         if b"filename" not in options and b"filename*=" not in self._disposition.lower():
@@ -141,10 +191,11 @@ class _Form:
                 "too_many_files",
                 f"The form has more than {self._max_files} files (HAL_MAX_FILES); send them in several requests.",
             )
-        self._files.append(bytearray())
+        self._files.append(self._part)
+        self._names.append(options.get(b"filename", b""))
 
-    def _add_to_file(self, data: bytes, start: int, end: int) -> None:
-        self._files[-1] += memoryview(data)[start:end]
+    def _add_to_part(self, data: bytes, start: int, end: int) -> None:
+        self._part += memoryview(data)[start:end]
 
     def _end(self) -> None:
         self._ended = True

@@ -18,7 +18,7 @@ from service.batching.admission import RequestOptions
 from service.batching.errors import DeadlineExceededError
 from service.batching.queue import Priority
 from service.errors import ServiceError
-from service.http.forms import HINT, UploadError, files_of
+from service.http.forms import HINT, Uploaded, UploadError, files_of
 from service.serving.answers import encode
 from service.serving.service import Service
 from service.settings import Settings
@@ -162,7 +162,7 @@ class _Watch:
             self._task.cancel()
 
 
-async def read_images(request: Request, settings: Settings, options: RequestOptions) -> list[bytes]:
+async def read_images(request: Request, settings: Settings, options: RequestOptions) -> list[Uploaded]:
     """The encoded images of a request, in its order; at least one.
 
     Raises:
@@ -179,7 +179,11 @@ async def read_images(request: Request, settings: Settings, options: RequestOpti
             f"{', '.join(IMAGE_TYPES)}; {HINT}",
         )
     body = await read_body(request, settings, options)
-    return files_of(body, parameters.get(b"boundary", b""), settings.max_files) if media_type == _FORM else [body]
+    return (
+        files_of(body, parameters.get(b"boundary", b""), settings.max_files)
+        if media_type == _FORM
+        else [Uploaded(body)]
+    )
 
 
 async def read_body(

@@ -95,7 +95,7 @@ def progress(total: int, already: int) -> Iterator[Callable[..., None]]:
 def print_table(records: Sequence[Record]) -> None:
     """The records as a table on standard output, hairy cells first, then those to review."""
     console = _standard_output(_WIDTH_WITHOUT_TERMINAL)
-    table = Table("Image", "Class", "Probability", "Hairy cell", "Review", box=None, pad_edge=False)
+    table = Table("Image", "Class", "Confidence", "Hairy cell", "Review", box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
     table.columns[2].justify = "right"
@@ -107,10 +107,9 @@ def print_table(records: Sequence[Record]) -> None:
         flag = record["hairy_cell"]["flag"]
         hairy = "not answered" if flag is None else "[bold red]POSSIBLE[/]" if flag else "no"
         reasons = ", ".join(reason["code"].replace("_", " ") for reason in record["review"])
-        top = record["predicted_class"]
-        table.add_row(path, top, f"{record['probabilities'][top]:.3f}", hairy, reasons)
+        table.add_row(path, record["class_name"], f"{record['confidence']:.3f}", hairy, reasons)
     console.print(table)
-    classes = Counter(record["predicted_class"] for record in records if "error" not in record)
+    classes = Counter(record["class_name"] for record in records if "error" not in record)
     if classes:
         console.print("\n" + ", ".join(f"{name}: {count}" for name, count in classes.most_common()), highlight=False)
 
@@ -120,7 +119,7 @@ def print_counts(document: dict[str, Any]) -> None:
     console = _standard_output(None)
     table = Table("Class", "Images", "Share", box=None, pad_edge=False)
     table.columns[1].justify = table.columns[2].justify = "right"
-    for name, count in document["predicted_class"].items():
+    for name, count in document["class_id"].items():
         table.add_row(name, f"{count:,}", f"{count / document['classified']:.2%}")
     console.print(table)
     hairy = document["hairy_cell"]

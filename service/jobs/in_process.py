@@ -48,6 +48,7 @@ class InProcess:
         self._bundle = bundle
         self._hal: Service
         self._read = read
+        self._hairy_threshold = bundle.description.policy.hairy_threshold
         file = served_file(bundle, settings.device, settings.precision)
         self._model = msgspec.to_builtins(ModelStamp.of(bundle, file))
 
@@ -99,8 +100,8 @@ class InProcess:
         done = await self._hal.classify(images) if images else None
         results = iter(done.results if done is not None else ())
         return [
-            record_of(file, msgspec.to_builtins(next(results)), self._model)
+            record_of(file, msgspec.to_builtins(next(results)), self._model, self._hairy_threshold)
             if isinstance(data, bytes)
-            else record_of(file, data, None)
+            else record_of(file, data, None, None)
             for file, data in zip(files, given, strict=True)
         ]

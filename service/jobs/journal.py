@@ -128,7 +128,8 @@ class Journal:
             self.expect(tuple(str(model[name]) for name in STAMP))
         self._lines += 1
         at = record["file"]["bytes"], record["file"]["mtime_ns"]
-        self._known[record["path"]] = _Entry(self._lines, at, record["image_sha256"], "error" not in record)
+        classified = "error" not in record and bool(record["class_id"])
+        self._known[record["path"]] = _Entry(self._lines, at, record["image_sha256"], classified)
 
     def _read(self) -> None:
         complete = 0

@@ -66,6 +66,7 @@ class OverHttp:
             try:
                 async for outcome in found:
                     model = outcome.model.document if outcome.model is not None else None
-                    yield record_of(files[outcome.index], outcome.result.document, model)
+                    threshold = None if outcome.hairy_rule is None else outcome.hairy_rule.threshold
+                    yield record_of(files[outcome.index], outcome.result.document, model, threshold)
             except HalError as error:
                 raise JobError(str(error)) from error

@@ -17,13 +17,15 @@ STAMP: Final = ("name", "version", "sha256", "precision", "decision_policy", "ca
 """What two results must share to be compared; the rest of an answer's model is prose."""
 
 Record = dict[str, Any]
-"""A result of ``POST /classify`` without its ``index``, with ``path``, ``file`` and ``model``."""
+"""A result of ``POST /classify`` without ``index`` and ``client_ref``, with ``path``, ``file``, ``model`` and
+``hairy_threshold``."""
 
-PROBABILITIES: Final = {f"p_{cell.slug.replace('-', '_')}": cell.name for cell in CELL_CLASSES}
+PROBABILITIES: Final = {f"p_{cell.id}": cell.id for cell in CELL_CLASSES}
 COLUMNS: Final[Mapping[str, type]] = {
     "path": str,
-    "predicted_class": str,
-    "probability": float,
+    "class_id": str,
+    "class_name": str,
+    "confidence": float,
     "hairy_probability": float,
     "hairy_flag": bool,
     "hairy_threshold": float,
@@ -44,19 +46,22 @@ FORMATS: Final = (".jsonl", ".csv", ".parquet")
 _ROW_GROUP: Final = 8192
 
 
-def record_of(file: "ImageFile", result: Mapping[str, Any], model: Mapping[str, Any] | None) -> Record:
+def record_of(
+    file: "ImageFile", result: Mapping[str, Any], model: Mapping[str, Any] | None, hairy_threshold: float | None
+) -> Record:
     """The record of ``file``; ``model`` is ``None`` if no network saw it."""
     return {
         "path": file.path,
-        **{name: value for name, value in result.items() if name != "index"},
+        **{name: value for name, value in result.items() if name not in ("index", "client_ref")},
         "file": {"bytes": file.bytes, "mtime_ns": file.mtime_ns},
         "model": model and {name: model[name] for name in STAMP},
+        "hairy_threshold": hairy_threshold,
     }
 
 
 def refusal(code: str, message: str) -> dict[str, Any]:
     """The result of a file that no network saw, in the form that ``POST /classify`` gives it."""
-    return {"image_sha256": "", "error": {"code": code, "message": message}}
+    return {"error": {"code": code, "message": message}, "image_sha256": ""}
 
 
 def row_of(record: Record) -> dict[str, Any]:
@@ -76,11 +81,12 @@ def row_of(record: Record) -> dict[str, Any]:
     # Not a service's of a release without it.
     novelty = record.get("novelty") or {}
     return row | {
-        "predicted_class": record["predicted_class"],
-        "probability": probabilities[record["predicted_class"]],
+        "class_id": record["class_id"],
+        "class_name": record["class_name"],
+        "confidence": record["confidence"],
         "hairy_probability": hairy["probability"],
         "hairy_flag": hairy["flag"],
-        "hairy_threshold": hairy["threshold"],
+        "hairy_threshold": record["hairy_threshold"],
         "novelty_score": novelty.get("score"),
         "unfamiliar": novelty.get("unfamiliar"),
         "review": ";".join(reason["code"] for reason in record["review"]),

@@ -107,7 +107,7 @@ def _as_text(summary: "SlideSummary", model: "ModelStamp") -> str:
     for row in sorted(summary.differential, key=lambda row: not row.is_wbc):
         interval = "" if row.interval95 is None else "{:.1f} to {:.1f}".format(*row.interval95)
         per_100 = "not known" if row.evidence == "none" else f"{row.per_100_wbc or 0:.1f}"
-        table.add_row(row.name + ("" if row.is_wbc else " (not a white cell)"), str(row.count), per_100, interval)
+        table.add_row(row.class_name + ("" if row.is_wbc else " (not a white cell)"), str(row.count), per_100, interval)
     console = Console(width=100, color_system=None)
     with console.capture() as captured:
         console.print(

@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import logging
-import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
 import msgspec
@@ -90,16 +88,6 @@ class LineHandler(logging.StreamHandler[TextIO]):
                 self.lost += len(kept)
 
 
-def open_closed_streams() -> None:
-    """Where a standard stream is closed, open the null device in its place.
-
-    The next file or connection would have its number, and get what libraries write there.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if number else "r"))  # the lowest free
-
-
 def say(text: str, *, err: bool = False) -> None:
     """Print for a person; a stream that takes nothing, for example because its disk is full, is no reason to stop."""
     with contextlib.suppress(OSError, ValueError):
@@ -112,16 +100,6 @@ def say_on_terminal(text: str) -> None:
         if stream.isatty():
             say(text, err=stream is sys.stderr)
             return
-
-
-def release_streams() -> None:
-    """At the end: give up what could not be written, or Python would try again and call the end a failure."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("w") as null:
-                os.dup2(null.fileno(), stream.fileno())
 
 
 def lost_lines() -> int:

@@ -215,7 +215,7 @@ class Metrics:
         )
         # Looked up once: the look-up costs more than the count. Every class has a series from the start.
         self._count_classified = self._images.labels("classified").inc
-        self._count_predicted = [self._predicted.labels(cell.slug).inc for cell in CELL_CLASSES]
+        self._count_predicted = [self._predicted.labels(cell.id).inc for cell in CELL_CLASSES]
         self.collectors = [each for each in vars(self).values() if isinstance(each, MetricWrapperBase | Polled)]
         self._registry = CollectorRegistry(auto_describe=False)
         for collector in self.collectors:

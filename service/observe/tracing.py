@@ -7,6 +7,7 @@ API does nothing.
 
 import contextlib
 import contextvars
+import logging
 import os
 import secrets
 import time
@@ -19,7 +20,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, format_span_id, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from service.threads import NoThreadError, require_threads
+
+logger = logging.getLogger("hal.tracing")
+
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_THREADS: Final = 3
+"""Of OpenTelemetry's at the start: one sends, two look at the process and go."""
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
@@ -91,8 +98,13 @@ class Tracer:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         named = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": "hal"}
-        provider = TracerProvider(resource=Resource.create(named))
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        try:
+            require_threads(_THREADS)
+            provider = TracerProvider(resource=Resource.create(named))
+            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        except (NoThreadError, RuntimeError) as error:
+            logger.warning("no spans are sent until the next start: %s", error)
+            return cls()
         return cls(provider)
 
     def begin_request(self, method: str, traceparent: str) -> Span:

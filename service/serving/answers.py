@@ -10,13 +10,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType, json
 from pydantic import BaseModel
 
 from contract.bundle import Bundle
-from contract.classes import CLASS_NAMES
+from contract.classes import BY_ID, BY_NAME, CELL_CLASSES
 from contract.decision import ReviewCode
 from contract.description import (
     Attribution,
     Calibration,
-    ClassEvidence,
     DecisionPolicy,
+    Evidence,
     Metric,
     ModelFile,
     Precision,
@@ -25,7 +25,19 @@ from contract.slide import SlideSummary
 from service.settings import Device
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
+ClassId = Annotated[
+    str,
+    Meta(
+        description="One of the 20 classes, spelt the same in answers, metrics, tables and FHIR.",
+        examples=[CELL_CLASSES[0].id],
+        extra_json_schema={"enum": [*BY_ID]},
+    ),
+]
 Index = Annotated[int, Meta(ge=0, description="Place of the image in the request.")]
+ClientRef = Annotated[
+    str | None,
+    Meta(description="What the client called the image: the field `client_ref`, or the file name of its part."),
+]
 ImageHash = Annotated[str, Meta(description="SHA-256 of the bytes that were sent.")]
 
 
@@ -71,13 +83,28 @@ class ModelStamp(Struct, frozen=True):
         )
 
 
+class HairyRule(Struct, frozen=True):
+    """What the hairy-cell flags of an answer mean."""
+
+    threshold: Annotated[
+        Probability | None,
+        Meta(description="Smallest probability that raises the flag; `null` where the bundle cannot tell."),
+    ]
+    advice: Annotated[str, Meta(description="What to do about a flag, for people.")]
+
+
+class Candidate(Struct, frozen=True):
+    """A class that the cell may be of."""
+
+    class_id: ClassId
+    probability: Probability
+
+
 class HairyCell(Struct, frozen=True):
-    """Whether the cell may be a hairy cell; all ``null`` but ``advice`` where the bundle cannot tell."""
+    """Whether the cell may be a hairy cell; both are ``null`` where the bundle cannot tell."""
 
     probability: Probability | None
     flag: bool | None
-    threshold: Probability | None
-    advice: str
 
 
 class ImageNovelty(Struct, frozen=True):
@@ -95,26 +122,38 @@ class Review(Struct, frozen=True):
 
 
 class ClassifiedImage(Struct, frozen=True):
-    """What was said about one image."""
+    """What was said about one image; numbers have six digits after the point."""
 
-    index: Index
-    image_sha256: ImageHash
-    predicted_class: Annotated[str, Meta(examples=[CLASS_NAMES[0]])]
-    probabilities: Annotated[
-        dict[str, Probability],
-        Meta(description="Calibrated, by class name in the order of the 20 classes; the sum is 1."),
+    class_id: ClassId
+    class_name: Annotated[str, Meta(description="The class for people.", examples=[CELL_CLASSES[0].name])]
+    confidence: Annotated[Probability, Meta(description="The calibrated probability of the class.")]
+    candidates: Annotated[
+        tuple[Candidate, ...],
+        Meta(
+            min_length=1,
+            max_length=5,
+            description="The most probable first: as many as reach 95 % together, at most five.",
+        ),
     ]
     hairy_cell: HairyCell
-    novelty: Annotated[ImageNovelty | None, Meta(description="`null` where the bundle cannot tell.")]
     review: Annotated[tuple[Review, ...], Meta(description="Empty: no reason for review.")]
+    novelty: Annotated[ImageNovelty | None, Meta(description="`null` where the bundle cannot tell.")]
+    probabilities: Annotated[
+        dict[str, Probability],
+        Meta(description="Calibrated, of all 20 classes in the model's order, by class id; the sum is 1."),
+    ]
+    index: Index
+    client_ref: ClientRef
+    image_sha256: ImageHash
 
 
 class RefusedImage(Struct, frozen=True):
     """Why one image has no answer; the other images of the request are not affected."""
 
-    index: Index
-    image_sha256: ImageHash
     error: Fault
+    index: Index
+    client_ref: ClientRef
+    image_sha256: ImageHash
 
 
 _EITHER: Final = {
@@ -127,6 +166,7 @@ class ClassifyAnswer(Struct, frozen=True, kw_only=True):
 
     request_id: str
     model: ModelStamp
+    hairy_cell: HairyRule
     # Not the union of both, which msgspec would only describe if a field told them apart.
     results: Annotated[Sequence[Any], Meta(extra_json_schema={"items": _EITHER})]
 
@@ -183,6 +223,17 @@ class BundleFile(Struct, frozen=True):
     bytes: int
 
 
+class ServedClass(Struct, frozen=True):
+    """One class, and what the bundle learned it from and was measured on."""
+
+    class_id: ClassId
+    name: str
+    evidence: Evidence
+    training_images: int
+    validation_images: int
+    sources: tuple[str, ...]
+
+
 class ModelAnswer(Struct, frozen=True):
     """What is served and what is known about it."""
 
@@ -196,7 +247,7 @@ class ModelAnswer(Struct, frozen=True):
     ]
     precision: Precision
     files: tuple[BundleFile, ...]
-    classes: Annotated[tuple[ClassEvidence, ...], Meta(description="In output order, with evidence and counts.")]
+    classes: Annotated[tuple[ServedClass, ...], Meta(description="In output order, with evidence and counts.")]
     calibration: Calibration
     policy: DecisionPolicy
     metrics: tuple[Metric, ...]
@@ -217,7 +268,7 @@ class ModelAnswer(Struct, frozen=True):
             files=tuple(
                 BundleFile(entry.path, entry.precision, entry.sha256, entry.bytes) for entry in description.files
             ),
-            classes=description.classes,
+            classes=tuple(ServedClass(BY_NAME[entry.name].id, **entry.model_dump()) for entry in description.classes),
             calibration=description.calibration,
             policy=description.policy,
             metrics=description.metrics,
@@ -231,5 +282,9 @@ def _plain(part: Any) -> Any:
     raise NotImplementedError
 
 
-encode: Final = json.Encoder(enc_hook=_plain).encode
-"""An answer as JSON, UTF-8."""
+_encoder: Final = json.Encoder(enc_hook=_plain)
+
+
+def encode(answer: Struct) -> bytes:
+    """An answer as JSON, UTF-8, with a newline at its end."""
+    return _encoder.encode(answer) + b"\n"

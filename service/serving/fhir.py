@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from contract.classes import BY_SLUG, Lineage
+from contract.classes import BY_ID, Lineage
 from contract.description import Evidence
 from contract.differential import DifferentialRow
 from contract.slide import HairyCount, SlideSummary
 from service.serving.answers import ModelStamp
 
 MEDIA_TYPE: Final = "application/fhir+json"
+CLASS_SYSTEM: Final = "urn:hal:class_id"
+"""Of codes that are class ids of HAL's, as in every other answer."""
 _LOINC: Final = "http://loinc.org"
 _UCUM: Final = "http://unitsofmeasure.org"
 _PANEL: Final = "69738-3"
@@ -82,7 +84,7 @@ def _observations(summary: SlideSummary) -> Iterable[dict[str, Any]]:
     yield _observation("White cells in the differential", None, _count(summary.white_cells))
     for row in summary.differential:
         if (value := _value(row)) is not None:
-            yield _observation(row.name, row.loinc, value)
+            yield _observation(row.class_name, row.loinc, value, row.class_id)
     if summary.hairy is not None:
         yield _flags(summary.hairy)
 
@@ -93,7 +95,7 @@ def _value(row: DifferentialRow) -> dict[str, Any] | None:
         reason = {"coding": [{"system": _ABSENT, "code": "unsupported"}], "text": "The model cannot name this class"}
         return {"dataAbsentReason": reason}
     note = [{"text": f"{row.count} cells"}]
-    if BY_SLUG[row.slug].lineage is Lineage.THROMBOCYTIC:
+    if BY_ID[row.class_id].lineage is Lineage.THROMBOCYTIC:
         # Their LOINC codes are about presence, and not to have photographed one is not its absence.
         return {"valueCodeableConcept": {"text": "Present"}, "note": note} if row.count else None
     if row.per_100_wbc is None:
@@ -126,10 +128,10 @@ def _flags(hairy: HairyCount) -> dict[str, Any]:
     }
 
 
-def _observation(name: str, loinc: str | None, value: dict[str, Any]) -> dict[str, Any]:
-    code: dict[str, Any] = {"text": name}
-    if loinc is not None:
-        code["coding"] = [{"system": _LOINC, "code": loinc}]
+def _observation(name: str, loinc: str | None, value: dict[str, Any], class_id: str | None = None) -> dict[str, Any]:
+    codes = ((_LOINC, loinc), (CLASS_SYSTEM, class_id))
+    coding = [{"system": system, "code": code} for system, code in codes if code is not None]
+    code = {"text": name} | ({"coding": coding} if coding else {})
     return {
         "resourceType": "Observation",
         "status": "preliminary",

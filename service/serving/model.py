@@ -17,7 +17,7 @@ from service.batching.queue import Image, Logits, Network
 from service.engine.onnx import Engine, EngineOptions
 from service.engine.sessions import served_file
 from service.engine.thread import EngineThread
-from service.serving.answers import ModelStamp
+from service.serving.answers import HairyRule, ModelStamp
 from service.settings import Device, Settings
 from service.threads import NoThreadError
 
@@ -41,6 +41,7 @@ class ServedModel:
         device: what it runs on.
         network: gives its logits.
         stamp: names it in every answer that it makes.
+        hairy_rule: what its hairy-cell flags mean.
         reference: embeddings that drift is measured against, ``None`` where it is not.
     """
 
@@ -58,6 +59,8 @@ class ServedModel:
         self.device = device
         self.network = network
         self.stamp = ModelStamp.of(bundle, self.file)
+        policy = bundle.description.policy
+        self.hairy_rule = HairyRule(policy.hairy_threshold, policy.hairy_advice)
         self.reference = reference if network.gives_embeddings else None
         self._basis = basis if network.gives_embeddings else None
         self._without_embedding = _ModelNetwork(self, network.run)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Literal
 
-from contract.classes import CELL_CLASSES
+from contract.classes import BY_ID
 from service.batching.batcher import Batcher
 from service.batching.queue import Priority, QueuedImage
 from service.images.pool import Pixels
@@ -25,7 +25,6 @@ from service.serving.model import ServedModel
 from service.serving.states import State
 from service.settings import Settings
 
-_BY_NAME: Final = {cell.name: cell for cell in CELL_CLASSES}
 _AUDIT_S: Final = 10.0
 """What a disk that hangs is given to take the rows of an answer."""
 
@@ -162,11 +161,10 @@ class Observer:
             if isinstance(result, RefusedImage):
                 self.metrics.refused(result.error.code)
             else:
-                top = result.probabilities[result.predicted_class]
                 flagged = result.hairy_cell.flag is True
                 unfamiliar = result.novelty is not None and result.novelty.unfamiliar
-                index = _BY_NAME[result.predicted_class].index
-                self.metrics.classified(index, top, flagged=flagged, unfamiliar=unfamiliar)
+                index = BY_ID[result.class_id].index
+                self.metrics.classified(index, result.confidence, flagged=flagged, unfamiliar=unfamiliar)
 
     @staticmethod
     def _row(stamp: ModelStamp, version: SettingsVersion, result: ClassifiedImage | RefusedImage) -> Row:
@@ -176,8 +174,8 @@ class Observer:
             return Row.of(*about, error=result.error.code, key=context.key)
         return Row.of(
             *about,
-            predicted_class=_BY_NAME[result.predicted_class].slug,
-            probabilities={_BY_NAME[name].slug: round(value, 6) for name, value in result.probabilities.items()},
+            predicted_class=result.class_id,
+            probabilities=result.probabilities,
             hairy_flag=result.hairy_cell.flag,
             novelty_score=None if result.novelty is None else round(result.novelty.score, 4),
             key=context.key,

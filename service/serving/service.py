@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from contract.bundle import Bundle
-from contract.classes import CLASS_NAMES
+from contract.classes import BY_ID, HAIRY_CELL
 from contract.decision import Decision
 from contract.description import BundleDescription
 from contract.refusals import ImageRefusedError
@@ -20,7 +20,17 @@ from service.batching.queue import Image, Logits, Priority
 from service.engine.onnx import OnnxEngine
 from service.images.decode import decode
 from service.images.pool import Decoders
-from service.serving.answers import ClassifiedImage, Fault, HairyCell, ImageNovelty, ModelStamp, RefusedImage, Review
+from service.serving.answers import (
+    Candidate,
+    ClassifiedImage,
+    Fault,
+    HairyCell,
+    HairyRule,
+    ImageNovelty,
+    ModelStamp,
+    RefusedImage,
+    Review,
+)
 from service.serving.lifecycle import Lifecycle
 from service.serving.model import Judged, OpenEngine, ServedModel
 from service.serving.states import NotReadyError, State
@@ -35,6 +45,7 @@ class Classified:
     """The results of a request, in the order of its images, and the one model that made them all."""
 
     model: ModelStamp
+    hairy_rule: HairyRule
     description: BundleDescription
     results: Sequence[ClassifiedImage | RefusedImage]
 
@@ -59,8 +70,12 @@ class Service(Lifecycle):
         threads = settings.decode_threads or min(available_cores(), MOST_DECODERS)
         self._decoders = Decoders(threads, self.observer.timing(decode_one))
 
-    async def classify(self, images: Sequence[bytes], options: RequestOptions = _ANY) -> Classified:
+    async def classify(
+        self, images: Sequence[bytes], options: RequestOptions = _ANY, *, client_refs: Sequence[str | None] = ()
+    ) -> Classified:
         """Classify encoded images, each on its own: a refused one does not affect the others.
+
+        ``client_refs`` are what the client calls the images; they are given back and nothing else is done with them.
 
         Raises:
             NotReadyError: the network is not open.
@@ -72,19 +87,20 @@ class Service(Lifecycle):
         async def classify_one(index: int) -> ClassifiedImage | RefusedImage:
             with self.observer.tracer.span("hal.decode"):
                 sha256, pixels = await self._decoders.decode(images[index], priority)
+            client_ref = client_refs[index] if client_refs else None
             if isinstance(pixels, ImageRefusedError):
-                return RefusedImage(index, sha256, Fault(pixels.code, str(pixels)))
+                return RefusedImage(Fault(pixels.code, str(pixels)), index, client_ref, sha256)
             try:
                 _, decision = await batcher.infer(pixels, network=network, priority=priority)
             except ModelFailedError as error:
-                return RefusedImage(index, sha256, Fault(error.code, str(error)))
-            return _classified(index, sha256, decision)
+                return RefusedImage(Fault(error.code, str(error)), index, client_ref, sha256)
+            return _classified(decision, index, client_ref, sha256)
 
         with model.in_use():
             indices = range(len(images))
             results = await batcher.admission.run_all(indices, classify_one, priority=priority, due=options.due)
         await self.observer.answered(model.stamp, results)
-        return Classified(model.stamp, model.bundle.description, results)
+        return Classified(model.stamp, model.hairy_rule, model.bundle.description, results)
 
     async def infer(
         self, images: Sequence[Image], options: RequestOptions = _ANY, *, embedding: bool = False
@@ -112,12 +128,13 @@ class Service(Lifecycle):
             hashes = await self.aside.call(lambda: _sha256s(images))
             fault = Fault(error.code, str(error))
             # One failed image fails the request: the protocol of pixels has no error of a single image.
-            await self.observer.answered(model.stamp, [RefusedImage(i, sha, fault) for i, sha in enumerate(hashes)])
+            refused = [RefusedImage(fault, index, None, sha256) for index, sha256 in enumerate(hashes)]
+            await self.observer.answered(model.stamp, refused)
             raise
         rows, decisions = zip(*judged, strict=True)
         hashes = await self.aside.call(lambda: _sha256s(images))
         of_images = zip(hashes, decisions, strict=True)
-        results = [_classified(index, sha256, decision) for index, (sha256, decision) in enumerate(of_images)]
+        results = [_classified(decision, index, None, sha256) for index, (sha256, decision) in enumerate(of_images)]
         await self.observer.answered(model.stamp, results)
         return Inferred(model.stamp, np.stack(rows), decisions)
 
@@ -165,16 +182,22 @@ class Service(Lifecycle):
         self._decoders.close()
 
 
-def _classified(index: int, sha256: str, decision: Decision) -> ClassifiedImage:
-    hairy, novelty = decision.hairy_cell, decision.novelty
+def _classified(decision: Decision, index: int, client_ref: str | None, sha256: str) -> ClassifiedImage:
+    predicted, hairy, novelty = decision.predicted_class, decision.hairy_cell, decision.novelty
+    # Six digits, which round() takes four times as long for.
+    shown = [(probability * 1e6 + 0.5) // 1 / 1e6 for probability in decision.probabilities]
     return ClassifiedImage(
-        index,
-        sha256,
-        decision.predicted_class.name,
-        dict(zip(CLASS_NAMES, decision.probabilities, strict=True)),
-        HairyCell(hairy.probability, hairy.flag, hairy.threshold, hairy.advice),
-        None if novelty is None else ImageNovelty(novelty.score, novelty.unfamiliar),
+        predicted.id,
+        predicted.name,
+        shown[predicted.index],
+        tuple(Candidate(cell.id, shown[cell.index]) for cell in decision.candidates),
+        HairyCell(None if hairy.flag is None else shown[HAIRY_CELL.index], hairy.flag),
         tuple(Review(reason.code, reason.message) for reason in decision.review),
+        None if novelty is None else ImageNovelty(round(novelty.score, 6), novelty.unfamiliar),
+        dict(zip(BY_ID, shown, strict=True)),
+        index,
+        client_ref,
+        sha256,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
-from contract.classes import BY_NAME, CLASS_NAMES
+from contract.classes import BY_ID
 from contract.description import Probability, Sha256
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError
@@ -34,9 +34,14 @@ class _Given(BaseModel):
 
 
 class GivenHairyCell(_Given):
-    """The hairy-cell part of a result; the threshold tells whether it was made by the same rule."""
+    """The hairy-cell part of a result."""
 
     flag: bool | None
+
+
+class GivenHairyRule(_Given):
+    """The hairy-cell part of an answer; the threshold tells whether its flags were raised by the same rule."""
+
     threshold: Probability | None = None
 
 
@@ -56,7 +61,7 @@ class GivenResult(_Given):
     """One entry of ``results`` of an answer to ``POST /classify``; what a summary does not need may be left out."""
 
     image_sha256: Sha256 | None = None
-    predicted_class: Annotated[str | None, Field(examples=[CLASS_NAMES[0]])] = None
+    class_id: Annotated[str | None, Field(examples=["lymphocyte"])] = None
     hairy_cell: GivenHairyCell | None = None
     novelty: GivenNovelty | None = None
     review: Annotated[tuple[GivenReview, ...], FailFast(), Field(max_length=_MOST_REASONS)] = ()
@@ -66,10 +71,10 @@ class GivenResult(_Given):
     def _classified_or_refused(self) -> Self:
         if self.error is not None:
             return self
-        if self.predicted_class is None or self.hairy_cell is None:
-            raise ValueError("has neither an error nor both predicted_class and hairy_cell")
-        if self.predicted_class not in BY_NAME:
-            raise ValueError(f"predicted_class {self.predicted_class[:60]!r} is none of {', '.join(CLASS_NAMES)}")
+        if self.class_id is None or self.hairy_cell is None:
+            raise ValueError("has neither an error nor both class_id and hairy_cell")
+        if self.class_id not in BY_ID:
+            raise ValueError(f"class_id {self.class_id[:60]!r} is none of {', '.join(BY_ID)}")
         return self
 
 
@@ -87,6 +92,7 @@ class GivenSlide(_Given):
     """
 
     model: GivenModel | None = None
+    hairy_cell: GivenHairyRule | None = None
     results: Annotated[tuple[GivenResult, ...], Field(max_length=MOST_RESULTS, json_schema_extra={"minItems": 1})]
 
     @model_validator(mode="after")
@@ -110,19 +116,21 @@ class GivenSlide(_Given):
         Raises:
             OtherBundleError: results say that they were made with another threshold.
         """
+        given = None if self.hairy_cell is None else self.hairy_cell.threshold
+        if given is not None and (threshold is None or abs(given - threshold) > 1e-9):
+            raise OtherBundleError(
+                f"results were flagged at the threshold {given:g}, this bundle's is "
+                f"{'not set' if threshold is None else f'{threshold:g}'}; classify the images again with one bundle"
+            )
         cells = []
         for result in self.results:
-            if result.predicted_class is None or result.hairy_cell is None or result.error is not None:
+            if result.class_id is None or result.hairy_cell is None or result.error is not None:
                 continue
-            given = result.hairy_cell
-            if given.threshold is not None and (threshold is None or abs(given.threshold - threshold) > 1e-9):
-                raise OtherBundleError(
-                    f"results were flagged at the threshold {given.threshold:g}, this bundle's is "
-                    f"{'not set' if threshold is None else f'{threshold:g}'}; classify the images again with one bundle"
-                )
             unfamiliar = None if result.novelty is None else result.novelty.unfamiliar
-            predicted, doubtful = BY_NAME[result.predicted_class], bool(result.review)
-            cells.append(SlideCell(predicted, given.flag, doubtful, result.image_sha256, unfamiliar))
+            doubtful = bool(result.review)
+            cells.append(
+                SlideCell(BY_ID[result.class_id], result.hairy_cell.flag, doubtful, result.image_sha256, unfamiliar)
+            )
         return cells
 
 
@@ -179,7 +187,7 @@ def read_files(paths: Sequence[Path]) -> GivenSlide:
     """The results in files, together one slide.
 
     A file is a saved answer (``.json``), one result or answer a line (``.jsonl``), or a table (``.csv``) with the
-    columns ``predicted_class`` and, if there are any, ``image_sha256``, ``hairy_flag``, ``hairy_threshold``,
+    columns ``class_id`` and, if there are any, ``image_sha256``, ``hairy_flag``, ``hairy_threshold``,
     ``unfamiliar``, ``review``, ``error`` or ``error_code``, ``model_sha256`` and ``model_decision_policy``: what
     ``hal classify`` and the page write.
 
@@ -188,6 +196,7 @@ def read_files(paths: Sequence[Path]) -> GivenSlide:
     """
     results: list[Any] = []
     models: dict[str, Any] = {}
+    thresholds: set[str] = set()
     for path in paths:
         try:
             text = path.read_text(encoding="utf-8-sig", errors="replace")
@@ -201,11 +210,16 @@ def read_files(paths: Sequence[Path]) -> GivenSlide:
             results += given
             if isinstance(model := document.get("model"), dict):
                 models[str(model.get("sha256"))] = model
+            rule = document.get("hairy_cell") if answer else {"threshold": document.get("hairy_threshold")}
+            if isinstance(rule, dict) and rule.get("threshold") is not None:
+                thresholds.add(str(rule["threshold"]))
+    if len(thresholds) > 1:
+        raise ResultsError(f"the results were flagged at the thresholds {', '.join(sorted(thresholds))}, expected one")
     if len(models) > 1:
         raise ResultsError(f"the results come from {len(models)} models ({', '.join(models)}), expected one")
     model = next(iter(models.values()), None)
     try:
-        return _slide({"model": model, "results": results})
+        return _slide({"model": model, "hairy_cell": {"threshold": next(iter(thresholds), None)}, "results": results})
     except ResultsError as error:
         raise ResultsError(f"{', '.join(map(str, paths))}: {error}") from error
 
@@ -213,8 +227,8 @@ def read_files(paths: Sequence[Path]) -> GivenSlide:
 def _documents(path: Path, text: str) -> Iterable[tuple[int, Any]]:
     if path.suffix.lower() == ".csv":
         rows = csv.DictReader(io.StringIO(text, newline=""))
-        if "predicted_class" not in (rows.fieldnames or ()):
-            raise ResultsError(f"{path}: no column predicted_class, only {', '.join(rows.fieldnames or ()) or 'none'}")
+        if "class_id" not in (rows.fieldnames or ()):
+            raise ResultsError(f"{path}: no column class_id, only {', '.join(rows.fieldnames or ()) or 'none'}")
         for number, row in enumerate(rows, 2):
             yield number, _from_row(path, number, row)
         return
@@ -246,8 +260,9 @@ def _from_row(path: Path, number: int, row: dict[str, str]) -> dict[str, Any]:
     return {
         "model": model if row.get("model_sha256") else None,
         "image_sha256": row.get("image_sha256") or None,
-        "predicted_class": row.get("predicted_class") or None,
-        "hairy_cell": {"flag": flags[given["hairy_flag"]], "threshold": row.get("hairy_threshold") or None},
+        "class_id": row.get("class_id") or None,
+        "hairy_cell": {"flag": flags[given["hairy_flag"]]},
+        "hairy_threshold": row.get("hairy_threshold") or None,
         "novelty": None if unfamiliar is None else {"unfamiliar": unfamiliar},
         "review": [{"code": row["review"]}] if row.get("review") else [],
         "error": row.get("error") or row.get("error_code") or None,

@@ -203,7 +203,7 @@ def test_forms_are_what_the_service_reads(live: Process) -> None:
     made = form(images[:3])
     with live.http() as client:
         answer = client.post(made.path, content=made.body, headers={"Content-Type": made.content_type})
-    assert [result["predicted_class"] is not None for result in answer.json()["results"]] == [True] * 3
+    assert [result["class_name"] is not None for result in answer.json()["results"]] == [True] * 3
 
 
 def test_the_images_are_real_cells_or_cost_about_as_much(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from client import AnswerError, AsyncHalClient, Classified, HalClient, Refused, RefusedRequestError
-from contract.classes import CLASS_NAMES
+from contract.classes import BY_ID
 from tests.client.faulty_road import FaultyRoad
 from tests.client.ways import Ways
 from tests.service.live_server import LiveServer
@@ -18,9 +18,9 @@ def test_an_answer_is_typed_and_keeps_the_document(ways: Ways, live: LiveServer,
     assert (answer.model.name, answer.model.version) == ("tiny", "1.2.3")
     first, second = answer.results
     assert isinstance(first, Classified)
-    assert first.predicted_class == "Hairy cell"
-    assert list(first.probabilities) == list(CLASS_NAMES)
-    assert first.probability == max(first.probabilities.values())
+    assert (first.class_id, first.class_name) == ("hairy-cell", "Hairy cell")
+    assert list(first.probabilities) == list(BY_ID)
+    assert first.confidence == max(first.probabilities.values()) == first.candidates[0].probability
     assert first.hairy_cell.flag is True
     assert "hairy_cell" in {reason.code for reason in first.review}
     assert first.document["index"] == 0
@@ -42,7 +42,7 @@ def test_paths_are_read_and_their_names_stay_here(
     for source in (path, str(path)):
         (result,) = ways.classify(road.url, source).results
         assert isinstance(result, Classified)
-        assert result.predicted_class == "Lymphocyte"
+        assert result.class_name == "Lymphocyte"
     assert b"4711" not in road.received
 
 

@@ -29,4 +29,4 @@ def test_a_copy_under_another_name_works(live: LiveServer, cells: list[bytes], t
     (tmp_path / "cell.png").write_bytes(cells[1])
     program = f"from hal_cells_client import HalClient; print(*HalClient({live.url!r}).classify('cell.png').results)"
     found = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "predicted_class='Eosinophil'" in found.stdout
+    assert "class_id='eosinophil'" in found.stdout

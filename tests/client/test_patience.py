@@ -75,7 +75,7 @@ def test_a_truncated_answer_is_asked_for_again_under_the_same_id(
     road.cuts = [bytes_that_come, bytes_that_come]
     (result,) = ways.classify(road.url, cells[5], retries=QUICK).results
     assert isinstance(result, Classified)
-    assert result.predicted_class == "Band neutrophil"
+    assert result.class_name == "Band neutrophil"
     assert len(road.request_ids) == 3
     assert len(set(road.request_ids)) == 1
 

@@ -14,7 +14,7 @@ from fhir.resources.R4B.bundle import Bundle as FhirBundle
 
 from client import AnswerError, Classified, OtherModelError, Refused, RefusedRequestError, Retries, UnavailableError
 from contract.bundle import Bundle
-from contract.classes import BY_SLUG, CLASS_NAMES, HAIRY_CELL
+from contract.classes import BY_ID, CLASS_NAMES, HAIRY_CELL
 from tests.client.faulty_road import FaultyRoad
 from tests.client.ways import QUICK, Ways
 from tests.conftest import WriteBundle
@@ -34,7 +34,7 @@ def served(bundle: Bundle) -> Iterator[Process]:
 def images(network: TinyNetwork) -> list[bytes]:
     """20 lymphocytes, 3 hairy cells, 4 erythroblasts, no two alike."""
     made = []
-    lymphocyte, erythroblast = BY_SLUG["lymphocyte"].index, BY_SLUG["erythroblast"].index
+    lymphocyte, erythroblast = BY_ID["lymphocyte"].index, BY_ID["erythroblast"].index
     for number, index in enumerate([lymphocyte] * 20 + [HAIRY_CELL.index] * 3 + [erythroblast] * 4):
         pixels = network.cell(index).copy()
         pixels[0, 0] = (number, 7, 7)
@@ -68,7 +68,7 @@ def test_a_small_slide_is_one_request(ways: Ways, served: Process, road: FaultyR
     assert hairy.share is not None
     assert hairy.interval95[0] < hairy.share < hairy.interval95[1]
     assert hairy.p_value < 0.01
-    rows = {row.name: row for row in summary.differential}
+    rows = {row.class_name: row for row in summary.differential}
     assert tuple(rows) == CLASS_NAMES
     assert (rows["Lymphocyte"].count, rows["Lymphocyte"].is_wbc, rows["Lymphocyte"].evidence) == (20, True, "real")
     assert rows["Lymphocyte"].per_100_wbc == pytest.approx(100 * 20 / 23)
@@ -150,7 +150,7 @@ def test_only_what_a_summary_needs_is_sent(ways: Ways, served: Process, road: Fa
     body = json.loads(bytes(road.received).partition(b"\r\n\r\n")[2])
     assert body["model"] == {"sha256": answer.model.sha256, "decision_policy": "p-1"}
     (result,) = body["results"]
-    assert set(result) == {"image_sha256", "predicted_class", "hairy_cell", "novelty", "review"}
+    assert set(result) == {"image_sha256", "class_id", "hairy_cell", "novelty", "review"}
 
 
 def test_results_of_another_model_are_refused(ways: Ways, served: Process, images: list[bytes]) -> None:
@@ -177,7 +177,7 @@ def test_a_model_that_cannot_tell_hairy_cells_says_so(
         summary = ways.classify_slide(live.url, images[:3]).summary
     assert summary.hairy is None
     assert summary.advice == "not supported by this bundle"
-    (row,) = [row for row in summary.differential if row.slug == "hairy-cell"]
+    (row,) = [row for row in summary.differential if row.class_id == "hairy-cell"]
     assert (row.evidence, row.per_100_wbc) == ("none", None)
 
 

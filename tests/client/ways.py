@@ -11,7 +11,7 @@ QUICK = Retries(attempts=50, total_s=20, first_delay_s=0.01, longest_delay_s=0.0
 
 def predicted(outcome: Outcome) -> str:
     """The class of an image, or the code of its refusal."""
-    return outcome.result.predicted_class if isinstance(outcome.result, Classified) else outcome.result.code
+    return outcome.result.class_name if isinstance(outcome.result, Classified) else outcome.result.code
 
 
 class Ways:

@@ -22,7 +22,7 @@ def description(evidence: Mapping[str, str] | None = None, temperature: float = 
     """A valid ``bundle.json`` as parsed JSON.
 
     Args:
-        evidence: slug to evidence of the classes that differ from "real".
+        evidence: id to evidence of the classes that differ from "real".
         temperature: of the calibration.
         policy: fields of the decision policy that differ from one that flags at 0.5 and asks for no review.
     """
@@ -34,7 +34,7 @@ def description(evidence: Mapping[str, str] | None = None, temperature: float = 
         "version": "1.0.0",
         "intended_use": "For research use; assists a qualified technologist.",
         "limits": ["peripheral blood only"],
-        "classes": [_class_evidence(name, differing.get(BY_NAME[name].slug, "real")) for name in CLASS_NAMES],
+        "classes": [_class_evidence(name, differing.get(BY_NAME[name].id, "real")) for name in CLASS_NAMES],
         "files": [_model_file(precision) for precision in PRECISIONS],
         "golden": {"path": "golden.npz", "sha256": "0" * 64, "images": GOLDEN_IMAGES},
         "calibration": {

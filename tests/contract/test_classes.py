@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from contract.classes import BY_NAME, BY_SLUG, CELL_CLASSES, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL, CellClass, Lineage
+from contract.classes import BY_ID, BY_NAME, CELL_CLASSES, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL, CellClass, Lineage
 
 THESIS_TABLE_4_1 = (
     "Segmented neutrophil",
@@ -32,8 +32,8 @@ THESIS_TABLE_4_1 = (
 WITH_LOINC = [cell for cell in CELL_CLASSES if cell.loinc is not None]
 
 
-def slug(cell: CellClass) -> str:
-    return cell.slug
+def class_id(cell: CellClass) -> str:
+    return cell.id
 
 
 def loinc_check_digit(number: str) -> int:
@@ -52,15 +52,15 @@ def test_index_is_the_position_in_the_table() -> None:
     assert CLASS_COUNT == 20
 
 
-@pytest.mark.parametrize("cell", CELL_CLASSES, ids=slug)
-def test_slugs_are_fit_for_file_names_labels_and_urls(cell: CellClass) -> None:
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", cell.slug)
+@pytest.mark.parametrize("cell", CELL_CLASSES, ids=class_id)
+def test_ids_are_fit_for_file_names_labels_and_urls(cell: CellClass) -> None:
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", cell.id)
 
 
-def test_every_class_is_found_by_its_name_and_by_its_slug() -> None:
+def test_every_class_is_found_by_its_name_and_by_its_id() -> None:
     assert list(BY_NAME.values()) == list(CELL_CLASSES)
-    assert list(BY_SLUG.values()) == list(CELL_CLASSES)
-    assert all(BY_NAME[cell.name] is cell and BY_SLUG[cell.slug] is cell for cell in CELL_CLASSES)
+    assert list(BY_ID.values()) == list(CELL_CLASSES)
+    assert all(BY_NAME[cell.name] is cell and BY_ID[cell.id] is cell for cell in CELL_CLASSES)
 
 
 def test_the_hairy_cell_is_the_twelfth_class() -> None:
@@ -91,7 +91,7 @@ def test_the_lymphocyte_matrix_has_four_classes_all_of_them_lymphoid_white_cells
 
 def test_thrombocyte_findings_share_a_lineage() -> None:
     assert {cell.name for cell in CELL_CLASSES if cell.lineage is Lineage.THROMBOCYTIC} == {
-        cell.name for cell in CELL_CLASSES if "thrombocyte" in cell.slug
+        cell.name for cell in CELL_CLASSES if "thrombocyte" in cell.id
     }
 
 
@@ -104,7 +104,7 @@ def test_no_two_classes_share_a_loinc_code() -> None:
     assert len(set(codes)) == len(codes) == 18
 
 
-@pytest.mark.parametrize("cell", WITH_LOINC, ids=slug)
+@pytest.mark.parametrize("cell", WITH_LOINC, ids=class_id)
 def test_loinc_codes_carry_their_check_digit(cell: CellClass) -> None:
     match = re.fullmatch(r"(\d{3,6})-(\d)", cell.loinc or "")
     assert match is not None

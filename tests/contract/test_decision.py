@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from contract.classes import BY_SLUG, CELL_CLASSES, CLASS_COUNT, HAIRY_CELL
+from contract.classes import BY_ID, CELL_CLASSES, CLASS_COUNT, HAIRY_CELL
 from contract.decision import Decision, ReviewCode, calibrated_probabilities, decide
 from contract.description import BundleDescription
 from tests.contract.examples import describe
@@ -21,11 +21,11 @@ temperatures = st.floats(0.05, 20)
 suppressions = arrays(np.bool_, CLASS_COUNT).filter(lambda mask: not mask.all())
 
 
-def logits_of(**by_slug: float) -> NDArray[np.float64]:
+def logits_of(**by_id: float) -> NDArray[np.float64]:
     """``[1, 20]`` log probabilities of the named classes (hyphens as underscores); the others have practically none."""
     row = np.full((1, CLASS_COUNT), -1e3)
-    for slug, probability in by_slug.items():
-        row[0, BY_SLUG[slug.replace("_", "-")].index] = np.log(probability)
+    for name, probability in by_id.items():
+        row[0, BY_ID[name.replace("_", "-")].index] = np.log(probability)
     return row
 
 
@@ -144,12 +144,12 @@ def test_a_temperature_that_is_not_above_0_is_refused(temperature: float) -> Non
 
 
 def test_a_bundle_that_has_learned_nothing_gives_no_answer() -> None:
-    nothing = describe(evidence=dict.fromkeys(BY_SLUG, "none"))
+    nothing = describe(evidence=dict.fromkeys(BY_ID, "none"))
     with pytest.raises(ValueError, match="every class is suppressed"):
         decide(np.zeros((1, CLASS_COUNT)), nothing)
 
 
-@pytest.mark.parametrize("cell", CELL_CLASSES, ids=lambda cell: cell.slug)
+@pytest.mark.parametrize("cell", CELL_CLASSES, ids=lambda cell: cell.id)
 def test_the_most_probable_class_is_predicted(cell: object) -> None:
     values = np.where([known is cell for known in CELL_CLASSES], 5.0, 0.0)[None]
     assert decide_one(values, describe()).predicted_class is cell
@@ -179,16 +179,39 @@ def test_without_evidence_for_hairy_cells_the_question_stays_unanswered() -> Non
     decision = decide_one(logits_of(hairy_cell=0.98, lymphocyte=0.02), description)
     assert decision.predicted_class.name == "Lymphocyte"
     assert decision.probabilities[HAIRY_CELL.index] == 0
-    assert (decision.hairy_cell.probability, decision.hairy_cell.flag, decision.hairy_cell.threshold) == (None,) * 3
-    assert decision.hairy_cell.advice == "Not answered: no hairy cells were learned."
+    assert (decision.hairy_cell.probability, decision.hairy_cell.flag) == (None, None)
     assert codes(decision) == []
+
+
+def test_candidates_reach_95_percent_together() -> None:
+    def candidates(**by_id: float) -> list[str]:
+        return [cell.id for cell in decide_one(logits_of(**by_id), describe()).candidates]
+
+    assert candidates(monocyte=0.96, lymphocyte=0.04) == ["monocyte"]
+    assert candidates(lymphocyte=0.3, monocyte=0.6, blast=0.1) == ["monocyte", "lymphocyte", "blast"]
+    assert len(decide_one(np.zeros((1, CLASS_COUNT)), describe()).candidates) == 5
+
+
+@given(logits)
+def test_candidates_are_the_most_probable_classes_in_order(values: NDArray[np.float64]) -> None:
+    for decision in decide(values, describe()):
+        found = [decision.probabilities[cell.index] for cell in decision.candidates]
+        assert found == sorted(decision.probabilities, reverse=True)[: len(found)]
+        assert decision.candidates[0] is decision.predicted_class
+        assert sum(found[:-1]) < 0.95
+        assert len(found) == 5 or sum(found) >= 0.95
+
+
+def test_a_confidence_just_below_the_limit_is_not_written_as_the_limit() -> None:
+    decision = decide_one(logits_of(monocyte=0.90999, lymphocyte=0.09001), describe(review_below_probability=0.91))
+    assert decision.review[0].message == "Confidence 90.9 %, below the review limit of 91 %."
 
 
 @pytest.mark.parametrize(("threshold", "flag"), [(0.05, True), (np.nextafter(0.05, 1), False), (0.0, True), (1, False)])
 def test_the_flag_is_raised_from_exactly_the_threshold_on(threshold: float, flag: bool) -> None:
     """Equal logits give every class exactly 1/20."""
     hairy = decide_one(np.zeros((1, CLASS_COUNT)), describe(hairy_threshold=threshold)).hairy_cell
-    assert (hairy.probability, hairy.flag, hairy.threshold) == (0.05, flag, threshold)
+    assert (hairy.probability, hairy.flag) == (0.05, flag)
 
 
 @given(logits, st.floats(0, 1))
@@ -220,36 +243,36 @@ def test_a_class_that_must_be_confirmed_is_reviewed_however_sure() -> None:
 
 def test_a_top_probability_below_the_limit_is_reviewed() -> None:
     decision = decide_one(logits_of(monocyte=0.7, lymphocyte=0.3), describe(review_below_probability=0.8))
-    assert codes(decision) == ["low_probability"]
-    assert decision.review[0].message == "Top probability 0.70 is below 0.80."
+    assert codes(decision) == ["low_confidence"]
+    assert decision.review[0].message == "Confidence 70 %, below the review limit of 80 %."
 
 
 def test_a_close_runner_up_is_reviewed_and_named() -> None:
     decision = decide_one(logits_of(myelocyte=0.55, metamyelocyte=0.45), describe(review_below_margin=0.2))
     assert codes(decision) == ["close_runner_up"]
-    assert decision.review[0].message == "Metamyelocyte is only 0.10 behind (limit 0.20)."
+    assert decision.review[0].message == "Metamyelocyte is only 10 % behind, the review limit is 20 %."
 
 
 @pytest.mark.parametrize(("one", "other"), [("eosinophil", "band-neutrophil"), ("lymphocyte", "large-thrombocyte")])
 def test_of_two_equal_classes_the_one_that_was_not_predicted_is_the_runner_up(one: str, other: str) -> None:
     row = np.full((1, CLASS_COUNT), -1e3)
-    row[0, [BY_SLUG[one].index, BY_SLUG[other].index]] = 0
+    row[0, [BY_ID[one].index, BY_ID[other].index]] = 0
     decision = decide_one(row, describe(review_below_margin=0.1))
-    assert decision.predicted_class is BY_SLUG[one]
-    assert decision.review[0].message == f"{BY_SLUG[other].name} is only 0.00 behind (limit 0.10)."
+    assert decision.predicted_class is BY_ID[one]
+    assert decision.review[0].message == f"{BY_ID[other].name} is only 0 % behind, the review limit is 10 %."
 
 
 @pytest.mark.parametrize(("limit", "reviewed"), [(0.05, False), (np.nextafter(0.05, 1), True)])
 def test_a_top_probability_at_exactly_the_limit_is_not_reviewed(limit: float, reviewed: bool) -> None:
     decision = decide_one(np.zeros((1, CLASS_COUNT)), describe(review_below_probability=limit))
-    assert codes(decision) == ["low_probability"] * reviewed
+    assert codes(decision) == ["low_confidence"] * reviewed
 
 
 def test_a_margin_at_exactly_the_limit_is_not_reviewed() -> None:
     """Only one class is left: it is 1 ahead of the suppressed ones, and no margin can be larger."""
-    only_monocytes = dict.fromkeys(BY_SLUG, "none") | {"monocyte": "real"}
+    only_monocytes = dict.fromkeys(BY_ID, "none") | {"monocyte": "real"}
     decision = decide_one(np.zeros((1, CLASS_COUNT)), describe(evidence=only_monocytes, review_below_margin=1.0))
-    assert decision.probabilities[BY_SLUG["monocyte"].index] == 1
+    assert decision.probabilities[BY_ID["monocyte"].index] == 1
     assert decision.review == ()
 
 

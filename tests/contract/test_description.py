@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from contract.bundle import BundleInvalidError, read_description
-from contract.classes import BY_SLUG, CLASS_NAMES
+from contract.classes import BY_ID, CLASS_NAMES
 from contract.description import Evidence
 from tests.contract.examples import Description, describe, describe_in, description
 
@@ -144,7 +144,7 @@ def test_a_hairy_threshold_goes_with_evidence_and_only_with_it(
 
 def test_a_bundle_without_hairy_cells_and_without_a_threshold_is_valid() -> None:
     described = describe(evidence={"hairy-cell": "none"})
-    assert described.classes[BY_SLUG["hairy-cell"].index].evidence is Evidence.NONE
+    assert described.classes[BY_ID["hairy-cell"].index].evidence is Evidence.NONE
     assert described.policy.hairy_threshold is None
 
 

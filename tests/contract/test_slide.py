@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from contract.classes import BY_SLUG, CELL_CLASSES, HAIRY_CELL
+from contract.classes import BY_ID, CELL_CLASSES, HAIRY_CELL
 from contract.decision import decide
 from contract.description import BundleDescription
 from contract.differential import SlideCell
@@ -22,20 +22,20 @@ def describe(evidence: dict[str, str] | None = None, **policy: Any) -> BundleDes
 
 
 def cells(
-    count: int, slug: str = "lymphocyte", *, flag: bool | None = False, doubtful: bool = False
+    count: int, class_id: str = "lymphocyte", *, flag: bool | None = False, doubtful: bool = False
 ) -> list[SlideCell]:
-    return [SlideCell(BY_SLUG[slug], flag, doubtful)] * count
+    return [SlideCell(BY_ID[class_id], flag, doubtful)] * count
 
 
-def row(summary: SlideSummary, slug: str) -> Any:
-    return next(row for row in summary.differential if row.slug == slug)
+def row(summary: SlideSummary, class_id: str) -> Any:
+    return next(row for row in summary.differential if row.class_id == class_id)
 
 
 def test_the_differential_is_per_100_white_cells_and_others_are_apart() -> None:
     slide = cells(60, "segmented-neutrophil") + cells(40, "lymphocyte") + cells(30, "erythroblast")
     summary = summarise(slide + cells(5, "large-thrombocyte") + cells(2, "artefact"), describe())
     assert (summary.images, summary.white_cells) == (137, 100)
-    assert [entry.slug for entry in summary.differential] == [cell.slug for cell in CELL_CLASSES]
+    assert [entry.class_id for entry in summary.differential] == [cell.id for cell in CELL_CLASSES]
     assert (row(summary, "segmented-neutrophil").per_100_wbc, row(summary, "lymphocyte").per_100_wbc) == (60, 40)
     assert row(summary, "erythroblast").per_100_wbc == 30
     assert row(summary, "erythroblast").interval95 is None
@@ -153,7 +153,7 @@ def familiar(rate: float = 0.02, evidence: str = "real") -> BundleDescription:
 
 
 def seen(count: int, *, unfamiliar: bool = False) -> list[SlideCell]:
-    return [SlideCell(BY_SLUG["lymphocyte"], flag=False, doubtful=unfamiliar, unfamiliar=unfamiliar)] * count
+    return [SlideCell(BY_ID["lymphocyte"], flag=False, doubtful=unfamiliar, unfamiliar=unfamiliar)] * count
 
 
 @given(st.integers(0, 300), st.integers(1, 300), st.sampled_from([0.005, 0.02, 0.05]))

@@ -71,7 +71,7 @@ def test_lines_of_curl_are_answered(page: str, line: str, folder: Path, live: Li
         ["sh", "-c", f"{line} --silent --fail-with-body"], cwd=folder, capture_output=True, text=True, check=False
     )
     assert found.returncode == 0, f"{page}: {found}"
-    assert ('"advice"' if "/slides/" in line else '"predicted_class"') in found.stdout
+    assert ('"advice"' if "/slides/" in line else '"class_id"') in found.stdout
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

@@ -96,7 +96,7 @@ def test_cells_are_classified_and_a_bad_file_is_told(live: LiveServer, tmp_path:
     assert code == 0, shown
     files = [("file", Path(cell).read_bytes()) for cell in (BASOPHIL, MONOCYTE)]
     for result in live.http.post("/classify", files=files).json()["results"]:
-        assert result["predicted_class"] in shown
+        assert result["class_name"] in shown
     assert "unsupported_type" in shown
 
 

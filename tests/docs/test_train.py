@@ -3,18 +3,21 @@
 The images are made: discs whose colour is the class. Recipes and encoder are stand-ins, so that it takes a minute.
 """
 
+import contextlib
 import json
 import os
 import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -52,6 +55,7 @@ STAND_INS = {
         }
     ),
 }
+STAND_INS["hal-c3003-mll23"] = STAND_INS["hal-c3003-cpu"]
 COLOURS = {
     "hairy_cell": (40, 160, 190),
     "lymphocyte": (60, 60, 200),
@@ -61,20 +65,29 @@ COLOURS = {
 OF_ONE_CLASS = 12
 
 
+def disc(colour: tuple[int, int, int], side: int, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """A cell. Shape: ``(side, side, 3)``."""
+    rows, columns = np.mgrid[:side, :side]
+    inside = np.hypot(rows - side / 2, columns - side / 2) < generator.uniform(30, 50)
+    pixels = np.where(inside[..., None], colour, 235) + generator.normal(0, 6, (side, side, 3))
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
 def draw(path: Path, colour: tuple[int, int, int], side: int, generator: np.random.Generator) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows, columns = np.mgrid[:side, :side]
-    disc = np.hypot(rows - side / 2, columns - side / 2) < generator.uniform(30, 50)
-    pixels = np.where(disc[..., None], colour, 235) + generator.normal(0, 6, (side, side, 3))
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    Image.fromarray(disc(colour, side, generator)).save(path)
 
 
 class Walk:
-    """The folder of a reader who has come so far down the page."""
+    """The folder of a reader who has come so far down a page."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, calls: Sequence[Call]) -> None:
         self.folder = folder
+        self._calls = calls
         self._done = 0
+
+    def draw_cells(self) -> None:
+        folder = self.folder
         generator = np.random.default_rng(11)
         for name, colour in COLOURS.items():
             for number in range(OF_ONE_CLASS):
@@ -88,7 +101,7 @@ class Walk:
         """Run the page's commands up to the one at ``place``; what that one wrote on the terminal."""
         shown = ""
         while self._done <= place:
-            call = CALLS[self._done]
+            call = self._calls[self._done]
             if call.words[:2] == ["data", "split"]:
                 (program,) = blocks(PAGE, "python")
                 (self.folder / "slides.py").write_text(program, encoding="utf-8")
@@ -103,12 +116,21 @@ class Walk:
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     folder = tmp_path_factory.mktemp("train")
+    with stand_ins(folder):
+        walk = Walk(folder, CALLS)
+        walk.draw_cells()
+        yield walk
+
+
+@contextlib.contextmanager
+def stand_ins(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """Commands are run in a folder, with recipes and an encoder that take seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "build_encoder", lambda _: small.encoder())
         patch.setattr(networks, "imagenet_weights", lambda given: given)
         patch.setattr(recipe, "find", stand_in)
         patch.chdir(folder)
-        yield Walk(folder)
+        yield patch
 
 
 def stand_in(name: str) -> Recipe:
@@ -161,12 +183,12 @@ def test_the_bundle_answers_whether_a_cell_is_hairy(walk: Walk) -> None:
     assert answer["results"][0]["hairy_cell"]["flag"] in (True, False)
 
 
-def answer_of(serve: Call, folder: Path, cell: Path) -> dict[str, object]:
+def answer_of(serve: Call, folder: Path, cell: Path, fit: str = "crop") -> dict[str, Any]:
     """Start the service as the page says, ask it about one image and stop it."""
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import hal; sys.argv = {['hal', *serve.words]!r}; hal.main()"
     )
-    variables = os.environ | serve.variables | {"PORT": "0", "HAL_FIT": "crop"}
+    variables = os.environ | serve.variables | {"PORT": "0", "HAL_FIT": fit}
     started = subprocess.Popen(
         [sys.executable, "-c", program], cwd=folder, env=variables, stdout=subprocess.PIPE, text=True
     )
@@ -177,7 +199,7 @@ def answer_of(serve: Call, folder: Path, cell: Path) -> dict[str, object]:
             with httpx.Client(base_url=url, timeout=60, transport=httpx.HTTPTransport(retries=3)) as http:
                 while http.get("/health/ready").status_code != 200:
                     assert service.poll() is None
-                answer: dict[str, object] = (
+                answer: dict[str, Any] = (
                     http.post("/classify", files={"file": cell.read_bytes()}).raise_for_status().json()
                 )
         finally:

@@ -50,10 +50,10 @@ def test_from_labelled_images_to_an_answer_over_http(tmp_path: Path) -> None:
             service.terminate()
         assert service.wait(30) == 0
 
-    assert [result["predicted_class"] for result in answer["results"]] == expected
+    assert [result["class_name"] for result in answer["results"]] == expected
     assert answer["model"]["sha256"] == bundle.load(root).file("int8").sha256
     half = OnnxEngine.open(bundle.load(root), EngineOptions(precision="float16"))
     pixels = np.stack([read_image(path) for path in cells])
     assert [decision.predicted_class.name for decision in decide(half.run(pixels), manifest)] == expected
-    hairy = [result["hairy_cell"] for result in answer["results"]]
-    assert all(each["flag"] is None and "never seen a hairy cell" in each["advice"] for each in hairy)
+    assert all(result["hairy_cell"]["flag"] is None for result in answer["results"])
+    assert "never seen a hairy cell" in answer["hairy_cell"]["advice"]

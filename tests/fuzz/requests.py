@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from contract.classes import CLASS_NAMES
+from contract.classes import BY_ID
 from tests.fuzz.images import corpus
 from tests.fuzz.mutate import mutated
 from tests.fuzz.service import Findings, check_end, fuzz_target, resident_bytes
@@ -60,7 +60,7 @@ def requests() -> list[Request]:
     numbers = {"id": "1", "inputs": [tensor | {"data": [0, 1, 2]}], "outputs": [{"name": "logits"}]}
     cell = {"id": "1", "inputs": [tensor | {"data": np.zeros((1, 256, 256, 3), int).tolist()}]}
     cells = [
-        {"predicted_class": CLASS_NAMES[place % 20], "hairy_cell": {"flag": place % 7 == 0, "probability": place / 400}}
+        {"class_id": [*BY_ID][place % 20], "hairy_cell": {"flag": place % 7 == 0, "probability": place / 400}}
         for place in range(400)
     ]
     multipart = (b"Content-Type", b"multipart/form-data; boundary=b")

@@ -38,7 +38,7 @@ def code_of(response: httpx.Response) -> str:
 def becomes(response: httpx.Response) -> str:
     """What became of a request for cells of the class CELL: ``200`` or the error's code; a wrong answer is none."""
     if response.status_code == 200:
-        assert {result["predicted_class"] for result in response.json()["results"]} == {CLASS_NAMES[CELL]}
+        assert {result["class_name"] for result in response.json()["results"]} == {CLASS_NAMES[CELL]}
         return "200"
     if code_of(response) == "engine_lost":
         assert int(response.headers["Retry-After"]) >= 1

@@ -39,4 +39,4 @@ class Shelf:
         version = answer["model"]["version"]
         assert answer["model"]["sha256"] == self.bundles[version].file().sha256
         expected = CLASS_NAMES[cell if version == "1.0.0" else len(CLASS_NAMES) - 1 - cell]
-        return {result["predicted_class"] for result in answer["results"]} == {expected}
+        return {result["class_name"] for result in answer["results"]} == {expected}

@@ -36,7 +36,7 @@ def test_the_greeting_names_the_model_and_a_command_that_works(
         curl = subprocess.run(
             ["curl", "-sS", "-F", f"file=@{image}", line[-1]], capture_output=True, check=True, timeout=PATIENCE_S
         )
-        assert json.loads(curl.stdout)["results"][0]["predicted_class"] in CLASS_NAMES
+        assert json.loads(curl.stdout)["results"][0]["class_name"] in CLASS_NAMES
         assert served.stop() == 0
 
 
@@ -61,7 +61,7 @@ def test_sigterm_finishes_a_request_that_is_being_uploaded(bundle: Bundle, netwo
             response = http.client.HTTPResponse(client)
             response.begin()
             assert response.status == 200
-            assert json.load(response)["results"][0]["predicted_class"] == "Eosinophil"
+            assert json.load(response)["results"][0]["class_name"] == "Eosinophil"
         assert served.wait() == 0
 
 

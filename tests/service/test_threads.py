@@ -75,6 +75,15 @@ def test_it_ends_as_usual_while_it_waits_for_threads(bundle: Bundle) -> None:
         assert "Traceback" not in served.log.read_text()
 
 
+def test_without_a_thread_for_spans_it_serves_without_them(bundle: Bundle) -> None:
+    variables = FEW | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    with running(bundle.root, program=("-c", LIMITED), through=USER, wait=False, **variables) as served:
+        until(lambda: served.logged("no spans are sent until the next start: the system gives"))
+        until(lambda: served.answers("/health/live") == 200)
+        assert served.stop() == 0
+        assert "Traceback" not in served.log.read_text()
+
+
 def test_an_audit_trail_without_a_thread_is_one_clear_message(bundle: Bundle, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     finished = subprocess.run(

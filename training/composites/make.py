@@ -18,9 +18,15 @@ from training.composites.journal import pool as pool_of
 from training.composites.plan import OPEN_SOURCES, Amounts, Parent, Task, families, plan
 from training.composites.render import Made, segmentable
 from training.data import manifest
-from training.data.contents import content_hashes
+from training.data.contents import PIXELS_COLUMN, content_hashes
 from training.data.manifest import LabelledImage, ManifestError
-from training.data.overlap import FAMILY_COLUMN, PATIENT_COLUMN, assert_disjoint
+from training.data.overlap import (
+    FAMILY_COLUMN,
+    PARENT_COLUMN,
+    PARENT_PIXELS_COLUMN,
+    PATIENT_COLUMN,
+    assert_disjoint,
+)
 from training.data.presets import PRESETS
 from training.data.tables import class_table
 from training.progress import track
@@ -135,7 +141,7 @@ def _rows(tasks: Iterable[Task], made: dict[str, Made], parents: dict[str, Paren
         kept = {
             name: value
             for name, value in parent.image.extra.items()
-            if task.kind != "composite" or name == PATIENT_COLUMN
+            if name == PATIENT_COLUMN or (task.kind != "composite" and name != PIXELS_COLUMN)
         }
         evidence = "composite" if task.kind == "composite" else parent.image.extra.get("evidence", "real")
         extra = {
@@ -146,7 +152,8 @@ def _rows(tasks: Iterable[Task], made: dict[str, Made], parents: dict[str, Paren
             FAMILY_COLUMN: parent.family,
             "parent_label": parent.image.label,
             "parent_path": Path(os.path.relpath(parent.image.path.resolve(), out.resolve())).as_posix(),
-            "parent_sha256": entry.parent,
+            PARENT_COLUMN: entry.parent,
+            PARENT_PIXELS_COLUMN: parent.image.extra.get(PIXELS_COLUMN, ""),
             "donors_sha256": "|".join(entry.donors),
             "licence": preset.licence,
             "attribution": preset.citation,

@@ -220,5 +220,5 @@ class _Draft:
         donors: tuple[tuple[Parent, ...], ...],
         seed: int,
     ) -> Task:
-        folder = "/".join(part for part in (self.source, self.split, BY_NAME[label].slug) if part)
+        folder = "/".join(part for part in (self.source, self.split, BY_NAME[label].id) if part)
         return Task(f"{folder}/{kind}-{key}", label, self.split, self.source, kind, parents, donors, seed)

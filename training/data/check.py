@@ -8,9 +8,9 @@ from typing import Final
 
 from contract.classes import CLASS_NAMES
 from training.data import manifest
-from training.data.contents import COLUMN, content_hashes
+from training.data.contents import COLUMN, content_hashes, identities, stating_pixels
 from training.data.findings import Finding, Findings, Kind
-from training.data.images import unopenable, unreadable
+from training.data.images import decode_all, unopenable
 from training.data.manifest import LabelledImage, Reading
 from training.data.overlap import OF_PIXELS, crossings, has_slide
 from training.data.selection import select
@@ -37,7 +37,8 @@ def check(
             image.
 
     Returns:
-        What was found; its images carry their SHA-256 (:data:`training.data.contents.COLUMN`).
+        What was found; its images carry their SHA-256 (:data:`training.data.contents.COLUMN`), and that of their
+        pixels if they were decoded.
 
     Raises:
         ManifestError: the manifest cannot be read at all.
@@ -54,8 +55,9 @@ def check(
     errors += [Finding(Kind.UNREADABLE, message) for message in closed.values()]
     if decode:
         decoded = decode(images) if callable(decode) else images
-        complaints = unreadable(image.path for image in decoded).values()
-        errors += [Finding(Kind.UNREADABLE, message) for message in complaints]
+        told = decode_all(image.path for image in decoded)
+        errors += [Finding(Kind.UNREADABLE, message) for message in told.complaints.values()]
+        images = stating_pixels(images, told.pixels)
     warnings = [Finding(Kind.UNMATCHED_EXCLUSION, entry) for entry in selection.unmatched]
     conflicts, repeated = _duplicates(images, content_hash)
     errors += conflicts
@@ -82,8 +84,9 @@ def _duplicates(
 ) -> tuple[list[Finding], list[Finding]]:
     """Equal images with different labels, and equal images that are merely there several times in one split."""
     copies: dict[str, list[LabelledImage]] = {}
+    identity = identities(images, content_hash)
     for image in images:
-        copies.setdefault(content_hash(image.path), []).append(image)
+        copies.setdefault(identity(image), []).append(image)
     conflicts, repeated = [], []
     for group in copies.values():
         if len({image.label for image in group}) > 1:

@@ -36,6 +36,35 @@ TestShare = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share held out
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the split and of the cap's choice.")]
 
 
+@app.command("download")
+def download(
+    record: Annotated[str, typer.Argument(help="mll23, or a record of Zenodo: zenodo:NUMBER, or the number.")],
+    out: Annotated[Path, typer.Option(help="Folder for its files.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only files of this name, such as 'hairy_cell*'; repeated.")
+    ] = None,
+    unpack: Annotated[bool, typer.Option(help="Unpack ZIP files, each into a folder of its name.")] = True,
+    just_list: Annotated[bool, typer.Option("--list", help="Show the files and their sizes, and stop.")] = False,
+    zenodo: Annotated[
+        str, typer.Option(envvar="HAL_ZENODO_URL", help="Where Zenodo, or a mirror with its API, is.")
+    ] = "https://zenodo.org",
+) -> None:
+    """Download a public data set from Zenodo; a download that was stopped goes on by the same command.
+
+    Sizes and MD5 are compared with the record's, and the space on the disk with what is to come.
+
+    Example: hal data download mll23 --out MLL23
+    """
+    with explained():
+        from training.data.download import download as run
+
+        try:
+            run(record, out, only=only or (), unpack=unpack, just_list=just_list, zenodo=zenodo)
+        except KeyboardInterrupt:
+            typer.secho("\nstopped; the same command goes on where it was", err=True)
+            raise typer.Exit(130) from None
+
+
 @app.command("prepare")
 def prepare(
     sources: Annotated[list[str], typer.Option("--preset", help=PRESET_HELP)],

@@ -9,21 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from training.data.contents import PIXELS_COLUMN
 from training.data.manifest import LabelledImage, ManifestError, write_csv
-from training.data.overlap import pixels_of
+from training.data.overlap import PARENT_COLUMN, PARENT_PIXELS_COLUMN, pixels_of
 
 FILE_NAME: Final = "images.csv"
 COLUMNS: Final = ("sha256", "name", "label", "slide_id", "source", "split")
 LEAST_TELLING: Final = ("", "test", "val", "train")
 """Splits in the order of what a network knows of their images."""
-ORIGIN_COLUMNS: Final = ("kind", "parent_sha256")
-"""``real``, ``composite`` or ``sham`` (an edited control), and the photograph it was made of; not in lists of plain
-photographs."""
+ORIGIN_COLUMNS: Final = ("kind", PARENT_COLUMN, PARENT_PIXELS_COLUMN, PIXELS_COLUMN)
+"""``real``, ``composite`` or ``sham`` (an edited control), the photograph it was made of, as a file and as pixels, and
+the image's own pixels; those of which an image says something."""
 
 
 def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
     """Write a row an image, in the order of their hashes."""
-    origin = ORIGIN_COLUMNS if any(image.extra.get("kind") for image in images) else ()
+    origin = [column for column in ORIGIN_COLUMNS if any(image.extra.get(column) for image in images)]
     rows = sorted(
         (
             *(content_hash(image.path), image.path.name, image.label, image.slide_id, image.source, image.split),
@@ -44,7 +45,8 @@ def splits(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     with path.open(newline="", encoding="utf-8") as stream:
         for row in sorted(csv.DictReader(stream), key=lambda row: LEAST_TELLING.index(row["split"])):
-            found |= dict.fromkeys({row["sha256"], row.get("parent_sha256") or row["sha256"]}, row["split"])
+            named = (row.get(column) for column in ("sha256", *ORIGIN_COLUMNS[1:]))
+            found |= dict.fromkeys((digest for digest in named if digest), row["split"])
     return found
 
 

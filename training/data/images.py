@@ -1,13 +1,16 @@
-"""Reading a training image at its own scale: cropped or padded to 256x256, never resampled."""
+"""Reading a training image at its own scale: cropped or padded to 256x256, and not resampled."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from contract.decoding import decode
 from contract.pixels import fit
@@ -15,6 +18,8 @@ from contract.refusals import ImageRefusedError
 from training.errors import TrainingError
 from training.progress import track
 
+ANALYSER_SCALE: Final = 10.0
+"""Pixels a micrometre of the images that HAL is made for."""
 MOST_BYTES: Final = 1 << 28
 """Of a file that is read; no photograph of a field has a tenth of it."""
 
@@ -59,6 +64,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise ImageError(f"{path}: {error}") from error
 
 
+def scaled(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """An image of other size, by bicubic interpolation that averages where it shrinks. Shape: ``(h, w, 3)``."""
+    height, width = (round(side * factor) for side in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
 def unopenable(paths: Iterable[Path]) -> dict[Path, str]:
     """What is wrong with each file that cannot be opened at all: links to nothing, files of another user."""
     complaints = {}
@@ -71,25 +82,40 @@ def unopenable(paths: Iterable[Path]) -> dict[Path, str]:
     return complaints
 
 
-def unreadable(paths: Iterable[Path]) -> dict[Path, str]:
-    """Decode every image as training would, with a progress bar.
+def pixels_sha256(image: NDArray[np.uint8]) -> str:
+    """SHA-256 of what a network sees, whatever file it lies in. Shape: ``(256, 256, 3)``."""
+    return hashlib.sha256(image.tobytes()).hexdigest()
 
-    Returns:
-        What is wrong with each that cannot be used, in the order of the paths.
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What came of decoding images.
+
+    Attributes:
+        complaints: what is wrong with each that cannot be used, in the order of the paths.
+        pixels: :func:`pixels_sha256` of each of the others.
     """
 
-    def complaint(path: Path) -> str:
+    complaints: dict[Path, str] = field(default_factory=dict)
+    pixels: dict[Path, str] = field(default_factory=dict)
+
+
+def decode_all(paths: Iterable[Path]) -> Decoded:
+    """Decode every image as training would, with a progress bar."""
+
+    def decoded(path: Path) -> tuple[str, str]:
         try:
-            read_image(path)
+            return "", pixels_sha256(read_image(path))
         except ImageError as error:
-            return str(error)
-        return ""
+            return str(error), ""
 
     unique = list(dict.fromkeys(paths))
-    complaints = {}
+    found = Decoded()
     with track("decoding", len(unique)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, message in zip(unique, pool.map(complaint, unique), strict=True):
-            if message:
-                complaints[path] = message
+        for path, (complaint, digest) in zip(unique, pool.map(decoded, unique), strict=True):
+            if complaint:
+                found.complaints[path] = complaint
+            else:
+                found.pixels[path] = digest
             advance(1)
-    return complaints
+    return found

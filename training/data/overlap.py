@@ -1,4 +1,4 @@
-"""What belongs together: images of one slide, of one patient, or with the same bytes, and where splits tear it apart.
+"""What belongs together: images of one slide, of one patient, or of the same pixels, and where splits tear it apart.
 
 Slides and patients are told apart within their source, since numbers such as "7" return in every laboratory. Patients
 are known where the manifest has the column ``patient_id``. Images that were made of one another (column ``family``,
@@ -13,14 +13,17 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.contents import content_hashes
+from training.data.contents import PIXELS_COLUMN, content_hashes
 from training.data.manifest import LabelledImage, ManifestError
 
 PATIENT_COLUMN: Final = "patient_id"
 FAMILY_COLUMN: Final = "family"
-MADE_OF_COLUMNS: Final = ("parent_sha256", "donors_sha256")
-Bond = Literal["slide", "patient", "content", "family"]
-OF_PIXELS: Final[tuple[Bond, ...]] = ("content", "family")
+PARENT_COLUMN: Final = "parent_sha256"
+"""The photograph that an image was made of, as a file; as pixels in :data:`PARENT_PIXELS_COLUMN`."""
+PARENT_PIXELS_COLUMN: Final = "parent_pixels_sha256"
+MADE_OF_COLUMNS: Final = (PARENT_COLUMN, PARENT_PIXELS_COLUMN, "donors_sha256")
+Bond = Literal["slide", "patient", "content", "pixels", "family"]
+OF_PIXELS: Final[tuple[Bond, ...]] = ("content", "pixels", "family")
 """Bonds that no split may tear, whatever it keeps together."""
 
 
@@ -54,6 +57,8 @@ def groups(images: Sequence[LabelledImage], content_hash: Callable[[Path], str])
 
 def _bonds(image: LabelledImage, content_hash: Callable[[Path], str]) -> Iterator[tuple[Bond, str, str]]:
     yield "content", "", content_hash(image.path)
+    if pixels := image.extra.get(PIXELS_COLUMN):
+        yield "pixels", "", pixels
     if family := image.extra.get(FAMILY_COLUMN):
         yield "family", image.source, family
     if image.slide_id:
@@ -63,9 +68,12 @@ def _bonds(image: LabelledImage, content_hash: Callable[[Path], str]) -> Iterato
 
 
 def pixels_of(image: LabelledImage, digest: str) -> set[str]:
-    """SHA-256 of the image, which is ``digest``, and of the photographs that it was copied or made from."""
-    made_of = (image.extra.get(column, "") for column in MADE_OF_COLUMNS)
-    return {digest, *(each for value in made_of for each in value.split("|") if each)}
+    """SHA-256 of the image, which is ``digest``, and of the photographs that it was copied or made from.
+
+    Of files and of pixels, as far as they are known.
+    """
+    others = (image.extra.get(column, "") for column in (PIXELS_COLUMN, *MADE_OF_COLUMNS))
+    return {digest, *(each for value in others for each in value.split("|") if each)}
 
 
 def traces(image: LabelledImage, content_hash: Callable[[Path], str], slides: bool = True) -> set[str]:
@@ -87,9 +95,10 @@ class Crossing:
     paths: dict[str, tuple[Path, ...]]
 
     def __str__(self) -> str:
-        if self.bond == "content":
+        if self.bond in ("content", "pixels"):
             copies = (f"{path} ({split})" for split, paths in self.paths.items() for path in paths)
-            return f"the same image is in several splits: {', '.join(copies)}"
+            how = "" if self.bond == "content" else ", written anew,"
+            return f"the same image{how} is in several splits: {', '.join(copies)}"
         shares = " and ".join(f"{split} ({len(paths)} images)" for split, paths in self.paths.items())
         return f"{self.bond} {self.name} is in {shares}"
 
@@ -101,11 +110,16 @@ def crossings(images: Sequence[LabelledImage], content_hash: Callable[[Path], st
         if image.split:
             for bond in _bonds(image, content_hash):
                 members.setdefault(bond, {}).setdefault(image.split, []).append(image.path)
-    return [
-        Crossing(bond, f"{name!r} of {source}" if source else name, {s: tuple(paths) for s, paths in by_split.items()})
-        for (bond, source, name), by_split in members.items()
-        if len(by_split) > 1
-    ]
+    found: list[Crossing] = []
+    equal_files: list[dict[str, tuple[Path, ...]]] = []
+    for (kind, source, name), by_split in members.items():
+        paths = {split: tuple(of_split) for split, of_split in by_split.items()}
+        if len(paths) < 2 or (kind == "pixels" and paths in equal_files):
+            continue
+        if kind == "content":
+            equal_files.append(paths)
+        found.append(Crossing(kind, f"{name!r} of {source}" if source else name, paths))
+    return found
 
 
 def assert_disjoint(

@@ -1,17 +1,18 @@
 """``hal data prepare`` and ``hal data split``: from downloaded folders, or a manifest, to a manifest with splits."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from training.data import experts, image_list, manifest, presets, splits
-from training.data.contents import content_hashes
-from training.data.images import unopenable, unreadable
+from training.data.contents import content_hashes, stating_pixels
+from training.data.images import ANALYSER_SCALE, Decoded, decode_all, unopenable
 from training.data.manifest import SHOWN, Dropped, LabelledImage, ManifestError
 from training.data.overlap import has_slide
+from training.data.resample import resample
 from training.data.selection import deduplicate, read_exclusions, select
 from training.data.selection import exclude as leave_out
 from training.data.splits import By
@@ -63,21 +64,28 @@ def prepare(
     content_hash = content_hashes(image.path for image in [*images, *nameless])
     if like is None:
         # Before equal files are looked for, or files cut to nothing would be taken for copies of one another.
-        unusable = _unusable([*images, *nameless], closed, choices, content_hash, leave_out_unreadable)
-        images = [image for image in images if image.path not in unusable]
+        decoded = _decoded([*images, *nameless], closed, choices, content_hash, leave_out_unreadable)
+        images = [image for image in images if image.path not in decoded.complaints]
+        images = stating_pixels(images, decoded.pixels)
     unique = deduplicate(images, content_hash)
 
     for reason, count in Counter(item.reason for item in skipped if not item.unreadable).most_common():
         _say(f"left out {count}: {reason}")
     if unique.repeated:
-        _say(f"left out {len(unique.repeated)}: same bytes as another image")
+        _say(f"left out {len(unique.repeated)}: the same image as another")
     if unique.conflicting:
-        _say(f"left out {len(unique.conflicting)}: same bytes as an image with another label")
+        _say(f"left out {len(unique.conflicting)}: the same image as one with another label")
     if like is None:
         done = _choose_and_split(unique.images, choices, content_hash)
     else:
         done = image_list.select(like, unique.images, content_hash)
-    _write(out, done, content_hash)
+    done, hashes = resample(done, out.with_name(f"{out.stem}-images"), content_hash)
+    if hashes:
+        _say(
+            f"resampled {len(hashes)} images to {ANALYSER_SCALE:g} pixels per micrometre, the analyser's scale, into "
+            f"{out.stem}-images; nothing is resampled after this, neither in training nor in the service"
+        )
+    _write(out, done, lambda path: hashes.get(path) or content_hash(path))
 
 
 def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False) -> None:
@@ -109,16 +117,17 @@ def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
     _write(out, splits.release_validation(images, share, seed, content_hash), content_hash)
 
 
-def _unusable(
+def _decoded(
     images: Sequence[LabelledImage],
     closed: Mapping[Path, str],
     choices: Choices,
     content_hash: Callable[[Path], str],
     leave_out_unreadable: bool,
-) -> Collection[Path]:
-    """The images that cannot be opened or decoded, all of them named; what an exclusion list names may be anything."""
+) -> Decoded:
+    """Decode all, and name those that cannot be opened or decoded; what an exclusion list names may be anything."""
     meant = leave_out(images, read_exclusions(choices.exclude), content_hash).images
-    complaints = {**closed, **unreadable(image.path for image in meant)}
+    found = decode_all(image.path for image in meant)
+    complaints = {**closed, **found.complaints}
     if complaints and not leave_out_unreadable:
         raise ManifestError(
             f"{len(complaints)} of {len(meant) + len(closed)} images cannot be used; replace or delete the "
@@ -131,7 +140,7 @@ def _unusable(
             _say(f"  - {message}")
         if len(complaints) > SHOWN:
             _say(f"  ... and {len(complaints) - SHOWN} more")
-    return complaints
+    return Decoded(complaints, found.pixels)
 
 
 def _choose_and_split(

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from training.data.contents import identities
 from training.data.manifest import Dropped, LabelledImage, ManifestError
 
 THESIS_CAP: Final = 5000
@@ -114,7 +115,7 @@ def limit(images: Sequence[LabelledImage], cap: int, seed: int, content_hash: Ca
 
 @dataclass(frozen=True, slots=True)
 class Deduplicated:
-    """Images of which no two have the same bytes, and what was left out."""
+    """Images of which no two are the same, and what was left out."""
 
     images: list[LabelledImage]
     repeated: list[Path]
@@ -122,10 +123,11 @@ class Deduplicated:
 
 
 def deduplicate(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> Deduplicated:
-    """Keep one of each group of byte-identical images; none of a group whose labels disagree."""
+    """Keep one of each group of images of the same bytes or pixels; none of a group whose labels disagree."""
     groups: dict[str, list[LabelledImage]] = {}
+    identity = identities(images, content_hash)
     for image in images:
-        groups.setdefault(content_hash(image.path), []).append(image)
+        groups.setdefault(identity(image), []).append(image)
     kept, repeated, conflicting = [], [], []
     for group in groups.values():
         if len({image.label for image in group}) > 1:

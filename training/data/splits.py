@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.contents import identities
 from training.data.manifest import LabelledImage
 from training.data.overlap import FAMILY_COLUMN, SplitError, assert_disjoint, groups, has_slide
 
@@ -69,10 +70,15 @@ def by_image(
 ) -> list[LabelledImage]:
     """The thesis's seeded image split, within each class and source. Returns the rows that had a split first."""
     _check_shares(validation_share, test_share)
+    identity = identities(images, content_hash)
+    first: dict[str, str] = {}
+    for image in images:
+        digest = content_hash(image.path)
+        first[identity(image)] = min(first.get(identity(image), digest), digest)
     copies: dict[str, list[LabelledImage]] = {}
     for image in images:
         family = image.extra.get(FAMILY_COLUMN)
-        copies.setdefault(f"{image.source}/{family}" if family else content_hash(image.path), []).append(image)
+        copies.setdefault(f"{image.source}/{family}" if family else first[identity(image)], []).append(image)
     done = [image for image in images if image.split]
     strata: dict[tuple[str, str], list[str]] = {}
     for digest, group in copies.items():

@@ -19,7 +19,7 @@ from training.evaluation.calibration import calibration_error_by_chance
 from training.evaluation.results import Evaluation, Proportion
 
 COMMAND = "hal evaluate {bundle} --data {manifest} --split val"
-EXPERT_LABELLED = tuple(cell.name for cell in CELL_CLASSES if cell.index < 9 or cell.slug == "erythroblast")
+EXPERT_LABELLED = tuple(cell.name for cell in CELL_CLASSES if cell.index < 9 or cell.id == "erythroblast")
 """The ten classes with expert labels in the Barcelona images: nine white cells and the erythroblast."""
 KINDS: Final = {"real": "real images", "composite": "composites", "sham": "shams"}
 

@@ -24,8 +24,8 @@ UNKNOWN_HAIRY: Final = (
 KNOWN_HAIRY: Final = "A flag suggests, it does not diagnose: confirm by flow cytometry."
 COMPOSITE_HAIRY: Final = (
     "This bundle learned hairy cells from composites (edited photographs of other cells), never from a real one: "
-    "before any use beyond demonstration train it on your own confirmed hairy cells, for example with those of MLL23 "
-    "(hal train hal-c3003-twenty --data YOUR_CELLS.csv --run RUN), and confirm every flag by flow cytometry."
+    "before any use beyond demonstration train it on your own confirmed hairy cells, for example with those of MLL23, "
+    "and confirm every flag by flow cytometry."
 )
 
 

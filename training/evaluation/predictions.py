@@ -17,6 +17,7 @@ from contract.classes import CLASS_NAMES
 from contract.decision import temperatures
 from contract.files import replacing
 from training.data import manifest
+from training.data.contents import with_pixels
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet
 from training.evaluation.network import TrainedNetwork
@@ -184,7 +185,7 @@ def predict(
         images=tuple(images),
         digests=digests,
         sets=tuple(sets),
-        seen_as=tuple(network.seen_as(image, digest) for image, digest in zip(images, digests, strict=True)),
+        seen_as=tuple(network.seen_as(*each) for each in zip(with_pixels(images), digests, strict=True)),
         logits=outputs.logits,
         embeddings=outputs.embeddings,
         suppressed=suppressed(network.classes),

@@ -12,7 +12,7 @@ import numpy as np
 from contract.bundle import sha256_of
 from contract.description import ClassEvidence, Precision
 from training.data import image_list
-from training.data.contents import recorded_hashes
+from training.data.contents import recorded_hashes, with_pixels
 from training.data.manifest import LabelledImage
 from training.data.overlap import pixels_of
 from training.evaluation.calibration import fit_temperature
@@ -128,7 +128,7 @@ class RunNetwork:
 
     @cached_property
     def _splits(self) -> dict[str, str]:
-        images, trained_on = self.run.images, self.run.recipe.train_splits
+        images, trained_on = with_pixels(self.run.images), self.run.recipe.train_splits
         content_hash = recorded_hashes(images)
         found = dict.fromkeys(self.run.seen_before(), "train")
         for image in sorted(images, key=lambda image: image.split in trained_on):

@@ -25,7 +25,7 @@ from contract.description import (
     Provenance,
 )
 from training.data import image_list, manifest
-from training.data.contents import recorded_hashes
+from training.data.contents import recorded_hashes, with_pixels
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
 from training.evaluation.calibration import fit_temperature
@@ -113,7 +113,7 @@ def write_bundle(
         for precision in set(written) - set(precisions):
             written[precision].path.unlink()
         bundle.write(folder, description)
-        image_list.write(folder / image_list.FILE_NAME, run.images, recorded_hashes(run.images))
+        image_list.write(folder / image_list.FILE_NAME, with_pixels(run.images), recorded_hashes(run.images))
         (folder / model_card.FILE_NAME).write_text(model_card.render(description), encoding="utf-8")
         folder.rename(out)
     if (config := triton.write(out, description)) is not None:

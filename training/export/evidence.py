@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from contract import bundle
 from contract.bundle import Bundle
@@ -22,7 +21,8 @@ from contract.description import BundleDescription, FalseFlags, Metric
 from contract.files import IMAGE_SUFFIXES, write_text
 from contract.pixels import fit
 from training.data import image_list, manifest
-from training.data.images import read_pixels
+from training.data.contents import with_pixels
+from training.data.images import ANALYSER_SCALE, read_pixels, scaled
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
 from training.evaluation import metrics
@@ -37,8 +37,6 @@ from training.export import model_card, triton
 
 COMMAND: Final = "hal evidence"
 SPLIT: Final = "test"
-ANALYSER_SCALE: Final = 10.0
-"""Pixels a micrometre of the images that HAL is made for."""
 
 
 class EvidenceError(TrainingError):
@@ -114,7 +112,7 @@ def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
             "'hal data prepare --test-share 0.15' before training"
         )
     listed = image_list.splits(loaded.root / image_list.FILE_NAME)
-    known = [image_list.seen_as(image, bundle.sha256_of(image.path), listed) for image in images]
+    known = [image_list.seen_as(image, bundle.sha256_of(image.path), listed) for image in with_pixels(images)]
     used = Counter(split for split in known if split not in ("", SPLIT))
     if used:
         found = ", ".join(f"{count} of its split {split!r}" for split, count in sorted(used.items()))
@@ -179,19 +177,14 @@ def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Ite
             f"{folder} has no image in it" if not paths else "the bundle has no hairy flag that could be raised"
         )
     pixels = [read_pixels(path) for path in paths]
-    scaled = [_scaled(each, ANALYSER_SCALE / scale) for each in pixels]
-    for name, shown in (("as they are", pixels), (f"scaled to {ANALYSER_SCALE:g} pixels a micrometre", scaled)):
+    at_scale = [scaled(each, ANALYSER_SCALE / scale) for each in pixels]
+    for name, shown in (("as they are", pixels), (f"scaled to {ANALYSER_SCALE:g} pixels a micrometre", at_scale)):
         outputs = onnx_pixels(loaded.path(loaded.file()), np.stack([fit(each) for each in shown]))
         labels = np.full(len(paths), HAIRY_CELL.index, np.int64)
         result = Evaluation.of(outputs.logits, labels, loaded.description, _novelty(loaded, outputs))
         raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
         data = "/".join(folder.resolve().parts[-2:])
         yield about.share(f"real hairy cells flagged, {name}", raised, data, exact=True)
-
-
-def _scaled(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    height, width = (round(side * factor) for side in pixels.shape[:2])
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None) -> BundleDescription:

@@ -13,7 +13,7 @@ from contract.files import write_text
 from training import recipe
 from training.data import manifest
 from training.data.check import check
-from training.data.contents import recorded_hashes
+from training.data.contents import recorded_hashes, with_pixels
 from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import traces
 from training.data.sampling import balance_problem, largest_balance
@@ -205,7 +205,7 @@ def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run
         raise RunError(
             f"{root} cannot be started from: its encoder is not finished; go on with: hal train --resume {root}"
         )
-    held_out = [image for image in images if image.split in ("val", "test")]
+    held_out = with_pixels([image for image in images if image.split in ("val", "test")])
     content_hash, seen = recorded_hashes(held_out), origin.seen()
     if leaked := sorted(str(image.path) for image in held_out if seen & traces(image, content_hash, slides)):
         shown = ", ".join(leaked[:10]) + (" ..." if len(leaked) > 10 else "")

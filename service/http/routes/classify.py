@@ -23,7 +23,9 @@ class ClassifyEndpoint:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         request = Request(scope, receive)
         done, status = await classify_request(request)
-        answer = ClassifyAnswer(request_id=request.state.request_id, model=done.model, results=done.results)
+        answer = ClassifyAnswer(
+            request_id=request.state.request_id, model=done.model, hairy_cell=done.hairy_rule, results=done.results
+        )
         await respond(answer, status)(scope, receive, send)
 
 
@@ -40,7 +42,8 @@ async def classify_request(request: Request) -> tuple[Classified, HTTPStatus]:
     service.check_admission(options)
     images = await read_images(request, service.settings, options)
     request.state.images = len(images)
-    done = await while_connected(request, service.classify(images, options))
+    data, client_refs = zip(*images, strict=True)
+    done = await while_connected(request, service.classify(data, options, client_refs=client_refs))
     if any(isinstance(result, ClassifiedImage) for result in done.results):
         return done, HTTPStatus.OK
     if any(isinstance(result, RefusedImage) and result.error.code == ModelFailedError.code for result in done.results):

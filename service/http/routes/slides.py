@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from contract.classes import BY_NAME
+from contract.classes import BY_ID
 from contract.description import BundleDescription
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError, SlideSummary, summarise
@@ -85,6 +85,7 @@ _SUMMARY_RESPONSES: Final[Responses] = {
     409: failed("The results were made with another model than the one that is served.", "other_model"),
     413: failed("The body has too many bytes.", "request_too_large"),
     415: failed(f"The Content-Type is not {JSON}, or the body is compressed.", "unsupported_media_type"),
+    429: CLASSIFY_RESPONSES[429],
     503: CLASSIFY_RESPONSES[503],
     504: failed("There was no answer within the milliseconds of the request's header.", "deadline_exceeded"),
 }
@@ -95,11 +96,12 @@ _RESULTS: Final = {
             "schema": reference(GivenSlide),
             "example": {
                 "model": {"sha256": "9f86d081884c7d65…", "decision_policy": "1"},
+                "hairy_cell": {"threshold": 0.2},
                 "results": [
                     {
                         "image_sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
-                        "predicted_class": "Lymphocyte",
-                        "hairy_cell": {"flag": False, "threshold": 0.2},
+                        "class_id": "lymphocyte",
+                        "hairy_cell": {"flag": False},
                         "novelty": {"unfamiliar": False},
                         "review": [],
                     }
@@ -131,7 +133,9 @@ async def classify_slide(request: Request) -> Response:
     if wants_fhir:
         return _fhir(summary, done.model, status)
     request_id = request.state.request_id
-    answer = SlideAnswer(request_id=request_id, model=done.model, results=done.results, summary=summary)
+    answer = SlideAnswer(
+        request_id=request_id, model=done.model, hairy_cell=done.hairy_rule, results=done.results, summary=summary
+    )
     return respond(answer, status)
 
 
@@ -165,8 +169,9 @@ async def summarise_slide(request: Request) -> Response:
 
 def _cell(result: ClassifiedImage) -> SlideCell:
     unfamiliar = None if result.novelty is None else result.novelty.unfamiliar
-    predicted, doubtful = BY_NAME[result.predicted_class], bool(result.review)
-    return SlideCell(predicted, result.hairy_cell.flag, doubtful, result.image_sha256, unfamiliar)
+    return SlideCell(
+        BY_ID[result.class_id], result.hairy_cell.flag, bool(result.review), result.image_sha256, unfamiliar
+    )
 
 
 async def _given(request: Request, service: Service) -> GivenSlide:

@@ -49,9 +49,24 @@ _OPENAPI: Final = {
     "parameters": [{"name": HEADER_LENGTH, "in": "header", "schema": {"type": "integer", "minimum": 0}}],
     "requestBody": {"required": True, "content": _JSON_OR_BINARY},
 }
+_REFUSED: Final = {
+    400: "The request breaks the protocol or does not fit the model.",
+    401: "A key is needed, and none that is known came with the request.",
+    403: "The key's role is for something else.",
+    404: "There is no model of this name or version.",
+    408: "The body did not arrive in time.",
+    413: "The body has too many bytes.",
+    429: "The queue is full.",
+    500: "The network failed on an image.",
+    503: "The model is not ready yet, or the service is stopping.",
+    504: "An image was not classified before the deadline.",
+}
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "One tensor for each output.", "content": _JSON_OR_BINARY},
-    "default": {"description": "The request is refused.", "content": {"application/json": {"schema": _ERROR}}},
+    **{
+        status: {"description": description, "content": {"application/json": {"schema": _ERROR}}}
+        for status, description in _REFUSED.items()
+    },
 }
 
 

@@ -47,10 +47,7 @@ class Job:
 
 def files_of(bundle: Bundle) -> dict[str, bytes]:
     """The files of a bundle by name, to be sent to other machines."""
-    description = bundle.description
-    names = [MANIFEST_NAME, *(file.path for file in description.files), description.golden.path]
-    if description.reference is not None:
-        names.append(description.reference.path)
+    names = [MANIFEST_NAME, *(part.path for part in bundle.description.parts)]
     return {name: (bundle.root / name).read_bytes() for name in names}
 
 

@@ -175,7 +175,7 @@ def score(job: Job, share: Share, paths: Sequence[str], chunks: Sequence[Chunk])
             if at_once == 1 and size == 1:
                 message = "The process that worked on this image died each time; the image was left out."
                 refused = refusal(WORKER_DIED, message)
-                yield Scored(chunk, [record_of(ImageFile(paths[chunk.start], -1, 0), refused, None)], "")
+                yield Scored(chunk, [record_of(ImageFile(paths[chunk.start], -1, 0), refused, None, None)], "")
             else:
                 chunks += chunk.cut(-(-size // _PARTS))
         at_once = 1

@@ -39,7 +39,7 @@ def run_of(
     for path in paths:
         digest.update(os.fsencode(path) + b"\0")
     return {
-        "layout": 3,
+        "layout": 4,
         "bundle (SHA-256 of its bundle.json)": sha256_of(bundle.root / MANIFEST_NAME),
         **{f"model {name}": str(stamp[name]) for name in STAMP},
         "HAL_FIT": settings.fit,
@@ -139,7 +139,7 @@ class Store:
         self._done[shard] = {
             "shard": shard,
             "bytes": self.path(shard).stat().st_size,
-            "predicted_class": Counter(record["predicted_class"] for record in good),
+            "class_id": Counter(record["class_id"] for record in good),
             "hairy_cell": Counter(_FLAGS[record["hairy_cell"]["flag"]] for record in good),
             "unfamiliar": sum((record.get("novelty") or {}).get("unfamiliar", False) for record in good),
             "refused": [(r["path"], r["error"]["code"], r["error"]["message"]) for r in records if "error" in r],
@@ -158,13 +158,13 @@ class Store:
         refused: Counter[str] = Counter()
         unfamiliar = sum(line["unfamiliar"] for line in self._done.values())
         for line in self._done.values():
-            classes.update(line["predicted_class"])
+            classes.update(line["class_id"])
             hairy.update(line["hairy_cell"])
             refused.update(code for _, code, _ in line["refused"])
         document = {
             "images": classes.total() + refused.total(),
             "classified": classes.total(),
-            "predicted_class": dict(classes.most_common()),
+            "class_id": dict(classes.most_common()),
             "hairy_cell": dict(hairy),
             "unfamiliar": unfamiliar,
             "refused": dict(refused.most_common()),

@@ -23,8 +23,8 @@ class Row(NamedTuple):
         image_sha256: of the bytes that were sent.
         model_sha256: of the file that answered.
         settings_version: see :class:`SettingsVersion`.
-        predicted_class: the slug; ``None`` if the image was refused.
-        probabilities: calibrated, by the slug of the class, as JSON; ``None`` if it was refused.
+        predicted_class: its ``class_id``; ``None`` if the image was refused.
+        probabilities: calibrated, by class id, as JSON; ``None`` if it was refused.
         hairy_flag: ``None`` if it was refused or the bundle cannot tell.
         novelty_score: above 1 the image looked unlike those learned from; ``None`` as of ``hairy_flag``.
         error: the code of the refusal.

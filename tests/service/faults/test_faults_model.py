@@ -76,7 +76,7 @@ def test_a_poisoned_image_in_a_full_batch_has_its_own_error(slow: Path, cell: by
 
         until(tried_again)
         mixed = post(served, *[cell] * 7, POISONED).json()["results"]
-        assert [result.get("predicted_class") for result in mixed] == [CLASS_NAMES[CELL]] * 7 + [None]
+        assert [result.get("class_name") for result in mixed] == [CLASS_NAMES[CELL]] * 7 + [None]
         assert mixed[7]["error"]["code"] == "model_failed"
         assert served.stop() == 0
 

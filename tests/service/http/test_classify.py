@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from contract.bundle import Bundle
-from contract.classes import CLASS_NAMES, HAIRY_CELL
+from contract.classes import BY_ID, CLASS_NAMES, HAIRY_CELL
 from contract.decision import decide
 from tests.service.classify_requests import error_of, form
 from tests.service.live_server import LiveServer, serving
@@ -47,15 +47,33 @@ def test_one_image_in_a_form(server: LiveServer, bundle: Bundle, network: TinyNe
     }
     (result,) = answer["results"]
     (expected,) = decide(network.logits(network.cell(EOSINOPHIL)[np.newaxis]), bundle.description)
-    assert result["index"] == 0
-    assert result["image_sha256"] == hashlib.sha256(cell).hexdigest()
-    assert result["predicted_class"] == "Eosinophil"
-    assert list(result["probabilities"]) == list(CLASS_NAMES)
-    assert list(result["probabilities"].values()) == pytest.approx(expected.probabilities, abs=1e-6)
-    assert sum(result["probabilities"].values()) == pytest.approx(1)
-    assert result["hairy_cell"]["flag"] is False
-    assert result["hairy_cell"]["threshold"] == 0.4
+    assert answer["hairy_cell"] == {"threshold": 0.4, "advice": "Confirm by flow cytometry."}
+    assert list(result) == [
+        "class_id",
+        "class_name",
+        "confidence",
+        "candidates",
+        "hairy_cell",
+        "review",
+        "novelty",
+        "probabilities",
+        "index",
+        "client_ref",
+        "image_sha256",
+    ]
+    probabilities = result["probabilities"]
+    assert list(probabilities) == list(BY_ID)
+    assert [*probabilities.values()] == [round(each, 6) for each in expected.probabilities]
+    assert (result["class_id"], result["class_name"]) == ("eosinophil", "Eosinophil")
+    assert result["confidence"] == probabilities["eosinophil"] == max(probabilities.values())
+    assert result["candidates"] == [
+        {"class_id": cell_class.id, "probability": probabilities[cell_class.id]} for cell_class in expected.candidates
+    ]
+    assert result["hairy_cell"] == {"probability": probabilities["hairy-cell"], "flag": False}
     assert result["review"] == []
+    assert (result["index"], result["client_ref"]) == (0, "0.png")
+    assert result["image_sha256"] == hashlib.sha256(cell).hexdigest()
+    assert response.content.endswith(b"}\n")
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "bmp", "tiff"])
@@ -63,7 +81,7 @@ def test_a_raw_body_of_each_type(server: LiveServer, network: TinyNetwork, kind:
     image = encoded(network.cell(EOSINOPHIL), kind.upper())
     response = server.http.post("/classify", content=image, headers={"Content-Type": f"image/{kind}"})
     assert response.status_code == 200
-    assert response.json()["results"][0]["predicted_class"] == "Eosinophil"
+    assert response.json()["results"][0]["class_name"] == "Eosinophil"
 
 
 def test_the_bytes_decide_and_not_the_declared_type(server: LiveServer, cell: bytes) -> None:
@@ -73,7 +91,7 @@ def test_the_bytes_decide_and_not_the_declared_type(server: LiveServer, cell: by
 
 def test_a_hairy_cell_is_flagged_and_reviewed(server: LiveServer, network: TinyNetwork) -> None:
     (result,) = server.http.post("/classify", files=form(encoded(network.cell(HAIRY_CELL.index)))).json()["results"]
-    assert result["predicted_class"] == "Hairy cell"
+    assert result["class_name"] == "Hairy cell"
     assert result["hairy_cell"]["flag"] is True
     assert {reason["code"] for reason in result["review"]} >= {"hairy_cell", "must_confirm"}
 
@@ -82,14 +100,31 @@ def test_a_bundle_without_hairy_cells_answers_null_and_not_no(
     tmp_path: Path, write_bundle: Any, network: TinyNetwork
 ) -> None:
     with serving(write_bundle(tmp_path, hairy_known=False)) as live:
-        (result,) = live.http.post("/classify", files=form(encoded(network.cell(HAIRY_CELL.index)))).json()["results"]
-    assert result["hairy_cell"] == {
-        "probability": None,
-        "flag": None,
-        "threshold": None,
-        "advice": "Confirm by flow cytometry.",
-    }
-    assert result["probabilities"]["Hairy cell"] == 0
+        answer = live.http.post("/classify", files=form(encoded(network.cell(HAIRY_CELL.index)))).json()
+    assert answer["hairy_cell"] == {"threshold": None, "advice": "Confirm by flow cytometry."}
+    assert answer["results"][0]["hairy_cell"] == {"probability": None, "flag": None}
+    assert answer["results"][0]["probabilities"]["hairy-cell"] == 0
+
+
+def test_images_are_called_what_the_client_calls_them(server: LiveServer, cell: bytes) -> None:
+    def refs(*parts: tuple[str, tuple[str | None, bytes]]) -> list[str | None]:
+        answer = server.http.post("/classify", files=[*parts]).json()
+        return [result["client_ref"] for result in answer["results"]]
+
+    first, second = ("file", ("1 é.png", cell)), ("file", ("2.png", b"no image"))
+    assert refs(first, second) == ["1 é.png", "2.png"]
+    named: tuple[str, tuple[None, bytes]] = ("client_ref", (None, "Fall 12/é".encode()))
+    assert refs(named, first, second, ("client_ref", (None, b""))) == ["Fall 12/é", None]
+    raw = server.http.post("/classify", content=cell, headers={"Content-Type": "image/png"}).json()
+    assert raw["results"][0]["client_ref"] is None
+
+
+def test_references_that_do_not_fit_are_refused(server: LiveServer, cell: bytes) -> None:
+    named = ("client_ref", (None, b"x"))
+    response = server.http.post("/classify", files=[("file", ("1.png", cell)), named, named])
+    assert "2 fields 'client_ref' for 1 files" in error_of(response, 400)["message"]
+    long = server.http.post("/classify", files=[("file", ("x" * 257, cell))])
+    assert error_of(long, 400)["code"] == "reference_too_long"
 
 
 def test_many_images_are_answered_in_order(server: LiveServer, network: TinyNetwork) -> None:
@@ -97,7 +132,7 @@ def test_many_images_are_answered_in_order(server: LiveServer, network: TinyNetw
     response = server.http.post("/classify", files=form(*(encoded(network.cell(index)) for index in classes)))
     results = response.json()["results"]
     assert [result["index"] for result in results] == list(range(40))
-    assert [result["predicted_class"] for result in results] == [CLASS_NAMES[index] for index in classes]
+    assert [result["class_name"] for result in results] == [CLASS_NAMES[index] for index in classes]
 
 
 def test_a_bad_image_has_its_own_error_and_the_others_their_answers(server: LiveServer, cell: bytes) -> None:
@@ -105,8 +140,8 @@ def test_a_bad_image_has_its_own_error_and_the_others_their_answers(server: Live
     response = server.http.post("/classify", files=form(cell, small, b"", cell))
     assert response.status_code == 200
     first, wrong_size, empty, last = response.json()["results"]
-    assert first["predicted_class"] == last["predicted_class"] == "Eosinophil"
-    assert set(wrong_size) == {"index", "image_sha256", "error"}
+    assert first["class_name"] == last["class_name"] == "Eosinophil"
+    assert list(wrong_size) == ["error", "index", "client_ref", "image_sha256"]
     assert wrong_size["error"]["code"] == "wrong_size"
     assert "100x100" in wrong_size["error"]["message"]
     assert empty["error"]["code"] == "empty_image"
@@ -126,7 +161,7 @@ def test_a_poisoned_image_does_not_hurt_its_batch_mates(server: LiveServer, cell
     response = server.http.post("/classify", files=form(cell, poison, cell))
     assert response.status_code == 200
     first, poisoned, last = response.json()["results"]
-    assert first["predicted_class"] == last["predicted_class"] == "Eosinophil"
+    assert first["class_name"] == last["class_name"] == "Eosinophil"
     assert poisoned["error"]["code"] == "model_failed"
     assert error_of(server.http.post("/classify", files=form(poison)), 500)["code"] == "model_failed"
     assert server.http.post("/classify", files=form(cell)).status_code == 200
@@ -137,7 +172,7 @@ def test_concurrent_clients_get_their_own_answers(server: LiveServer, network: T
 
     def classify(place: int) -> str:
         response = server.http.post("/classify", files=form(images[place % 20]))
-        return str(response.json()["results"][0]["predicted_class"])
+        return str(response.json()["results"][0]["class_name"])
 
     with ThreadPoolExecutor(16) as clients:
         answers = list(clients.map(classify, range(200)))

@@ -12,11 +12,11 @@ from fhir.resources.R4B.bundle import Bundle as FhirBundle
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
 from contract.bundle import Bundle
-from contract.classes import BY_SLUG, CELL_CLASSES, HAIRY_CELL
+from contract.classes import BY_ID, CELL_CLASSES, HAIRY_CELL
 from tests.service.live_server import LiveServer, serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
-LYMPHOCYTE, ERYTHROBLAST = BY_SLUG["lymphocyte"].index, BY_SLUG["erythroblast"].index
+LYMPHOCYTE, ERYTHROBLAST = BY_ID["lymphocyte"].index, BY_ID["erythroblast"].index
 RATE = 0.002
 
 
@@ -49,8 +49,8 @@ def fault(response: httpx.Response, status: int, code: str) -> str:
     return str(error["message"])
 
 
-def result(slug: str = "lymphocyte", *, flag: bool | None = False, **more: Any) -> dict[str, Any]:
-    return {"predicted_class": BY_SLUG[slug].name, "hairy_cell": {"flag": flag}, **more}
+def result(class_id: str = "lymphocyte", *, flag: bool | None = False, **more: Any) -> dict[str, Any]:
+    return {"class_id": class_id, "hairy_cell": {"flag": flag}, **more}
 
 
 def test_a_slide_is_classified_and_summarised(server: LiveServer, slide: list[bytes]) -> None:
@@ -64,8 +64,8 @@ def test_a_slide_is_classified_and_summarised(server: LiveServer, slide: list[by
     assert (summary["images"], summary["white_cells"]) == (27, 21)
     assert (summary["hairy"]["flagged"], summary["hairy"]["cells"]) == (3, 21)
     assert summary["hairy"]["false_flag_rate"] == RATE
-    rows = {row["slug"]: row for row in summary["differential"]}
-    assert [row["name"] for row in summary["differential"]] == [cell.name for cell in CELL_CLASSES]
+    rows = {row["class_id"]: row for row in summary["differential"]}
+    assert [row["class_name"] for row in summary["differential"]] == [cell.name for cell in CELL_CLASSES]
     assert rows["lymphocyte"]["per_100_wbc"] == pytest.approx(100 * 18 / 21)
     assert rows["erythroblast"]["per_100_wbc"] == pytest.approx(100 * 6 / 21)
 
@@ -130,8 +130,8 @@ def test_results_of_another_model_are_refused(server: LiveServer, bundle: Bundle
     assert "000000000000" in message
     other_policy = {"sha256": bundle.file().sha256, "decision_policy": "p-2"}
     fault(server.http.post("/slides/summary", json={"model": other_policy, "results": [result()]}), 409, "other_model")
-    other_threshold = result() | {"hairy_cell": {"flag": False, "threshold": 0.123}}
-    fault(server.http.post("/slides/summary", json={"results": [other_threshold]}), 409, "other_model")
+    other_threshold = {"results": [result()], "hairy_cell": {"threshold": 0.123}}
+    fault(server.http.post("/slides/summary", json=other_threshold), 409, "other_model")
     fault(server.http.post("/slides/summary", json={"results": [result(flag=None)]}), 409, "other_model")
 
 
@@ -143,7 +143,7 @@ def test_results_of_another_model_are_refused(server: LiveServer, bundle: Bundle
         ("{}", "results: Field required"),
         ('{"results": []}', "at least 1 item"),
         ('{"results": [{"index": 3}]}', "neither an error nor both"),
-        ('{"results": [{"predicted_class": "Hairy", "hairy_cell": {"flag": true}}]}', "'Hairy' is none of Segmented"),
+        ('{"results": [{"class_id": "Hairy", "hairy_cell": {"flag": true}}]}', "'Hairy' is none of segmented"),
         ('{"results": [{"image_sha256": "xy", "error": {}}]}', "results.0.image_sha256"),
     ],
 )
@@ -244,5 +244,5 @@ def test_openapi_describes_both_with_an_example_that_works(server: LiveServer, b
     described = paths["/slides/summary"]["post"]["requestBody"]["content"]["application/json"]
     assert described["schema"] == {"$ref": "#/components/schemas/GivenSlide"}
     example = described["example"] | {"model": {"sha256": bundle.file().sha256}}
-    example["results"][0]["hairy_cell"]["threshold"] = bundle.description.policy.hairy_threshold
+    example["hairy_cell"] = {"threshold": bundle.description.policy.hairy_threshold}
     assert server.http.post("/slides/summary", json=example).status_code == 200

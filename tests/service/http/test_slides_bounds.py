@@ -17,7 +17,7 @@ from tests.service.classify_requests import error_of
 from tests.service.live_server import PATIENCE_S, LiveServer, serving, until
 
 PATH = "/slides/summary"
-BODY: dict[str, Any] = {"results": [{"predicted_class": "Lymphocyte", "hairy_cell": {"flag": False}}]}
+BODY: dict[str, Any] = {"results": [{"class_id": "lymphocyte", "hairy_cell": {"flag": False}}]}
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from starlette.types import Message
 
 from service.batching.admission import RequestOptions
 from service.http import forms
+from service.http.forms import Uploaded
 from service.http.requests import UploadError, read_images
 from service.settings import Settings
 
@@ -31,6 +32,10 @@ def request(chunks: Sequence[bytes], content_type: bytes = b"multipart/form-data
 
 
 def read(chunks: Sequence[bytes], **options: bytes) -> list[bytes]:
+    return [image.data for image in uploads(chunks, **options)]
+
+
+def uploads(chunks: Sequence[bytes], **options: bytes) -> list[Uploaded]:
     return asyncio.run(read_images(request(chunks, **options), SETTINGS, RequestOptions()))
 
 
@@ -81,6 +86,8 @@ HEADS = st.lists(
             b"Content-Disposition: form-data; name=file; filename=x.png",
             b'Content-Disposition: form-data; name="file"; filename="a\\"b"',
             b'Content-Disposition: form-data; name="files"; filename="x"',
+            b'Content-Disposition: form-data; name="client_ref"',
+            b'Content-Disposition: form-data; name=client_ref; filename="x"',
             b'Content-Disposition: form-data; name="file"',
             b"Content-Type: image/png",
             b"Content-Type: application/octet-stream; x=y",
@@ -121,8 +128,10 @@ def test_what_clients_write_is_read_at_once() -> None:
         )
         return request.read(), request.headers["content-type"].partition("boundary=")[2].encode()
 
-    assert forms._common(*written(), 2) == [b"one", b"one"]
-    assert forms._common(body_of([b"", b"two"]), b"bb", 2) == [b"", b"two"]
+    name = "z\u00e9ro 1.png".encode()
+    assert forms._common(*written(), 2) == ([b"one", b"one"], [name, name], [])
+    assert forms._common(*written(data={"client_ref": ["1", "2"]}), 2) == ([b"one", b"one"], [name, name], [b"1", b"2"])
+    assert forms._common(body_of([b"", b"two"]), b"bb", 2) == ([b"", b"two"], [b"x", b"x"], [])
     assert forms._common(body_of([b"", b"two"]), b"bb", 1) is None, "python-multipart then says why"
 
 

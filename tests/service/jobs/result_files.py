@@ -24,4 +24,4 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def class_of(row: dict[str, Any]) -> str | None:
-    return row.get("predicted_class") or None
+    return row.get("class_name") or None

@@ -18,7 +18,7 @@ def test_without_out_a_table_is_shown(classify: Classify, folder: Path) -> None:
     found = classify(folder)
     assert found.exit_code == 0, found.output
     lines = found.stdout.splitlines()
-    assert lines[0].split() == ["Image", "Class", "Probability", "Hairy", "cell", "Review"]
+    assert lines[0].split() == ["Image", "Class", "Confidence", "Hairy", "cell", "Review"]
     assert "11.PNG" in lines[1], "hairy cells come first"
     assert "POSSIBLE" in lines[1]
     assert len([line for line in lines if line.startswith(str(folder)[:20])]) == 20
@@ -42,10 +42,10 @@ def test_tables_are_flat_and_typed(classify: Classify, folder: Path, tmp_path: P
     classify(folder, "--out", tmp_path / "r.parquet")
     plain, typed = rows(tmp_path / "r.csv"), rows(tmp_path / "r.parquet")
     assert list(plain[0]) == list(typed[0]) == list(COLUMNS)
-    hairy = next(row for row in typed if row["predicted_class"] == "Hairy cell")
+    hairy = next(row for row in typed if row["class_name"] == "Hairy cell")
     assert hairy["hairy_flag"] is True
     assert "hairy_cell" in hairy["review"].split(";")
-    assert hairy["probability"] == hairy["p_hairy_cell"] == hairy["hairy_probability"]
+    assert hairy["confidence"] == hairy["p_hairy-cell"] == hairy["hairy_probability"]
     assert hairy["model_sha256"] == bundle.file().sha256
     for row, other in zip(plain, typed, strict=True):
         for name, kind in COLUMNS.items():
@@ -61,7 +61,10 @@ def test_a_line_is_the_service_s_result_with_path_and_model(
         answer = live.http.post("/classify", files={"file": Path(record.pop("path")).read_bytes()}).json()
         assert record.pop("model").items() <= answer["model"].items()
         assert set(record.pop("file")) == {"bytes", "mtime_ns"}
-        assert record == {name: value for name, value in answer["results"][0].items() if name != "index"}
+        assert record.pop("hairy_threshold") == answer["hairy_cell"]["threshold"]
+        assert record == {
+            name: value for name, value in answer["results"][0].items() if name not in ("index", "client_ref")
+        }
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from contract.classes import CLASS_NAMES
+from contract.classes import BY_ID
 from service.slides.results import MOST_BYTES, MOST_RESULTS, ResultsError, read_slide
 
 LONGEST = {
     "image_sha256": "0" * 64,
-    "predicted_class": max(CLASS_NAMES, key=len),
-    "hairy_cell": {"flag": False, "threshold": 0.12345678901234567},
+    "class_id": max(BY_ID, key=len),
+    "hairy_cell": {"flag": False},
     "review": [],
 }
-CELL = b'{"predicted_class":"Lymphocyte","hairy_cell":{"flag":false},"review":[%s]}'
+CELL = b'{"class_id":"lymphocyte","hairy_cell":{"flag":false},"review":[%s]}'
 HOSTILE = {
     "numbers": (b'{"results":[' + b"0," * 1_000_000 + b"0]}", "results: has 1000001 items"),
     "objects": (b'{"results":[' + b"{}," * 600_000 + b"{}]}", "results: has 600001 items"),
@@ -47,7 +47,7 @@ def test_as_many_results_as_are_accepted_fit_into_a_document() -> None:
 
 
 def test_saved_answers_with_probabilities_up_to_the_most_bytes_are_read() -> None:
-    full: dict[str, Any] = {**LONGEST, "index": 0, "probabilities": dict.fromkeys(CLASS_NAMES, 0.001)}
+    full: dict[str, Any] = {**LONGEST, "index": 0, "probabilities": dict.fromkeys(BY_ID, 0.001)}
     count = MOST_BYTES // (len(json.dumps(full)) + 2) - 1
     assert len(read_slide(json.dumps({"results": [full] * count})).results) == count
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import hal
 from contract.bundle import Bundle
-from contract.classes import BY_SLUG, HAIRY_CELL
+from contract.classes import BY_ID, HAIRY_CELL
 from tests.service.live_server import serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
@@ -20,7 +20,7 @@ from tests.service.tiny_bundle import TinyNetwork, encoded
 def folder(tmp_path_factory: pytest.TempPathFactory, network: TinyNetwork) -> Path:
     """18 lymphocytes, 3 hairy cells, 2 erythroblasts and a file that is no image."""
     root = tmp_path_factory.mktemp("slide")
-    classes = [BY_SLUG["lymphocyte"].index] * 18 + [HAIRY_CELL.index] * 3 + [BY_SLUG["erythroblast"].index] * 2
+    classes = [BY_ID["lymphocyte"].index] * 18 + [HAIRY_CELL.index] * 3 + [BY_ID["erythroblast"].index] * 2
     for number, index in enumerate(classes):
         pixels = network.cell(index).copy()
         pixels[0, 0] = number
@@ -82,7 +82,7 @@ def test_saved_answers_are_one_slide_and_read_as_the_service_reads_them(
 
 def test_people_read_a_table_with_the_advice(bundle: Bundle, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
-    line = json.dumps({"predicted_class": "Lymphocyte", "hairy_cell": {"flag": False}})
+    line = json.dumps({"class_id": "lymphocyte", "hairy_cell": {"flag": False}})
     results.write_text((line + "\n") * 30, encoding="utf-8")
     told = run("slides", "summary", results, "--bundle", bundle.root, "--site-fpr", 0.01)
     assert told.exit_code == 0
@@ -94,7 +94,7 @@ def test_people_read_a_table_with_the_advice(bundle: Bundle, tmp_path: Path) -> 
 
 def test_fhir_goes_to_a_file(bundle: Bundle, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
-    results.write_text(json.dumps({"predicted_class": "Lymphocyte", "hairy_cell": {"flag": False}}), encoding="utf-8")
+    results.write_text(json.dumps({"class_id": "lymphocyte", "hairy_cell": {"flag": False}}), encoding="utf-8")
     out = tmp_path / "report.json"
     told = run("slides", "summary", results, "--bundle", bundle.root, "--format", "fhir", "--out", out)
     assert (told.exit_code, told.stdout) == (0, "")
@@ -106,12 +106,12 @@ def test_fhir_goes_to_a_file(bundle: Bundle, tmp_path: Path) -> None:
     [
         ("missing.jsonl", None, "cannot be read"),
         ("a.json", "{", "not JSON"),
-        ("a.jsonl", '{"predicted_class": "Lymphocyte"}\nnonsense\n', "line 2: not JSON"),
+        ("a.jsonl", '{"class_id": "lymphocyte"}\nnonsense\n', "line 2: not JSON"),
         ("a.jsonl", "[1, 2]", "neither a result nor an answer"),
-        ("a.csv", "file,class\nx,y\n", "no column predicted_class, only file, class"),
-        ("a.csv", "predicted_class,hairy_flag\nLymphocyte,maybe\n", "hairy_flag is 'maybe'"),
-        ("a.csv", "predicted_class,unfamiliar\nLymphocyte,maybe\n", "unfamiliar is 'maybe'"),
-        ("a.csv", "predicted_class,hairy_flag\nLymphozyt,false\n", "'Lymphozyt' is none of"),
+        ("a.csv", "file,class\nx,y\n", "no column class_id, only file, class"),
+        ("a.csv", "class_id,hairy_flag\nlymphocyte,maybe\n", "hairy_flag is 'maybe'"),
+        ("a.csv", "class_id,unfamiliar\nlymphocyte,maybe\n", "unfamiliar is 'maybe'"),
+        ("a.csv", "class_id,hairy_flag\nlymphozyt,false\n", "'lymphozyt' is none of"),
         (
             "a.jsonl",
             json.dumps({"model": {"sha256": "f" * 64}, "results": [{"error": "x"}]}),
@@ -121,6 +121,11 @@ def test_fhir_goes_to_a_file(bundle: Bundle, tmp_path: Path) -> None:
             "a.jsonl",
             "\n".join(json.dumps({"model": {"sha256": c * 64}, "results": [{"error": "x"}]}) for c in "ab"),
             "come from 2 models",
+        ),
+        (
+            "a.csv",
+            "class_id,hairy_flag,hairy_threshold\nlymphocyte,false,0.5\nlymphocyte,false,0.25\n",
+            "flagged at the thresholds 0.25, 0.5",
         ),
     ],
 )

@@ -158,7 +158,7 @@ def test_metrics_need_a_key_but_not_on_this_machine(bundle: Bundle, tmp_path_fac
 def test_every_class_has_a_series_from_the_start(live: LiveServer) -> None:
     found = scraped(live)
     for cell in CELL_CLASSES:
-        assert value(found, "hal_cells_predicted_total", class_=cell.slug) == 0
+        assert value(found, "hal_cells_predicted_total", class_=cell.id) == 0
 
 
 @pytest.mark.parametrize("status", [0, 200, 301, 400, 401, 403, 404, 405, 409, 413, 422, 429, 499, 500, 503, 504])

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
-from contract.classes import BY_SLUG
+from contract.classes import BY_ID
 
-LYMPHOCYTE, ERYTHROBLAST = BY_SLUG["lymphocyte"].index, BY_SLUG["erythroblast"].index
+LYMPHOCYTE, ERYTHROBLAST = BY_ID["lymphocyte"].index, BY_ID["erythroblast"].index
 Image = Callable[[int, int], bytes]
 PATIENCE_MS = 60_000
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

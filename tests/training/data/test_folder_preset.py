@@ -25,8 +25,8 @@ def rows(root: Path, mapping: Path | None = None) -> list[LabelledImage | Skippe
 def test_folders_are_matched_by_name_and_slug_in_any_style(tmp_path: Path, style: str) -> None:
     styles = {
         "name": lambda c: c.name,
-        "slug": lambda c: c.slug,
-        "snake": lambda c: c.slug.replace("-", "_"),
+        "slug": lambda c: c.id,
+        "snake": lambda c: c.id.replace("-", "_"),
         "shout": lambda c: c.name.upper(),
     }
     for index, known in enumerate(CELL_CLASSES):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
 from tests.paths import ROOT
-from training.data import manifest, presets
-from training.data.images import read_image, read_pixels
+from training.data import image_list, manifest, presets
+from training.data.contents import with_pixels
+from training.data.images import pixels_sha256, read_image, read_pixels
 from training.data.manifest import LabelledImage
 from training.data.prepare import Choices, prepare
 from training.data.presets import PRESETS, Preset, Skipped
@@ -84,6 +86,37 @@ def test_the_mll23_layout(tmp_path: Path) -> None:
         "00004.TIF": "large granular lymphocytes may be normal or neoplastic, which is not said",
         "00005.tif": "class 'dacryocyte' has no counterpart among the 20",
     }
+
+
+def test_mll23_is_brought_to_the_analyser_s_scale_once_and_every_image_names_its_photograph(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:288, :288]
+    for number in range(10):
+        disc = np.hypot(rows - 144, columns - 144) < 57.6 + number / 10  # 10 um across
+        path = tmp_path / "MLL23" / ("hairy_cell", "monocyte")[number % 2] / f"{number}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.where(disc[..., None], [60, 60, 200], 235).astype(np.uint8)).save(path)
+    prepare([f"mll23={tmp_path / 'MLL23'}"], tmp_path / "out.csv", Choices(seed=1))
+    images = manifest.read(tmp_path / "out.csv")
+    assert len(images) == 10
+    for image in images:
+        pixels = read_pixels(image.path)
+        assert pixels.shape == (250, 250, 3)
+        across = (pixels[125, :, 0] < 150).sum()
+        assert across == pytest.approx(100, abs=3), "10 um at 10 pixels per um"
+        photograph = next((tmp_path / "MLL23").rglob(f"{image.path.stem.split('-')[0]}.tif"))
+        assert image.extra["parent_sha256"] == sha256_of(photograph)
+        assert image.extra["resampled_from_pixels_per_um"] == "11.52"
+        assert image.extra["pixels_sha256"] == pixels_sha256(read_image(image.path))
+    again = manifest.fingerprint(images, sha256_of)
+    prepare([f"mll23={tmp_path / 'MLL23'}"], tmp_path / "out.csv", Choices(seed=1))
+    assert manifest.fingerprint(manifest.read(tmp_path / "out.csv"), sha256_of) == again
+    image_list.write(tmp_path / "images.csv", images, sha256_of)
+    prepare([f"mll23={tmp_path / 'MLL23'}"], tmp_path / "like.csv", Choices(), like=tmp_path / "images.csv")
+    assert manifest.fingerprint(manifest.read(tmp_path / "like.csv"), sha256_of) == again
+    known = image_list.splits(tmp_path / "images.csv")
+    Image.open(photograph).save(tmp_path / "anew.bmp")
+    (anew,) = with_pixels([LabelledImage(tmp_path / "anew.bmp", "Monocyte", "", "s", "")])
+    assert image_list.seen_as(anew, sha256_of(anew.path), known) == images[-1].split, "the photograph, written anew"
 
 
 def test_every_class_of_mll23_is_mapped_or_left_out_for_a_reason() -> None:
@@ -229,9 +262,7 @@ def test_the_shared_images_and_splits_are_those_that_the_shipped_bundle_was_made
     open_images: Path, open_sources: list[str], tmp_path: Path
 ) -> None:
     """Its composites and shams are made of these; making them takes minutes. It has never seen the test images."""
-    from contract.bundle import sha256_of
     from service.settings import Settings
-    from training.data import image_list
 
     shipped = ROOT / Settings.model_fields["bundle"].default
     prepare(open_sources, tmp_path / "like.csv", Choices(), like=shipped / image_list.FILE_NAME)

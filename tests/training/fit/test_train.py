@@ -11,12 +11,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
 from tests.training import small
 from training import recipe
-from training.data import manifest
+from training.data import images, manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.errors import MemoryShortError
 from training.export.bundle import export
@@ -161,7 +162,8 @@ def test_images_in_use_are_decoded_once_each_before_training(
     data: Path, cells: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[Path] = []
-    monkeypatch.setattr("training.data.images.read_image", decoded.append)
+    read = images.read_image
+    monkeypatch.setattr("training.data.images.read_image", lambda path: decoded.append(path) or read(path))
     monkeypatch.setattr(train, "_train", lambda *_: None)
     train.start("small", data, tmp_path / "run", None)
     assert sorted(path.resolve() for path in decoded) == sorted(cell.path.resolve() for cell in cells)
@@ -210,15 +212,17 @@ def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_i
     assert {row["stage"] for row in small.history(third.root)} == {stage.name for stage in small.RECIPE.stages}
 
 
-@pytest.mark.parametrize("through", ["bytes", "parent", "donor", "of a test image", "slide", "patient"])
+@pytest.mark.parametrize("through", ["bytes", "written anew", "parent", "donor", "of a test image", "slide", "patient"])
 def test_an_encoder_that_saw_what_validates_or_tests_now_is_refused_by_name(
     tmp_path: Path, data: Path, cells: list[LabelledImage], first: Path, through: str
 ) -> None:
     seen = next(cell for cell in cells if cell.split == "train")
     held_out = next(cell for cell in cells if cell.split == "val")
     digest = sha256_of(seen.path)
+    Image.open(seen.path).save(tmp_path / "anew.bmp")
     leaked = {
         "bytes": replace(seen, split="val"),
+        "written anew": replace(held_out, path=tmp_path / "anew.bmp", split="test"),
         "parent": replace(held_out, extra={"parent_sha256": digest}),
         "donor": replace(held_out, extra={"donors_sha256": f"{'0' * 64}|{digest}"}),
         "of a test image": replace(seen, split="test"),

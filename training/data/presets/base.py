@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from contract.files import Found, image_files
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
+
+RESAMPLED_COLUMN: Final = "resampled_from_pixels_per_um"
 
 
 class SourceError(TrainingError):
@@ -44,8 +47,9 @@ class Preset:
         code_of: the class code of an image file.
         slide_of: the slide id of an image file, empty where unknown.
         pixels_per_um: scale as published, or ``None``. The analyser's is about 10. Images are cropped or padded to
-            256x256 and never resampled, so cells of another scale are larger or smaller than the analyser's: what a
-            network learns from them about size is wrong by that factor.
+            256x256; cells of another scale are larger or smaller than the analyser's, and what a network learns from
+            them about size is wrong by that factor.
+        resampled: they are brought to the analyser's scale when they are prepared (:mod:`training.data.resample`).
         scale: what the scale means for these images, in a sentence.
     """
 
@@ -60,6 +64,7 @@ class Preset:
     code_of: Callable[[Path], str] = lambda path: path.parent.name
     slide_of: Callable[[Path], str] = lambda _: ""
     pixels_per_um: float | None = None
+    resampled: bool = False
 
     def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:
         """One item for each image file below ``folder``, in the order of their names."""
@@ -95,6 +100,8 @@ class Preset:
     def image(self, path: Path, label: str, **extra: str) -> LabelledImage:
         """A row of this data set without a split."""
         told = {name: _as_text(value) for name, value in extra.items()}
+        if self.resampled:
+            told[RESAMPLED_COLUMN] = f"{self.pixels_per_um:g}"
         return LabelledImage(path, label, _as_text(self.slide_of(path)), _as_text(self.name), "", told)
 
 

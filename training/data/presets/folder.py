@@ -1,7 +1,7 @@
 """A laboratory's own images in one folder a class, with or without a file that maps folders to classes.
 
 Each folder directly below the root is a class; deeper folders belong to it. A folder is matched with the 20 classes by
-name or slug, whatever its capitals, spaces, hyphens and underscores. A mapping file overrides that: CSV with the
+name or id, whatever its capitals, spaces, hyphens and underscores. A mapping file overrides that: CSV with the
 columns ``folder`` and ``label``, or lines ``folder=label``; an empty label leaves the folder out. A line that begins
 with ``#`` is a comment. The source of the images is the name of the root folder.
 """
@@ -57,7 +57,8 @@ def preset(root: Path, mapping: Path | None = None) -> Preset:
             left_out[name] = f"folder {name!r} is left out by the mapping"
     problems += [f"the mapping names folder {name!r}, which holds no image" for name in given if name not in holding]
     if problems:
-        raise SourceError(_all(f"{root} is not {LAYOUT}", problems) + "\nRename the folders, or give a --mapping FILE of lines folder=class; a folder without a class is left out.")
+        advice = "Rename the folders, or give a --mapping FILE of lines folder=class; nothing behind = leaves one out."
+        raise SourceError(_all(f"{root} is not {LAYOUT}", problems) + "\n" + advice)
     return replace(found, labels=labels, left_out=left_out, code_of=lambda path: _class_folder(root, path))
 
 
@@ -101,7 +102,7 @@ def _form(name: str) -> str:
     return re.sub(r"[\s_-]+", "-", name.strip().lower())
 
 
-BY_FORM: Final[Mapping[str, str]] = {_form(form): cell.name for cell in CELL_CLASSES for form in (cell.name, cell.slug)}
+BY_FORM: Final[Mapping[str, str]] = {_form(form): cell.name for cell in CELL_CLASSES for form in (cell.name, cell.id)}
 
 
 def _all(what: str, problems: list[str]) -> str:

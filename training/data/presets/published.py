@@ -74,9 +74,10 @@ MLL23: Final = Preset(
         "promyelocyte_atypical": "atypical promyelocytes are leukaemic; no class of the 20 is theirs alone",
     },
     pixels_per_um=11.52,
+    resampled=True,
     scale=(
-        "288x288 pixels of 25x25 um, cropped at the centre: cells are 15 % larger than the analyser's, so size must "
-        "not be trusted to tell classes apart across the two"
+        "288x288 pixels of 25x25 um, resampled once, when they are prepared, to 250x250 at the analyser's scale, and "
+        "padded by reflection"
     ),
 )
 

@@ -59,11 +59,12 @@ def test_the_records_are_those_of_hal_classify(
 
 
 def test_a_bundle_that_was_sent_serves_as_one_on_disk(
-    hire: Hire, archive: Path, bundle: Bundle, settings: Settings
+    hire: Hire, archive: Path, familiar: Bundle, settings: Settings
 ) -> None:
     paths = sorted(archive.iterdir())
-    here = ask(hire(Job(settings, bundle.root, None)), paths)
-    sent = ask(hire(Job(settings, files_of(bundle), None)), paths)
+    here = ask(hire(Job(settings, familiar.root, None)), paths)
+    sent = ask(hire(Job(settings, files_of(familiar), None)), paths)
+    assert here["records"][0]["novelty"] is not None
     assert sent == here
 
 

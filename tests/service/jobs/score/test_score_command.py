@@ -168,7 +168,7 @@ def expect_the_whole_archive(out: Path, archive: Path, *, died: str | None = Non
     assert list(found[0]) == list(COLUMNS)
     expected = [*CLASS_NAMES, None]
     for row, name in zip(found, expected, strict=True):
-        assert row["predicted_class"] == (None if row["path"] == died else name), row
+        assert row["class_name"] == (None if row["path"] == died else name), row
 
 
 @needs_ray

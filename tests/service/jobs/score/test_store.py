@@ -19,7 +19,9 @@ from tests.service.jobs.score.conftest import run_for
 PATHS = [f"/archive/{index:02d}.png" for index in range(23)]
 ANSWERED = {
     "image_sha256": "0",
-    "predicted_class": "Monocyte",
+    "class_id": "monocyte",
+    "class_name": "Monocyte",
+    "confidence": 0.9,
     "probabilities": {},
     "hairy_cell": {"flag": None},
     "review": [],
@@ -27,7 +29,7 @@ ANSWERED = {
 
 
 def record(path: str, **result: Any) -> dict[str, Any]:
-    return {"path": path, **result, "file": {"bytes": 1, "mtime_ns": 2}, "model": None}
+    return {"path": path, **result, "file": {"bytes": 1, "mtime_ns": 2}, "model": None, "hairy_threshold": None}
 
 
 def refused(path: str) -> dict[str, Any]:

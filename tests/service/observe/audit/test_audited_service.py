@@ -129,12 +129,11 @@ def test_one_row_for_each_image_with_what_was_answered(
     assert {row[8] for row in rows} == {"analyser-1"}
     classified, refused, tensor_row = rows
     said = answer["results"][0]
-    assert classified[4] == CELL_CLASSES[3].slug
-    slugs = {each.slug: said["probabilities"][each.name] for each in CELL_CLASSES}
-    assert classified[5] == pytest.approx(slugs, abs=1e-6)
+    assert classified[4] == CELL_CLASSES[3].id
+    assert classified[5] == said["probabilities"]
     assert classified[6] is said["hairy_cell"]["flag"] is False
     assert refused[4:8] == (None, None, None, "unsupported_type")
-    assert tensor_row[4] == CELL_CLASSES[5].slug
+    assert tensor_row[4] == CELL_CLASSES[5].id
     ((version, document),) = postgres.query("SELECT version, document FROM hal_audit_settings")
     assert document["policy"]["hairy_threshold"] == 0.4
     assert postgres.query("SELECT DISTINCT settings_version FROM hal_audit_images") == [(version,)]
