@@ -165,7 +165,7 @@ def bench_gpu(
 
     Exit code: 0 every verdict is good; 1 one is not, or nothing could be measured.
 
-    Needs the extras hal-cells[loadtest,service-gpu], without a GPU hal-cells[bench].
+    Needs .venv/bin/pip install -e '.[loadtest,service-gpu]', without a GPU -e '.[bench]'.
     """
     with _explained("hal bench gpu", "bench", f"what was done is in {out}"):
         from bench import gpu
