@@ -185,6 +185,7 @@ def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
         "image/png",
         "image/bmp",
         "image/tiff",
+        "application/zip",
     }
     statuses = {"200", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503", "504"}
     assert set(post["responses"]) == statuses
