@@ -120,7 +120,7 @@ def metrics(loaded: Bundle, site: Site, comparisons: Sequence[Comparison], comma
 
 
 def write(loaded: Bundle, description: BundleDescription, site: Site, folder: Path) -> None:
-    """Write the rest of the bundle: the parent's reference and sample cells, the list of images, ``bundle.json`` and the card.
+    """Write the rest: the parent's reference and sample cells, the list of images, ``bundle.json`` and the card.
 
     The list names the site's cells by content only: slides and files have names that are the laboratory's own.
     """
