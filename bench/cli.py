@@ -31,7 +31,11 @@ def _explained(command: str, extra: str, stopped: str = "nothing was written") -
         typer.echo(f"{command}: stopped; {stopped}", err=True)
         raise typer.Exit(STOPPED) from None
     except ModuleNotFoundError as error:
-        typer.echo(f"{command}: {error.name} is not installed; pip install 'hal-cells[{extra}]'", err=True)
+        typer.echo(
+            f"{command}: {error.name} is not installed; in the folder of HAL's source: "
+            f".venv/bin/pip install -e '.[{extra}]'",
+            err=True,
+        )
         raise typer.Exit(1) from None
     except (BenchError, BundleError, OSError) as error:
         typer.echo(f"{command}: {error}", err=True)
@@ -129,7 +133,7 @@ def bench_service(
 
     The load comes from a process of its own on the same machine, which should be quiet.
 
-    Needs the extra hal-cells[bench].
+    Needs .venv/bin/pip install -e '.[bench]'.
     """
     with _explained("hal bench service", "bench", f"parts that were done are in {out}"):
         from bench import service
@@ -161,7 +165,7 @@ def bench_gpu(
 
     Exit code: 0 every verdict is good; 1 one is not, or nothing could be measured.
 
-    Needs the extras hal-cells[loadtest,service-gpu], without a GPU hal-cells[bench].
+    Needs .venv/bin/pip install -e '.[loadtest,service-gpu]', without a GPU -e '.[bench]'.
     """
     with _explained("hal bench gpu", "bench", f"what was done is in {out}"):
         from bench import gpu

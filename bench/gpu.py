@@ -86,8 +86,9 @@ def bench_gpu(
         text, good = gpu_report.write(figures, out, must=asked or [Provider.CUDA])
     if not measured:
         raise BenchError(
-            "nothing could be measured. It takes NVIDIA's driver and hal-cells[loadtest,service-gpu], "
-            "without hal-cells[service]; '--device cpu' tries every line without a GPU"
+            "nothing could be measured. It takes NVIDIA's driver and .venv/bin/pip install -e "
+            "'.[loadtest,service-gpu]' in an environment without the extra service; '--device cpu' tries every line "
+            "without a GPU"
         )
     say(text)
     return good

@@ -158,7 +158,6 @@ class HalClient(Connection[httpx.Client]):
         Of a slide that :meth:`classify_slide` gave: ``slide_as_fhir(slide.outcomes)``.
 
         Raises:
-            RefusedRequestError: also with the code ``fhir_not_installed``, where the service lacks the extra ``fhir``.
             OtherModelError: see :meth:`summarise_slide`.
         """
         return self._run(protocol.slide_as_fhir(results, request_id))

@@ -239,7 +239,7 @@ class Settings(BaseSettings):
     audit: SecretStr | None = Field(
         default=None,
         description="Database with one row per image: sqlite:////var/lib/hal/audit.db or "
-        "postgresql+psycopg://user:password@host/database (needs the extra 'audit'). Not set: none.",
+        "postgresql+psycopg://user:password@host/database. Not set: none.",
     )
     audit_journal: Path = Field(
         default=Path("audit-journal"),

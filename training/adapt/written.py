@@ -27,6 +27,8 @@ from training.export import model_card
 GOLDEN: Final = "golden.npz"
 OF_SITE: Final = "of the site"
 """How the names of comparisons on the laboratory's own cells end."""
+SAMPLES: Final = "cells"
+"""Folder of a bundle with cells that the review page shows as examples."""
 NOT_NAMED: Final = "not named"
 LIMIT: Final = "Its last layer was fitted to"
 
@@ -118,13 +120,15 @@ def metrics(loaded: Bundle, site: Site, comparisons: Sequence[Comparison], comma
 
 
 def write(loaded: Bundle, description: BundleDescription, site: Site, folder: Path) -> None:
-    """Write the rest of the bundle: the parent's reference, the list of images, ``bundle.json`` and the card.
+    """Write the rest: the parent's reference and sample cells, the list of images, ``bundle.json`` and the card.
 
     The list names the site's cells by content only: slides and files have names that are the laboratory's own.
     """
     before = loaded.description
     if before.reference is not None:
         shutil.copyfile(loaded.root / before.reference.path, folder / before.reference.path)
+    if (loaded.root / SAMPLES).is_dir():
+        shutil.copytree(loaded.root / SAMPLES, folder / SAMPLES)
     bundle.write(folder, description)
     listed = loaded.root / image_list.FILE_NAME
     cells = [replace(image, slide_id="", split="test" if image.split == "test" else "train") for image in site.images]

@@ -275,7 +275,6 @@ def test_a_failing_image_fails_its_request_and_no_other(live: LiveServer, cells:
 def test_a_failure_of_the_network_is_counted_and_recorded_for_each_image(
     bundle: Bundle, cells: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    pytest.importorskip("sqlalchemy", reason="the extra 'audit' is not installed")
     rows = tmp_path / "rows.db"
     poisoned = cells[:2].copy()
     poisoned[1] = POISON

@@ -55,12 +55,15 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 
 def test_other_slides_of_the_laboratory_are_named_rightly_and_the_parent_stays(site: Site, parent: Bundle) -> None:
+    (parent.root / "cells").mkdir()
+    (parent.root / "cells" / "labels.csv").write_text("file,label,source,licence\n")
     before = everything_in(parent.root)
     out = site.root / "models" / "lab" / "2"
     done = CliRunner().invoke(app, [str(parent.root), "--data", str(site.cells()), "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert everything_in(parent.root) == before
     adapted = bundle.load(out)
+    assert (out / "cells" / "labels.csv").is_file(), "the page's sample cells come along"
     assert (adapted.description.name, adapted.description.version) == ("lab", "2.0.0")
     assert "held-out cells of the site (24): mean recall" in done.output
     generator = np.random.default_rng(77)
