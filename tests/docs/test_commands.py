@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(CELLS / "basophil-1.jpg", tmp_path / name)
     for name in ("cell.jpg", "cell-1.jpg", "cell-2.jpg"):
         shutil.copy(CELLS / "monocyte-1.jpg", tmp_path / name)
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    (tmp_path / "service").symlink_to(ROOT / "service")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
