@@ -49,8 +49,8 @@ install-dev: $(DEV) ## Install everything: service, training, tests and linters
 lock: ## Pin all dependencies again in locks/ (needs uv; LOCK_ARGS=--upgrade moves them to their newest releases)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	$(LOCK) --extra dev $(LOCK_ARGS) pyproject.toml --output-file locks/dev.txt
-	$(LOCK) --extra service --extra audit --constraint locks/dev.txt pyproject.toml --output-file locks/service.txt
-	$(LOCK) --extra service-gpu --extra audit --constraint locks/dev.txt pyproject.toml --output-file locks/service-gpu.txt
+	$(LOCK) --extra service --constraint locks/dev.txt pyproject.toml --output-file locks/service.txt
+	$(LOCK) --extra service-gpu --constraint locks/dev.txt pyproject.toml --output-file locks/service-gpu.txt
 	$(LOCK) --extra training --constraint locks/dev.txt pyproject.toml --output-file locks/training.txt
 
 clean: ## Remove the virtual environment and everything that the tools cached

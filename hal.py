@@ -83,8 +83,8 @@ def main() -> None:
         command = " ".join(sys.argv[1:2])
         sys.exit(
             f"hal {command}: the Python package {error.name!r} is not installed here. "
-            f"Install the libraries of the half that you use: pip install '{DISTRIBUTION}[training]' "
-            f"or '{DISTRIBUTION}[service]' (in a checkout: 'make install-dev' has both)."
+            "In the folder of HAL's source 'make install-dev' installs everything, training too, into .venv; "
+            "the service alone: .venv/bin/pip install -e '.[service]'."
         )
     finally:
         if (lost := release_streams()) is not None:

@@ -22,3 +22,14 @@ class Part(StrEnum):
     """Batches and waits before a simulated fast device."""
     SOAK = "soak"
     """Memory at saturation; only measured when it is asked for."""
+
+
+class Provider(StrEnum):
+    """What ``hal bench gpu`` runs the network on."""
+
+    CPU = "cpu"
+    """To try every line of the report without a GPU."""
+    CUDA = "cuda"
+    CUDA_GRAPHS = "cuda-graphs"
+    """CUDA with HAL_CUDA_GRAPHS."""
+    TENSORRT = "tensorrt"

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from bench import BenchError, Part
+from bench import BenchError, Part, Provider
 
 STOPPED: Final = 130
 """Exit code after Ctrl-C or SIGTERM."""
@@ -31,7 +31,11 @@ def _explained(command: str, extra: str, stopped: str = "nothing was written") -
         typer.echo(f"{command}: stopped; {stopped}", err=True)
         raise typer.Exit(STOPPED) from None
     except ModuleNotFoundError as error:
-        typer.echo(f"{command}: {error.name} is not installed; pip install 'hal-cells[{extra}]'", err=True)
+        typer.echo(
+            f"{command}: {error.name} is not installed; in the folder of HAL's source: "
+            f".venv/bin/pip install -e '.[{extra}]'",
+            err=True,
+        )
         raise typer.Exit(1) from None
     except (BenchError, BundleError, OSError) as error:
         typer.echo(f"{command}: {error}", err=True)
@@ -129,7 +133,7 @@ def bench_service(
 
     The load comes from a process of its own on the same machine, which should be quiet.
 
-    Needs the extra hal-cells[bench].
+    Needs .venv/bin/pip install -e '.[bench]'.
     """
     with _explained("hal bench service", "bench", f"parts that were done are in {out}"):
         from bench import service
@@ -137,6 +141,41 @@ def bench_service(
 
         parts = part or [Part.NULL, Part.REAL, Part.DEVICE]
         service.bench_service(load(bundle), out, parts, peers=peers_venv, seconds=seconds, say=typer.echo)
+
+
+@bench_app.command("gpu")
+def bench_gpu(
+    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = Path("models/hal-c/2"),
+    out: Annotated[Path, typer.Option(help="Folder for gpu.json and gpu.md.")] = Path("bench-gpu"),
+    device: Annotated[
+        list[Provider] | None,
+        typer.Option(help="What must work; may be repeated. Default: all but cpu, of which cuda must."),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of images beside the golden sample. Default: sample cells.")
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Batches of changing size, over which memory is watched.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Measured time of each load.")] = 5,
+) -> None:
+    """Prove what the service promises of a GPU: providers, parity, buckets, speed, memory and start.
+
+    Example: hal bench gpu --out report
+
+    Takes some two minutes, with TensorRT more. '--device cpu' tries every line without a GPU.
+
+    Exit code: 0 every verdict is good; 1 one is not, or nothing could be measured.
+
+    Needs .venv/bin/pip install -e '.[loadtest,service-gpu]', without a GPU -e '.[bench]'.
+    """
+    with _explained("hal bench gpu", "bench", f"what was done is in {out}"):
+        from bench import gpu
+        from contract.bundle import load
+
+        good = gpu.bench_gpu(
+            load(bundle), out, device or [], images=images, batches=batches, seconds=seconds, say=typer.echo
+        )
+    if not good:
+        raise typer.Exit(1)
 
 
 @bench_app.command("train")

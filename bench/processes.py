@@ -138,6 +138,16 @@ def machine() -> dict[str, Any]:
     }
 
 
+def nvidia_smi(query: str) -> list[str]:
+    """What NVIDIA's tool tells of the first GPU; nothing where there is none."""
+    command = ["nvidia-smi", "--id=0", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [field.strip() for field in said.stdout.split(",")]
+
+
 def _total(processes: Sequence[psutil.Process], figure: Callable[[psutil.Process], float]) -> float:
     total = 0.0
     for process in processes:

@@ -29,7 +29,7 @@ from contract.files import write_text
 BULK: Final = 64
 CONNECTIONS: Final = 32
 WARMUP_S: Final = 1.0
-_BULK_CONNECTIONS: Final = 2
+BULK_CONNECTIONS: Final = 2
 """Two requests of 64 images: one is worked on while the other arrives."""
 FAST: Final = "1.5+0.1n"
 """Milliseconds for ``n`` images: some 5000 images a second in batches of 16, more than Python's HTTP can bring."""
@@ -137,7 +137,7 @@ def measure_null(setup: Setup) -> Iterator[Row]:
                         if kind == "raw"
                         else forms(setup.files, BULK if kind == "bulk" else 1, path)
                     )
-                    connections = _BULK_CONNECTIONS if kind == "bulk" else CONNECTIONS
+                    connections = BULK_CONNECTIONS if kind == "bulk" else CONNECTIONS
                     load = Load(connections=connections, duration_s=setup.seconds, warmup_s=WARMUP_S)
                     yield {"candidate": candidate.name, "kind": kind, **offer(target, requests, load)}
         except CandidateError as error:
@@ -154,17 +154,17 @@ def measure_device(setup: Setup) -> Iterator[Row]:
         with candidates.running(candidate, setup.log) as target:
             for rate in RATES:
                 load = Load(rate=rate, connections=256, duration_s=setup.seconds, warmup_s=WARMUP_S)
-                row = _with_device(target, requests, load) if way == "HAL" else offer(target, requests, load)
+                row = with_device(target, requests, load) if way == "HAL" else offer(target, requests, load)
                 yield {"way": way, "rate": rate, **row}
                 if row["requests_s"] < 0.9 * rate:
                     break
     for times in (FAST, FED):
         with candidates.running(candidates.simulated(null, times, _MAX_BATCH), setup.log) as target:
             load = Load(connections=4, duration_s=setup.seconds, warmup_s=WARMUP_S)
-            yield {"way": f"saturated, {times}", "rate": None, **_with_device(target, forms(setup.files, BULK), load)}
+            yield {"way": f"saturated, {times}", "rate": None, **with_device(target, forms(setup.files, BULK), load)}
 
 
-def _with_device(target: candidates.Running, requests: Sequence[Any], load: Load) -> Row:
+def with_device(target: candidates.Running, requests: Sequence[Any], load: Load) -> Row:
     """With the mean batch, and the share of its time that the device works at so many images a second."""
     before = batches(target.target)
     figures = offer(target, requests, load)

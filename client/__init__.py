@@ -1,7 +1,7 @@
 """A client of HAL's HTTP interface: httpx and the standard library, nothing of the rest of the project.
 
-Copy this folder into a project of your own under any name (that is why its imports are relative), or install
-``hal-cells[client]``::
+Copy this folder into a project of your own under any name (that is why its imports are relative)
+and install httpx::
 
     from client import HalClient
 

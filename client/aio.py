@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, Self
 
 import httpx
@@ -10,7 +10,7 @@ import httpx
 from . import connection, protocol
 from .answers import Answer, Outcome, Parsed
 from .connection import Connection
-from .images import Numbered, Source, bytes_of, groups, read, whole_slide
+from .images import Numbered, Source, bytes_of, flat, groups, read, whole_slide
 from .slides import FhirReport, Slide, Summary
 
 
@@ -29,10 +29,15 @@ class AsyncHalClient(Connection[httpx.AsyncClient]):
         """Close the connections."""
         await self._http.aclose()
 
-    async def classify(self, *images: Source, request_id: str | None = None) -> Answer:
-        """Classify images in one request: a result for each, in order."""
-        data = await asyncio.to_thread(lambda: [bytes_of(image) for image in images])
-        return await self._run(protocol.classify(data, request_id))
+    async def classify(
+        self,
+        *images: Source | Iterable[Source],
+        client_refs: Sequence[str] | None = None,
+        request_id: str | None = None,
+    ) -> Answer:
+        """Classify images in one request, given one by one or in a list: a result for each, in order."""
+        data = await asyncio.to_thread(lambda: [bytes_of(image) for image in flat(images)])
+        return await self._run(protocol.classify(data, request_id, client_refs))
 
     async def classify_many(
         self,
@@ -72,6 +77,30 @@ class AsyncHalClient(Connection[httpx.AsyncClient]):
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    async def classify_stream(
+        self,
+        *images: Source | Iterable[Source],
+        client_refs: Sequence[str] | None = None,
+        request_id: str | None = None,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Classify up to a thousand images in one request and give each outcome as soon as it is there, in any order.
+
+        To stop early, close the iterator (``contextlib.aclosing``).
+        """
+        sources = flat(images)
+        data = await asyncio.to_thread(lambda: [bytes_of(image) for image in sources])
+        response, name = await self._run(protocol.begin_stream(data, request_id, client_refs), stream=True)
+        lines = protocol.Lines(sources, name)
+        try:
+            async for line in response.aiter_lines():
+                for outcome in lines.read(line):
+                    yield outcome
+        except httpx.TransportError as error:
+            raise lines.cut_off(error) from error
+        finally:
+            await response.aclose()
+        lines.end()
 
     async def classify_slide(
         self,
@@ -116,17 +145,21 @@ class AsyncHalClient(Connection[httpx.AsyncClient]):
             response = error
         return connection.why_not_ready(self._http.base_url, response)
 
-    async def _run(self, exchange: protocol.Exchange[Parsed]) -> Parsed:
+    async def _run(self, exchange: protocol.Exchange[Parsed], *, stream: bool = False) -> Parsed:
         steps = protocol.repeated(exchange, self._retries)
         answer: protocol.Answered = None
         try:
             while True:
                 step = steps.send(answer)
                 try:
-                    waiting = (
-                        asyncio.sleep(step) if isinstance(step, float) else self._http.send(step.build(self._http))
-                    )
-                    answer = await waiting
+                    if isinstance(step, float):
+                        await asyncio.sleep(step)
+                        answer = None
+                        continue
+                    response = await self._http.send(step.build(self._http), stream=stream)
+                    if not response.is_success:
+                        await response.aread()
+                    answer = response
                 except httpx.TransportError as error:
                     answer = error
         except StopIteration as end:

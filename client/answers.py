@@ -151,7 +151,7 @@ def answer_of(document: Mapping[str, Any]) -> Answer:
     Raises:
         KeyError, TypeError, ValueError: it is something else.
     """
-    results = tuple(_result_of(result) for result in document["results"])
+    results = tuple(result_of(result) for result in document["results"])
     return Answer(str(document["request_id"]), model_of(document), build(HairyRule, document["hairy_cell"]), results)
 
 
@@ -160,7 +160,12 @@ def model_of(document: Mapping[str, Any]) -> Model:
     return build(Model, document["model"], document=document["model"])
 
 
-def _result_of(document: Mapping[str, Any]) -> Result:
+def result_of(document: Mapping[str, Any]) -> Result:
+    """One of the ``results`` of an answer.
+
+    Raises:
+        KeyError, TypeError: it is something else.
+    """
     if "error" in document:
         fault = document["error"]
         return Refused(fault["code"], fault["message"], document["client_ref"], document["image_sha256"], document)

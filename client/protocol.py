@@ -9,24 +9,25 @@ import errno
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import httpx
 
-from .answers import Answer, Outcome, Parsed, answer_of, refused_here
-from .errors import AnswerError, OtherModelError, RefusedRequestError
-from .images import Slice
+from .answers import Answer, Outcome, Parsed, answer_of, refused_here, result_of
+from .errors import AnswerError, OtherModelError, RefusedRequestError, UnavailableError
+from .images import Slice, Source
 from .retry import BUSY, Attempts, Retries
 from .slides import FhirReport, Slide, Summary, report_of, results_document, summary_of
 
 ANSWERED: Final = frozenset({200, 422})
 """422 has the body of 200: not one of its images could be classified."""
 _TOO_LARGE: Final = 413
+_LINES: Final = "application/x-ndjson"
 _FHIR: Final = "application/fhir+json"
 _FILENAME: Final = "image"
-"""The service never looks at names, and names of files may tell patients'."""
+"""The service gives names back, and names of files may tell patients'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,71 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
-def classify(images: list[bytes], request_id: str | None = None) -> Exchange[Answer]:
+def classify(
+    images: list[bytes], request_id: str | None = None, client_refs: Sequence[str] | None = None
+) -> Exchange[Answer]:
     """One request with these images."""
-    call = _of_images("/classify", images, request_id)
+    call = _of_images("/classify", images, request_id, client_refs)
     return _answer((yield call), call.request_id, len(images))
+
+
+def begin_stream(
+    images: list[bytes], request_id: str | None, client_refs: Sequence[str] | None
+) -> Exchange[tuple[httpx.Response, str]]:
+    """The response whose lines :class:`Lines` reads, once it has begun."""
+    call = _of_images("/classify", images, request_id, client_refs)
+    call = replace(call, options={**call.options, "headers": {"Accept": _LINES}})
+    response = yield call
+    if response.status_code != httpx.codes.OK:
+        _document(response, call.request_id)
+    return response, call.request_id
+
+
+class Lines:
+    """Reads the lines of an answer: the outcome of each image.
+
+    Args:
+        sources: the images that were sent.
+        request_id: of the request.
+    """
+
+    def __init__(self, sources: Sequence[Source], request_id: str) -> None:
+        self._sources = sources
+        self._request_id = request_id
+        self._head: Answer | None = None
+        self._left = len(sources)
+
+    def read(self, line: str) -> Iterator[Outcome]:
+        """The outcome in a line; the first has none.
+
+        Raises:
+            UnavailableError: the service says why there are no more.
+            AnswerError: it is no line of HAL's.
+        """
+        document = _parsed(json.loads, line, self._request_id)
+        if self._head is None:
+            self._head = _parsed(answer_of, document | {"results": []}, self._request_id)
+        elif "index" not in document:
+            raise self.cut_off(f"{document['error']['code']}: {document['error']['message']}")
+        else:
+            result = _parsed(result_of, document, self._request_id)
+            index, self._left = int(document["index"]), self._left - 1
+            head = self._head
+            yield Outcome(index, self._sources[index], result, head.model, head.hairy_rule, head.request_id)
+
+    def end(self) -> None:
+        """To be called behind the last line.
+
+        Raises:
+            UnavailableError: an image has no line.
+        """
+        if self._left:
+            raise self.cut_off("the connection ended")
+
+    def cut_off(self, why: object) -> UnavailableError:
+        """What to raise where the lines end too early."""
+        message = f"The answer ended with {self._left} of {len(self._sources)} images left: {why}"
+        return UnavailableError(message, self._request_id, attempts=1, status=httpx.codes.OK, retry_after_s=None)
 
 
 def classify_slice(part: Slice) -> Exchange[list[Outcome]]:
@@ -150,9 +212,12 @@ def fhir_in(response: httpx.Response, request_id: str) -> FhirReport:
     return _parsed(lambda document: report_of(document, request_id), _document(response, request_id), request_id)
 
 
-def _of_images(path: str, images: list[bytes], request_id: str | None) -> Call:
+def _of_images(
+    path: str, images: list[bytes], request_id: str | None, client_refs: Sequence[str] | None = None
+) -> Call:
     files = [("file", (_FILENAME, data, "application/octet-stream")) for data in images]
-    return Call(request_id or new_request_id(), "POST", path, {"files": files})
+    fields = {"client_ref": list(client_refs or ())}
+    return Call(request_id or new_request_id(), "POST", path, {"files": files, "data": fields})
 
 
 def _of_results(results: Iterable[Answer | Outcome], request_id: str | None, **options: Any) -> Call:
@@ -167,7 +232,7 @@ def _answer(response: httpx.Response, request_id: str, images: int) -> Answer:
     return answer
 
 
-def _parsed(parse: Callable[[dict[str, Any]], Parsed], document: dict[str, Any], request_id: str) -> Parsed:
+def _parsed(parse: Callable[[Any], Parsed], document: Any, request_id: str) -> Parsed:
     try:
         return parse(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -23,12 +23,14 @@ class Retries:
     Attributes:
         attempts: how often a request is sent at most; 1: never again.
         total_s: no attempt starts later than this after the first.
+        away_s: a service that cannot be connected to for this long is reported; one that restarts sooner is waited for.
         first_delay_s: mean delay before the second attempt, doubled for each further one.
         longest_delay_s: of a single delay, unless ``Retry-After`` asks for more.
     """
 
-    attempts: int = 8
+    attempts: int = 10
     total_s: float = 120.0
+    away_s: float = 30.0
     first_delay_s: float = 0.25
     longest_delay_s: float = 15.0
 
@@ -41,6 +43,7 @@ class Attempts:
     request_id: str
     made: int = 0
     started: float = field(default_factory=time.monotonic)
+    away_since: float | None = None
 
     def delay_after(self, failure: Failure) -> float:
         """Seconds to wait before the next attempt.
@@ -52,11 +55,21 @@ class Attempts:
             UnavailableError: there is no next attempt.
         """
         self.made += 1
+        now = time.monotonic()
+        if not isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout):
+            self.away_since = None
+        elif self.away_since is None:
+            self.away_since = now
         backoff = min(self.retries.first_delay_s * float(2 ** (self.made - 1)), self.retries.longest_delay_s)
         wanted = _retry_after_s(failure)
         delay = (wanted or 0) + backoff * random.uniform(0.5, 1.5)  # noqa: S311
-        elapsed = time.monotonic() - self.started
-        if self.made >= self.retries.attempts or elapsed + delay > self.retries.total_s:
+        if self.away_since is not None:
+            # Asked a last time when the time is over, so that it is reported neither earlier nor much later.
+            left = self.away_since + self.retries.away_s - now
+            delay = min(delay, left)
+            if left <= 0:
+                raise self.unavailable(failure)
+        if self.made >= self.retries.attempts or now - self.started + delay > self.retries.total_s:
             raise self.unavailable(failure)
         return delay
 

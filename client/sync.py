@@ -1,9 +1,10 @@
 """The client for ordinary code; bulk work uses threads."""
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ import httpx
 from . import connection, protocol
 from .answers import Answer, Outcome, Parsed
 from .connection import Connection
-from .images import Numbered, Source, bytes_of, groups, read, whole_slide
+from .images import Numbered, Source, bytes_of, flat, groups, read, whole_slide
 from .slides import FhirReport, Slide, Summary
 
 Pause = Callable[[float], bool | None]
@@ -38,13 +39,21 @@ class HalClient(Connection[httpx.Client]):
         """Close the connections."""
         self._http.close()
 
-    def classify(self, *images: Source, request_id: str | None = None) -> Answer:
-        """Classify images in one request: a result for each, in order.
+    def classify(
+        self,
+        *images: Source | Iterable[Source],
+        client_refs: Sequence[str] | None = None,
+        request_id: str | None = None,
+    ) -> Answer:
+        """Classify images in one request, given one by one or in a list: a result for each, in order.
+
+        ``client_refs`` are what you call them, which their results repeat.
 
         Raises:
             OSError: a file cannot be read; nothing was sent.
+            TypeError: one of them is no image.
         """
-        return self._run(protocol.classify([bytes_of(image) for image in images], request_id))
+        return self._run(protocol.classify([bytes_of(image) for image in flat(images)], request_id, client_refs))
 
     def classify_many(
         self,
@@ -82,6 +91,32 @@ class HalClient(Connection[httpx.Client]):
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def classify_stream(
+        self,
+        *images: Source | Iterable[Source],
+        client_refs: Sequence[str] | None = None,
+        request_id: str | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """Classify up to a thousand images in one request and give each outcome as soon as it is there, in any order.
+
+        To stop early, close the generator: the service classifies no more of them. What has begun is not sent again.
+
+        Raises:
+            UnavailableError: also where the answer ends before every image has its outcome.
+            OSError, TypeError: see :meth:`classify`.
+        """
+        sources = flat(images)
+        begun = protocol.begin_stream([bytes_of(image) for image in sources], request_id, client_refs)
+        response, request_id = self._run(begun, stream=True)
+        lines = protocol.Lines(sources, request_id)
+        with contextlib.closing(response):
+            try:
+                for line in response.iter_lines():
+                    yield from lines.read(line)
+            except httpx.TransportError as error:
+                raise lines.cut_off(error) from error
+            lines.end()
 
     def classify_slide(
         self,
@@ -123,7 +158,6 @@ class HalClient(Connection[httpx.Client]):
         Of a slide that :meth:`classify_slide` gave: ``slide_as_fhir(slide.outcomes)``.
 
         Raises:
-            RefusedRequestError: also with the code ``fhir_not_installed``, where the service lacks the extra ``fhir``.
             OtherModelError: see :meth:`summarise_slide`.
         """
         return self._run(protocol.slide_as_fhir(results, request_id))
@@ -144,14 +178,20 @@ class HalClient(Connection[httpx.Client]):
             response = error
         return connection.why_not_ready(self._http.base_url, response)
 
-    def _run(self, exchange: protocol.Exchange[Parsed], pause: Pause = time.sleep) -> Parsed:
+    def _run(self, exchange: protocol.Exchange[Parsed], pause: Pause = time.sleep, *, stream: bool = False) -> Parsed:
         steps = protocol.repeated(exchange, self._retries)
         answer: protocol.Answered = None
         try:
             while True:
                 step = steps.send(answer)
                 try:
-                    answer = pause(step) if isinstance(step, float) else self._http.send(step.build(self._http))
+                    if isinstance(step, float):
+                        answer = pause(step)
+                        continue
+                    response = self._http.send(step.build(self._http), stream=stream)
+                    if not response.is_success:
+                        response.read()
+                    answer = response
                 except httpx.TransportError as error:
                     answer = error
         except StopIteration as end:

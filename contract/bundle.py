@@ -107,6 +107,20 @@ class Bundle:
         _check_arrays(path, arrays, {"mean": ((size,), "float32"), "class_means": ((CLASS_COUNT, size), "float32")})
         return arrays
 
+    def reference_cells(self) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+        """Embeddings ``(k, 2048)`` and class indices ``(k,)`` of labelled images; ``None`` where the bundle has none.
+
+        Raises:
+            BundleInvalidError: the arrays do not fit together.
+        """
+        arrays = self.reference()
+        if self.description.reference is None or arrays is None or "cell_labels" not in arrays:
+            return None
+        count = len(arrays["cell_labels"])
+        expected = {"cells": ((count, self.description.outputs[1].size), "float16"), "cell_labels": ((count,), "int64")}
+        _check_arrays(self.root / self.description.reference.path, arrays, expected)
+        return arrays["cells"].astype(np.float32), arrays["cell_labels"]
+
     def novelty(self) -> NoveltyBasis | None:
         """What unfamiliar images are told by; ``None`` where the bundle has none.
 
@@ -211,7 +225,7 @@ def load(root: Path) -> Bundle:
         raise BundleCorruptError(root, problems)
     bundle = Bundle(root, description)
     bundle.golden()
-    bundle.reference()
+    bundle.reference_cells()
     bundle.novelty()
     return bundle
 

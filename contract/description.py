@@ -15,6 +15,8 @@ from contract.classes import BY_ID, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
 
 EMBEDDING_SIZE: Final = 2048
 IMAGE_SIDE: Final = 256
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
+"""Of a bundle, and of the folder of its versions."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -77,7 +79,10 @@ class OutputSpec(_Part):
 
 
 class Parity(_Part):
-    """How far an exported file's logits are from the Keras model's on the same images."""
+    """How far an exported file's logits are from the Keras model's on the same images.
+
+    Of an adapted bundle: from its embeddings times the new last layer.
+    """
 
     batch_sizes: tuple[int, ...]
     images: Annotated[int, Field(gt=0)]
@@ -113,7 +118,9 @@ class EmbeddingReference(_Part):
 
     A service compares its own with them and so sees a change of stain, of microscope or of what is photographed. The
     file is an ``.npz`` with ``mean`` float32 ``[2048]``, of all images, and ``class_means`` float32 ``[20, 2048]``, of
-    those that the file predicts as each class (of all images where it predicts none).
+    those that the file predicts as each class (of all images where it predicts none). It may also have some of the
+    images as ``cells`` float16 ``[k, 2048]`` with their class indices ``cell_labels`` int64 ``[k]``, on which
+    ``hal adapt`` sees whether anything is forgotten.
 
     Attributes:
         images: how many.
@@ -233,8 +240,8 @@ class Metric(_Part):
     name: str
     value: float
     interval95: tuple[float, float] | None = None
-    method: Literal["Wilson", "Clopper-Pearson", "simulation"] = "Wilson"
-    """Of the 95 % interval; Clopper and Pearson's is exact and never too narrow."""
+    method: Literal["Wilson", "Clopper-Pearson", "simulation", "bootstrap"] = "Wilson"
+    """Of the 95 % interval; Clopper and Pearson's is exact and never too narrow, the bootstrap draws slides."""
     images: Annotated[int, Field(gt=0)]
     data: str
     split: str
@@ -269,6 +276,29 @@ class Provenance(_Part):
     created: AwareDatetime
 
 
+class Adaptation(_Part):
+    """A step from one bundle to the next by ``hal adapt``: the last layer was fitted again on a laboratory's cells.
+
+    Attributes:
+        parent: name and version of the bundle that it began with.
+        parent_sha256: of the parent's first file.
+        cells: how many of each class, by class id.
+        slides: of how many slides (or patients) they are; a cell of no known slide counts as one.
+        labelled_by: who confirmed them, as they named themselves.
+        data_sha256: fingerprint of the cells' manifest.
+        penalty: how strongly the layer was pulled towards the parent's; ``None`` where it stayed the parent's.
+    """
+
+    parent: str
+    parent_sha256: Sha256
+    cells: dict[str, Annotated[int, Field(gt=0)]]
+    slides: Annotated[int, Field(gt=0)]
+    labelled_by: tuple[str, ...]
+    data_sha256: Sha256
+    penalty: Annotated[float, Field(gt=0)] | None
+    created: AwareDatetime
+
+
 class Attribution(_Part):
     """A source of training images that must be named wherever the bundle goes."""
 
@@ -283,7 +313,7 @@ class BundleDescription(_Part):
     """``bundle.json``."""
 
     format: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     intended_use: str
     limits: tuple[str, ...]
@@ -301,6 +331,8 @@ class BundleDescription(_Part):
     policy: DecisionPolicy
     metrics: tuple[Metric, ...]
     provenance: Provenance
+    adaptations: tuple[Adaptation, ...] = ()
+    """The steps from the bundle that was exported to this one, in their order."""
     attributions: tuple[Attribution, ...]
 
     @model_validator(mode="after")

@@ -141,8 +141,8 @@ def _require_extra() -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         typer.echo(
-            f"hal serve: {error.name} is not installed. Install the service with pip install 'hal-cells[service]' "
-            "(CPU) or 'hal-cells[service-gpu]' (CUDA), never both.",
+            f"hal serve: {error.name} is not installed. In the folder of HAL's source 'make run' installs and starts "
+            "the service for the CPU; for CUDA: .venv/bin/pip install -e '.[service-gpu]'. Never both.",
             err=True,
         )
         raise typer.Exit(1) from None

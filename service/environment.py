@@ -77,7 +77,7 @@ def clashing_runtimes() -> Iterator[str]:
         yield (
             f"{' and '.join(found)} are both installed: each overwrites files of the other, and the devices depend on "
             f"which came last. Only one of them may be there: run 'pip uninstall {' '.join(_RUNTIMES)}', then "
-            "install hal-cells[service] (CPU) or hal-cells[service-gpu] (CUDA)."
+            "in the folder of HAL's source pip install -e '.[service]' (CPU) or pip install -e '.[service-gpu]' (CUDA)."
         )
 
 

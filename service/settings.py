@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from contract.description import Precision
 from contract.slide import SlideRule
 
+_ORIGIN: Final = r"https?://[A-Za-z0-9.\[\]:-]+"
 MEBIBYTE: Final = 1024 * 1024
 _RULE: Final = SlideRule()
 
@@ -65,6 +66,13 @@ class Settings(BaseSettings):
     allow_anonymous: bool = Field(
         default=False,
         description="Answer other machines without keys, in a network that is protected otherwise.",
+    )
+    cors_origins: str | None = Field(
+        default=None,
+        pattern=rf"^{_ORIGIN}(,{_ORIGIN})*$",
+        description="Pages of other sites that may use the service from a browser: their origins, as in "
+        "https://lis.example,https://lab.example:8443. They send their key as others do. Not set: the service's own "
+        "page only.",
     )
     port: int = Field(
         default=8000,
@@ -231,7 +239,7 @@ class Settings(BaseSettings):
     audit: SecretStr | None = Field(
         default=None,
         description="Database with one row per image: sqlite:////var/lib/hal/audit.db or "
-        "postgresql+psycopg://user:password@host/database (needs the extra 'audit'). Not set: none.",
+        "postgresql+psycopg://user:password@host/database. Not set: none.",
     )
     audit_journal: Path = Field(
         default=Path("audit-journal"),

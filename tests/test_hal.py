@@ -50,7 +50,7 @@ def test_help_says_where_to_begin_and_what_both_halves_share_is_listed_once_wher
 
 
 def test_help_keeps_brackets_and_lets_paragraphs_flow() -> None:
-    assert "Needs the extra hal-cells[bench]." in run_hal("bench", "service", "--help").stdout
+    assert "pip install -e '.[bench]'" in run_hal("bench", "service", "--help").stdout
     shown = " ".join(run_hal("classify", "--help").stdout.split())
     assert "refused images are tried again" in shown
     assert "Examples: hal classify slide-4711/" in shown
@@ -98,7 +98,7 @@ def test_a_command_whose_libraries_are_not_installed_says_what_to_install(monkey
 
     monkeypatch.setattr(hal, "app", train)
     monkeypatch.setattr(sys, "argv", ["hal", "train", "hal_c3003"])
-    with pytest.raises(SystemExit, match=r"^hal train: the Python package 'tensorflow' .*hal-cells\[training\]"):
+    with pytest.raises(SystemExit, match=r"^hal train: the Python package 'tensorflow' .*make install-dev"):
         hal.main()
 
 

@@ -1,7 +1,10 @@
 """The lock files install anywhere, agree with each other and with ``pyproject.toml``."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,12 @@ from tests.paths import ROOT
 
 LOCKS = sorted((ROOT / "locks").glob("*.txt"))
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+EXPLAINERS = sorted(
+    path
+    for folder in ("bench", "client", "contract", "docs", "service", "training")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".py", ".md"} and re.search(r"pip install|hal-cells\[", path.read_text(encoding="utf-8"))
+)
 RUNTIMES = {"onnxruntime", "onnxruntime-gpu"}
 PLATFORMS = [
     {
@@ -56,6 +65,42 @@ def required(extra: str) -> set[str]:
         else:
             found.add(canonicalize_name(requirement.name))
     return found
+
+
+def imported(folder: str) -> set[str]:
+    """The modules that the code of a folder imports, wherever in a file."""
+    found: set[str] = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        if "score" in path.parts:  # has an extra of its own
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+def test_the_service_s_lock_holds_all_that_its_code_imports() -> None:
+    """``make run`` installs no more, and the service's commands ask for no second installation."""
+    ours = {"contract", "service", "client"}
+    modules = set().union(*map(imported, ours)) - ours - sys.stdlib_module_names
+    distributions = metadata.packages_distributions()
+    locked = names(ROOT / "locks/service.txt")
+    missing = {
+        module for module in modules if not {canonicalize_name(name) for name in distributions.get(module, ())} & locked
+    }
+    assert missing == set()
+    assert {"httpx", "fhir", "pyarrow", "opentelemetry", "sqlalchemy"} <= modules
+
+
+@pytest.mark.parametrize("path", EXPLAINERS, ids=lambda path: path.name)
+def test_what_is_said_to_install_works_in_a_checkout(path: Path) -> None:
+    """HAL is on no package index."""
+    text = re.sub(r'"\n\s*f?"', "", path.read_text(encoding="utf-8"))
+    assert "hal-cells[" not in text
+    for extra in re.findall(r"-e '\.\[([a-z,-]+)\]'", text):
+        assert {*extra.split(",")} <= {*EXTRAS}
 
 
 def test_there_is_a_lock_for_each_way_to_install() -> None:

@@ -64,4 +64,5 @@ def test_files_are_written_whole_whatever_becomes_of_what_is_said_meanwhile(
     assert len(lines) == cells + (out.suffix == ".csv"), "and nothing but the results"
     if out.suffix == ".jsonl":
         assert all("path" in json.loads(line) for line in lines)
-    assert done.returncode == (1 if redirection == "> /dev/full" else 0)
+    # What 'hal classify' tells goes to standard error, whose losses are nobody's result.
+    assert done.returncode == (1 if redirection == "> /dev/full" and "classify" not in words else 0)

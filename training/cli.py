@@ -1,4 +1,4 @@
-"""The training half of the command line, in the order of its use: data, recipes, train, evaluate, compare, export."""
+"""The training half of the command line, in the order of its use, from data to bundles."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from training.adapt.cli import app as adapt_app
 from training.composites.cli import app as composites_app
 from training.data.cli import app as data_app
 from training.errors import TrainingError, explained
@@ -130,3 +131,4 @@ def train(
 app.add_typer(slides_app, name="slides")
 app.add_typer(evaluation_app)
 app.add_typer(export_app)
+app.add_typer(adapt_app)

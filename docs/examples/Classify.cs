@@ -70,7 +70,7 @@ static class Classify
                 {
                     Console.WriteLine(result.Error != null
                         ? $"{files[result.Index]} {result.Error.Code} {result.Error.Message}"
-                        : $"{files[result.Index]} {result.PredictedClass} {result.HairyCell.Flag?.ToString() ?? "not known"}");
+                        : $"{files[result.Index]} {result.ClassName} {result.HairyCell.Flag?.ToString() ?? "not known"}");
                 }
                 return 0;
             }

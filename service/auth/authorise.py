@@ -82,7 +82,8 @@ class Authorisation:
     """Decides whether a request may pass, before its body is read.
 
     Open to all: the page, the documentation and ``/health``. ``/admin`` needs an admin key. ``/metrics`` needs a key
-    too, but not on this machine, where Prometheus often runs. Everything else, known or not, needs a key.
+    of any role, but none on this machine, where Prometheus often runs. Everything else, known or not, needs a key of
+    the role classify.
     """
 
     keys: KeyStore | None
@@ -105,7 +106,7 @@ class Authorisation:
         path = str(scope["path"])
         if is_open(path):
             return None
-        needed = Role.ADMIN if path.startswith(_ADMIN_BELOW) else Role.CLASSIFY
+        needed = Role.METRICS if path == _METRICS else Role.ADMIN if path.startswith(_ADMIN_BELOW) else Role.CLASSIFY
         if self.keys is None:
             if needed is Role.ADMIN and not (_is_local(scope) and _is_asked_by_its_own(scope)):
                 raise RefusedError(

@@ -28,14 +28,16 @@ _RECHECK_S: Final = 1.0
 
 
 class Role(StrEnum):
-    """What a key is for; ``admin`` may do what ``classify`` may."""
+    """What a key is for; each may do what those before it may. ``metrics`` reads ``/metrics`` and nothing else."""
 
+    METRICS = "metrics"
     CLASSIFY = "classify"
     ADMIN = "admin"
 
     def covers(self, needed: "Role") -> bool:
         """Whether this role may do what ``needed`` may."""
-        return self is needed or self is Role.ADMIN
+        roles = list(Role)
+        return roles.index(self) >= roles.index(needed)
 
 
 class KeysError(Exception):

@@ -7,11 +7,11 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from contract.classes import CELL_CLASSES
+from contract.classes import BY_ID
 from service.auth.authorise import is_open
 from service.batching.queue import Priority
 from service.http.forms import FIELD, LONGEST_REFERENCE, REFERENCE
-from service.http.requests import IMAGE_TYPES, LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT
+from service.http.requests import IMAGE_TYPES, LINES, LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, ZIP
 from service.serving import answers
 from service.slides.results import GivenSlide
 
@@ -24,6 +24,7 @@ _ANSWERS: Final = (
     answers.ClassifiedImage,
     answers.RefusedImage,
     answers.ClassifyAnswer,
+    answers.ClassifyHead,
     answers.SlideAnswer,
     answers.SummaryAnswer,
     answers.StartupAnswer,
@@ -32,35 +33,48 @@ _ANSWERS: Final = (
     answers.ReloadAnswer,
     answers.ModelAnswer,
 )
+# What the bundle hal-c 2.0.0 says of service/static/cells/segmented-neutrophil-1.jpg and of a file that is no image.
 _MODEL_EXAMPLE: Final = {
     "name": "hal-c",
-    "version": "1.0.0",
-    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "version": "2.0.0",
+    "sha256": "b7bdf7619d4d2edda4ea97f1bd3386a14f6685a2c0881cf0333f4e3db3f5d24c",
     "precision": "int8",
-    "intended_use": "For research use, assists a qualified technologist.",
+    "intended_use": "For research use. Pre-classifies images of single cells of stained peripheral blood smears; "
+    "assists a qualified technologist, who confirms every class. Not for diagnosis.",
     "decision_policy": "1",
-    "calibration": "temperature-1",
+    "calibration": "temperature-1.3936",
     "preprocessing": "1",
 }
-_HAIRY_EXAMPLE: Final = {"threshold": 0.309790, "advice": "A flag suggests, it does not diagnose."}
+_HAIRY_EXAMPLE: Final = {
+    "threshold": 0.3097901036663883,
+    "advice": "A flag suggests, it does not diagnose: confirm by flow cytometry.",
+}
+_PROBABILITIES: Final = (
+    *(0.963601, 0.001563, 0.000367, 0.000634, 0.000781, 0.025572, 0.00045, 0.000364, 0.000223, 0.000835),
+    *(0.000309, 0.000315, 0.000501, 0.000408, 0.00198, 0.000307, 0.000349, 0.000548, 0.000428, 0.000467),
+)
 _CLASSIFIED_EXAMPLE: Final = {
-    "class_id": CELL_CLASSES[0].id,
-    "class_name": CELL_CLASSES[0].name,
-    "confidence": 0.981,
-    "candidates": [{"class_id": CELL_CLASSES[0].id, "probability": 0.981}],
-    "hairy_cell": {"probability": 0.001, "flag": False},
+    "class_id": "segmented-neutrophil",
+    "class_name": "Segmented neutrophil",
+    "confidence": 0.963601,
+    "candidates": [{"class_id": "segmented-neutrophil", "probability": 0.963601}],
+    "hairy_cell": {"probability": 0.000315, "flag": False},
     "review": [],
-    "novelty": {"score": 0.42, "unfamiliar": False},
-    "probabilities": {cell.id: 0.001 if cell.index else 0.981 for cell in CELL_CLASSES},
+    "novelty": None,
+    "probabilities": dict(zip(BY_ID, _PROBABILITIES, strict=True)),
     "index": 0,
-    "client_ref": "cell-1.png",
-    "image_sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+    "client_ref": "segmented-neutrophil-1.jpg",
+    "image_sha256": "9b38fc9c1130b6ea286a03ff15029adb08f02a4d536fb3072ed66bdab13be307",
 }
 _REFUSED_EXAMPLE: Final = {
-    "error": {"code": "wrong_size", "message": "The image is 360x363 pixels, expected exactly 256x256. ..."},
+    "error": {
+        "code": "unsupported_type",
+        "message": "The bytes are not a JPEG, PNG, BMP or TIFF image (they begin with 78); convert the image to one of "
+        "these without resampling it.",
+    },
     "index": 1,
-    "client_ref": "cell-2.png",
-    "image_sha256": "fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13",
+    "client_ref": "slide.png",
+    "image_sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
 }
 
 
@@ -85,6 +99,17 @@ def _classified_example(*results: dict[str, Any]) -> dict[str, Any]:
     return {"request_id": "5f2b8c", "model": _MODEL_EXAMPLE, "hairy_cell": _HAIRY_EXAMPLE, "results": list(results)}
 
 
+_LINES: Final = {
+    "schema": {"type": "string"},
+    "example": "".join(
+        msgspec.json.encode(line).decode() + "\n"
+        for line in (
+            {"request_id": "5f2b8c", "model": _MODEL_EXAMPLE, "hairy_cell": _HAIRY_EXAMPLE, "images": 2},
+            _REFUSED_EXAMPLE,
+            _CLASSIFIED_EXAMPLE,
+        )
+    ),
+}
 CLASSIFY_RESPONSES: Final[Responses] = {
     200: answered(
         answers.ClassifyAnswer,
@@ -162,8 +187,11 @@ _FORM: Final = {
 }
 IMAGES: Final = {
     "required": True,
-    "description": "One image as it is, or one or many as a form.",
-    "content": {"multipart/form-data": {"schema": _FORM}, **{kind: {"schema": _BINARY} for kind in IMAGE_TYPES}},
+    "description": "One image as it is, or one or many as a form or a ZIP archive.",
+    "content": {
+        "multipart/form-data": {"schema": _FORM},
+        **{kind: {"schema": _BINARY} for kind in (*IMAGE_TYPES, ZIP)},
+    },
 }
 
 
@@ -192,11 +220,16 @@ _CLASSIFY: Final = {
     "description": "Classify JPEG, PNG, BMP or TIFF images of 256x256 pixels, 8 bits, RGB.\n\n"
     "One refused image does not affect the others: its place in `results` has an `error`. The status is 200 if at "
     "least one image was classified and 422, with the same body, if none was. The type of an image is told from "
-    "its bytes.",
+    "its bytes.\n\n"
+    "With `Accept: application/x-ndjson` the answer is a line of what all images share (ClassifyHead) and a line for "
+    "each image as soon as it is classified, in any order: see `index`. The status is 200 even if none can be "
+    "classified, and an error that ends the lines too early is the last of them (ErrorAnswer). Closing the connection "
+    "withdraws the images that are left.",
     "operationId": "classify",
     "parameters": [*REQUEST_HEADERS],
     "requestBody": IMAGES,
-    "responses": {str(status): response for status, response in CLASSIFY_RESPONSES.items()},
+    "responses": {str(status): response for status, response in CLASSIFY_RESPONSES.items()}
+    | {"200": {**CLASSIFY_RESPONSES[200], "content": {**CLASSIFY_RESPONSES[200]["content"], LINES: _LINES}}},
 }
 
 

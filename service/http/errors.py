@@ -39,7 +39,7 @@ def _response(
 ) -> Response:
     if path == "/v2" or path.startswith("/v2/"):
         return JSONResponse({"error": message}, status, headers)  # the form of that protocol
-    body = encode(ErrorAnswer(request_id, Fault(code, message)))
+    body = encode(ErrorAnswer(request_id, Fault(code, message))) + b"\n"
     return Response(body, status, headers, media_type="application/json")
 
 

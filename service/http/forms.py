@@ -59,11 +59,16 @@ def files_of(body: bytes, boundary: bytes, max_files: int) -> list[Uploaded]:
             "references_do_not_fit",
             f"The form has {len(references)} fields '{REFERENCE}' for {len(files)} files; send one for each or none.",
         )
-    return [*map(Uploaded, files, map(_reference, references or names))]
+    return [*map(Uploaded, files, map(reference_of, references or names))]
 
 
-def _reference(given: bytes) -> str | None:
-    reference = given.decode("utf-8", "replace")
+def reference_of(given: bytes | str) -> str | None:
+    """What a client calls an image, ``None`` if it is empty.
+
+    Raises:
+        UploadError: it is too long.
+    """
+    reference = given if isinstance(given, str) else given.decode("utf-8", "replace")
     if len(reference) > LONGEST_REFERENCE:
         raise UploadError(
             400,

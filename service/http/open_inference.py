@@ -5,16 +5,16 @@ Source: KServe's ``open_inference_rest.yaml`` and Triton's ``extension_binary_da
 
 import codecs
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Meta, Raw, Struct, ValidationError, json
 from numpy.typing import NDArray
 
-from contract.classes import CLASS_COUNT
+from contract.classes import CELL_CLASSES, CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
 from service.errors import ServiceError
 
@@ -25,7 +25,8 @@ EMBEDDING: Final = "embedding"
 SHAPE: Final = (IMAGE_SIDE, IMAGE_SIDE, 3)
 OUTPUT_SIZES: Final = {LOGITS: CLASS_COUNT, PROBABILITIES: CLASS_COUNT, EMBEDDING: EMBEDDING_SIZE}
 DEFAULT_OUTPUTS: Final = (LOGITS, PROBABILITIES)
-EXTENSIONS: Final = ("binary_tensor_data",)
+LABELLED: Final = (LOGITS, PROBABILITIES)
+EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_configuration", "statistics")
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 SPECIFICATION: Final = "https://github.com/kserve/open-inference-protocol"
 _MAX_HEAD_BYTES: Final = 1 << 16
@@ -52,7 +53,7 @@ class _Parameters(Struct, frozen=True):
     binary_data_size: int | None = None
     binary_data: bool | None = None
     binary_data_output: bool | None = None
-    classification: int | None = None
+    classification: Annotated[int, Meta(ge=0)] | None = None
 
 
 _NO_PARAMETERS: Final = _Parameters()
@@ -87,6 +88,13 @@ _nested: Final = json.Decoder(list[_Image])
 _NESTED: Final = re.compile(rb"\s*\[\s*\[")
 
 
+class Wanted(NamedTuple):
+    """How an output goes out: in binary or as JSON; as numbers, or as its ``top`` values with their labels."""
+
+    binary: bool
+    top: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
     """What a client asked for.
@@ -94,12 +102,12 @@ class InferenceRequest:
     Attributes:
         id: given back in the answer.
         images: uint8. Shape: ``(n, 256, 256, 3)``, ``n`` at least 1.
-        outputs: names in the order in which they were asked for, and whether each goes out in binary.
+        outputs: names in the order in which they were asked for, and how each goes out.
     """
 
     id: str | None
     images: NDArray[np.uint8]
-    outputs: Mapping[str, bool]
+    outputs: Mapping[str, Wanted]
 
 
 def read_request(body: bytes, header_length: str | None, max_images: int) -> InferenceRequest:
@@ -178,20 +186,21 @@ def _numbers(data: bytes, size: int) -> bytes:
     return pixels
 
 
-def _outputs(request: _Request) -> dict[str, bool]:
+def _outputs(request: _Request) -> dict[str, Wanted]:
     all_binary = request.parameters.binary_data_output is True
     if not request.outputs:
-        return dict.fromkeys(DEFAULT_OUTPUTS, all_binary)
+        return dict.fromkeys(DEFAULT_OUTPUTS, Wanted(all_binary))
     wanted = {}
     for output in request.outputs:
         if output.name not in OUTPUT_SIZES:
             raise InferenceRequestError(
                 f"output {output.name[:50]!r} does not exist; expected {', '.join(OUTPUT_SIZES)}"
             )
-        if output.parameters.classification:
-            raise InferenceRequestError("the classification extension is not supported; ask for 'probabilities'")
+        top = output.parameters.classification or 0
+        if top and output.name not in LABELLED:
+            raise InferenceRequestError(f"{output.name!r} has no labels; classification is of {' or '.join(LABELLED)}")
         binary = output.parameters.binary_data
-        wanted[output.name] = all_binary if binary is None else binary
+        wanted[output.name] = Wanted(all_binary if binary is None else binary, top)
     return wanted
 
 
@@ -208,15 +217,24 @@ def write_answer(
     """
     described: list[dict[str, Any]] = []
     tails: list[bytes] = []
-    for name, binary in request.outputs.items():
+    for name, wanted in request.outputs.items():
         tensor = np.ascontiguousarray(outputs[name], np.float32)
-        entry: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": list(tensor.shape)}
-        if binary:
-            # Little endian on the wire, whatever the machine.
-            tails.append(tensor.astype("<f4", copy=False).tobytes())
-            entry["parameters"] = {"binary_data_size": len(tails[-1])}
+        if wanted.top:
+            labels = _labelled(tensor, wanted.top)
+            shape = [len(tensor), len(labels) // len(tensor)]
+            entry: dict[str, Any] = {"name": name, "datatype": "BYTES", "shape": shape}
         else:
-            entry["data"] = tensor.ravel().tolist()
+            entry = {"name": name, "datatype": "FP32", "shape": list(tensor.shape)}
+        if not wanted.binary:
+            entry["data"] = labels if wanted.top else tensor.ravel().tolist()
+        else:
+            # Little endian on the wire, whatever the machine; each label with its length in front.
+            tails.append(
+                b"".join(len(label).to_bytes(4, "little") + label.encode() for label in labels)
+                if wanted.top
+                else tensor.astype("<f4", copy=False).tobytes()
+            )
+            entry["parameters"] = {"binary_data_size": len(tails[-1])}
         described.append(entry)
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if request.id is not None:
@@ -225,12 +243,11 @@ def write_answer(
     return (head + b"".join(tails), len(head)) if tails else (head, None)
 
 
-def model_metadata(name: str, versions: Sequence[str]) -> dict[str, Any]:
-    """The answer to ``GET /v2/models/{name}``."""
-    return {
-        "name": name,
-        "versions": list(versions),
-        "platform": "hal_onnxruntime",
-        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *SHAPE]}],
-        "outputs": [{"name": output, "datatype": "FP32", "shape": [-1, size]} for output, size in OUTPUT_SIZES.items()],
-    }
+def _labelled(values: NDArray[np.float32], top: int) -> list[str]:
+    """``value:index:class id`` of the largest values of each row, one row after the other."""
+    order = np.argsort(-values, axis=1, kind="stable")[:, :top]
+    return [
+        f"{row[index]:f}:{index}:{CELL_CLASSES[index].id}"
+        for row, indices in zip(values, order, strict=True)
+        for index in indices.tolist()
+    ]

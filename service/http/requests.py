@@ -18,6 +18,7 @@ from service.batching.admission import RequestOptions
 from service.batching.errors import DeadlineExceededError
 from service.batching.queue import Priority
 from service.errors import ServiceError
+from service.http.archives import unzip
 from service.http.forms import HINT, Uploaded, UploadError, files_of
 from service.serving.answers import encode
 from service.serving.service import Service
@@ -28,6 +29,8 @@ __all__ = ["UploadError"]
 PRIORITY: Final = "X-Priority"
 TIMEOUT: Final = "X-Request-Timeout-Ms"
 LONGEST_TIMEOUT_MS: Final = 3_600_000
+ZIP: Final = "application/zip"
+LINES: Final = "application/x-ndjson"
 IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/bmp", "image/tiff")
 _FORM: Final = "multipart/form-data"
 _UNWATCHED_S: Final = 0.05
@@ -113,7 +116,7 @@ def service_of(request: Request) -> Service:
 
 def respond(answer: Struct, status: int = 200) -> Response:
     """An answer as JSON."""
-    return Response(encode(answer), status, media_type="application/json")
+    return Response(encode(answer) + b"\n", status, media_type="application/json")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
@@ -166,24 +169,25 @@ async def read_images(request: Request, settings: Settings, options: RequestOpti
     """The encoded images of a request, in its order; at least one.
 
     Raises:
-        UploadError: 400 for a broken form, 415 for a type that is not accepted.
+        UploadError: 400 for a broken form or archive, 413 for too many images, 415 for a type that is not accepted.
         Exception: otherwise as :func:`read_body`.
     """
     content_type, parameters = parse_options_header(headers_of(request.scope).get("content-type"))
     media_type = content_type.decode("latin-1").lower()
-    if media_type not in (_FORM, *IMAGE_TYPES):
+    if media_type not in (_FORM, ZIP, *IMAGE_TYPES):
         raise UploadError(
             415,
             "unsupported_media_type",
-            f"Content-Type is {media_type[:100] or 'missing'!r}, expected multipart/form-data or one of "
+            f"Content-Type is {media_type[:100] or 'missing'!r}, expected {_FORM}, {ZIP} or one of "
             f"{', '.join(IMAGE_TYPES)}; {HINT}",
         )
     body = await read_body(request, settings, options)
-    return (
-        files_of(body, parameters.get(b"boundary", b""), settings.max_files)
-        if media_type == _FORM
-        else [Uploaded(body)]
-    )
+    if media_type == _FORM:
+        return files_of(body, parameters.get(b"boundary", b""), settings.max_files)
+    if media_type == ZIP:
+        most_files, most_bytes = settings.max_files, settings.max_upload_bytes
+        return await service_of(request).aside.call(lambda: unzip(body, most_files, most_bytes))
+    return [Uploaded(body)]
 
 
 async def read_body(

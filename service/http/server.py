@@ -6,17 +6,21 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final, cast
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from contract.bundle import Bundle
 from service.engine.sessions import served_file
 from service.http.app import create_app
 from service.http.connections import connections
 from service.http.middleware import RequestMiddleware
+from service.http.requests import PRIORITY, TIMEOUT
 from service.observe import logs
 from service.serving.lifecycle import last_wait_s
 from service.serving.service import Service
@@ -123,7 +127,7 @@ class _Server(uvicorn.Server):
 def config_for(app: RequestMiddleware, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the application."""
     config = uvicorn.Config(
-        app,
+        _for_origins(app, settings.cors_origins.split(",")) if settings.cors_origins else app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -135,6 +139,17 @@ def config_for(app: RequestMiddleware, settings: Settings) -> uvicorn.Config:
     config.timeout_keep_alive = cast("int", settings.keep_alive_s)
     config.timeout_graceful_shutdown = cast("int", settings.drain_s - settings.drain_delay_s - last_wait_s(settings))
     return config
+
+
+def _for_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Outermost, since a browser asks for permission without a key and must be able to read refusals, too."""
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", PRIORITY, TIMEOUT],
+        expose_headers=["Retry-After", "X-Request-ID"],
+    )
 
 
 def _handle_hangup(server: _Server, service: Service) -> None:

@@ -121,12 +121,8 @@ def _in_process(options: dict[str, Any]) -> "InProcess":
 
 
 def _over_http(url: str, api_key: str | None, images_per_request: int, concurrency: int) -> "OverHttp":
-    try:
-        from service.jobs.over_http import OverHttp
-    except ModuleNotFoundError as error:
-        if error.name != "httpx":
-            raise
-        raise JobError("--url needs httpx, which is not installed: pip install 'hal-cells[client]'") from None
+    from service.jobs.over_http import OverHttp
+
     return OverHttp(url, api_key, images_per_request=images_per_request, concurrency=concurrency)
 
 

@@ -1,7 +1,6 @@
 """One image's result: as a record (JSON), as a flat row, and as files of either: JSON lines, CSV, Parquet."""
 
 import csv
-import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -104,14 +103,10 @@ def check_format(path: Path) -> None:
     """Whether results can be written under this name.
 
     Raises:
-        JobError: its ending names no format, or the format's library is not installed.
+        JobError: its ending names no format.
     """
     if path.suffix.lower() not in FORMATS:
         raise JobError(f"--out {path}: expected a name that ends in {', '.join(FORMATS)}")
-    if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise JobError(
-            "Parquet needs pyarrow, which is not installed: pip install 'hal-cells[parquet]', or write .csv or .jsonl"
-        )
 
 
 def write(path: Path, format: str, records: Iterable[Record]) -> None:

@@ -37,9 +37,7 @@ def summary(
     site_fpr: Annotated[
         float | None, typer.Option(help="Rate of false hairy flags measured on your own slides (HAL_SITE_FPR).")
     ] = None,
-    format: Annotated[
-        Literal["text", "json", "fhir"], typer.Option(help="A table, JSON, or FHIR R4 (extra 'fhir').")
-    ] = "text",
+    format: Annotated[Literal["text", "json", "fhir"], typer.Option(help="A table, JSON, or FHIR R4.")] = "text",
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Differential per 100 white cells, hairy-cell flags with their test, and advice, from saved results of one slide.
@@ -52,7 +50,7 @@ def summary(
     from contract.slide import OtherBundleError, summarise
     from service.environment import SettingsError, load_settings
     from service.serving.answers import ModelStamp
-    from service.serving.fhir import FhirNotInstalledError, fhir_bundle
+    from service.serving.fhir import fhir_bundle
     from service.slides.results import ResultsError, read_files
 
     try:
@@ -79,7 +77,7 @@ def summary(
             typer.echo(text)
         else:
             write_text(out, text + "\n")
-    except (SettingsError, BundleError, ResultsError, OtherBundleError, FhirNotInstalledError, OSError) as error:
+    except (SettingsError, BundleError, ResultsError, OtherBundleError, OSError) as error:
         fail("hal slides summary", str(error))
 
 

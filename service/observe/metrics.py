@@ -143,6 +143,7 @@ class Metrics:
             "hal_device_seconds", "Seconds of the network on one batch.", buckets=_LONG_S, registry=None
         )
         self._batch = Histogram("hal_batch_images", "Images in a batch.", buckets=_IMAGES, registry=None)
+        self._device_image_s = 0.0
         self.state = Polled(
             "gauge",
             "hal_state",
@@ -227,6 +228,17 @@ class Metrics:
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
 
+    def spent(self) -> dict[str, tuple[int, float]]:
+        """Images and seconds in ``decode``, ``queue`` and ``device``, where each spends the time of its batch."""
+
+        def of(histogram: Histogram) -> tuple[int, float]:
+            (metric,) = histogram.collect()
+            values = {sample.name.rpartition("_")[2]: sample.value for sample in metric.samples}
+            return int(values["count"]), values["sum"]
+
+        queue = of(self._queue_s)
+        return {"decode": of(self._decode_s), "queue": queue, "device": (queue[0], self._device_image_s)}
+
     def request(self, route: str, status: int, seconds: float, images: int) -> None:
         """Count a request that was answered or given up (status 0); timed if it brought images."""
         self._requests.labels(route, outcome_of(status)).inc()
@@ -244,6 +256,7 @@ class Metrics:
     def ran(self, device_s: float, waits_s: Sequence[float]) -> None:
         """Count one batch: how long the device took and how long each of its images had waited for it."""
         self._batch.observe(len(waits_s))
+        self._device_image_s += device_s * len(waits_s)
         self._device_s.observe(device_s)
         for wait in waits_s:
             self._queue_s.observe(wait)

@@ -1,8 +1,8 @@
 """What belongs to a request wherever it goes, and spans for an OpenTelemetry collector.
 
 A ``traceparent`` (W3C Trace Context) is read by OpenTelemetry's API and is in the log and in ``traceresponse`` whether
-or not spans are made. They are made when the extra ``otel`` is installed and ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or the
-one for traces) is set; otherwise the API does nothing.
+or not spans are made. They are made when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or the one for traces) is set; otherwise the
+API does nothing.
 """
 
 import contextlib
@@ -92,14 +92,11 @@ class Tracer:
         wanted = any(environment.get(name) for name in _ENDPOINTS)
         if not wanted or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
             return cls()
-        try:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-            from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        except ImportError as error:
-            logger.warning("no spans are sent: %s; install the extra: pip install 'hal-cells[service,otel]'", error)
-            return cls()
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
         named = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": "hal"}
         try:
             require_threads(_THREADS)

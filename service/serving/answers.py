@@ -171,6 +171,15 @@ class ClassifyAnswer(Struct, frozen=True, kw_only=True):
     results: Annotated[Sequence[Any], Meta(extra_json_schema={"items": _EITHER})]
 
 
+class ClassifyHead(Struct, frozen=True):
+    """The first of the lines that answer one by one: what :class:`ClassifyAnswer` has beside its results."""
+
+    request_id: str
+    model: ModelStamp
+    hairy_cell: HairyRule
+    images: Annotated[int, Meta(description="How many lines of results follow; fewer only if an error ends them.")]
+
+
 class SlideAnswer(ClassifyAnswer, frozen=True, kw_only=True):
     """What ``POST /classify`` answers, and what the cells say together."""
 
@@ -286,9 +295,5 @@ def _plain(part: Any) -> Any:
     raise NotImplementedError
 
 
-_encoder: Final = json.Encoder(enc_hook=_plain)
-
-
-def encode(answer: Struct) -> bytes:
-    """An answer as JSON, UTF-8, with a newline at its end."""
-    return _encoder.encode(answer) + b"\n"
+encode: Final = json.Encoder(enc_hook=_plain).encode
+"""An answer as JSON, UTF-8, to be ended by a newline."""

@@ -2,7 +2,7 @@
 
 Everything is ``preliminary`` until somebody has signed, and ``final`` then. Patient, specimen, order and performer are
 passed through where they are given; HAL knows none. ``conclusionCode`` stays empty: advice is not a diagnosis.
-Built and validated by fhir.resources (extra ``fhir``), whose R4B (4.3) differs from R4 (4.0.1) in none of these
+Built and validated by fhir.resources, whose R4B (4.3) differs from R4 (4.0.1) in none of these
 resources' elements used here.
 """
 
@@ -30,13 +30,6 @@ _ABSENT: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _DISCLAIMER: Final = "Preliminary, for research use; to be confirmed by a qualified technologist."
 
 
-class FhirNotInstalledError(Exception):
-    """The library that builds and validates FHIR resources is not installed."""
-
-    def __init__(self) -> None:
-        super().__init__("FHIR output needs fhir.resources: pip install 'hal-cells[fhir]'; or ask for plain JSON.")
-
-
 def fhir_bundle(
     summary: SlideSummary, model: ModelStamp, report: GivenReport | None = None, now: datetime | None = None
 ) -> str:
@@ -47,14 +40,10 @@ def fhir_bundle(
         model: what its results were made with.
         report: the signature and the references.
         now: with time zone; default: now.
-
-    Raises:
-        FhirNotInstalledError: fhir.resources is missing.
     """
-    try:
-        from fhir.resources.R4B.bundle import Bundle
-    except ModuleNotFoundError as error:
-        raise FhirNotInstalledError from error
+    # Its import takes half a second.
+    from fhir.resources.R4B.bundle import Bundle
+
     given = report or GivenReport()
     made = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     device, observations = _device(model), [*_observations(summary, final=given.signed_by is not None)]

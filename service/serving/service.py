@@ -1,8 +1,9 @@
 """The service: images in, answers out."""
 
+import asyncio
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,7 +83,60 @@ class Service(Lifecycle):
             QueueFullError, DrainingError, DeadlineExceededError: see :class:`service.batching.admission.Admission`.
         """
         batcher, model = self._opened()
-        priority, network = self._priority(options, len(images)), model.network_for(embedding=False)
+        priority = self._priority(options, len(images))
+        classify_one = self._classifying(batcher, model, images, priority, client_refs)
+        with model.in_use():
+            indices = range(len(images))
+            results = await batcher.admission.run_all(indices, classify_one, priority=priority, due=options.due)
+        await self.observer.answered(model.stamp, results)
+        return Classified(model.stamp, model.hairy_rule, model.bundle.description, results)
+
+    async def classify_each(
+        self, images: Sequence[bytes], options: RequestOptions = _ANY, *, client_refs: Sequence[str | None] = ()
+    ) -> AsyncGenerator[Classified, None]:
+        """As :meth:`classify`, but results are given as they come, in any order; one model makes all of them.
+
+        To be closed, which withdraws the images that are left.
+        """
+        batcher, model = self._opened()
+        priority = self._priority(options, len(images))
+        classify_one = self._classifying(batcher, model, images, priority, client_refs)
+        done: asyncio.Queue[ClassifiedImage | RefusedImage | None] = asyncio.Queue()
+
+        async def tell(index: int) -> None:
+            done.put_nowait(await classify_one(index))
+
+        with model.in_use():
+            indices = range(len(images))
+            work = asyncio.create_task(
+                batcher.admission.run_all(indices, tell, priority=priority, due=options.due), name="hal-classify-each"
+            )
+            work.add_done_callback(lambda _: done.put_nowait(None))
+            try:
+                ended = False
+                while not ended:
+                    found = [await done.get()]
+                    while not done.empty():
+                        found.append(done.get_nowait())
+                    results = [result for result in found if result is not None]
+                    ended = len(results) < len(found)
+                    if results:
+                        await self.observer.answered(model.stamp, results)
+                        yield Classified(model.stamp, model.hairy_rule, model.bundle.description, results)
+                await work
+            finally:
+                work.cancel()
+                await asyncio.wait([work])
+
+    def _classifying(
+        self,
+        batcher: Batcher,
+        model: ServedModel,
+        images: Sequence[bytes],
+        priority: Priority,
+        client_refs: Sequence[str | None],
+    ) -> Callable[[int], Awaitable[ClassifiedImage | RefusedImage]]:
+        network = model.network_for(embedding=False)
 
         async def classify_one(index: int) -> ClassifiedImage | RefusedImage:
             with self.observer.tracer.span("hal.decode"):
@@ -96,11 +150,7 @@ class Service(Lifecycle):
                 return RefusedImage(Fault(error.code, str(error)), index, client_ref, sha256)
             return _classified(decision, index, client_ref, sha256)
 
-        with model.in_use():
-            indices = range(len(images))
-            results = await batcher.admission.run_all(indices, classify_one, priority=priority, due=options.due)
-        await self.observer.answered(model.stamp, results)
-        return Classified(model.stamp, model.hairy_rule, model.bundle.description, results)
+        return classify_one
 
     async def infer(
         self, images: Sequence[Image], options: RequestOptions = _ANY, *, embedding: bool = False

@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import psutil
 import pytest
 
-from bench.processes import apart, cpu_s, environment, family, machine, memory_bytes, stoppable
+from bench.processes import apart, cpu_s, environment, family, machine, memory_bytes, nvidia_smi, stoppable
 from tests import stubborn
 from tests.paths import ROOT
 from tests.processes import marked
@@ -154,3 +155,14 @@ def test_the_machine_is_described() -> None:
     found = machine()
     assert found["cores"] >= 1
     assert found["libraries"]["numpy"]
+
+
+def test_nvidia_s_tool_is_asked_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert nvidia_smi("name,memory.total") == []
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho NVIDIA H200, 143771\n")
+    tool.chmod(0o755)
+    assert nvidia_smi("name,memory.total") == ["NVIDIA H200", "143771"]
+    tool.write_text("#!/bin/sh\necho it cannot talk to the driver; exit 9\n")
+    assert nvidia_smi("name,memory.total") == []

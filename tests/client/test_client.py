@@ -4,12 +4,32 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from client import AnswerError, AsyncHalClient, Classified, HalClient, Refused, RefusedRequestError
 from contract.classes import BY_ID
 from tests.client.faulty_road import FaultyRoad
 from tests.client.ways import Ways
 from tests.service.live_server import LiveServer
+from tests.service.tiny_bundle import TinyNetwork, encoded
+
+
+def test_images_are_paths_bytes_pillow_s_and_arrays_and_may_be_in_a_list(
+    ways: Ways, live: LiveServer, network: TinyNetwork, tmp_path: Path
+) -> None:
+    pixels = network.cell(11)
+    path = tmp_path / "cell.png"
+    path.write_bytes(encoded(pixels))
+    answer = ways.classify(live.url, [path, str(path)], path.read_bytes(), (Image.fromarray(pixels), pixels))
+    assert [result.class_id for result in answer.results if isinstance(result, Classified)] == ["hairy-cell"] * 5
+    for wrong in (pixels[..., 0], pixels.astype(float), 3):
+        with pytest.raises(TypeError, match=r"an image is .*, expected a path"):
+            ways.classify(live.url, wrong)
+
+
+def test_results_repeat_what_the_images_are_called(ways: Ways, live: LiveServer, cells: list[bytes]) -> None:
+    answer = ways.classify(live.url, cells[:2], client_refs=["4711/1", "4711/é"])
+    assert [result.client_ref for result in answer.results] == ["4711/1", "4711/é"]
 
 
 def test_an_answer_is_typed_and_keeps_the_document(ways: Ways, live: LiveServer, cells: list[bytes]) -> None:

@@ -50,6 +50,24 @@ def test_a_retry_after_beyond_the_patience_ends_at_once_and_is_told() -> None:
     assert (error.attempts, error.status, error.retry_after_s, error.request_id) == (1, 429, 60, "abc")
 
 
+def test_a_service_that_is_away_is_asked_until_the_stated_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("client.retry.time.monotonic", lambda: now)
+    attempts = Attempts(Retries(total_s=1e9), "r", started=now)
+    delays = []
+    with pytest.raises(UnavailableError, match=r"in 30\.0 s"):
+        for _ in range(99):
+            delays.append(attempts.delay_after(httpx.ConnectError("nobody listens")))
+            now += delays[-1]
+    assert sum(delays) == pytest.approx(Retries().away_s)
+    attempts = Attempts(Retries(total_s=1e9), "r")
+    attempts.delay_after(httpx.ConnectError("nobody listens"))
+    now += 29
+    attempts.delay_after(busy(503))
+    now += 29
+    assert attempts.delay_after(httpx.ConnectError("nobody listens")) > 0, "it was there meanwhile"
+
+
 def test_attempts_have_a_bound_and_the_last_failure_is_the_cause() -> None:
     attempts = Attempts(Retries(attempts=2), "r")
     failure = httpx.ConnectError("nobody listens")

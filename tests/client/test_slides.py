@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fhir.resources.R4B.bundle import Bundle as FhirBundle
 
 from client import AnswerError, Classified, OtherModelError, Refused, RefusedRequestError, Retries, UnavailableError
 from contract.bundle import Bundle
@@ -223,10 +223,9 @@ def test_an_answer_without_a_summary_is_told_apart(images: list[bytes], served: 
 
 
 def test_a_slide_is_a_fhir_report_too(ways: Ways, served: Process, images: list[bytes]) -> None:
-    bundle_of = pytest.importorskip("fhir.resources.R4B.bundle", reason="the extra 'fhir' is not installed").Bundle
     slide = ways.classify_slide(served.url, images)
     found = ways.slide_as_fhir(served.url, slide.outcomes)
-    bundle_of.model_validate(found.document)
+    FhirBundle.model_validate(found.document)
     assert found.report["resourceType"] == "DiagnosticReport"
     assert found.report["status"] == "preliminary"
     assert found.conclusion.startswith(f"Follow up by flow cytometry. {slide.summary.reason}")
@@ -243,17 +242,6 @@ def test_fhir_of_another_model_s_results_is_refused(ways: Ways, served: Process,
     answer = ways.classify(served.url, images[0])
     with pytest.raises(OtherModelError):
         ways.slide_as_fhir(served.url, [replace(answer, model=replace(answer.model, sha256="0" * 64))])
-
-
-def test_a_service_without_fhir_says_what_it_lacks(
-    ways: Ways, bundle: Bundle, images: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "fhir.resources.R4B.bundle", None)
-    with serving(bundle) as live:
-        answer = ways.classify(live.url, images[0])
-        with pytest.raises(RefusedRequestError, match=r"406 fhir_not_installed: .*hal-cells\[fhir\]") as caught:
-            ways.slide_as_fhir(live.url, [answer])
-    assert caught.value.code == "fhir_not_installed"
 
 
 def test_an_answer_that_is_no_fhir_bundle_is_told_apart(images: list[bytes], served: Process) -> None:

@@ -1,6 +1,8 @@
 """The two clients through one face, so that every test holds for both."""
 
 import asyncio
+import contextlib
+import itertools
 from typing import Any
 
 import client
@@ -20,14 +22,36 @@ class Ways:
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def classify(self, url: str, *images: Any, request_id: str | None = None, **options: Any) -> client.Answer:
+    def classify(
+        self, url: str, *images: Any, request_id: str | None = None, client_refs: Any = None, **options: Any
+    ) -> client.Answer:
         if self.kind == "sync":
             with HalClient(url, **options) as hal:
-                return hal.classify(*images, request_id=request_id)
+                return hal.classify(*images, request_id=request_id, client_refs=client_refs)
 
         async def ask() -> client.Answer:
             async with AsyncHalClient(url, **options) as hal:
-                return await hal.classify(*images, request_id=request_id)
+                return await hal.classify(*images, request_id=request_id, client_refs=client_refs)
+
+        return asyncio.run(ask())
+
+    def classify_stream(self, url: str, *images: Any, most: int | None = None, **options: Any) -> list[Outcome]:
+        """The first ``most`` outcomes."""
+        if self.kind == "sync":
+            with HalClient(url, **options) as hal, contextlib.closing(hal.classify_stream(*images)) as outcomes:
+                return list(itertools.islice(outcomes, most))
+
+        async def ask() -> list[Outcome]:
+            found: list[Outcome] = []
+            async with (
+                AsyncHalClient(url, **options) as hal,
+                contextlib.aclosing(hal.classify_stream(*images)) as outcomes,
+            ):
+                async for outcome in outcomes:
+                    found.append(outcome)
+                    if len(found) == most:
+                        break
+            return found
 
         return asyncio.run(ask())
 

@@ -57,3 +57,23 @@ def test_a_reference_stays_in_the_bundle_s_folder(tmp_path: Path) -> None:
         BundleDescription.model_validate(
             description() | {"reference": lay_reference(tmp_path) | {"path": "../reference.npz"}}
         )
+
+
+def test_a_reference_may_have_labelled_cells(tmp_path: Path, described: dict[str, Any]) -> None:
+    described["reference"] = lay_reference(tmp_path)
+    describe_in(tmp_path, described)
+    assert load(tmp_path).reference_cells() is None
+    cells = np.full((3, 2048), 0.5, np.float16)
+    described["reference"] = lay_reference(tmp_path, cells=cells, cell_labels=np.array([4, 4, 7]))
+    describe_in(tmp_path, described)
+    found = load(tmp_path).reference_cells()
+    assert found is not None
+    assert (found[0].dtype, found[0].shape, found[1].tolist()) == (np.float32, (3, 2048), [4, 4, 7])
+
+
+def test_cells_that_do_not_fit_their_labels_are_refused(tmp_path: Path, described: dict[str, Any]) -> None:
+    cells = np.zeros((2, 2048), np.float16)
+    described["reference"] = lay_reference(tmp_path, cells=cells, cell_labels=np.array([4, 4, 7]))
+    describe_in(tmp_path, described)
+    with pytest.raises(BundleInvalidError, match="array 'cells'"):
+        load(tmp_path)

@@ -20,14 +20,19 @@ from service.settings import Settings
 from tests.paths import ROOT
 
 PROFILES = ("gpu", "observability", "audit")
-KEYS = ("-f", "docker-compose.yml", "-f", "docker/compose.keys.yml")
+FILES = ("docker-compose.yml", "docker/compose.keys.yml", "docker/compose.tls.yml")
+KEYS = ("-f", FILES[0], "-f", FILES[1])
+TLS = (*KEYS, "-f", FILES[2])
+LEAST = (2, 24, 4)
+"""The first Compose that takes ``!override``."""
 
 
 class _Loader(yaml.SafeLoader):
     """Knows Compose's own tags."""
 
 
-_Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node, deep=True))
+for _tag in ("!override", "!reset"):
+    _Loader.add_constructor(_tag, lambda loader, node: loader.construct_sequence(node, deep=True))
 
 
 def written(name: str = "docker-compose.yml") -> dict[str, Any]:
@@ -40,7 +45,7 @@ def compose(*arguments: str, **variables: str) -> dict[str, Any]:
     """What docker compose makes of the files."""
     command = compose_command()
     if command is None:
-        pytest.skip("docker compose 2 or newer is not installed")
+        pytest.skip(f"docker compose {'.'.join(map(str, LEAST))} or newer is not installed")
     found = subprocess.run(
         [*command, *arguments, "config", "--format", "json"],
         cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
@@ -51,11 +56,11 @@ def compose(*arguments: str, **variables: str) -> dict[str, Any]:
 
 
 def compose_command() -> list[str] | None:
-    """Compose 2 or newer: Debian's 1.29 knows neither ``!override``, a limit of processes, nor JSON."""
+    """A Compose that is new enough."""
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]):
             found = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False)
-            if found.returncode == 0 and not found.stdout.startswith("1."):
+            if found.returncode == 0 and tuple(map(int, re.findall(r"\d+", found.stdout)[:3])) >= LEAST:
                 return command
     return None
 
@@ -73,9 +78,6 @@ def active(profile: str) -> dict[str, Any]:
     """The services that a profile starts."""
     services = written()["services"]
     return {name: one for name, one in services.items() if profile in one.get("profiles", [profile])}
-
-
-FILES = ("docker-compose.yml", "docker/compose.keys.yml")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -108,6 +110,20 @@ def test_keys_are_asked_for_of_services_that_there_are() -> None:
     for name, service in keys["services"].items():
         assert name in written()["services"]
         assert set(service["secrets"]) <= set(keys["secrets"])
+
+
+def test_the_oldest_compose_is_said() -> None:
+    least = f"Docker Compose {'.'.join(map(str, LEAST))}"
+    for name in ("docker-compose.yml", "docs/deploy.md"):
+        assert least in (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_every_scrape_has_the_key_that_compose_gives_prometheus() -> None:
+    document = written()
+    (job,) = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    (secret,) = document["services"]["prometheus"]["secrets"]
+    assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
+    assert document["secrets"][secret]["file"] == "${HAL_METRICS_KEY:-/dev/null}"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -167,16 +183,16 @@ def test_nothing_is_published_to_the_network_without_keys() -> None:
 
 def test_only_settings_that_there_are_are_set() -> None:
     known = {f"HAL_{name.upper()}" for name in Settings.model_fields}
-    for document in (written(), written("docker/compose.keys.yml")):
+    for document in map(written, FILES):
         for service in document["services"].values():
             given = {name for name in service.get("environment", {}) if name.startswith("HAL_")}
             assert given <= known
 
 
 def test_files_that_are_mounted_are_there() -> None:
-    for service in written()["services"].values():
+    for service in (service for name in FILES for service in written(name)["services"].values()):
         for volume in service.get("volumes", ()):
-            source = volume.split(":")[0]
+            source = volume.split(":")[0] if isinstance(volume, str) else ""
             assert not source.startswith(".") or (ROOT / source).exists(), volume
 
 
@@ -200,6 +216,12 @@ def test_keys_are_a_secret_and_open_the_port(tmp_path: Path) -> None:
     assert service["environment"]["HAL_ALLOW_ANONYMOUS"] == "false"
     assert [secret["source"] for secret in service["secrets"]] == ["hal_keys"]
     assert [port.get("host_ip") for port in service["ports"]] == [None]
+
+
+def test_behind_tls_only_nginx_has_a_port() -> None:
+    services = compose(*TLS)["services"]
+    assert "ports" not in services["hal"]
+    assert [port["target"] for port in services["nginx"]["ports"]] == [8443]
 
 
 @pytest.mark.parametrize(("given", "served"), [("", None), ("float16", "float16")])

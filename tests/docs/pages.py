@@ -64,7 +64,7 @@ def hal_calls(line: str) -> list[Call]:
     calls: list[Call] = []
     words: list[str] = []
     for word in [*lexer, ";"]:
-        if not set(word) <= set(";&|()"):
+        if not set(word) <= set(";&|()<>"):
             words.append(word)
             continue
         variables = {}

@@ -22,7 +22,7 @@ def test_two_onnx_runtimes_are_named_with_what_to_do(monkeypatch: pytest.MonkeyP
     (warning,) = clashing_runtimes()
     assert warning.startswith("onnxruntime 1.2.3 and onnxruntime-gpu 1.2.3 are both installed")
     assert "pip uninstall onnxruntime onnxruntime-gpu" in warning
-    assert "hal-cells[service] (CPU) or hal-cells[service-gpu] (CUDA)" in warning
+    assert "-e '.[service]' (CPU)" in warning
 
 
 def test_a_start_with_two_onnx_runtimes_says_so_in_the_log_and_serves(bundle: Bundle, tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ from training.errors import explained
 
 app = typer.Typer(no_args_is_help=True, help="Turn folders of labelled images into a data manifest, and check it.")
 
-PRESET_HELP = "PRESET=FOLDER, repeated; presets: pbc, matek-marrow, mll23, aml-lmu, raabin, folder (your own images)."
+PRESET_HELP = (
+    "PRESET=FOLDER, repeated; presets: pbc, matek-marrow, mll23, aml-lmu, raabin, folder (your own images); or "
+    "review=corrections.zip of the review page."
+)
 Exclude = Annotated[
     list[Path] | None,
     typer.Option(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from contract.bundle import sha256_of
-from training.data.images import decode_all
 from training.data.manifest import LabelledImage
 from training.progress import track
 
@@ -49,6 +48,8 @@ def stating_pixels(images: Iterable[LabelledImage], pixels: Mapping[Path, str]) 
 
 def with_pixels(images: Sequence[LabelledImage]) -> list[LabelledImage]:
     """The images with the hashes of their pixels; only those without one are decoded, if they can be."""
+    from training.data.images import decode_all  # loads Pillow, which no list of commands needs
+
     missing = [image.path for image in images if not image.extra.get(PIXELS_COLUMN)]
     return stating_pixels(images, decode_all(missing).pixels) if missing else list(images)
 

@@ -35,6 +35,21 @@ def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[P
     write_csv(path, (*COLUMNS, *origin), rows)
 
 
+def extend(path: Path, before: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
+    """Write the rows of another list, if it exists, and a row an image, whose file's name is not told."""
+    rows: list[Mapping[str, str]] = []
+    if before.is_file():
+        with before.open(newline="", encoding="utf-8") as stream:
+            rows += csv.DictReader(stream)
+    for image in images:
+        digest = content_hash(image.path)
+        told = (digest, digest[:12], image.label, image.slide_id, image.source, image.split)
+        origin = {column: image.extra[column] for column in ORIGIN_COLUMNS if image.extra.get(column)}
+        rows.append(dict(zip(COLUMNS, told, strict=True)) | origin)
+    columns = tuple(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
+    write_csv(path, columns, sorted([row.get(name, "") for name in columns] for row in rows))
+
+
 def splits(path: Path) -> dict[str, str]:
     """The split by SHA-256 of each listed image and of the photograph that it comes from; nothing without a list.
 

@@ -55,7 +55,7 @@ def prepare(
         ManifestError: images cannot be decoded, an image of the list is missing, or the images cannot be split as
             asked.
     """
-    images, skipped = presets.read(presets.find(sources, mapping))
+    images, skipped = presets.read(presets.find(sources, mapping, unpacked=out.with_name(f"{out.stem}-images")))
     closed = unopenable([*(image.path for image in images), *(item.path for item in skipped if item.unreadable)])
     images = [image for image in images if image.path not in closed]
     nameless = [
@@ -155,8 +155,8 @@ def _choose_and_split(
     unknown = sum(not has_slide(image) for image in selection.images if not image.split)
     if unknown and by is By.SLIDE:
         _say(f"warning: {unknown} images without a slide are split one by one")
-    elif unknown:
-        _say("warning: split by image; cells of one patient may train and validate, where slides are unknown")
+    elif by is By.IMAGE and (unknown or choices.by is None):
+        _say("warning: split by image; cells of one patient may train and validate, where slides are unknown or one")
     done = splits.split(selection.images, by, choices.validation_share, choices.seed, content_hash, choices.test_share)
     agreed, too_few = _agreed(done)
     if left_out := [*dropped, *selection.dropped, *too_few]:

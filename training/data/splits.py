@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from training.data.contents import identities
 from training.data.manifest import LabelledImage
-from training.data.overlap import FAMILY_COLUMN, SplitError, assert_disjoint, groups, has_slide
+from training.data.overlap import FAMILY_COLUMN, PATIENT_COLUMN, SplitError, assert_disjoint, groups, has_slide
 
 
 class By(StrEnum):
@@ -202,5 +202,7 @@ def release_validation(
 
 
 def recommended(images: Sequence[LabelledImage]) -> By:
-    """By slide where an image still to be split has a slide or patient, else by image."""
-    return By.SLIDE if any(has_slide(image) for image in images if not image.split) else By.IMAGE
+    """By slide where an image still to be split has a slide or patient, unless all are of the same; else by image."""
+    free = [image for image in images if not image.split]
+    several = len({(image.source, image.slide_id, image.extra.get(PATIENT_COLUMN)) for image in free}) > 1
+    return By.SLIDE if several and any(map(has_slide, free)) else By.IMAGE

@@ -187,7 +187,9 @@ def _describe(
         classes=classes,
         files=tuple(files),
         golden=golden,
-        reference=write_reference(folder, outputs, suppressed, shipped, f"the run's images of split {split}"),
+        reference=write_reference(
+            folder, outputs, validation.labels, suppressed, shipped, f"the run's images of split {split}"
+        ),
         novelty=novelty,
         calibration=calibration.model_copy(update={"ece_after": after.of_images(real).calibration_error}),
         policy=policy,

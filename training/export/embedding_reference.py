@@ -17,16 +17,24 @@ from training.evaluation.outputs import Outputs
 from training.export import triton
 
 FILE_NAME: Final = "reference.npz"
+CELLS_OF_A_CLASS: Final = 40
+"""Whose embeddings the bundle carries, 4 kB each, so that an adapted bundle can be measured without their images."""
 
 
 def write_reference(
-    folder: Path, outputs: Outputs, suppressed: NDArray[np.bool_], precision: Precision, data: str
+    folder: Path,
+    outputs: Outputs,
+    labels: NDArray[np.int64],
+    suppressed: NDArray[np.bool_],
+    precision: Precision,
+    data: str,
 ) -> EmbeddingReference:
     """Write the reference's file into a bundle's folder.
 
     Args:
         folder: of the bundle.
         outputs: of the file of ``precision`` on the images.
+        labels: of the images, ``[n]``.
         suppressed: ``[20]`` bool; classes that are never predicted.
         precision: of the file.
         data: which images, for people.
@@ -40,8 +48,15 @@ def write_reference(
     class_means = np.tile(mean, (CLASS_COUNT, 1))
     for index in np.unique(predicted):
         class_means[index] = embeddings[predicted == index].mean(axis=0)
+    kept = _evenly(labels, CELLS_OF_A_CLASS)
     path = folder / FILE_NAME
-    np.savez_compressed(path, mean=mean.astype(np.float32), class_means=class_means.astype(np.float32))
+    np.savez_compressed(
+        path,
+        mean=mean.astype(np.float32),
+        class_means=class_means.astype(np.float32),
+        cells=outputs.embeddings[kept].astype(np.float16),
+        cell_labels=labels[kept],
+    )
     return EmbeddingReference(
         path=path.name,
         sha256=sha256_of(path),
@@ -72,11 +87,19 @@ def add_reference(folder: Path, data: Path, split: str) -> EmbeddingReference:
         raise ManifestError(f"{data} has no image of the split {split!r}", ["a reference needs some"])
     outputs = onnx_outputs(loaded.path(file), [image.path for image in images], f"{split} images, {file.precision}")
     described = f"{split} images of {data.name}"
-    reference = write_reference(folder, outputs, loaded.description.suppressed, file.precision, described)
+    labels = np.array([image.class_index for image in images], dtype=np.int64)
+    reference = write_reference(folder, outputs, labels, loaded.description.suppressed, file.precision, described)
     description = loaded.description.model_copy(update={"reference": reference})
     bundle.write(folder, description)
     triton.write(folder, description)
     return reference
+
+
+def _evenly(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Positions of at most ``most`` images of each class, evenly spread over their order."""
+    chosen = [np.flatnonzero(labels == index) for index in np.unique(labels)]
+    spread = [of[np.linspace(0, len(of) - 1, min(most, len(of))).round().astype(np.int64)] for of in chosen]
+    return np.concatenate(spread) if spread else np.empty(0, np.int64)
 
 
 def _root_mean_square(differences: NDArray[np.float64]) -> float:

@@ -26,7 +26,6 @@ from training.evaluation.onnx_inference import onnx_outputs
 from training.evaluation.outputs import Outputs
 from training.evaluation.results import Evaluation
 from training.export import model_card, triton
-from training.networks.styles import PhotometricStyle
 
 FILE_NAME: Final = "novelty.npz"
 COMPONENTS: Final = 64
@@ -181,6 +180,9 @@ def with_second_temperature(
 
 def photometric(seed: int) -> Change:
     """Each image in the next of the styles that views get in training."""
+    # Imported when needed: all else here, and 'hal adapt', does without TensorFlow.
+    from training.networks.styles import PhotometricStyle
+
     style = PhotometricStyle(seed)
 
     def change(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

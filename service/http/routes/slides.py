@@ -35,7 +35,7 @@ from service.http.requests import (
 )
 from service.http.routes.classify import classify_request
 from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
-from service.serving.fhir import MEDIA_TYPE, FhirNotInstalledError, fhir_bundle
+from service.serving.fhir import MEDIA_TYPE, fhir_bundle
 from service.serving.service import Service
 from service.slides.results import MOST_BYTES, GivenModel, GivenReport, GivenSlide, ResultsError, read_slide
 
@@ -48,7 +48,7 @@ _FORMATS: Final = {
     "required": False,
     "description": f"`fhir` gives the summary as FHIR R4, and so does `Accept: {MEDIA_TYPE}`: a collection of a "
     "DiagnosticReport, its Observations with LOINC codes and the Device. It names no patient and no "
-    "specimen. Needs the extra `fhir`.",
+    "specimen.",
     "schema": {"type": "string", "enum": ["json", "fhir"], "default": "json"},
 }
 _TIMEOUT: Final = header(
@@ -58,7 +58,7 @@ _TIMEOUT: Final = header(
     minimum=1,
     maximum=LONGEST_TIMEOUT_MS,
 )
-_NO_FHIR: Final = failed("The format is neither `json` nor `fhir`, or FHIR output is not installed.", "unknown_format")
+_NO_FHIR: Final = failed("The format is neither `json` nor `fhir`.", "unknown_format")
 
 
 def _summarised(kind: type[Any], description: str) -> dict[str, Any]:
@@ -225,8 +225,4 @@ def _wants_fhir(request: Request) -> bool:
 
 
 def _fhir(summary: SlideSummary, model: ModelStamp, status: HTTPStatus, report: GivenReport | None = None) -> Response:
-    try:
-        document = fhir_bundle(summary, model, report)
-    except FhirNotInstalledError as error:
-        raise UploadError(406, "fhir_not_installed", str(error)) from error
-    return Response(document, status, media_type=MEDIA_TYPE)
+    return Response(fhir_bundle(summary, model, report), status, media_type=MEDIA_TYPE)

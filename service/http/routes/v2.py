@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 
 from contract.classes import CLASS_COUNT
 from service.batching.admission import RequestOptions
+from service.http.inference_model import model_config, model_metadata, model_statistics
 from service.http.open_inference import (
     EMBEDDING,
     EXTENSIONS,
@@ -22,7 +23,6 @@ from service.http.open_inference import (
     SPECIFICATION,
     InferenceRequest,
     UnknownModelError,
-    model_metadata,
     read_request,
     write_answer,
 )
@@ -97,6 +97,16 @@ async def ready(request: Request) -> JSONResponse:
     return JSONResponse({"ready": True})
 
 
+@router.get("/models/stats", include_in_schema=False)
+async def stats(request: Request) -> dict[str, Any]:
+    """What was inferred since the service started, by the one model that there is."""
+    hal = _hal(request)
+    served, counts = hal.bundle.description, hal.statistics
+    version, spent = _versions_of(served.version)[0], hal.observer.metrics.spent()
+    found = model_statistics(served.name, version, counts.answered, counts.failed, counts.batches, spent)
+    return {"model_stats": [found]}
+
+
 @router.get(_MODEL, include_in_schema=False)
 @router.get(_VERSION, include_in_schema=False)
 async def metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
@@ -104,6 +114,32 @@ async def metadata(request: Request, name: str, version: str | None = None) -> d
     hal = _hal(request)
     _check_name(hal, name, version)
     return model_metadata(name, _versions_of(hal.bundle.description.version))
+
+
+@router.get(f"{_MODEL}/config", include_in_schema=False)
+@router.get(f"{_VERSION}/config", include_in_schema=False)
+async def config(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """The model's configuration as Triton writes it."""
+    hal = _hal(request)
+    _check_name(hal, name, version)
+    return model_config(name, hal.settings.max_files)
+
+
+@router.get(f"{_MODEL}/stats", include_in_schema=False)
+@router.get(f"{_VERSION}/stats", include_in_schema=False)
+async def model_stats(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """As ``/models/stats``."""
+    _check_name(_hal(request), name, version)
+    return await stats(request)
+
+
+@router.post("/repository/index", include_in_schema=False)
+async def repository_index(request: Request) -> list[dict[str, str]]:
+    """The models that there are: one."""
+    hal = _hal(request)
+    served, ready = hal.bundle.description, hal.state is State.READY
+    state, reason = ("READY", "") if ready else ("UNAVAILABLE", hal.state)
+    return [{"name": served.name, "version": _versions_of(served.version)[0], "state": state, "reason": reason}]
 
 
 @router.get(f"{_MODEL}/ready", include_in_schema=False)
@@ -122,7 +158,8 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     """Logits, calibrated probabilities and embeddings of images, by the Open Inference Protocol.
 
     Input `image`: UINT8, shape [n, 256, 256, 3], as JSON numbers or as a binary tensor. Outputs: `logits` and
-    `probabilities`, [n, 20]; `embedding`, [n, 2048], only if requested. The headers X-Request-ID, X-Priority and
+    `probabilities`, [n, 20], or the k largest as `value:index:class id` with the parameter `classification`: k;
+    `embedding`, [n, 2048], only if requested. The headers X-Request-ID, X-Priority and
     X-Request-Timeout-Ms work as in `POST /classify`. Errors have the protocol's form, `{"error": "..."}`.
     """
     hal = _hal(request)

@@ -70,7 +70,10 @@ def score(
     with explained(_COMMAND, stopped="run the same command again to go on"):
         stop_by_sigterm()
         if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
-            raise JobError(f"{', '.join(missing)} not installed: pip install 'hal-cells[service,score]'")
+            raise JobError(
+                f"{', '.join(missing)} not installed; in the folder of HAL's source: "
+                ".venv/bin/pip install -e '.[score]'"
+            )
         from contract.bundle import load
         from service.environment import SettingsError, load_settings
         from service.jobs import console

@@ -7,19 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
 from service.observe.audit import AuditError
 from service.observe.audit.journal import AuditJournal
 from service.observe.audit.rows import Row, SettingsVersion
 from service.threads import start_thread
-
-try:
-    import psycopg  # noqa: F401 - SQLAlchemy would miss it only at the first connection
-    import sqlalchemy as sa
-    from sqlalchemy.dialects import postgresql
-except ModuleNotFoundError as missing:
-    raise AuditError(
-        f"HAL_AUDIT needs the Python package {missing.name!r}; install it with pip install 'hal-cells[service,audit]'"
-    ) from None
 
 logger = logging.getLogger("hal.audit")
 

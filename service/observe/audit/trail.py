@@ -24,7 +24,7 @@ class AuditTrail:
         forwarder: moves them to the database; ``None`` where the journal is the database.
 
     Raises:
-        AuditError: the URL, a missing package or the journal stand in the way. A database that is away does not.
+        AuditError: the URL or the journal stands in the way. A database that is away does not.
     """
 
     def __init__(self, settings: Settings) -> None:

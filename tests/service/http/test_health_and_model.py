@@ -185,8 +185,10 @@ def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
         "image/png",
         "image/bmp",
         "image/tiff",
+        "application/zip",
     }
-    assert set(post["responses"]) == {"200", "400", "408", "413", "415", "422", "429", "500", "503", "504"}
+    statuses = {"200", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503", "504"}
+    assert set(post["responses"]) == statuses
     for status, response in post["responses"].items():
         content = response["content"]["application/json"]
         expected = "ClassifyAnswer" if status in ("200", "422") else "ErrorAnswer"
@@ -195,12 +197,35 @@ def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
     assert "Retry-After" in post["responses"]["429"]["headers"]
     for path in ("/health/startup", "/health/live", "/health/ready"):
         assert set(document["paths"][path]["get"]["responses"]) == {"200", "503"}
-    assert set(document["paths"]["/admin/reload"]["post"]["responses"]) == {"200", "409", "503"}
+    assert set(document["paths"]["/admin/reload"]["post"]["responses"]) == {"200", "401", "403", "409", "503"}
     infer = document["paths"]["/v2/models/{name}/infer"]["post"]
     assert set(infer["requestBody"]["content"]) == {"application/json", "application/octet-stream"}
-    assert set(infer["responses"]) == {"200", "default"}
+    assert set(infer["responses"]) >= {"200", "400", "401", "403", "404", "413", "429", "503", "504"}
     assert infer["externalDocs"]["url"].startswith("https://")
     assert [header["name"] for header in infer["parameters"]][-1] == "Inference-Header-Content-Length"
+
+
+def test_openapi_says_where_a_key_is_needed_and_names_operations_shortly(bundle: Bundle) -> None:
+    document = openapi(bundle)
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
+    tags = {tag["name"] for tag in document["tags"]}
+    names = {}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            names[path] = operation["operationId"]
+            assert set(operation["tags"]) <= tags
+            assert ("security" in operation) is ("401" in operation["responses"]) is not path.startswith("/health/")
+    assert names == {
+        "/admin/reload": "reload",
+        "/classify": "classify",
+        "/health/live": "live",
+        "/health/ready": "ready",
+        "/health/startup": "startup",
+        "/model": "model",
+        "/slides/classify": "classify_slide",
+        "/slides/summary": "summarise_slide",
+        "/v2/models/{name}/infer": "infer",
+    }
 
 
 def test_the_examples_of_openapi_are_answers(bundle: Bundle) -> None:

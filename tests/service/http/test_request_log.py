@@ -39,7 +39,8 @@ def test_a_request_is_one_log_line_without_file_names(server: LiveServer, cell: 
     logger.setLevel(logging.INFO)
     try:
         files = [("file", ("doe-jane-1970.png", cell)), ("file", ("doe-jane-1970.png", b""))]
-        server.http.post("/classify", files=files, headers={"X-Request-ID": "r-1"})
+        named = {"client_ref": ["jane-doe", "jane-doe"]}
+        server.http.post("/classify", files=files, data=named, headers={"X-Request-ID": "r-1"})
         line = json.loads(JsonFormatter().format(lines.get(timeout=20)))
     finally:
         logger.removeHandler(handler)

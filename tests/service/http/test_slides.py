@@ -13,7 +13,6 @@ from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
 from contract.bundle import Bundle
 from contract.classes import BY_ID, CELL_CLASSES, HAIRY_CELL
-from service.serving import fhir
 from tests.service.live_server import LiveServer, serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
@@ -253,15 +252,6 @@ def test_json_is_given_when_it_is_asked_for(server: LiveServer) -> None:
     assert "'xml'" in fault(
         server.http.post("/slides/summary", json=body, params={"format": "xml"}), 406, "unknown_format"
     )
-
-
-def test_without_the_library_fhir_is_refused_with_what_to_install(
-    server: LiveServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "fhir.resources.R4B.bundle", None)
-    response = server.http.post("/slides/summary", json={"results": [result()]}, params={"format": "fhir"})
-    assert "hal-cells[fhir]" in fault(response, 406, "fhir_not_installed")
-    assert fhir.MEDIA_TYPE == "application/fhir+json"
 
 
 def test_openapi_describes_both_with_an_example_that_works(server: LiveServer, bundle: Bundle) -> None:

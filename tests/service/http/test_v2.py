@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle
+from contract.classes import CELL_CLASSES
 from contract.decision import calibrated_probabilities
 from service.http.open_inference import read_request
 from service.http.routes import v2
@@ -57,7 +58,12 @@ def test_triton_s_client_finds_the_server_and_the_model(client: Any) -> None:
     assert client.is_model_ready("tiny")
     assert client.is_model_ready("tiny", "1")
     assert not client.is_model_ready("other")
-    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    assert client.get_server_metadata()["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+        "statistics",
+    ]
     model = client.get_model_metadata("tiny", "1.2.3")
     assert model["versions"] == ["1", "1.2.3"]
     assert model["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 256, 256, 3]}]
@@ -88,6 +94,49 @@ def test_triton_s_client_gets_what_the_graph_gives(
     described = answer.get_response()
     assert (described["model_name"], described["model_version"], described["id"]) == ("tiny", "1", "r-5")
     assert [output["name"] for output in described["outputs"]] == list(names)
+
+
+@pytest.mark.parametrize("binary_out", [True, False])
+def test_triton_s_client_gets_the_most_probable_classes_with_their_labels(
+    client: Any, cells: NDArray[np.uint8], binary_out: bool
+) -> None:
+    tensor = triton.InferInput("image", list(cells.shape), "UINT8")
+    tensor.set_data_from_numpy(cells)
+    plain = client.infer("tiny", [tensor]).as_numpy("probabilities")
+    wish = triton.InferRequestedOutput("probabilities", binary_data=binary_out, class_count=3)
+    found = client.infer("tiny", [tensor], outputs=[wish]).as_numpy("probabilities")
+    assert found.shape == (11, 3)
+    for row, probabilities in zip(found.astype(str), plain, strict=True):
+        for text, index in zip(row, np.argsort(-probabilities), strict=False):
+            assert text == f"{probabilities[index]:f}:{index}:{CELL_CLASSES[index].id}"
+    wish = triton.InferRequestedOutput("logits", class_count=99)
+    assert client.infer("tiny", [tensor], outputs=[wish]).as_numpy("logits").shape == (11, 20)
+    with pytest.raises(triton.InferenceServerException, match="no labels"):
+        client.infer("tiny", [tensor], outputs=[triton.InferRequestedOutput("embedding", class_count=1)])
+
+
+def test_triton_s_client_reads_configuration_statistics_and_the_repository(
+    bundle: Bundle, cells: NDArray[np.uint8]
+) -> None:
+    tensor = triton.InferInput("image", list(cells.shape), "UINT8")
+    tensor.set_data_from_numpy(cells)
+    with (
+        serving(bundle, max_batch=4) as live,
+        contextlib.closing(triton.InferenceServerClient(f"127.0.0.1:{live.port}")) as client,
+    ):
+        assert client.get_model_repository_index() == [{"name": "tiny", "version": "1", "state": "READY", "reason": ""}]
+        config = client.get_model_config("tiny")
+        assert (config["max_batch_size"], config["input"][0]["dims"]) == (1024, [256, 256, 3])
+        (before,) = client.get_inference_statistics()["model_stats"]
+        assert before["inference_count"] == 0
+        client.infer("tiny", [tensor])
+        (after,) = client.get_inference_statistics("tiny", "1")["model_stats"]
+        spent = after["inference_stats"]
+        assert after["inference_count"] == spent["success"]["count"] == spent["queue"]["count"] == 11
+        assert 3 <= after["execution_count"] <= 11
+        assert 0 < spent["compute_infer"]["ns"] <= spent["success"]["ns"]
+        with pytest.raises(triton.InferenceServerException, match="no model 'other'"):
+            client.get_inference_statistics("other")
 
 
 def test_without_wishes_logits_and_probabilities_are_given(client: Any, cells: NDArray[np.uint8]) -> None:
@@ -159,7 +208,7 @@ def test_what_is_wrong_is_told_in_the_protocol_s_form(live: LiveServer, cells: N
         error_of(live.http.post(INFER, json=request(wrong)), 400)
     assert "expected 196608" in error_of(live.http.post(INFER, json=request(flat[1:])), 400)
     assert "does not exist" in error_of(live.http.post(INFER, json=request(flat, outputs=[{"name": "x"}])), 400)
-    classification = [{"name": "logits", "parameters": {"classification": 3}}]
+    classification = [{"name": "logits", "parameters": {"classification": -1}}]
     assert "classification" in error_of(live.http.post(INFER, json=request(flat, outputs=classification)), 400)
     assert "Content-Encoding" in error_of(
         live.http.post(INFER, content=b"x", headers={"Content-Encoding": "gzip"}), 415
@@ -226,7 +275,6 @@ def test_a_failing_image_fails_its_request_and_no_other(live: LiveServer, cells:
 def test_a_failure_of_the_network_is_counted_and_recorded_for_each_image(
     bundle: Bundle, cells: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    pytest.importorskip("sqlalchemy", reason="the extra 'audit' is not installed")
     rows = tmp_path / "rows.db"
     poisoned = cells[:2].copy()
     poisoned[1] = POISON

@@ -144,7 +144,7 @@ def test_openmetrics_is_spoken_to_those_who_ask_for_it(live: LiveServer, network
 
 def test_metrics_need_a_key_but_not_on_this_machine(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("keys") / "keys.json"
-    secret = add(file, "prometheus", Role.CLASSIFY)
+    secret = add(file, "prometheus", Role.METRICS)
     with serving(bundle, keys_file=file) as live:
         assert live.http.get("/metrics").status_code == 200
         # uvicorn takes a proxy's word for the client's address, if the proxy runs on this machine.
@@ -152,6 +152,7 @@ def test_metrics_need_a_key_but_not_on_this_machine(bundle: Bundle, tmp_path_fac
         assert live.http.get("/metrics", headers=elsewhere).status_code == 401
         with_key = elsewhere | {"Authorization": f"Bearer {secret}"}
         assert live.http.get("/metrics", headers=with_key).status_code == 200
+        assert live.http.get("/model", headers=with_key).status_code == 403
 
 
 def test_every_class_has_a_series_from_the_start(live: LiveServer) -> None:

@@ -273,3 +273,4 @@ def test_by_slide_is_recommended_where_a_slide_or_patient_is_known() -> None:
     assert recommended([image("0"), image("1", slide="1", split="train")]) is By.IMAGE
     assert recommended([image("0"), image("1", slide="1")]) is By.SLIDE
     assert recommended([image("0"), image("1", patient="p")]) is By.SLIDE
+    assert recommended([image("0", slide="1"), image("1", slide="1")]) is By.IMAGE, "one slide cannot be split by slide"

@@ -56,6 +56,9 @@ def test_a_bundle_is_given_the_means_of_its_own_embeddings(folder: Path, data: P
         expected = embeddings[predicted == index] if (predicted == index).any() else embeddings
         np.testing.assert_allclose(arrays["class_means"][index], expected.mean(axis=0), rtol=1e-4)
     assert 0 < reference.spread_within <= reference.spread
+    brought = bundles.load(folder).reference_cells()
+    assert brought is not None
+    assert len(brought[0]) == len(embeddings), "no class has more than the most that is kept"
     assert (folder.parent / "config.pbtxt").is_file()
 
 

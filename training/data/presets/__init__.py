@@ -7,6 +7,7 @@ from typing import Final
 
 from training.data.manifest import LabelledImage
 from training.data.presets import folder as own
+from training.data.presets import review
 from training.data.presets.aml_lmu import AML_LMU
 from training.data.presets.base import Preset, Skipped, SourceError
 from training.data.presets.pbc import PBC
@@ -15,23 +16,34 @@ from training.data.presets.published import MATEK_MARROW, MLL23, RAABIN
 __all__ = ["NAMES", "PRESETS", "Preset", "Skipped", "SourceError", "find", "read"]
 
 PRESETS: Final = MappingProxyType({preset.name: preset for preset in (PBC, MATEK_MARROW, MLL23, AML_LMU, RAABIN)})
-NAMES: Final = (*PRESETS, own.NAME)
+NAMES: Final = (*PRESETS, own.NAME, review.NAME)
 """What may stand before the equals sign of ``--preset PRESET=FOLDER``."""
 
 
-def find(sources: Iterable[str], mapping: Path | None = None) -> list[tuple[Preset, Path]]:
-    """The presets and folders of ``PRESET=FOLDER`` items.
+def find(
+    sources: Iterable[str], mapping: Path | None = None, unpacked: Path = Path("images")
+) -> list[tuple[Preset, Path]]:
+    """The presets and folders of ``PRESET=FOLDER`` items; all archives of ``review=FILE`` are one.
+
+    Args:
+        mapping: see :mod:`training.data.presets.folder`.
+        unpacked: folder for the images of archives.
 
     Raises:
         SourceError: unknown presets, folders that do not exist, folders that match no class; all of them are listed.
     """
     found: list[tuple[Preset, Path]] = []
+    archives: list[Path] = []
     problems: list[str] = []
     for item in sources:
         name, separator, value = item.partition("=")
         root = Path(value)
         if not separator or name not in NAMES:
             problems.append(f"{item!r} is not PRESET=FOLDER with a preset among {', '.join(NAMES)}")
+        elif name == review.NAME and root.is_file():
+            archives.append(root)
+        elif name == review.NAME:
+            problems.append(f"{item!r} names no file; expected a corrections.zip of the review page")
         elif not root.is_dir():
             problems.append(f"{item!r} names a folder that does not exist")
         elif name in PRESETS:
@@ -43,6 +55,8 @@ def find(sources: Iterable[str], mapping: Path | None = None) -> list[tuple[Pres
                 problems.append(str(error))
     if problems:
         raise SourceError("\n".join(problems))
+    if archives:
+        found.append((review.preset(archives), unpacked))
     return found
 
 

@@ -269,7 +269,7 @@ def test_without_ray_the_command_says_what_to_install_and_the_service_lacks_noth
     arguments = [str(archive), "--out", str(tmp_path / "scores")]
     found = CliRunner().invoke(hal.app, ["score", *arguments], env={"HAL_BUNDLE": str(bundle.root)})
     assert found.exit_code == 1
-    assert "ray not installed: pip install 'hal-cells[service,score]'" in found.output
+    assert "ray not installed; in the folder of HAL's source: .venv/bin/pip install -e '.[score]'" in found.output
     loaded = "import sys, service.http.app, hal; sys.exit(bool({'ray', 'fsspec', 'pyarrow'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, env=environment(), check=False).returncode == 0
 

@@ -7,7 +7,6 @@ from tests.service.observe.audit.postgres import Postgres, binaries
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Postgres]:
-    pytest.importorskip("psycopg", reason="the extra 'audit' is not installed")
     programs = binaries()
     if programs is None:
         pytest.skip("no PostgreSQL server on this machine (Debian: apt install postgresql)")

@@ -364,20 +364,6 @@ def test_a_database_that_is_no_sqlite_file_is_left_alone(tmp_path: Path) -> None
     assert file.read_bytes() == b"something else " * 500
 
 
-@pytest.mark.parametrize("missing", ["sqlalchemy", "psycopg"])
-def test_a_missing_package_is_told_with_what_installs_it(missing: str, tmp_path: Path) -> None:
-    program = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
-        "from service.settings import Settings\nfrom service.observe.audit import AuditError\n"
-        "from service.observe.audit.trail import AuditTrail\n"
-        f"settings = Settings(audit='postgresql://h/d', audit_journal={str(tmp_path)!r})\n"
-        "try:\n    AuditTrail(settings)\nexcept AuditError as error:\n    print(error)"
-    )
-    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert missing in said
-    assert "hal-cells[service,audit]" in said
-
-
 def test_a_journal_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "journal").touch()
     with pytest.raises(AuditError, match="HAL_AUDIT_JOURNAL"):

@@ -1,0 +1,113 @@
+"""The last layer in an ONNX file of a bundle: read, replaced, and checked by running the file."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+
+from contract.classes import CLASS_COUNT
+from contract.description import EMBEDDING_SIZE, Precision
+from training.adapt.layer import LastLayer
+from training.errors import TrainingError
+from training.evaluation.outputs import Outputs
+from training.export.float16 import as_on_a_gpu
+
+LARGEST_DIFFERENCE: Final = 1e-3
+"""Of a logit of the file to the same layer in NumPy; in float32 it is about 1e-5."""
+
+
+class LayerError(TrainingError):
+    """The last layer of a file is not one that can be replaced."""
+
+
+def read_layer(path: Path) -> LastLayer:
+    """The last layer of an exported graph, a product of the embeddings in float32 in every precision.
+
+    Raises:
+        LayerError: the graph does not end in such a layer.
+    """
+    weights, bias, transposed = _tensors(onnx.load(path), path.name)
+    matrix = numpy_helper.to_array(weights).astype(np.float64)
+    return LastLayer(matrix.T if transposed else matrix, numpy_helper.to_array(bias).astype(np.float64))
+
+
+def write_layer(path: Path, out: Path, layer: LastLayer) -> None:
+    """Write a graph with another last layer; everything before it stays as it is.
+
+    Raises:
+        LayerError: see :func:`read_layer`.
+    """
+    model = onnx.load(path)
+    weights, bias, transposed = _tensors(model, path.name)
+    for tensor, values in ((weights, layer.weights.T if transposed else layer.weights), (bias, layer.bias)):
+        kind = numpy_helper.to_array(tensor).dtype
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values, kind), tensor.name))
+    onnx.checker.check_model(model)
+    onnx.save(model, out)
+
+
+def parity(path: Path, precision: Precision, layer: LastLayer, images: NDArray[np.uint8]) -> tuple[Outputs, float]:
+    """Run a file, float16 as a GPU would, and compare its logits with the layer's on its own embeddings.
+
+    Returns:
+        The outputs, and the largest difference.
+
+    Raises:
+        LayerError: the logits are not those of the layer, as where the classifier's features are not normalised.
+    """
+    runnable = path
+    if precision == "float16":
+        runnable = path.with_suffix(".as-on-a-gpu")
+        as_on_a_gpu(path, runnable)
+    session = onnxruntime.InferenceSession(runnable, providers=["CPUExecutionProvider"])
+    if runnable != path:
+        runnable.unlink()
+    outputs = Outputs(*session.run(["logits", "embedding"], {"image": images}))
+    difference = float(np.abs(outputs.logits - layer.logits(outputs.embeddings)).max())
+    if not difference <= LARGEST_DIFFERENCE:  # also true of what is no number
+        raise LayerError(
+            f"the logits of {path.name} are {difference:.2g} from embedding times last layer, allowed is "
+            f"{LARGEST_DIFFERENCE}; only bundles whose classifier stands on the normalised embedding (HAL-C) can be "
+            "adapted"
+        )
+    return outputs, difference
+
+
+def _tensors(model: ModelProto, name: str) -> tuple[TensorProto, TensorProto, bool]:
+    """Weights and bias of the layer that gives the logits, and whether the weights are transposed."""
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = _names(made_by, constants, made_by.get("logits"))
+    if found is not None:
+        weights, bias, transposed = constants[found[0]], constants[found[1]], found[2]
+        shape = [EMBEDDING_SIZE, CLASS_COUNT]
+        if list(weights.dims) == (shape[::-1] if transposed else shape) and list(bias.dims) == [CLASS_COUNT]:
+            return weights, bias, transposed
+    raise LayerError(
+        f"{name} does not end in a layer of {EMBEDDING_SIZE} weights and a bias for each of {CLASS_COUNT} logits, as "
+        "'hal export' writes it; train further instead (hal train --start-from)"
+    )
+
+
+def _names(
+    made_by: dict[str, NodeProto], constants: dict[str, TensorProto], node: NodeProto | None
+) -> tuple[str, str, bool] | None:
+    while node is not None and node.op_type == "Identity":
+        node = made_by.get(node.input[0])
+    if node is None:
+        return None
+    if node.op_type == "Gemm" and len(node.input) == 3:
+        options = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        plain = options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0 and not options.get("transA", 0)
+        found = (node.input[1], node.input[2], bool(options.get("transB", 0)))
+        return found if plain and {*found[:2]} <= {*constants} else None
+    if node.op_type == "Add":
+        bias = [name for name in node.input if name in constants]
+        products = [made_by[name] for name in node.input if name in made_by]
+        if len(bias) == 1 and products[0].op_type == "MatMul" and products[0].input[1] in constants:
+            return products[0].input[1], bias[0], False
+    return None
