@@ -132,11 +132,13 @@ def visiting(browser: Browser, url: str, *, strict: bool = True, path: str = "/"
     page.on("request", lambda request: visit.requests.append(request))
     try:
         page.goto(url + path)
+        if path == "/":
+            page.wait_for_selector("main")
         yield visit
         here = urlsplit(url).netloc
         elsewhere = [r.url for r in visit.requests if not r.url.startswith("blob:") and urlsplit(r.url).netloc != here]
         assert elsewhere == []
         if strict:
-            assert visit.errors == []
+            assert not visit.errors, visit.errors
     finally:
         context.close()

@@ -67,6 +67,15 @@ def kept(page: Page, *stores: str) -> list[int]:
     return found
 
 
+SIGNED_ADVICE = """async () => {
+    const open = indexedDB.open("hal");
+    await new Promise((done) => open.onsuccess = done);
+    const asked = open.result.transaction("slides").objectStore("slides").getAll();
+    await new Promise((done) => asked.onsuccess = done);
+    return asked.result[0].signed?.advice ?? null;
+}"""
+
+
 def crash(visit: Visit) -> None:
     """End the page's process as the system would, and open the page again in a new one."""
     context = visit.page.context
@@ -153,7 +162,7 @@ def test_an_upload_goes_on_after_a_reload_and_a_slide_is_opened_and_deleted(visi
     expect(page.locator(".panel h2")).to_have_text("second")
 
 
-def test_another_model_is_not_mixed_with_the_first_and_decisions_stay(
+def test_another_model_is_not_mixed_with_the_first_and_changes_no_decision_and_no_signed_slide(
     browser: Browser, images: list[Path], tmp_path: Path, write_bundle: WriteBundle, network: TinyNetwork
 ) -> None:
     bundle = write_bundle(tmp_path)
@@ -173,3 +182,15 @@ def test_another_model_is_not_mixed_with_the_first_and_decisions_stay(
         expect(visit.page.locator("#classify-again")).to_have_count(0)
         expect(visit.page.locator("#advice")).to_be_visible()
         assert visit.sections() == {"Lymphocyte": 23, "Monocyte": 1}
+
+        visit.page.click("button#sign")
+        visit.page.get_by_label("Your name").fill("Ada Byron")
+        visit.press("Enter")
+        expect(visit.page.locator("#signed")).to_be_visible()
+        until(lambda: visit.page.evaluate(SIGNED_ADVICE) is not None)
+        write_bundle(tmp_path, version="1.2.5", graph=network.graph(bias=0.002))
+        assert live.http.post("/admin/reload").status_code == 200
+        visit.page.reload()
+        visit.shows("#model", "1.2.5")
+        expect(visit.page.locator("#advice")).to_be_visible()
+        expect(visit.page.locator("#classify-again")).to_have_count(0)
