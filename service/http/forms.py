@@ -6,6 +6,7 @@ Images of patients are never written to disk, as they would be by Starlette's ow
 
 import re
 from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -26,6 +27,8 @@ _COMMON_HEAD: Final = re.compile(
     rb"\r\n"
 )
 """As curl, browsers, httpx, requests, aiohttp, fetch and .NET write the head of a part; group 1 is a file's name."""
+_EXTENDED_NAME: Final = re.compile(rb"(?i:filename\*)=\"?(?i:(?:utf-8)?)'[^']*'([^\";\s]*)|(?i:filename\*)=")
+"""RFC 7578 forbids it and the parser drops it, but urllib3 1 and others write names so that are not ASCII."""
 
 
 class Uploaded(NamedTuple):
@@ -187,8 +190,8 @@ class _Form:
                 "unknown_field",
                 f"The form has a field {field[:50]!r}, expected '{FIELD}' or '{REFERENCE}', {HINT}",
             )
-        # RFC 7578 forbids filename* and the parser drops it, but older clients send it for names that are not ASCII.
-        if b"filename" not in options and b"filename*=" not in self._disposition.lower():
+        extended = _EXTENDED_NAME.search(self._disposition)
+        if b"filename" not in options and extended is None:
             raise UploadError(400, "not_a_file", f"The field '{FIELD}' is text, expected a file (note the @), {HINT}")
         if len(self._files) == self._max_files:
             raise UploadError(
@@ -197,7 +200,7 @@ class _Form:
                 f"The form has more than {self._max_files} files (HAL_MAX_FILES); send them in several requests.",
             )
         self._files.append(self._part)
-        self._names.append(options.get(b"filename", b""))
+        self._names.append(options.get(b"filename") or unquote_to_bytes((extended and extended[1]) or b""))
 
     def _add_to_part(self, data: bytes, start: int, end: int) -> None:
         self._part += memoryview(data)[start:end]

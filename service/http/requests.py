@@ -30,6 +30,8 @@ PRIORITY: Final = "X-Priority"
 TIMEOUT: Final = "X-Request-Timeout-Ms"
 LONGEST_TIMEOUT_MS: Final = 3_600_000
 ZIP: Final = "application/zip"
+_ZIP_TYPES: Final = (ZIP, "application/x-zip-compressed")
+"""The second is what Windows calls it."""
 LINES: Final = "application/x-ndjson"
 IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/bmp", "image/tiff")
 _FORM: Final = "multipart/form-data"
@@ -174,7 +176,7 @@ async def read_images(request: Request, settings: Settings, options: RequestOpti
     """
     content_type, parameters = parse_options_header(headers_of(request.scope).get("content-type"))
     media_type = content_type.decode("latin-1").lower()
-    if media_type not in (_FORM, ZIP, *IMAGE_TYPES):
+    if media_type not in (_FORM, *_ZIP_TYPES, *IMAGE_TYPES):
         raise UploadError(
             415,
             "unsupported_media_type",
@@ -184,7 +186,7 @@ async def read_images(request: Request, settings: Settings, options: RequestOpti
     body = await read_body(request, settings, options)
     if media_type == _FORM:
         return files_of(body, parameters.get(b"boundary", b""), settings.max_files)
-    if media_type == ZIP:
+    if media_type in _ZIP_TYPES:
         most_files, most_bytes = settings.max_files, settings.max_upload_bytes
         return await service_of(request).aside.call(lambda: unzip(body, most_files, most_bytes))
     return [Uploaded(body)]

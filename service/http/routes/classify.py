@@ -32,7 +32,7 @@ class ClassifyEndpoint:
         if scope["method"] != "POST":
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         request = Request(scope, receive)
-        if LINES in headers_of(scope).get("accept", ""):
+        if LINES in headers_of(scope).get("accept", "").lower():
             await _answer_in_lines(request, send)
             return
         done, status = await classify_request(request)

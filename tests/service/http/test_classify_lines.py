@@ -67,6 +67,22 @@ def test_a_zip_archive_of_a_thousand_images_is_answered_line_by_line(server: Liv
     }
 
 
+def test_what_systems_put_into_archives_is_no_image_and_names_are_as_on_the_disk(
+    server: LiveServer, cell: bytes
+) -> None:
+    """As packed by macOS's Finder, 7-Zip on a USB stick, and PowerShell 5."""
+    named = "Zelle-\u00e4.png"
+    litter = [(f"slide/{name}", b"x") for name in ("._1.png", ".DS_Store", "Thumbs.db", "Desktop.ini")]
+    body = zipped(("slide/", b""), ("slide/1.png", cell), *litter, ("N" * len(named.encode()), cell))
+    body = body.replace(b"slide/", b"slide\\").replace(b"N" * len(named.encode()), named.encode())
+    windows = {"Content-Type": "application/x-zip-compressed"}
+    _, *results = lines_of(
+        server.http.post("/classify", content=body, headers=windows | {"Accept": LINES["Accept"].upper()})
+    )
+    assert sorted((result["index"], result["client_ref"]) for result in results) == [(0, "slide/1.png"), (1, named)]
+    assert all("class_id" in result for result in results)
+
+
 def test_a_zip_archive_is_a_body_of_the_other_paths_too(server: LiveServer, cell: bytes) -> None:
     body = zipped(("1.png", cell), ("2.txt", b"none"), method=zipfile.ZIP_STORED)
     first, second = server.http.post("/classify", content=body, headers=ZIP).json()["results"]

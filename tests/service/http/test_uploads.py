@@ -56,6 +56,19 @@ def test_a_file_may_have_any_name(filename: bytes) -> None:
     assert read([body_of([b"image"], filename)]) == [b"image"]
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"filename*=utf-8''z%C3%A9ro.png",
+        b"filename*=\"UTF-8''z%C3%A9ro.png\"",
+        b"filename*=UTF-8'en'z%C3%A9ro.png; x=y",
+    ],
+)
+def test_an_extended_name_is_what_the_image_is_called(written: bytes) -> None:
+    """As requests with urllib3 1, and Postman, write names that are not ASCII."""
+    assert uploads([body_of([b"image"], written)]) == [Uploaded(b"image", "z\u00e9ro.png")]
+
+
 @given(st.data())
 def test_a_form_that_is_cut_off_is_refused_even_between_two_files(data: st.DataObject) -> None:
     body = body_of([b"one", b"two"])
