@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -44,6 +45,7 @@ COLUMNS: Final[Mapping[str, type]] = {
 
 FORMATS: Final = (".jsonl", ".csv", ".parquet")
 _ROW_GROUP: Final = 8192
+_FORMULA: Final = re.compile(r"[=+\-@\t\r]")
 
 
 def record_of(
@@ -115,7 +117,8 @@ def write(path: Path, format: str, records: Iterable[Record]) -> None:
     Args:
         path: of the file.
         format: one of :data:`FORMATS`. In JSON lines and CSV (flags ``true`` and ``false``) paths that are not UTF-8
-            survive, by escaped surrogates and by their bytes.
+            survive, by escaped surrogates and by their bytes. In CSV a path that a spreadsheet would take for a formula
+            begins with ``./``: it is the same file's.
         records: in the order of the file.
     """
     match format:
@@ -127,7 +130,10 @@ def write(path: Path, format: str, records: Iterable[Record]) -> None:
                 writer = csv.DictWriter(stream, list(COLUMNS), lineterminator="\n")
                 writer.writeheader()
                 flags, columns = {True: "true", False: "false", None: None}, ("hairy_flag", "unfamiliar")
-                writer.writerows(row | {name: flags[row[name]] for name in columns} for row in map(row_of, records))
+                for row in map(row_of, records):
+                    if _FORMULA.match(row["path"]):
+                        row["path"] = f"./{row['path']}"
+                    writer.writerow(row | {name: flags[row[name]] for name in columns})
         case _:
             _write_parquet(path, map(row_of, records))
 

@@ -53,6 +53,20 @@ def test_tables_are_flat_and_typed(classify: Classify, folder: Path, tmp_path: P
             assert row[name] == expected, name
 
 
+def test_no_path_is_a_formula_in_a_spreadsheet_and_each_still_leads_to_its_file(
+    classify: Classify, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    names = ['=HYPERLINK("x").png', "+1.png", "-2.png", "@a.png", "\tb.png"]
+    images = sorted(path for path in folder.rglob("*") if path.is_file())
+    for name, image in zip(names, images, strict=False):
+        image.rename(folder / name)
+    classify(Path(), "--out", tmp_path / "r.csv")
+    paths = [row["path"] for row in rows(tmp_path / "r.csv")]
+    assert not [path for path in paths if path[0] in "=+-@\t"]
+    assert {Path(path) for path in paths} == {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_line_is_the_service_s_result_with_path_and_model(
     classify: Classify, folder: Path, tmp_path: Path, live: LiveServer
 ) -> None:
