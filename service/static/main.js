@@ -24,7 +24,8 @@ const root = byId("app");
 let store = null;
 let lost = null;
 const kept = await Persistence.open((error) => {
-  lost = `This browser cannot keep the slide (${error.message}): it is lost when the page is closed.`;
+  // A full storage has no message.
+  lost = `This browser cannot keep the slide (${error.message || error.name}): it is lost when the page is closed.`;
   store?.notice("kept", lost);
 });
 store = new Store(kept, draw);
@@ -202,7 +203,13 @@ const actions = {
   },
   csv: () => download(fileName("csv"), csv(store.slide, inOrder()), "text/csv"),
   json: () => download(fileName("json"), json(store, inOrder(), advice), "application/json"),
-  corrections: async () => download(fileName("corrections.zip"), await corrections(store.slide, inOrder()), "application/zip"),
+  corrections: async () => {
+    try {
+      download(fileName("corrections.zip"), await corrections(store.slide, inOrder()), "application/zip");
+    } catch (error) {
+      store.notice("files", `No corrections: ${error.message}.`);
+    }
+  },
   fhir: async () => {
     const { signed, fhir } = store.slide;
     const given = Object.fromEntries(Object.entries(fhir ?? {}).filter(([, value]) => value));

@@ -6,6 +6,9 @@ import "./vendor/fflate.js";
 
 const { Zip, ZipPassThrough } = self.fflate;
 const EXTENSIONS = { JPEG: "jpg", PNG: "png", BMP: "bmp", TIFF: "tif" };
+// The format keeps counts in 16 bits and places in 32; the library writes no larger one (ZIP64) and would not say so.
+const MOST_FILES = 65_534;
+const MOST_BYTES = 4e9;
 const iso = (at) => new Date(at).toISOString();
 const modelOf = ({ name, version, sha256 }) => `${name} ${version} ${sha256}`;
 
@@ -55,9 +58,14 @@ export function json({ slide, derived }, cells, { before, now, models }) {
  * The images of confirmed cells, as they were sent, with `manifest.csv`.
  *
  * @returns {Promise<Blob>}
+ * @throws {Error} an image cannot be read, or they are too many for one archive
  */
 export async function corrections(slide, cells) {
   const confirmed = cells.filter((cell) => cell.counts && cell.reviewed && cell.label !== UNIDENTIFIED);
+  const bytes = confirmed.reduce((sum, { sent }) => sum + sent.size, 0);
+  if (confirmed.length > MOST_FILES || bytes > MOST_BYTES) {
+    throw new Error(`${confirmed.length} images of ${Math.ceil(bytes / 1e6)} MB are too many for one ZIP archive; split the slide`);
+  }
   const chunks = [];
   const zip = new Zip((error, chunk) => {
     if (error) throw error;

@@ -4,6 +4,8 @@ export const SIDE = 256;
 
 const TYPES = new Map([["jpg", "JPEG"], ["jpeg", "JPEG"], ["png", "PNG"], ["bmp", "BMP"], ["tif", "TIFF"], ["tiff", "TIFF"]]);
 const JPEG_FRAMES = new Set([0xc0, 0xc1, 0xc2, 0xc3, 0xc5, 0xc6, 0xc7, 0xc9, 0xca, 0xcb, 0xcd, 0xce, 0xcf]);
+const SCAN = 0xda;
+const EXIF = 0x45786966;
 const PNG = 0x89504e47;
 const COLOUR_PNG = new Set([2, 3, 6]);
 
@@ -20,9 +22,10 @@ export const typeOf = (name) => TYPES.get(/\.(\w+)$/.exec(name)?.[1].toLowerCase
 export async function prepared(cell) {
   // A file that no longer exists would otherwise look like a broken connection.
   const bytes = new DataView(await cell.file.arrayBuffer());
+  forgetExif(bytes);
   let bitmap;
   try {
-    bitmap = await createImageBitmap(cell.file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
     return cell.file;
   }
@@ -52,6 +55,17 @@ function is8BitColour(bytes) {
   if (bytes.getUint32(0) === PNG) return bytes.getUint8(24) <= 8 && COLOUR_PNG.has(bytes.getUint8(25));
   if (bytes.getUint16(0) === 0xffd8) return jpegComponents(bytes) === 3;
   return bytes.getUint16(0) === 0x424d;
+}
+
+/**
+ * Hide the EXIF data of a JPEG: the browser would turn the image as they say, which the service never does. The option
+ * `imageOrientation: "none"` means the opposite in some browsers.
+ */
+function forgetExif(bytes) {
+  for (let at = 2; at + 10 < bytes.byteLength && bytes.getUint8(at) === 0xff && bytes.getUint8(at + 1) !== SCAN; ) {
+    if (bytes.getUint16(at) === 0xffe1 && bytes.getUint32(at + 4) === EXIF) bytes.setUint32(at + 4, 0);
+    at += 2 + bytes.getUint16(at + 2);
+  }
 }
 
 /** Colour components of a JPEG, 0 if no frame is found. */

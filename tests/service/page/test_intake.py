@@ -81,6 +81,20 @@ def test_a_larger_image_is_cropped_to_its_centre_exactly_and_what_would_be_conve
     visit.shows("#viewer .notes", "Only the central 256")
 
 
+def test_a_larger_image_is_cropped_as_it_is_stored_and_not_turned(visit: Visit, network: TinyNetwork) -> None:
+    """The service and the training never turn an image by its EXIF orientation, which browsers do."""
+    # The centre crop's (128, 128) is (152, 152) of these, and (151, 151) of them turned upside down.
+    pixels = coloured(network.colours[LYMPHOCYTE], 304, 304)
+    pixels[:, 152:] = network.colours[ERYTHROBLAST]
+    turned = Pillow.Exif()
+    turned[0x0112] = 3
+    visit.drop(
+        {"turned.jpg": saved(Pillow.fromarray(pixels), "JPEG", quality=100, subsampling=0, exif=turned)}, "image/jpeg"
+    )
+    visit.progress("1 of 1 classified · 1 cropped to the centre")
+    assert visit.sections() == {"Erythroblast (NRBC)": 1}
+
+
 def test_a_tiff_is_classified_and_shown_by_type_and_name(visit: Visit, network: TinyNetwork) -> None:
     """Chromium cannot show TIFF."""
     tiff = saved(Pillow.fromarray(coloured(network.colours[LYMPHOCYTE])), "TIFF", compression="tiff_lzw")

@@ -194,3 +194,12 @@ def test_another_model_is_not_mixed_with_the_first_and_changes_no_decision_and_n
         visit.shows("#model", "1.2.5")
         expect(visit.page.locator("#advice")).to_be_visible()
         expect(visit.page.locator("#classify-again")).to_have_count(0)
+
+
+def test_a_full_storage_is_named_and_the_work_goes_on(browser: Browser, bundle: Bundle, images: list[Path]) -> None:
+    with serving(bundle) as live, visiting(browser, live.url, strict=False) as visit:
+        told = {"origin": live.url, "quotaSize": 10_000}
+        visit.page.context.new_cdp_session(visit.page).send("Storage.overrideQuotaForOrigin", told)
+        visit.choose(*images)
+        visit.progress("48 of 48 classified")
+        visit.shows("#warnings", "This browser cannot keep the slide (QuotaExceededError)")

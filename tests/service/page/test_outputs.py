@@ -142,3 +142,20 @@ def test_a_file_name_is_never_a_formula_nor_markup(visit: Visit, image: Image, t
     with exported.open(encoding="utf-8-sig", newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert row["file"] == f"'{name}"
+
+
+def test_corrections_that_cannot_be_written_say_why(export: Visit) -> None:
+    """An image that is gone from the disk, and more than a ZIP archive without ZIP64 holds."""
+    read = export.page.evaluate_handle("() => Blob.prototype.arrayBuffer")
+    export.page.evaluate(
+        "() => { Blob.prototype.arrayBuffer = () => Promise.reject(new DOMException('it is gone', 'NotFoundError')); }"
+    )
+    export.page.click("#export-corrections")
+    export.shows("#warnings", "No corrections: it is gone.")
+    export.page.evaluate("(read) => { Blob.prototype.arrayBuffer = read; }", read)
+    refused = export.page.evaluate("""async () => {
+        const { corrections } = await import("/static/outputs.js");
+        const cell = { counts: true, reviewed: true, label: "monocyte", sent: { size: 2 ** 31 } };
+        return corrections({}, [cell, cell]).catch((error) => error.message);
+    }""")
+    assert refused == "2 images of 4295 MB are too many for one ZIP archive; split the slide"
