@@ -297,6 +297,11 @@ def _write(answer: httpx.Response, file: RemoteFile, part: Path, begin: int, adv
     if answer.status_code == httpx.codes.PARTIAL_CONTENT:
         if not (given := answer.headers.get("Content-Range", "")).startswith(f"bytes {begin}-"):
             raise DownloadError(f"{file.links.url} was asked for bytes from {begin} and gave {given!r}{_environment()}")
+    elif (length := answer.headers.get("Content-Length")) not in (None, str(file.size)):
+        raise DownloadError(
+            f"{file.links.url} gave {length} bytes instead of {file.size}: a proxy or a login page may answer in its "
+            f"place{_environment()}; run the same command again later, what has come is kept"
+        )
     elif begin:
         _say(f"  {file.key}: the server does not go on in the middle; from the beginning")
         advance(-begin / _MB)
@@ -321,6 +326,8 @@ def _unpack(archive: Path) -> None:
     folder = archive.with_suffix("")
     try:
         with zipfile.ZipFile(archive) as opened:
+            for each in opened.infolist():
+                each.filename = each.filename.replace("\\", "/")  # as Windows' packers may write it
             members = [each for each in opened.infolist() if not each.is_dir() and _wanted(archive, each.filename)]
             missing = [each for each in members if _size(folder / each.filename) != each.file_size]
             _require_room(archive.parent, sum(each.file_size for each in missing), f"unpacking {archive.name}")

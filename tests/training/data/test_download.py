@@ -355,3 +355,29 @@ def test_a_zip_file_that_is_none_is_said(tmp_path: Path) -> None:
         done = run(record, tmp_path)
     assert done.exit_code == 1
     assert "a.zip cannot be unpacked" in said(done)
+
+
+def test_a_login_page_in_the_files_place_takes_nothing_of_what_has_come(record: Zenodo, tmp_path: Path) -> None:
+    (tmp_path / "cells.bin.part").write_bytes(CELLS[:15_000])
+    record.ranges, record.lie = False, lambda _: b"<html>Welcome to the hospital's Wi-Fi</html>"
+    done = run(record, tmp_path)
+    assert done.exit_code == 1
+    assert "gave 44 bytes instead of 20000" in said(done)
+    assert (tmp_path / "cells.bin.part").read_bytes() == CELLS[:15_000]
+
+
+def test_an_archive_with_backslashes_is_unpacked_into_its_folders(tmp_path: Path) -> None:
+    packed = zipped({"blast/": b"", "blast/1.tif": b"one", "blast/2.tif": b"two"}).replace(b"blast/", b"blast\\")
+    with zenodo(cells__zip=packed) as record:
+        assert run(record, tmp_path).exit_code == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "cells/blast").iterdir()} == {
+        "1.tif": b"one",
+        "2.tif": b"two",
+    }
+
+
+def test_backslashes_lead_nowhere_either(tmp_path: Path) -> None:
+    with zenodo(cells__zip=zipped({"../out.tif": b"x"}).replace(b"../out", b"..\\out")) as record:
+        done = run(record, tmp_path / "data")
+    assert "would lie outside" in said(done)
+    assert not (tmp_path / "out.tif").exists()

@@ -168,6 +168,23 @@ def test_a_damaged_archive_is_an_error_in_words(tmp_path: Path, spoil: Callable[
     assert not (tmp_path / "site.csv").exists()
 
 
+@pytest.mark.parametrize("backslashes", [False, True])
+def test_an_archive_that_was_unpacked_and_packed_again_is_the_same(tmp_path: Path, backslashes: bool) -> None:
+    """Safari unpacks downloads; Finder and PowerShell pack the folder, with their own files beside."""
+    page = export(tmp_path / "page.zip", [row(number) for number in range(8)])
+    again = tmp_path / "again.zip"
+    with zipfile.ZipFile(page) as given, zipfile.ZipFile(again, "w") as packed:
+        packed.writestr("corrections/", b"")
+        for name in given.namelist():
+            packed.writestr(f"corrections/{name}", given.read(name))
+            packed.writestr(f"__MACOSX/corrections/._{name.split('/')[-1]}", b"a resource fork")
+    if backslashes:
+        again.write_bytes(again.read_bytes().replace(b"corrections/images/", b"corrections\\images\\"))
+    done = prepare(tmp_path / "site.csv", again)
+    assert done.exit_code == 0, done.output
+    assert {image.path.read_bytes() for image in manifest.read(tmp_path / "site.csv")} == {picture(n) for n in range(8)}
+
+
 def test_a_folder_or_a_missing_file_is_no_archive(tmp_path: Path) -> None:
     done = prepare(tmp_path / "site.csv", tmp_path, tmp_path / "absent.zip")
     assert done.exit_code == 1

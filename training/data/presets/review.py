@@ -41,6 +41,7 @@ class Confirmed:
     """One row of an archive whose image is the one that the row names."""
 
     archive: Path
+    entry: zipfile.ZipInfo
     exported: tuple[int, ...]
     row: dict[str, str]
 
@@ -71,7 +72,7 @@ class _Review(Preset):
         with ExitStack() as stack:
             opened = {path: stack.enter_context(zipfile.ZipFile(path)) for path in self.archives}
             for cell in last.values():
-                content, path = opened[cell.archive].read(cell.row["image"]), _unpacked(folder, cell)
+                content, path = opened[cell.archive].read(cell.entry), _unpacked(folder, cell)
                 if not path.is_file() or path.stat().st_size != len(content):
                     path.write_bytes(content)
                 told = {"evidence": "real", **{name: cell.row[name] for name in KEPT_COLUMNS}}
@@ -120,16 +121,17 @@ def _examine(archives: Sequence[Path]) -> tuple[list[Confirmed], list[str]]:
 
 def _cells(path: Path, archive: zipfile.ZipFile) -> tuple[list[Confirmed], list[str]]:
     files = archive.infolist()
-    unpacked, names = [file.file_size for file in files], {file.filename for file in files}
+    unpacked = [file.file_size for file in files]
     if len(files) > MOST_FILES or sum(unpacked) > MOST_BYTES or max(unpacked, default=0) > MOST_BYTES_OF_IMAGE:
         return [], [
             f"{len(files)} files of {sum(unpacked)} bytes, the largest of {max(unpacked)}; at most {MOST_FILES} files, "
             f"{MOST_BYTES} bytes and {MOST_BYTES_OF_IMAGE} bytes a file are unpacked"
         ]
-    if MANIFEST not in names:
+    entries = _entries(files)
+    if (manifest := entries.get(MANIFEST)) is None:
         return [], [f"no {MANIFEST} in it; expected what the review page exports as corrections.zip"]
     try:
-        reader = csv.DictReader(io.StringIO(archive.read(MANIFEST).decode("utf-8-sig"), newline=""), restval="")
+        reader = csv.DictReader(io.StringIO(archive.read(manifest).decode("utf-8-sig"), newline=""), restval="")
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         return [], [f"{MANIFEST} cannot be read as CSV in UTF-8: {error}"]
@@ -137,16 +139,25 @@ def _cells(path: Path, archive: zipfile.ZipFile) -> tuple[list[Confirmed], list[
         return [], [f"{MANIFEST} has no column {', '.join(missing)}"]
     if not rows:
         return [], [f"{MANIFEST} has no row: no cell was confirmed"]
-    exported = archive.getinfo(MANIFEST).date_time
     problems = [
         f"{MANIFEST}, line {line}: {problem}"
         for line, row in enumerate(rows, start=2)
-        for problem in _problems(archive, names, row)
+        for problem in _problems(archive, entries, row)
     ]
-    return [Confirmed(path, exported, row) for row in rows], problems
+    if problems:
+        return [], problems
+    return [Confirmed(path, entries[row["image"]], manifest.date_time, row) for row in rows], []
 
 
-def _problems(archive: zipfile.ZipFile, names: set[str], row: dict[str, str]) -> Iterator[str]:
+def _entries(files: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """By path as exported. Safari unpacks what it downloads; packing it again adds a folder, on Windows ``\\`` too."""
+    named = {file.filename.replace("\\", "/"): file for file in files}
+    above = {name.removesuffix(MANIFEST) for name in named if PurePosixPath(name).name == MANIFEST}
+    folder = above.pop() if len(above) == 1 else ""
+    return {name.removeprefix(folder): file for name, file in named.items() if name.startswith(folder)}
+
+
+def _problems(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], row: dict[str, str]) -> Iterator[str]:
     if None in row:
         yield "more fields than the header has columns"
     for column in ("label", "predicted"):
@@ -157,13 +168,13 @@ def _problems(archive: zipfile.ZipFile, names: set[str], row: dict[str, str]) ->
         yield f"image {row['image']!r} leaves the archive"
     elif image.suffix.lower() not in IMAGE_SUFFIXES:
         yield f"image {row['image']!r}: {EXPECTED}"
-    elif row["image"] not in names:
+    elif row["image"] not in entries:
         yield f"image {row['image']!r} is not in the archive"
     elif not _SHA256.fullmatch(row["sha256"]):
         yield f"sha256 {row['sha256']!r}, expected 64 hexadecimal digits in lower case"
     else:
         try:
-            found = hashlib.sha256(archive.read(row["image"])).hexdigest()
+            found = hashlib.sha256(archive.read(entries[row["image"]])).hexdigest()
         except _UNREADABLE as error:
             yield f"image {row['image']!r} cannot be unpacked: {error}"
         else:
