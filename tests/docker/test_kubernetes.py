@@ -205,9 +205,13 @@ def test_the_autoscaler_s_metric_comes_of_a_scrape_with_the_monitor_s_key(
         for family in text_string_to_metric_families(answer.text)
     }
     assert rule["seriesQuery"].partition("{")[0] in totals
-    waiting, batch = re.findall(r"sum\((\w+)\{<<.LabelMatchers>>\}\) by \(<<.GroupBy>>\)", rule["metricsQuery"])
+    series = r"sum\((\w+)\{<<.LabelMatchers>>\}\) by \(<<.GroupBy>>\)"
+    waiting, batch = re.findall(series, rule["metricsQuery"])
     assert totals[waiting] == 0
     assert totals[batch] > 0
+    for values, expected in (({waiting: 24, batch: 8}, 3), ({waiting: 0, batch: 0}, 0)):  # the latter while it loads
+        query = re.sub(series, lambda found, values=values: str(values[found[1]]), rule["metricsQuery"])
+        assert eval(query, {"clamp_min": max}) == expected  # noqa: S307 - a query of our own
 
 
 def test_kserve_s_object_is_yaml_of_its_kind() -> None:
