@@ -67,12 +67,16 @@ export async function corrections(slide, cells) {
     throw new Error(`${confirmed.length} images of ${Math.ceil(bytes / 1e6)} MB are too many for one ZIP archive; split the slide`);
   }
   const chunks = [];
+  // ZIP has times without a zone. UTC tells which of two archives is the later one, whatever the clocks were set to.
+  const utc = new Date();
+  utc.setMinutes(utc.getMinutes() + utc.getTimezoneOffset());
   const zip = new Zip((error, chunk) => {
     if (error) throw error;
     chunks.push(new Blob([chunk]));
   });
   const put = (name, bytes) => {
     const file = new ZipPassThrough(name);
+    file.mtime = utc;
     zip.add(file);
     file.push(bytes, true);
   };

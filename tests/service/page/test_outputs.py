@@ -7,6 +7,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,18 @@ def test_corrections_that_cannot_be_written_say_why(export: Visit) -> None:
         return corrections({}, [cell, cell]).catch((error) => error.message);
     }""")
     assert refused == "2 images of 4295 MB are too many for one ZIP archive; split the slide"
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/St_Johns"])
+def test_corrections_say_when_they_were_exported_wherever_that_was(
+    browser: Browser, server: LiveServer, zone: str
+) -> None:
+    with visiting(browser, server.url, timezone_id=zone) as visit:
+        archive = visit.page.evaluate("""async () => {
+            const { corrections } = await import("/static/outputs.js");
+            const blob = await corrections({ signed: { name: "Ada" } }, []);
+            return [...new Uint8Array(await blob.arrayBuffer())];
+        }""")
+    with zipfile.ZipFile(io.BytesIO(bytes(archive))) as opened:
+        exported = datetime(*opened.getinfo("manifest.csv").date_time, tzinfo=UTC)
+    assert abs(exported - datetime.now(UTC)) < timedelta(minutes=5)
