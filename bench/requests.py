@@ -16,7 +16,7 @@ from bench import BenchError
 from contract.description import IMAGE_SIDE
 from contract.files import IMAGE_SUFFIXES
 
-SAMPLES: Final = Path(__file__).parents[1] / "tests" / "data" / "cells"
+SAMPLES: Final = Path(__file__).parents[1] / "service" / "static" / "cells"
 """Real cells, in a checkout."""
 _MOST_IMAGES: Final = 1024
 _MOST_BULK_FORMS: Final = 32

@@ -42,7 +42,10 @@ def tolerate_full_streams() -> None:
     """From now on a full disk behind standard output or error is no reason to end work whose result is elsewhere."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        raw = _Tolerant(stream.fileno(), "w", closefd=False)
+        try:
+            raw = _Tolerant(stream.fileno(), "w", closefd=False)
+        except OSError:
+            continue  # A program that calls this one has put an object without a file in its place.
         tolerant = io.TextIOWrapper(
             io.BufferedWriter(raw),
             encoding=stream.encoding,

@@ -78,6 +78,6 @@ def test_the_bundle_has_learned_real_hairy_cells_and_answers(walk: Walk) -> None
     assert licence["metadata"]["license"]["id"] == "cc-by-4.0"
     (serve,) = [call for call in CALLS if call.words[0] == "serve"]
     cell = next(i.path for i in manifest.read(walk.folder / "datasets/mll23.csv") if i.label == HAIRY_CELL.name)
-    answer = answer_of(serve, walk.folder, cell, fit="pad")
+    answer = answer_of(serve, walk.folder, cell)
     assert answer["model"]["name"] == "mll23"
     assert answer["results"][0]["hairy_cell"]["flag"] in (True, False)

@@ -84,7 +84,7 @@ class Walk:
     def __init__(self, folder: Path, calls: Sequence[Call]) -> None:
         self.folder = folder
         self._calls = calls
-        self._done = 0
+        self._shown: list[str] = []
 
     def draw_cells(self) -> None:
         folder = self.folder
@@ -99,18 +99,16 @@ class Walk:
 
     def to(self, place: int) -> str:
         """Run the page's commands up to the one at ``place``; what that one wrote on the terminal."""
-        shown = ""
-        while self._done <= place:
-            call = self._calls[self._done]
+        while len(self._shown) <= place:
+            call = self._calls[len(self._shown)]
             if call.words[:2] == ["data", "split"]:
                 (program,) = blocks(PAGE, "python")
                 (self.folder / "slides.py").write_text(program, encoding="utf-8")
                 runpy.run_path(str(self.folder / "slides.py"))
             found = CliRunner().invoke(hal.app, call.words)
             assert found.exit_code == 0, f"hal {' '.join(call.words)}: {found.output}{found.exception!r}"
-            shown = found.output
-            self._done += 1
-        return shown
+            self._shown.append(found.output)
+        return self._shown[place]
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +181,12 @@ def test_the_bundle_answers_whether_a_cell_is_hairy(walk: Walk) -> None:
     assert answer["results"][0]["hairy_cell"]["flag"] in (True, False)
 
 
-def answer_of(serve: Call, folder: Path, cell: Path, fit: str = "crop") -> dict[str, Any]:
+def answer_of(serve: Call, folder: Path, cell: Path) -> dict[str, Any]:
     """Start the service as the page says, ask it about one image and stop it."""
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import hal; sys.argv = {['hal', *serve.words]!r}; hal.main()"
     )
-    variables = os.environ | serve.variables | {"PORT": "0", "HAL_FIT": fit}
+    variables = os.environ | serve.variables | {"PORT": "0", "HAL_FIT": "pad"}
     started = subprocess.Popen(
         [sys.executable, "-c", program], cwd=folder, env=variables, stdout=subprocess.PIPE, text=True
     )

@@ -19,7 +19,7 @@ from tests.paths import ROOT
 from tests.service.live_server import LiveServer, serving
 from training.data.images import read_image
 
-CELLS = ROOT / "tests" / "data" / "cells"
+CELLS = ROOT / "service" / "static" / "cells"
 
 
 @pytest.fixture(scope="module")

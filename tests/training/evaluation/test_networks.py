@@ -25,7 +25,7 @@ from training.fit.run import Progress, Run, RunError
 from training.networks import xception as networks
 
 BUNDLE = ROOT / "models" / "hal-c" / "2"
-CELLS = ROOT / "tests" / "data" / "cells"
+CELLS = ROOT / "service" / "static" / "cells"
 
 
 @pytest.fixture
