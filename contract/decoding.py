@@ -95,6 +95,8 @@ def _kind(data: bytes) -> str:
         found = "The bytes are a DICOM file; export the picture in it as PNG or JPEG in colour"
     elif data.lstrip().startswith(_BASE64):
         found = f"The bytes look like an image written as base64 text ({begin}); send the file's bytes as they are"
+    elif data.startswith((b"II+\0", b"MM\0+")):
+        found = f"The bytes are a BigTIFF file ({begin}); export the cell as a plain TIFF or a PNG"
     elif data.startswith(b"\x1f\x8b"):
         found = f"The bytes are compressed with gzip ({begin}); send the image itself"
     else:

@@ -230,6 +230,7 @@ DEEP_PNG = b"\x89PNG\r\n\x1a\n" + DEEP_HEAD + DEEP_ROWS + chunk(b"IEND", b"")
         (base64.b64encode(saved(Image.fromarray(PIXELS), "BMP")), RefusalCode.UNSUPPORTED_TYPE, "base64 text"),
         (base64.b64encode(saved(Image.fromarray(PIXELS), "TIFF")), RefusalCode.UNSUPPORTED_TYPE, "base64 text"),
         (b"\x1f\x8b\x08" + bytes(20), RefusalCode.UNSUPPORTED_TYPE, "gzip"),
+        (b"II+\0\x08\0\0\0" + bytes(20), RefusalCode.UNSUPPORTED_TYPE, "BigTIFF file .* plain TIFF or a PNG"),
     ],
 )  # fmt: skip
 def test_both_halves_name_the_right_cause(data: bytes, code: RefusalCode, words: str, tmp_path: Path) -> None:
