@@ -22,12 +22,12 @@ help: ## List the targets
 run: $(SERVICE) ## Install and start the service on the shipped bundle (PORT=8000)
 	@exec $(BIN)/hal serve
 
-# Two files at a time; then, alone, what measures time or fills the machine (marked serial).
+# Three files at a time, since many tests wait; then, alone, what measures time or fills the machine (marked serial).
 test: $(DEV) ## Install everything and run the tests (ARGS='-k batching -x')
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest --durations=50 --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not serial'
+	$(BIN)/python -m pytest --durations=50 --numprocesses 3 --dist loadfile --no-loadscope-reorder -m 'not serial'
 	$(BIN)/python -m pytest --durations=50 -m serial
 endif
 
