@@ -7,7 +7,7 @@ from pathlib import Path
 # Before anything imports ONNX Runtime; the commands that tests start inherit it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Two test processes share the cores; twice as many threads as cores would only wait for each other.
+    # Three test processes share the cores; twice as many threads as cores would only wait for each other.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, "1")
 
@@ -31,8 +31,17 @@ settings.load_profile("hal")
 
 WriteBundle = Callable[..., Bundle]
 
-_FIRST = ("contract", "docs/test_train.py", "training", "service")
-"""Where to begin: what fails fast, then the longest file, so that the two workers end at the same time."""
+_FIRST = (
+    "service/jobs/score/test_score_command.py",
+    "docs/test_train.py",
+    "training/fit/test_update.py",
+    "training",
+    "bench/test_training.py",
+    "e2e",
+    "contract",
+    "service",
+)
+"""Where to begin: the longest files, so that the three workers end at the same time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
