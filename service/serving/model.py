@@ -79,8 +79,8 @@ class ServedModel:
     def judge(self, rows: Logits) -> list[Judged | None]:
         """Decide by the bundle about the images of a batch; ``None`` where a row has a number that is not finite."""
         finite = np.logical_and.reduce(np.isfinite(rows), axis=1)
-        if np.count_nonzero(finite) < len(rows):
-            judged = iter(self.judge(rows[finite]))
+        if (sound := np.count_nonzero(finite)) < len(rows):
+            judged = iter(self.judge(rows[finite]) if sound else ())
             return [next(judged) if is_finite else None for is_finite in finite]
         novelty = None if self._basis is None else self._basis.scores(rows[:, CLASS_COUNT:])
         return list(zip(rows, decide(rows[:, :CLASS_COUNT], self.bundle.description, novelty), strict=True))

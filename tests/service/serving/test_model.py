@@ -22,3 +22,10 @@ def test_a_row_with_a_number_that_is_not_finite_gets_nothing_and_its_neighbours_
         assert judged is not None
         np.testing.assert_array_equal(judged[0], row)
         assert [judged[1]] == decide(row[np.newaxis], bundle.description)
+
+
+def test_a_batch_without_a_single_finite_row_gets_nothing_where_novelty_is_told(familiar: Bundle) -> None:
+    engine = EngineThread()
+    engine.gives_embeddings = True
+    model = ServedModel(familiar, load_settings({"bundle": familiar.root}), Device.CPU, engine, familiar.novelty())
+    assert model.judge(np.full((2, 20 + 2048), np.nan, np.float32)) == [None, None]
