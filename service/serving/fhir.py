@@ -41,7 +41,7 @@ def fhir_bundle(
         report: the signature and the references.
         now: with time zone; default: now.
     """
-    # Its import takes half a second.
+    # Its import takes half a second, which a service without such reports does not need.
     from fhir.resources.R4B.bundle import Bundle
 
     given = report or GivenReport()

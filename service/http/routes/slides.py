@@ -131,7 +131,7 @@ async def classify_slide(request: Request) -> Response:
     refused = len(done.results) - len(cells)
     summary = await _summarise(cells, refused, done.description, service_of(request))
     if wants_fhir:
-        return _fhir(summary, done.model, status)
+        return await _fhir(service_of(request), summary, done.model, status)
     request_id = request.state.request_id
     answer = SlideAnswer(
         request_id=request_id, model=done.model, hairy_cell=done.hairy_rule, results=done.results, summary=summary
@@ -164,7 +164,7 @@ async def summarise_slide(request: Request) -> Response:
             _require_same_model(given.model, stamp)
         summary = await while_connected(request, _summary_of(given, description, service))
     if wants_fhir:
-        return _fhir(summary, stamp, HTTPStatus.OK, given.report)
+        return await _fhir(service, summary, stamp, HTTPStatus.OK, given.report)
     return respond(SummaryAnswer(request.state.request_id, stamp, summary))
 
 
@@ -224,5 +224,9 @@ def _wants_fhir(request: Request) -> bool:
     return wanted == "fhir" or (wanted is None and MEDIA_TYPE in request.headers.get("accept", ""))
 
 
-def _fhir(summary: SlideSummary, model: ModelStamp, status: HTTPStatus, report: GivenReport | None = None) -> Response:
-    return Response(fhir_bundle(summary, model, report), status, media_type=MEDIA_TYPE)
+async def _fhir(
+    service: Service, summary: SlideSummary, model: ModelStamp, status: HTTPStatus, report: GivenReport | None = None
+) -> Response:
+    # The library's import takes half a second: not on the event loop.
+    document = await service.aside.call(lambda: fhir_bundle(summary, model, report))
+    return Response(document, status, media_type=MEDIA_TYPE)
