@@ -129,7 +129,7 @@ class OnnxEngine:
             BundleError: the bundle has no file of that precision, or the file was changed since it was verified.
             DeviceUnavailableError, GraphMismatchError, GoldenMismatchError: see there.
         """
-        device = resolved(options.device)
+        device = resolved(options.device, tell=True)
         file = served_file(bundle, device, options.precision)
         graph = bundle.path(file).read_bytes()
         if (found := hashlib.sha256(graph).hexdigest()) != file.sha256:

@@ -105,14 +105,18 @@ def _disagreements(role: str, found: Sequence[Any], name: str, dtype: str, shape
     return problems
 
 
-def resolved(device: Device) -> Device:
-    """The device; what ``auto`` finds is CUDA if ONNX Runtime has it and the driver sees a GPU, else the CPU."""
+def resolved(device: Device, *, tell: bool = False) -> Device:
+    """The device; what ``auto`` finds is CUDA if ONNX Runtime has it and the driver sees a GPU, else the CPU.
+
+    ``tell`` logs why an ONNX Runtime that has CUDA is not used with it.
+    """
     if device is not Device.AUTO:
         return device
     if _PROVIDERS[Device.CUDA] not in ort.get_available_providers():
         return Device.CPU
     if fault := cuda.driver_fault():
-        logger.warning("HAL_DEVICE=auto serves on the CPU: %s", fault)
+        if tell:
+            logger.warning("HAL_DEVICE=auto serves on the CPU: %s", fault)
         return Device.CPU
     return Device.CUDA
 
