@@ -181,12 +181,9 @@ class Service(Lifecycle):
             refused = [RefusedImage(fault, index, None, sha256) for index, sha256 in enumerate(hashes)]
             await self.observer.answered(model.stamp, refused)
             raise
-        rows, decisions = zip(*judged, strict=True)
-        hashes = await self.aside.call(lambda: _sha256s(images))
-        of_images = zip(hashes, decisions, strict=True)
-        results = [_classified(decision, index, None, sha256) for index, (sha256, decision) in enumerate(of_images)]
+        inferred, results = await self.aside.call(lambda: _inferred(model, images, judged))
         await self.observer.answered(model.stamp, results)
-        return Inferred(model.stamp, np.stack(rows), decisions)
+        return inferred
 
     def check_admission(self, options: RequestOptions = _ANY) -> None:
         """Find out whether images would be accepted now, before a request's body is read.
@@ -249,6 +246,15 @@ def _classified(decision: Decision, index: int, client_ref: str | None, sha256: 
         client_ref,
         sha256,
     )
+
+
+def _inferred(
+    model: ServedModel, images: Sequence[Image], judged: Sequence[Judged]
+) -> tuple[Inferred, Sequence[ClassifiedImage]]:
+    rows, decisions = zip(*judged, strict=True)
+    of_images = zip(_sha256s(images), decisions, strict=True)
+    results = [_classified(decision, index, None, sha256) for index, (sha256, decision) in enumerate(of_images)]
+    return Inferred(model.stamp, np.stack(rows), decisions), results
 
 
 def _sha256s(images: Sequence[Image]) -> list[str]:
