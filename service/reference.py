@@ -35,20 +35,17 @@ _LABELS_LISTED: Final = 6
 
 
 def variable(name: str, field: FieldInfo) -> str:
-    """The environment variable of a setting."""
     aliases: Any = field.validation_alias
     return str(aliases.choices[0]) if aliases is not None else f"HAL_{name.upper()}"
 
 
 def settings_lines() -> Iterator[str]:
-    """A line for each setting: variable, default, meaning."""
     for name, field in Settings.model_fields.items():
         default = _default(field)
         yield f"{variable(name, field)}{f' = {default}' if default else ''}: {field.description}"
 
 
 def page() -> str:
-    """The reference page, in Markdown."""
     rows = (_setting_row(name, field) for name, field in Settings.model_fields.items())
     return _HEAD + "\n".join(rows) + "\n" + _METRICS_HEAD + "\n".join(_metric_rows()) + "\n"
 

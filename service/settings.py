@@ -39,7 +39,6 @@ batches of 8 take less than a second on any that HAL was measured on."""
 
 
 def available_cores() -> int:
-    """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -261,7 +260,6 @@ class Settings(BaseSettings):
 
     @property
     def slide_rule(self) -> SlideRule:
-        """When the flags of a slide become advice."""
         return SlideRule(
             min_cells=self.slide_min_cells, min_hits=self.slide_min_hits, significance=self.slide_significance
         )

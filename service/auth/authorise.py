@@ -25,7 +25,6 @@ _PORT: Final = re.compile(r":\d*$")
 
 
 def is_open(path: str) -> bool:
-    """Whether a path is answered without a key in any case."""
     return path in _OPEN or path.startswith(_OPEN_BELOW)
 
 
@@ -64,7 +63,6 @@ def check_exposure(settings: Settings, listener: socket.socket) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own."""
     address = _address(host)
     mapped = getattr(address, "ipv4_mapped", None)
     return address is not None and bool((mapped or address).is_loopback)

@@ -35,7 +35,6 @@ class Role(StrEnum):
     ADMIN = "admin"
 
     def covers(self, needed: "Role") -> bool:
-        """Whether this role may do what ``needed`` may."""
         roles = list(Role)
         return roles.index(self) >= roles.index(needed)
 
@@ -120,13 +119,11 @@ class KeyStore:
             )
 
     def find(self, presented: str) -> Key | None:
-        """The key that was presented, if it is one of the file's."""
         if time.monotonic() >= self._look_again:
             self.reload()
         return find(self._keys, presented)
 
     def reload(self) -> None:
-        """Read the file again if it has changed."""
         with self._lock:
             self._look_again = time.monotonic() + _RECHECK_S
             state = self._state()

@@ -67,11 +67,9 @@ class Admission:
 
     @property
     def taken(self) -> int:
-        """Permits taken, by either priority."""
         return sum(self._taken.values())
 
     def taken_by(self, priority: Priority) -> int:
-        """Permits taken by one priority."""
         return self._taken[priority]
 
     def free(self, priority: Priority) -> bool:

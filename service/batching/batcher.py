@@ -84,11 +84,9 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Images that wait for the device."""
         return len(self._queue)
 
     def waiting_of(self, priority: Priority) -> int:
-        """Those of one priority."""
         return self._queue.waiting(priority)
 
     @property

@@ -95,15 +95,12 @@ class Queue:
         return chain.from_iterable(self._waiting.values())
 
     def waiting(self, priority: Priority) -> int:
-        """Images of one priority."""
         return len(self._waiting[priority])
 
     def add(self, queued: QueuedImage) -> None:
-        """Put an image behind those of its priority."""
         self._waiting[queued.priority][queued] = None
 
     def remove(self, queued: QueuedImage) -> None:
-        """Take an image out, if it is still there."""
         self._waiting[queued.priority].pop(queued, None)
 
     def next_batch(self, limit: int) -> list[QueuedImage]:

@@ -49,7 +49,6 @@ class Rate:
         self._batch_s = 0.0
 
     def add(self, images: int, seconds: float) -> None:
-        """A batch was done."""
         self._batch_s = _MEMORY * (self._batch_s or seconds) + (1 - _MEMORY) * seconds
         rate = images / max(seconds, 1e-6)
         past = self._images_per_s or rate

@@ -49,8 +49,6 @@ def driver_fault(open_library: Callable[[str], Any] = ctypes.CDLL) -> str | None
 
 
 class _Size:
-    """One batch size: its memory and its binding."""
-
     def __init__(self, session: Any, size: int, device: str) -> None:
         shape = [size, IMAGE_SIDE, IMAGE_SIDE, 3]
         self.host = np.zeros(shape, np.uint8)

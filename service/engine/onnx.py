@@ -59,9 +59,7 @@ class Engine(Protocol):
     """A network on its device; called from one thread only."""
 
     @property
-    def device(self) -> Device:
-        """The device in use, never ``auto``."""
-        ...
+    def device(self) -> Device: ...
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits ``[n, 20]`` of images ``[n, 256, 256, 3]``."""

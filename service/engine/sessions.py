@@ -58,7 +58,6 @@ class EngineOptions:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The part of the settings that concerns the engine."""
         return cls(
             device=settings.device,
             precision=settings.precision,
@@ -69,7 +68,6 @@ class EngineOptions:
         )
 
     def batch_limit(self, device: Device) -> int:
-        """Most images in a batch on ``device``."""
         return self.max_batch or DEFAULT_MAX_BATCH[device]
 
 
@@ -206,7 +204,6 @@ def _session_options(device: Device, options: EngineOptions) -> Any:
 
 
 def providers(device: Device, file: ModelFile, options: EngineOptions) -> list[tuple[str, dict[str, str]]]:
-    """ONNX Runtime's execution providers and their options, by preference."""
     cpu: tuple[str, dict[str, str]] = (_PROVIDERS[Device.CPU], {})
     # float32 means float32: TF32 would move probabilities away from the bundle's parity figures.
     cuda = (

@@ -37,7 +37,6 @@ class WorkThreads:
 
     @property
     def started(self) -> bool:
-        """Whether all of them run."""
         return self._running == self._count
 
     def start(self) -> None:
@@ -62,7 +61,6 @@ class WorkThreads:
         return await answer
 
     def close(self) -> None:
-        """End the threads once they have done what they were given."""
         for _ in range(self._running):
             self._jobs.put(None)
 
@@ -182,7 +180,6 @@ class EngineThread:
         return await self._after_stacking(self._run_with_embedding, images)
 
     async def until_free(self) -> None:
-        """Wait for what the thread is doing."""
         await self._thread.call(lambda: None)
 
     def close(self) -> None:

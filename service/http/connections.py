@@ -139,12 +139,10 @@ class LimitedConnection(HttpToolsProtocol):
             self._look = self.loop.call_later(_LOOK_S, self._look_whether_there)
 
     def pause_writing(self) -> None:
-        """More is written than the client takes (asyncio's own word for it)."""
         super().pause_writing()
         self._start_answer_timeout()
 
     def resume_writing(self) -> None:
-        """The client has taken most of it."""
         super().resume_writing()
         self._stop_answer_timeout()
         if self.transport.is_closing():
@@ -196,7 +194,6 @@ class LimitedConnection(HttpToolsProtocol):
             self._start_header_timeout()
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn answers to something that is no HTTP."""
         # A request of which only the body is broken is one that the application counts.
         if self._is_idle():
             self.count(400)

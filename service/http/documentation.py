@@ -79,18 +79,15 @@ _REFUSED_EXAMPLE: Final = {
 
 
 def reference(kind: type[Any]) -> dict[str, str]:
-    """The schema of an answer or a request."""
     return {"$ref": _COMPONENTS.format(kind.__name__)}
 
 
 def answered(kind: type[Any], description: str, example: Any = None) -> dict[str, Any]:
-    """An answer as JSON."""
     content = {"schema": reference(kind)} | ({} if example is None else {"example": example})
     return {"description": description, "content": {JSON: content}}
 
 
 def failed(description: str, code: str, message: str = "What was wrong, expected, and to do.") -> dict[str, Any]:
-    """An answer that is an error as a whole."""
     example = {"request_id": "5f2b8c", "error": {"code": code, "message": message}}
     return answered(answers.ErrorAnswer, description, example)
 
@@ -138,7 +135,6 @@ CLASSIFY_RESPONSES: Final[Responses] = {
 
 
 def header(name: str, description: str, **schema: Any) -> dict[str, Any]:
-    """A header that a request may have."""
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 

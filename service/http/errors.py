@@ -25,7 +25,6 @@ class UnexpectedError(ServiceError):
 
 
 def error_response(request_id: str, path: str, error: ServiceError) -> Response:
-    """The answer to a request for ``path`` that failed as a whole."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -44,7 +43,6 @@ def _response(
 
 
 def response_to(error: Exception, request: Request) -> Response:
-    """The answer to a request that raised ``error``."""
     request_id, path = request.state.request_id, request.url.path
     match error:
         case ServiceError():

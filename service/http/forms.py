@@ -119,8 +119,6 @@ def _any(body: bytes, boundary: bytes, max_files: int) -> _Parts:
 
 
 class _Form:
-    """Collects the parts of a form."""
-
     def __init__(self, boundary: bytes, max_files: int) -> None:
         if not boundary:
             raise _broken("Content-Type has no boundary")

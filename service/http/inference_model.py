@@ -57,7 +57,6 @@ def model_statistics(
 
 
 def model_metadata(name: str, versions: Sequence[str]) -> dict[str, Any]:
-    """The answer to ``GET /v2/models/{name}``."""
     return {
         "name": name,
         "versions": list(versions),

@@ -107,7 +107,6 @@ class UploadBudget:
         self.taken += size
 
     def release(self, size: int) -> None:
-        """Give them back."""
         self.taken -= size
 
 
@@ -139,7 +138,6 @@ class Reservation:
         return counted
 
     def release(self) -> None:
-        """Give back all of it."""
         self._budget.release(self._size)
         self._size = 0
 

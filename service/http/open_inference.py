@@ -41,8 +41,6 @@ class InferenceRequestError(ServiceError):
 
 
 class UnknownModelError(ServiceError):
-    """There is no model of that name or version."""
-
     status = 404
     code = "unknown_model"
 

@@ -111,13 +111,11 @@ async def due(options: RequestOptions) -> AsyncIterator[None]:
 
 
 def service_of(request: Request) -> Service:
-    """The service behind the application."""
     service: Service = request.app.state.hal
     return service
 
 
 def respond(answer: Struct, status: int = 200) -> Response:
-    """An answer as JSON."""
     return Response(encode(answer) + b"\n", status, media_type="application/json")
 
 

@@ -81,7 +81,6 @@ def announce(settings: Settings, bundle: Bundle, listener: socket.socket) -> Non
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where the service is."""
     host, port, *_ = listener.getsockname()
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -98,7 +97,6 @@ class _Server(uvicorn.Server):
         self._told = False
 
     def stop(self) -> None:
-        """Accept no more connections and end when the present ones are answered."""
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -125,7 +123,6 @@ class _Server(uvicorn.Server):
 
 
 def config_for(app: RequestMiddleware, settings: Settings) -> uvicorn.Config:
-    """How uvicorn serves the application."""
     config = uvicorn.Config(
         _for_origins(app, settings.cors_origins.split(",")) if settings.cors_origins else app,
         log_config=None,

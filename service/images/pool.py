@@ -87,7 +87,6 @@ class Decoders:
             self._tokens.put(True)
 
     def close(self) -> None:
-        """End the threads once they have done what they are doing."""
         for _ in range(self._running):
             self._tokens.put(False)
 

@@ -43,11 +43,9 @@ class Tally:
 
     @property
     def complete(self) -> bool:
-        """Whether every image is classified."""
         return not (self.refused or self.problems)
 
     def count(self, record: Record) -> None:
-        """Take note of a result of now."""
         if "error" in record:
             self.refused.append((record["path"], record["error"]["message"]))
         else:

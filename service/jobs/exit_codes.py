@@ -20,7 +20,6 @@ class JobCommand(TyperCommand):
     """A wrong option ends with 1, as every usage error here does: 2 means that some images were refused."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Parse the arguments."""
         try:
             return super().make_context(*arguments, **options)
         except Exception as error:
@@ -49,7 +48,6 @@ def explained(command: str, *, stopped: str) -> Iterator[None]:
 
 
 def fail(command: str, message: str) -> NoReturn:
-    """End with a message and exit code 1."""
     typer.echo(f"{command}: {message}", err=True)
     raise typer.Exit(NOT_DONE)
 

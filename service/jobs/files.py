@@ -26,7 +26,6 @@ class ImageFile:
 
     @classmethod
     def at(cls, path: Path) -> "ImageFile":
-        """The file at ``path``."""
         try:
             found = path.stat()
         except OSError:
@@ -96,7 +95,6 @@ def read(file: ImageFile, most_bytes: int) -> bytes | dict[str, Any]:
 
 
 def unreadable(error: OSError) -> dict[str, Any]:
-    """The refusal of a file that cannot be read."""
     return refusal(UNREADABLE, f"The file cannot be read: {error.strerror or error}.")
 
 

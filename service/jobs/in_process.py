@@ -27,7 +27,6 @@ ReadAll: TypeAlias = Callable[[Sequence[ImageFile], int], list[bytes | dict[str,
 
 
 def read_all(files: Sequence[ImageFile], most_bytes: int) -> list[bytes | dict[str, Any]]:
-    """Of files on this machine: see :data:`ReadAll`."""
     return [read(file, most_bytes) for file in files]
 
 
@@ -77,7 +76,6 @@ class InProcess:
         await self._hal.close()
 
     async def records(self, files: Sequence[ImageFile]) -> AsyncGenerator[Record, None]:
-        """A record for each file, in their order."""
         running: deque[asyncio.Task[list[Record]]] = deque()
         starts = iter(range(0, len(files), self._group))
         try:

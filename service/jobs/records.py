@@ -67,7 +67,6 @@ def refusal(code: str, message: str) -> dict[str, Any]:
 
 
 def row_of(record: Record) -> dict[str, Any]:
-    """A record as one row with :data:`COLUMNS`."""
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {
         "path": record["path"],

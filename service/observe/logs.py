@@ -25,7 +25,6 @@ class JsonFormatter(logging.Formatter):
     """A record as one JSON object; ``extra={"fields": {...}}`` adds keys."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -44,7 +43,6 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-8s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """The line without its exception."""
         fields = "".join(f" {key}={value}" for key, value in _fields_of(record).items())
         return super().formatMessage(record) + fields
 
@@ -76,7 +74,6 @@ class LineHandler(logging.StreamHandler[TextIO]):
             loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what was kept."""
         with self.lock or contextlib.nullcontext():
             kept, self._kept, self._flushes = self._kept, [], None
             if not kept:
@@ -103,7 +100,6 @@ def say_on_terminal(text: str) -> None:
 
 
 def lost_lines() -> int:
-    """Lines that could not be written since the start."""
     return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, LineHandler))
 
 

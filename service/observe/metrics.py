@@ -84,7 +84,6 @@ class Polled(Collector):
         self.read: Callable[[], Mapping[str, float]] = lambda: dict.fromkeys(values, 0)
 
     def collect(self) -> Iterator[Metric]:
-        """The values at this moment."""
         metric = Metric(*self._family)
         sample = metric.name + ("_total" if metric.type == "counter" else "")
         for value, number in self.read().items():
@@ -250,7 +249,6 @@ class Metrics:
         self.request(OTHER_ROUTE, status, 0.0, 0)
 
     def decoded(self, seconds: float) -> None:
-        """Count the decoding of one image, refused or not."""
         self._decode_s.observe(seconds)
 
     def ran(self, device_s: float, waits_s: Sequence[float]) -> None:
@@ -262,7 +260,6 @@ class Metrics:
             self._queue_s.observe(wait)
 
     def classified(self, class_index: int, top_probability: float, *, flagged: bool, unfamiliar: bool = False) -> None:
-        """Count one classified cell."""
         self._count_classified()
         self._count_predicted[class_index]()
         self._top_probability.observe(top_probability)

@@ -45,7 +45,6 @@ class RequestContext:
     span: Span = INVALID_SPAN
 
     def fields(self) -> dict[str, str]:
-        """What a log line says about it."""
         said = {"request_id": self.request_id}
         if self.key is not None:
             said["key"] = self.key
@@ -60,7 +59,6 @@ current: contextvars.ContextVar[RequestContext] = contextvars.ContextVar("hal-re
 
 
 def current_span() -> Span:
-    """The span of the present request."""
     return current.get().span
 
 
@@ -116,7 +114,6 @@ class Tracer:
 
     @staticmethod
     def end_request(span: Span, method: str, route: str, status: int, images: int) -> None:
-        """End the span of a request with what is known at its end."""
         if not span.is_recording():
             return
         span.update_name(f"{method} {route}")

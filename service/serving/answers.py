@@ -69,7 +69,6 @@ class ModelStamp(Struct, frozen=True):
 
     @classmethod
     def of(cls, bundle: Bundle, file: ModelFile) -> Self:
-        """The stamp of ``file`` of ``bundle``."""
         description = bundle.description
         return cls(
             name=description.name,

@@ -186,7 +186,6 @@ class Lifecycle:
 
     @property
     def stamp(self) -> ModelStamp:
-        """What the model that serves is called in answers."""
         return ModelStamp.of(self.bundle, self.file)
 
     @property
@@ -196,12 +195,10 @@ class Lifecycle:
 
     @property
     def state(self) -> State:
-        """What the service is doing."""
         return State.STALLED if self._state is State.READY and self.stalled else self._state
 
     @property
     def draining(self) -> bool:
-        """Whether the service was told to stop."""
         return self._state is State.DRAINING
 
     @property

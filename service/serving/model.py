@@ -184,7 +184,6 @@ class Models:
         return ServedModel(bundle, self._settings, engine.device, network, basis, reference)
 
     def switch(self, model: ServedModel) -> None:
-        """Let ``model`` serve, and the one before it go."""
         before, self.current = self.current, model
         if before is not None:
             before.retire()
@@ -195,7 +194,6 @@ class Models:
             await network.until_free()
 
     def close(self) -> None:
-        """Let go of all of them."""
         for network in self._networks:
             network.close()
 

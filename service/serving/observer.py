@@ -30,7 +30,6 @@ _AUDIT_S: Final = 10.0
 
 
 def service_version() -> str:
-    """The release of this package."""
     try:
         return version("hal-cells")
     except PackageNotFoundError:
@@ -67,12 +66,10 @@ class Observer:
         self._versions: dict[ModelStamp, SettingsVersion] = {}
 
     def watch(self, state: Callable[[], State], reloads: Callable[[], Mapping[str, int]]) -> None:
-        """Let ``/metrics`` tell what the service is doing, and how many reloads were done and refused."""
         self.metrics.state.read = lambda: {each: each is state() for each in State}
         self.metrics.reloads.read = reloads
 
     def watch_batcher(self, batcher: Batcher) -> None:
-        """Let ``/metrics`` tell how long the queue is and what became of images in it."""
         metrics, counts = self.metrics, batcher.statistics
         metrics.queue_images.read = lambda: {each: batcher.waiting_of(each) for each in Priority}
         metrics.images_accepted.read = lambda: {each: batcher.admission.taken_by(each) for each in Priority}
@@ -132,7 +129,6 @@ class Observer:
 
     @property
     def audit_goes_to(self) -> Literal["database", "journal"] | None:
-        """Where rows of the audit trail get to now; ``None`` if none is kept."""
         return None if self.audit is None else self.audit.goes_to
 
     def ran(self, batch: Sequence[QueuedImage], begin: float, end: float) -> None:
@@ -182,7 +178,6 @@ class Observer:
         )
 
     def close(self) -> None:
-        """Bring everything where it belongs; takes seconds at most."""
         if self.audit is not None:
             self.audit.close()
         self.tracer.close()

@@ -219,12 +219,10 @@ class Service(Lifecycle):
         return options.priority or usual
 
     def start_threads(self) -> None:
-        """The threads that decode, too."""
         super().start_threads()
         self._decoders.start()
 
     async def close(self) -> None:
-        """Finish what was accepted and stop, the threads that decode included."""
         await super().close()
         self._decoders.close()
 

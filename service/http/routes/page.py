@@ -39,13 +39,11 @@ class Asset:
 
     @classmethod
     def of(cls, file: Traversable) -> "Asset":
-        """The asset in ``file``."""
         content = file.read_bytes()
         suffix = file.name[file.name.rindex(".") :]
         return cls(content, _TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:20]}"')
 
     def response(self, request: Request) -> Response:
-        """The asset, or 304 if the browser has it."""
         headers = {"ETag": self.tag}
         if request.headers.get("if-none-match") == self.tag:
             return Response(status_code=304, headers=headers)
@@ -81,13 +79,11 @@ def _own_cells(bundle: Path) -> Mapping[str, Asset]:
 
 @router.get("/")
 async def page(request: Request) -> Response:
-    """The page."""
     return assets()["index.html"].response(request)
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    """The API reference."""
     return assets()["docs.html"].response(request)
 
 

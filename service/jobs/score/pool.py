@@ -46,7 +46,6 @@ class Chunk(NamedTuple):
     stop: int
 
     def cut(self, size: int) -> list["Chunk"]:
-        """Chunks of at most ``size`` images."""
         return [Chunk(self.shard, at, min(at + size, self.stop)) for at in range(self.start, self.stop, size)]
 
 

@@ -100,11 +100,9 @@ class Store:
 
     @property
     def shards(self) -> range:
-        """All shards."""
         return range(-(-self._images // self._size))
 
     def path(self, shard: int) -> Path:
-        """The file of a shard."""
         return self.results / f"{shard:0{max(5, len(str(len(self.shards) - 1)))}d}{self._format}"
 
     def images(self, shard: int) -> range:
@@ -148,7 +146,6 @@ class Store:
             print(json.dumps(self._done[shard]), file=stream)
 
     def refused(self) -> list[tuple[str, str]]:
-        """The refused images of all shards that are done, with the reasons."""
         return [(path, message) for shard in sorted(self._done) for path, _, message in self._done[shard]["refused"]]
 
     def summary(self) -> dict[str, Any]:

@@ -117,7 +117,6 @@ class AuditJournal:
             connection.executemany("DELETE FROM hal_audit_images WHERE id = ?", [(row.id,) for row in rows])
 
     def waiting(self) -> int:
-        """Rows in it."""
         return self._ask("SELECT count(*) FROM hal_audit_images")
 
     def bytes(self) -> int:

@@ -61,7 +61,6 @@ class Row(NamedTuple):
         error: str | None = None,
         key: str | None = None,
     ) -> Self:
-        """A row of this moment."""
         return cls(
             f"{time.time_ns():016x}{secrets.token_hex(8)}",
             datetime.now(UTC).isoformat(" ", "microseconds"),

@@ -51,7 +51,6 @@ class AuditTrail:
 
     @property
     def goes_to(self) -> Literal["database", "journal"]:
-        """Where rows get to now."""
         return "journal" if self.forwarder is not None and self.forwarder.problem else "database"
 
     def check_room(self) -> None:
@@ -64,7 +63,6 @@ class AuditTrail:
             raise AuditFullError
 
     def show(self, metrics: Metrics) -> None:
-        """Let ``/metrics`` tell how the trail is doing."""
         journal, forwarder = self.journal, self.forwarder
         metrics.audit_database_up.read = lambda: {"": self.goes_to == "database"}
         metrics.audit_full.read = lambda: {"": journal.problem is not None}
