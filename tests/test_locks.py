@@ -91,7 +91,7 @@ def test_the_service_s_lock_holds_all_that_its_code_imports() -> None:
         module for module in modules if not {canonicalize_name(name) for name in distributions.get(module, ())} & locked
     }
     assert missing == set()
-    assert {"httpx", "fhir", "pyarrow", "opentelemetry", "sqlalchemy"} <= modules
+    assert {"httpx", "fhir", "pyarrow", "opentelemetry", "psycopg"} <= modules
 
 
 @pytest.mark.parametrize("path", EXPLAINERS, ids=lambda path: path.name)

@@ -1,17 +1,16 @@
-"""Moves rows from the journal to PostgreSQL; the only module that knows SQLAlchemy."""
+"""Moves rows from the journal to PostgreSQL; the only module that knows psycopg."""
 
-import json
 import logging
 import threading
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from service.observe.audit import AuditError
-from service.observe.audit.journal import AuditJournal
+from service.observe.audit.journal import INDEXES, AuditJournal
 from service.observe.audit.rows import Row, SettingsVersion
 from service.threads import start_thread
 
@@ -26,30 +25,20 @@ _LOOK_S: Final = 15.0
 """How often the journal is looked at for rows that another service left in it."""
 _STOP_S: Final = 3.0
 
-_METADATA: Final = sa.MetaData()
-_SETTINGS: Final = sa.Table(
-    "hal_audit_settings",
-    _METADATA,
-    sa.Column("version", sa.String(16), primary_key=True),
-    sa.Column("document", postgresql.JSONB, nullable=False),
-)
-_IMAGES: Final = sa.Table(
-    "hal_audit_images",
-    _METADATA,
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("time", sa.DateTime(timezone=True), nullable=False, index=True),
-    sa.Column("request_id", sa.String(128), nullable=False, index=True),
-    sa.Column("image_index", sa.Integer, nullable=False),
-    sa.Column("image_sha256", sa.String(64), nullable=False, index=True),
-    sa.Column("model_sha256", sa.String(64), nullable=False),
-    sa.Column("settings_version", sa.String(16), nullable=False),
-    sa.Column("predicted_class", sa.String(32)),
-    sa.Column("probabilities", postgresql.JSONB(none_as_null=True)),
-    sa.Column("hairy_flag", sa.Boolean),
-    sa.Column("novelty_score", sa.Float),
-    sa.Column("error", sa.String(32)),
-    sa.Column("key", sa.String(64)),
-)
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS hal_audit_settings (version VARCHAR(16) PRIMARY KEY, document JSONB NOT NULL);
+CREATE TABLE IF NOT EXISTS hal_audit_images (
+    id VARCHAR(32) PRIMARY KEY, time TIMESTAMPTZ NOT NULL, request_id VARCHAR(128) NOT NULL,
+    image_index INTEGER NOT NULL, image_sha256 VARCHAR(64) NOT NULL, model_sha256 VARCHAR(64) NOT NULL,
+    settings_version VARCHAR(16) NOT NULL, predicted_class VARCHAR(32), probabilities JSONB, hairy_flag BOOLEAN,
+    novelty_score DOUBLE PRECISION, error VARCHAR(32), key VARCHAR(64)
+);
+"""
+_INSERT_SETTINGS: Final = "INSERT INTO hal_audit_settings VALUES (%s, %s) ON CONFLICT DO NOTHING"
+_INSERT_IMAGES: Final = (
+    f"INSERT INTO hal_audit_images ({', '.join(Row._fields)}) "  # noqa: S608 - names of our own
+    f"VALUES ({', '.join(['%s'] * len(Row._fields))}) ON CONFLICT DO NOTHING"
+).encode()
 
 
 class Forwarder:
@@ -69,10 +58,10 @@ class Forwarder:
 
     def __init__(self, url: str, journal: AuditJournal) -> None:
         self._journal = journal
-        self._engine = _engine(url)
+        self._conninfo = _conninfo(url)
+        self._connection: psycopg.Connection[Any] | None = None
         self.problem: str | None = None
         self.delivered = 0
-        self._tables_made = False
         self._known: set[str] = set()
         self._stopping = threading.Event()
         self._given_up = False
@@ -84,8 +73,6 @@ class Forwarder:
         self._journal.committed.set()
         self._thread.join(_STOP_S)
         self._given_up = True
-        if not self._thread.is_alive():
-            self._engine.dispose()
 
     def _work(self) -> None:
         retry_s = _FIRST_RETRY_S
@@ -102,28 +89,24 @@ class Forwarder:
             retry_s = _FIRST_RETRY_S
             if not moved:
                 if self._stopping.is_set():
-                    return
+                    break
                 self._journal.committed.wait(_LOOK_S)
+        self._disconnect()
 
     def _tell(self, error: Exception) -> None:
-        # The driver's own words, without the statement and its values.
-        problem = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        problem = " ".join(str(error).split())[:300]
         if not self.problem:
-            known = isinstance(error, sa.exc.SQLAlchemyError)
+            known = isinstance(error, psycopg.Error)
             logger.error("the audit trail's rows stay in the journal: %s", problem, exc_info=not known)
         self.problem = problem
         # A connection that broke once is not asked again.
-        self._engine.dispose()
+        self._disconnect()
 
     def _move(self) -> int:
-        if not self._tables_made:
-            # Two services that start at once may both try; the loser finds the tables at its next attempt.
-            _METADATA.create_all(self._engine)
-            self._add_column()
-            self._tables_made = True
+        connection = self._connection = self._connection or self._connect()
         versions, rows = self._journal.oldest(_BATCH)
         if rows:
-            self._insert([each for each in versions if each.version not in self._known], rows)
+            self._insert(connection, [each for each in versions if each.version not in self._known], rows)
             self._known = {each.version for each in versions}
         if self.problem:
             logger.info("the database of the audit trail answers again")
@@ -133,48 +116,50 @@ class Forwarder:
             self.delivered += len(rows)
         return len(rows)
 
-    def _add_column(self) -> None:
-        """Bring tables of a release without ``novelty_score`` up to date."""
-        if "novelty_score" not in {column["name"] for column in sa.inspect(self._engine).get_columns(_IMAGES.name)}:
-            with self._engine.begin() as connection:
-                connection.execute(
-                    sa.text(f"ALTER TABLE {_IMAGES.name} ADD COLUMN IF NOT EXISTS novelty_score DOUBLE PRECISION")
-                )
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(
+            self._conninfo,
+            autocommit=True,
+            connect_timeout=_CONNECT_S,
+            options=f"-c statement_timeout={1000 * _STATEMENT_S}",
+            tcp_user_timeout=1000 * _STATEMENT_S,
+            application_name="hal",
+        )
+        try:
+            # Two services that start at once may both try; the loser finds the tables at its next attempt.
+            connection.execute(_TABLES + INDEXES)
+        except psycopg.Error:
+            connection.close()
+            raise
+        return connection
 
-    def _insert(self, versions: Sequence[SettingsVersion], rows: Sequence[Row]) -> None:
-        documents = [{"version": each.version, "document": json.loads(each.document)} for each in versions]
-        with self._engine.begin() as connection:
-            if documents:
-                connection.execute(postgresql.insert(_SETTINGS).on_conflict_do_nothing(), documents)
-            connection.execute(postgresql.insert(_IMAGES).on_conflict_do_nothing(), [_values(row) for row in rows])
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    @staticmethod
+    def _insert(connection: psycopg.Connection[Any], versions: Sequence[SettingsVersion], rows: Sequence[Row]) -> None:
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany(_INSERT_SETTINGS, versions)
+            # SQLite has no truth values.
+            flags = (None if row.hairy_flag is None else bool(row.hairy_flag) for row in rows)
+            cursor.executemany(
+                _INSERT_IMAGES, [row._replace(hairy_flag=flag) for row, flag in zip(rows, flags, strict=True)]
+            )
 
 
-def _values(row: Row) -> dict[str, Any]:
-    return row._asdict() | {
-        "time": datetime.fromisoformat(row.time),
-        "probabilities": None if row.probabilities is None else json.loads(row.probabilities),
-        "hairy_flag": None if row.hairy_flag is None else bool(row.hairy_flag),
-    }
-
-
-def _engine(url: str) -> sa.Engine:
+def _conninfo(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    conninfo = f"postgresql://{rest}"
     try:
-        parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
+        if not (rest and urlsplit(conninfo).port != 0 and conninfo_to_dict(conninfo)):
+            raise ValueError
+    except (ValueError, psycopg.ProgrammingError):
         raise AuditError(
             "HAL_AUDIT is not a database's URL; expected sqlite:////var/lib/hal/audit.db or "
             "postgresql+psycopg://user:password@host/database"
         ) from None
-    if parsed.drivername not in ("postgresql", "postgresql+psycopg"):
-        raise AuditError(f"HAL_AUDIT names {parsed.drivername!r}; expected sqlite or postgresql+psycopg")
-    return sa.create_engine(
-        parsed.set(drivername="postgresql+psycopg"),
-        pool_size=1,
-        max_overflow=0,
-        connect_args={
-            "connect_timeout": _CONNECT_S,
-            "options": f"-c statement_timeout={1000 * _STATEMENT_S}",
-            "tcp_user_timeout": 1000 * _STATEMENT_S,
-            "application_name": "hal",
-        },
-    )
+    if scheme not in ("postgresql", "postgresql+psycopg"):
+        raise AuditError(f"HAL_AUDIT names {scheme!r}; expected sqlite or postgresql+psycopg")
+    return conninfo

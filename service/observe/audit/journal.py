@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS hal_audit_images (
     probabilities TEXT, hairy_flag BOOLEAN, novelty_score REAL, error TEXT, key TEXT
 );
 """
-_INDEXES: Final = """
+INDEXES: Final = """
 CREATE INDEX IF NOT EXISTS ix_hal_audit_images_time ON hal_audit_images (time);
 CREATE INDEX IF NOT EXISTS ix_hal_audit_images_request_id ON hal_audit_images (request_id);
 CREATE INDEX IF NOT EXISTS ix_hal_audit_images_image_sha256 ON hal_audit_images (image_sha256);
@@ -149,12 +149,11 @@ class AuditJournal:
             connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode=WAL")
             if self._max_bytes is None:
-                connection.executescript(_TABLES + _INDEXES)
+                connection.executescript(_TABLES + INDEXES)
             else:
                 connection.executescript(_TABLES)
                 if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                     raise _corrupt(str(found))
-            _add_column(connection)
             self._probe(connection)
         except sqlite3.Error:
             connection.close()
@@ -220,17 +219,6 @@ class AuditJournal:
         with connection:
             connection.execute("INSERT INTO hal_audit_settings VALUES ('probe', zeroblob(?))", (_PROBE_BYTES,))
             connection.execute("DELETE FROM hal_audit_settings WHERE version = 'probe'")
-
-
-def _add_column(connection: sqlite3.Connection) -> None:
-    """Bring a file of a release without ``novelty_score`` up to date."""
-    if "novelty_score" in [name for _, name, *_ in connection.execute("PRAGMA table_info(hal_audit_images)")]:
-        return
-    try:
-        connection.execute("ALTER TABLE hal_audit_images ADD COLUMN novelty_score REAL")
-    except sqlite3.OperationalError as error:
-        if "duplicate column" not in str(error):  # Another service of this machine was faster.
-            raise
 
 
 def _is_corrupt(error: sqlite3.Error) -> bool:

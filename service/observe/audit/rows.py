@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from contract.description import BundleDescription, ModelFile
 from service.settings import Settings
@@ -38,12 +38,12 @@ class Row(NamedTuple):
     image_sha256: str
     model_sha256: str
     settings_version: str
-    predicted_class: str | None
-    probabilities: str | None
-    hairy_flag: bool | None
-    novelty_score: float | None
-    error: str | None
-    key: str | None
+    predicted_class: str | None = None
+    probabilities: str | None = None
+    hairy_flag: bool | None = None
+    novelty_score: float | None = None
+    error: str | None = None
+    key: str | None = None
 
     @classmethod
     def of(
@@ -54,13 +54,10 @@ class Row(NamedTuple):
         model_sha256: str,
         settings_version: str,
         *,
-        predicted_class: str | None = None,
         probabilities: Mapping[str, float] | None = None,
-        hairy_flag: bool | None = None,
-        novelty_score: float | None = None,
-        error: str | None = None,
-        key: str | None = None,
+        **said: Any,
     ) -> Self:
+        """A row of this moment; ``said`` are the other fields."""
         return cls(
             f"{time.time_ns():016x}{secrets.token_hex(8)}",
             datetime.now(UTC).isoformat(" ", "microseconds"),
@@ -69,12 +66,8 @@ class Row(NamedTuple):
             image_sha256,
             model_sha256,
             settings_version,
-            predicted_class,
-            None if probabilities is None else json.dumps(probabilities, separators=(",", ":")),
-            hairy_flag,
-            novelty_score,
-            error,
-            key,
+            probabilities=None if probabilities is None else json.dumps(probabilities, separators=(",", ":")),
+            **said,
         )
 
 

@@ -209,44 +209,6 @@ def test_sqlite_keeps_the_same_rows_and_needs_no_other_file(tmp_path: Path) -> N
     assert found == [(0, "hairy-cell", 1, None), (1, None, None, "cmyk")]
 
 
-BEFORE = """
-CREATE TABLE hal_audit_settings (version TEXT PRIMARY KEY, document TEXT NOT NULL);
-CREATE TABLE hal_audit_images (
-    id TEXT PRIMARY KEY, time TEXT NOT NULL, request_id TEXT NOT NULL, image_index INTEGER NOT NULL,
-    image_sha256 TEXT NOT NULL, model_sha256 TEXT NOT NULL, settings_version TEXT NOT NULL, predicted_class TEXT,
-    probabilities TEXT, hairy_flag BOOLEAN, error TEXT, key TEXT
-);
-INSERT INTO hal_audit_images VALUES ('0', '2026-01-01', 'r-0', 7, '', '', 'v', NULL, NULL, NULL, 'cmyk', NULL);
-"""
-"""A file of a release that told no novelty."""
-
-
-def test_a_file_without_novelty_goes_on_with_it(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "audit.db") as database:
-        database.executescript(BEFORE)
-    for _ in range(2):
-        kept = trail(f"sqlite:///{tmp_path}/audit.db", tmp_path)
-        record(kept, [row(0, hairy_flag=False, novelty_score=1.25)])
-        kept.close()
-    with sqlite3.connect(tmp_path / "audit.db") as database:
-        found = database.execute("SELECT image_index, novelty_score FROM hal_audit_images").fetchall()
-    assert found == [(7, None), (0, 1.25), (0, 1.25)]
-
-
-def test_tables_without_novelty_get_its_column(postgres: Postgres, tmp_path: Path) -> None:
-    kept = trail(postgres.url, tmp_path)
-    record(kept, classified(0))
-    until(lambda: delivered(kept) == 1)
-    kept.close()
-    postgres.query("ALTER TABLE hal_audit_images DROP COLUMN novelty_score")
-    kept = trail(postgres.url, tmp_path)
-    record(kept, [row(1, hairy_flag=False, novelty_score=1.25)])
-    until(lambda: delivered(kept) == 1)
-    kept.close()
-    query = "SELECT image_index, novelty_score FROM hal_audit_images ORDER BY image_index"
-    assert postgres.query(query) == [(0, None), (1, 1.25)]
-
-
 WRITER = """
 import sys
 from pathlib import Path
