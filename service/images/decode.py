@@ -1,9 +1,8 @@
 """From the bytes of an upload to uint8 ``[256, 256, 3]`` RGB, or a refusal that says why.
 
 What an image is, :mod:`contract.decoding` says for training and service alike. The service refuses besides what is
-larger than its settings allow, another size than 256x256 unless ``HAL_FIT`` takes it (:mod:`service.images.fitting`),
-and an image that shows nothing (a dark frame, a white field, one colour): a network has no class for it and would name
-one all the same.
+larger than its settings allow, another size than 256x256 unless ``HAL_FIT`` takes it, and an image that shows nothing
+(a dark frame, a white field, one colour): a network has no class for it and would name one all the same.
 """
 
 from typing import Final
@@ -12,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import decoding
+from contract.description import IMAGE_SIDE
+from contract.pixels import SMALLEST_SIDE
 from contract.pixels import fit as fitted
 from contract.refusals import ImageRefusedError, RefusalCode
-from service.images.fitting import check_size
 from service.settings import Fit
 
 LEAST_CONTRAST: Final = 24
 """Below it an image is blank: what a camera gives of a dark or an empty field, noise included. Real cells have 105 and
 more (``test_contrast.py`` looks at all that are at hand)."""
 _COARSE: Final = slice(None, None, 8)
+_LARGER_FIELD: Final = "export a larger field around the cell"
 
 
 def decode(data: bytes, *, fit: Fit, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
@@ -62,6 +63,37 @@ def decode(data: bytes, *, fit: Fit, max_bytes: int, max_pixels: int) -> NDArray
             f"{LEAST_CONTRAST} (a stained cell has over 100); check the lamp, the shutter and where the cell is.",
         )
     return pixels
+
+
+def check_size(width: int, height: int, fit: Fit) -> None:
+    """Find out whether :func:`contract.pixels.fit` may be given an image, by what its header says.
+
+    ``crop`` takes the centre and refuses an image with a side below 256, ``pad`` reflects the border and refuses one
+    with a side above it: neither does the other's work.
+
+    Raises:
+        ImageRefusedError: it has another size than ``fit`` takes; the message says what would take it.
+    """
+    side, shortest, longest = IMAGE_SIDE, min(width, height), max(width, height)
+    if fit is Fit.STRICT and not shortest == longest == side:
+        problem, remedy = f"expected exactly {side}x{side}", _LARGER_FIELD
+        if shortest >= side:
+            remedy = "set HAL_FIT=crop for the centre of larger images"
+        elif longest <= side and shortest >= SMALLEST_SIDE:
+            remedy = "set HAL_FIT=pad to reflect the border of smaller ones"
+    elif fit is Fit.CROP and shortest < side:
+        problem, remedy = f"expected at least {side}x{side} to crop from", _LARGER_FIELD
+    elif fit is Fit.PAD and longest > side:
+        problem, remedy = f"expected at most {side}x{side} to pad", "set HAL_FIT=crop for larger images"
+    elif fit is Fit.PAD and shortest < SMALLEST_SIDE:
+        problem, remedy = f"expected sides of at least {SMALLEST_SIDE} to reflect", _LARGER_FIELD
+    else:
+        return
+    raise ImageRefusedError(
+        RefusalCode.WRONG_SIZE,
+        f"The image is {width}x{height} pixels, {problem}. It is not resampled, since that would change the cell's "
+        f"size; {remedy}.",
+    )
 
 
 def contrast(pixels: NDArray[np.uint8]) -> int:
