@@ -11,7 +11,8 @@ from contract.classes import BY_ID
 from service.auth.authorise import is_open
 from service.batching.queue import Priority
 from service.http.forms import FIELD, LONGEST_REFERENCE, REFERENCE
-from service.http.requests import IMAGE_TYPES, LINES, LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT, ZIP
+from service.http.requests import LINES, LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT
+from service.http.uploads import IMAGE_TYPES, ZIP
 from service.serving import answers
 from service.slides.results import GivenSlide
 

@@ -48,7 +48,7 @@ def response_to(error: Exception, request: Request) -> Response:
         case ServiceError():
             return error_response(request_id, path, error)
         case ClientDisconnect():
-            request.app.state.hal.statistics.disconnected += 1
+            request.app.state.service.statistics.disconnected += 1
             return Response(status_code=CLIENT_GONE)
         case HTTPException():
             code = _CODES.get(error.status_code, "http_error")

@@ -1,7 +1,6 @@
 """What every request passes on its way in and out."""
 
 import asyncio
-import http
 import logging
 import random
 import re
@@ -19,15 +18,13 @@ from service.batching.errors import DrainingError
 from service.errors import ServiceError
 from service.http.errors import response_to
 from service.http.requests import headers_of
+from service.http.uploads import Reservation, UploadBudget
 from service.observe.metrics import OTHER_ROUTE
 from service.observe.tracing import RequestContext, current, traceresponse
 from service.serving.service import Service
 
 logger = logging.getLogger("hal.requests")
 
-SMALL: Final = 1 << 20
-"""Bytes of a body that is reserved as a whole. A larger one, or one of unknown length, is reserved as it arrives, so
-that one that is announced and never sent keeps nobody out."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _names: Final = random.Random()  # noqa: S311 - a request's name is no secret
 """Asking the system for each name would let go of the interpreter's lock, at 100 microseconds under load."""
@@ -67,83 +64,6 @@ def headers_for(path: str) -> tuple[tuple[bytes, bytes], ...]:
     if path.startswith("/static/"):
         return _STATIC_HEADERS
     return _DOCS_HEADERS if path.startswith("/docs") else _PAGE_HEADERS
-
-
-class UploadsFullError(ServiceError):
-    """The bodies that are in the service leave no room for more of one."""
-
-    status, code = http.HTTPStatus.TOO_MANY_REQUESTS, "uploads_full"
-    retry_after_s = 1
-
-    def __init__(self, most_bytes: int) -> None:
-        super().__init__(
-            f"The bodies that are being received or worked on have {most_bytes} bytes already, the most that are kept "
-            f"(HAL_MAX_UPLOADS_BYTES); send this one again in {self.retry_after_s} s, or fewer at the same time."
-        )
-
-
-class UploadBudget:
-    """How many bytes of request bodies are in the service at once. To be used in one event loop.
-
-    Each body has a limit of its own, but any number of them can be on their way; each stays in memory until its request
-    is answered.
-
-    Attributes:
-        taken: how many bytes are reserved now.
-    """
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
-        self.taken = 0
-
-    def reserve(self, size: int) -> None:
-        """Take so many bytes of the budget, which the caller gives back by :meth:`release`.
-
-        Raises:
-            UploadsFullError: there are not so many.
-        """
-        if self.taken + size > self._most:
-            raise UploadsFullError(self._most)
-        self.taken += size
-
-    def release(self, size: int) -> None:
-        self.taken -= size
-
-
-class Reservation:
-    """What one request has reserved of the budget."""
-
-    def __init__(self, budget: UploadBudget) -> None:
-        self._budget = budget
-        self._size = 0
-
-    def receiving(self, headers: Mapping[str, str], receive: Receive) -> Receive:
-        """Reserve a body of the declared length, or as it arrives by what is returned.
-
-        Raises:
-            UploadsFullError: see :meth:`UploadBudget.reserve`; from what is returned, too.
-        """
-        declared = headers.get("content-length")
-        if declared is not None and int(declared) <= SMALL:
-            self._reserve(int(declared))
-            return receive
-        if declared is None and "transfer-encoding" not in headers:
-            return receive
-
-        async def counted() -> Message:
-            message = await receive()
-            self._reserve(len(message.get("body", b"")))
-            return message
-
-        return counted
-
-    def release(self) -> None:
-        self._budget.release(self._size)
-        self._size = 0
-
-    def _reserve(self, size: int) -> None:
-        self._budget.reserve(size)
-        self._size += size
 
 
 class _Answer:

@@ -1,7 +1,4 @@
-"""What every route does with a request: read its options and its body, under limits; watch its client; answer.
-
-A body is one raw image, or a form with one or many files.
-"""
+"""What every route does with a request beside reading its body: read its options, watch its client, answer."""
 
 import asyncio
 import contextlib
@@ -9,7 +6,6 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
-from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Scope
@@ -18,25 +14,14 @@ from service.batching.admission import RequestOptions
 from service.batching.errors import DeadlineExceededError
 from service.batching.queue import Priority
 from service.errors import ServiceError
-from service.http.archives import unzip
-from service.http.forms import HINT, Uploaded, UploadError, files_of
 from service.serving.answers import encode
 from service.serving.service import Service
-from service.settings import Settings
-
-__all__ = ["UploadError"]
 
 PRIORITY: Final = "X-Priority"
 TIMEOUT: Final = "X-Request-Timeout-Ms"
 LONGEST_TIMEOUT_MS: Final = 3_600_000
-ZIP: Final = "application/zip"
-_ZIP_TYPES: Final = (ZIP, "application/x-zip-compressed")
-"""The second is what Windows calls it."""
 LINES: Final = "application/x-ndjson"
-IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/bmp", "image/tiff")
-_FORM: Final = "multipart/form-data"
 _UNWATCHED_S: Final = 0.05
-_SEVERAL_REQUESTS: Final = "send the images in several requests"
 
 Result = TypeVar("Result")
 
@@ -111,7 +96,7 @@ async def due(options: RequestOptions) -> AsyncIterator[None]:
 
 
 def service_of(request: Request) -> Service:
-    service: Service = request.app.state.hal
+    service: Service = request.app.state.service
     return service
 
 
@@ -163,85 +148,3 @@ class _Watch:
     def end(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-
-async def read_images(request: Request, settings: Settings, options: RequestOptions) -> list[Uploaded]:
-    """The encoded images of a request, in its order; at least one.
-
-    Raises:
-        UploadError: 400 for a broken form or archive, 413 for too many images, 415 for a type that is not accepted.
-        Exception: otherwise as :func:`read_body`.
-    """
-    content_type, parameters = parse_options_header(headers_of(request.scope).get("content-type"))
-    media_type = content_type.decode("latin-1").lower()
-    if media_type not in (_FORM, *_ZIP_TYPES, *IMAGE_TYPES):
-        raise UploadError(
-            415,
-            "unsupported_media_type",
-            f"Content-Type is {media_type[:100] or 'missing'!r}, expected {_FORM}, {ZIP} or one of "
-            f"{', '.join(IMAGE_TYPES)}; {HINT}",
-        )
-    body = await read_body(request, settings, options)
-    if media_type == _FORM:
-        return files_of(body, parameters.get(b"boundary", b""), settings.max_files)
-    if media_type in _ZIP_TYPES:
-        most_files, most_bytes = settings.max_files, settings.max_upload_bytes
-        return await service_of(request).aside.call(lambda: unzip(body, most_files, most_bytes))
-    return [Uploaded(body)]
-
-
-async def read_body(
-    request: Request,
-    settings: Settings,
-    options: RequestOptions,
-    *,
-    most_bytes: int | None = None,
-    advice: str = _SEVERAL_REQUESTS,
-) -> bytes:
-    """The whole body of a request, of any type.
-
-    ``most_bytes`` is a limit of the route's own, beside HAL_MAX_UPLOAD_BYTES; ``advice`` says what to do about a body
-    above either.
-
-    Raises:
-        DeadlineExceededError: it was not there when its answer was due.
-        UploadError: 408 for a body that does not arrive, 413 for too much, 415 for one that is compressed.
-        ClientDisconnect: the client went away.
-    """
-    limit = settings.max_upload_bytes if most_bytes is None else min(settings.max_upload_bytes, most_bytes)
-    headers = headers_of(request.scope)
-    encoding = headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UploadError(
-            415,
-            "unsupported_encoding",
-            f"Content-Encoding is {encoding[:20]!r}, expected none: send the body as it is, uncompressed.",
-        )
-    declared = int(headers.get("content-length", "0"))
-    if declared > limit:
-        raise _too_large(f"{declared} bytes", limit, settings, advice)
-    give_up = asyncio.get_running_loop().time() + settings.upload_timeout_s
-    chunks: list[bytes] = []
-    received = 0
-    try:
-        async with asyncio.timeout_at(give_up if options.due is None else min(options.due, give_up)):
-            async for chunk in request.stream():
-                received += len(chunk)
-                if received > limit:
-                    raise _too_large(f"more than {limit} bytes", limit, settings, advice)
-                chunks.append(chunk)
-    except TimeoutError:
-        if options.due is not None and options.due < give_up:
-            raise DeadlineExceededError from None
-        raise UploadError(
-            408,
-            "upload_timeout",
-            f"The request body did not arrive within {settings.upload_timeout_s:g} s (HAL_UPLOAD_TIMEOUT_S); {advice}.",
-        ) from None
-    return b"".join(chunks)
-
-
-def _too_large(found: str, limit: int, settings: Settings, advice: str) -> UploadError:
-    named = " (HAL_MAX_UPLOAD_BYTES)" if limit == settings.max_upload_bytes else ""
-    message = f"The request body has {found}, at most {limit} bytes are accepted{named}; {advice}."
-    return UploadError(413, "request_too_large", message)

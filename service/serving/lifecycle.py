@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Final
 
 from contract.bundle import Bundle, BundleError, load
@@ -12,7 +11,7 @@ from service.batching.rate import Statistics
 from service.engine.onnx import EngineError, OnnxEngine
 from service.engine.sessions import served_file
 from service.engine.thread import WorkThreads
-from service.serving.answers import ModelStamp
+from service.serving.answers import ModelStamp, ReloadAnswer
 from service.serving.model import Models, OpenEngine, ServedModel
 from service.serving.observer import Observer
 from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
@@ -23,14 +22,6 @@ logger = logging.getLogger("hal.lifecycle")
 
 _ASIDE: Final = 4
 """Threads for what takes milliseconds and is not worth a pool of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    """What answered before a reload, and what answers now."""
-
-    before: ModelStamp
-    now: ModelStamp
 
 
 def last_wait_s(settings: Settings) -> float:
@@ -112,7 +103,7 @@ class Lifecycle:
         """
         self.aside.start()
 
-    async def reload(self) -> Reloaded:
+    async def reload(self) -> ReloadAnswer:
         """Read HAL_BUNDLE again, following links, and let what is there take over once it is verified and warm.
 
         Requests that were accepted before are finished by the model that they began with; then its memory is free.
@@ -127,7 +118,7 @@ class Lifecycle:
         async with self._one_reload:
             return await self._reload()
 
-    async def _reload(self) -> Reloaded:
+    async def _reload(self) -> ReloadAnswer:
         self._ready_batcher()
         path = self.settings.bundle
         try:
@@ -160,7 +151,7 @@ class Lifecycle:
             except BundleRefusedError:
                 pass
 
-    def _take_over(self, model: ServedModel) -> Reloaded:
+    def _take_over(self, model: ServedModel) -> ReloadAnswer:
         try:
             batcher = self._ready_batcher()
         except NotReadyError:
@@ -171,7 +162,7 @@ class Lifecycle:
         batcher.network = model.network_for(embedding=False)
         self.reloads += 1
         logger.info("%s %s (%s) serves now", model.stamp.name, model.stamp.version, model.stamp.sha256)
-        return Reloaded(before, model.stamp)
+        return ReloadAnswer(before, model.stamp)
 
     def _ready_batcher(self) -> Batcher:
         state = self.state

@@ -121,7 +121,7 @@ def test_settings_exist_and_the_drain_ends_before_the_kill(everything: Objects) 
 
 
 def test_probes_ask_what_the_service_answers(base: Objects) -> None:
-    from service.http.routes.health import router
+    from service.http.routes.operate import router
 
     there = {getattr(route, "path", "") for route in router.routes}
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):

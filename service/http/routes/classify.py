@@ -1,15 +1,18 @@
 """``POST /classify``: images in, one answer for each out: together, or a line each while they are classified."""
 
 import contextlib
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from service.batching.admission import RequestOptions
 from service.batching.errors import ModelFailedError
 from service.errors import ServiceError
-from service.http.requests import LINES, headers_of, read_images, read_options, respond, service_of, while_connected
+from service.http.requests import LINES, headers_of, read_options, respond, service_of, while_connected
+from service.http.uploads import read_images
 from service.serving.answers import (
     ClassifiedImage,
     ClassifyAnswer,
@@ -19,7 +22,7 @@ from service.serving.answers import (
     RefusedImage,
     encode,
 )
-from service.serving.service import Classified
+from service.serving.service import Classified, Service
 
 
 class ClassifyEndpoint:
@@ -52,16 +55,24 @@ async def classify_request(request: Request) -> tuple[Classified, HTTPStatus]:
         ClientDisconnect: the client went away.
     """
     service, options = service_of(request), read_options(request)
-    service.check_admission(options)
-    images = await read_images(request, service.settings, options)
-    request.state.images = len(images)
-    data, client_refs = zip(*images, strict=True)
+    data, client_refs = await _read(request, service, options)
     done = await while_connected(request, service.classify(data, options, client_refs=client_refs))
     if any(isinstance(result, ClassifiedImage) for result in done.results):
         return done, HTTPStatus.OK
     if any(isinstance(result, RefusedImage) and result.error.code == ModelFailedError.code for result in done.results):
         raise ModelFailedError
     return done, HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+async def _read(
+    request: Request, service: Service, options: RequestOptions
+) -> tuple[Sequence[bytes], Sequence[str | None]]:
+    """The encoded images of a request that would be accepted now, and what the client calls them."""
+    service.check_admission(options)
+    images = await read_images(request, service.settings, options)
+    request.state.images = len(images)
+    data, client_refs = zip(*images, strict=True)
+    return data, client_refs
 
 
 async def _answer_in_lines(request: Request, send: Send) -> None:
@@ -71,11 +82,8 @@ async def _answer_in_lines(request: Request, send: Send) -> None:
         ServiceError: as :func:`classify_request`, as long as nothing was sent.
     """
     service, options = service_of(request), read_options(request)
-    service.check_admission(options)
-    images = await read_images(request, service.settings, options)
-    request.state.images = len(images)
+    data, client_refs = await _read(request, service, options)
     request_id = request.state.request_id
-    data, client_refs = zip(*images, strict=True)
     begun = False
 
     async def send_lines() -> None:
@@ -87,7 +95,7 @@ async def _answer_in_lines(request: Request, send: Send) -> None:
                     headers = [(b"content-type", LINES.encode()), (b"x-accel-buffering", b"no")]
                     await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
                     begun = True
-                    lines.insert(0, encode(ClassifyHead(request_id, part.model, part.hairy_rule, len(images))))
+                    lines.insert(0, encode(ClassifyHead(request_id, part.model, part.hairy_rule, len(data))))
                 await send({"type": "http.response.body", "body": b"\n".join([*lines, b""]), "more_body": True})
 
     last = b""

@@ -22,18 +22,18 @@ from service.http.documentation import (
     header,
     reference,
 )
+from service.http.forms import UploadError
 from service.http.requests import (
     LONGEST_TIMEOUT_MS,
     TIMEOUT,
-    UploadError,
     due,
-    read_body,
     read_options,
     respond,
     service_of,
     while_connected,
 )
 from service.http.routes.classify import classify_request
+from service.http.uploads import read_body
 from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
 from service.serving.fhir import MEDIA_TYPE, fhir_bundle
 from service.serving.service import Service

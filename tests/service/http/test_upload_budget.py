@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from contract.bundle import Bundle
-from service.http.middleware import SMALL, UploadBudget
+from service.http.uploads import SMALL, UploadBudget
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.tiny_bundle import TinyNetwork, encoded

@@ -12,8 +12,8 @@ from starlette.types import Message
 
 from service.batching.admission import RequestOptions
 from service.http import forms
-from service.http.forms import Uploaded
-from service.http.requests import UploadError, read_images
+from service.http.forms import Uploaded, UploadError
+from service.http.uploads import read_images
 from service.settings import Settings
 
 FILES = st.lists(st.binary(max_size=200).filter(lambda file: b"\r\n--bb" not in b"\r\n" + file), min_size=1, max_size=5)

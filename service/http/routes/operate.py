@@ -1,5 +1,6 @@
-"""``/health``, for the platform that runs the service, and ``/model``, which says what is served."""
+"""For the platform and the people who run the service: ``/health``, ``/model``, ``/metrics`` and ``/admin``."""
 
+import functools
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -7,7 +8,7 @@ from msgspec import UNSET
 
 from service.http.documentation import Responses, answered, failed
 from service.http.requests import respond, service_of
-from service.serving.answers import LiveAnswer, ModelAnswer, ReadyAnswer, StartupAnswer
+from service.serving.answers import LiveAnswer, ModelAnswer, ReadyAnswer, ReloadAnswer, StartupAnswer
 from service.serving.states import NotReadyError, State
 
 router = APIRouter()
@@ -27,6 +28,15 @@ _READY: Final[Responses] = {
     **_not("Starting, draining, stalled or failed", State.DRAINING),
 }
 _MODEL: Final[Responses] = {200: answered(ModelAnswer, "The public part of the bundle's description.")}
+_RELOAD: Final[Responses] = {
+    200: answered(ReloadAnswer, "The bundle serves."),
+    409: failed(
+        "The bundle was refused and the old one stays, or another reload is under way.",
+        "bundle_refused",
+        "The bundle is refused and the old one stays: ...",
+    ),
+    503: failed("The service is starting or stopping.", "draining", "The service is stopping ..."),
+}
 
 
 @router.get("/health/startup", tags=["health"], summary="Whether the start is over", responses=_STARTUP)
@@ -68,3 +78,27 @@ async def model(request: Request) -> Response:
     service = service_of(request)
     scale = service.settings.pixels_per_micrometre
     return respond(ModelAnswer.of(service.bundle, service.file, service.device, service.max_batch, scale))
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """Counters, histograms and gauges; docs/reference.md lists them. Labels have few values, all known beforehand."""
+    service = service_of(request)
+    render = functools.partial(service.observer.metrics.render, request.headers.get("accept", ""))
+    # The audit journal is a file: a slow disk must hold up no other request.
+    reads_disk = service.observer.audit is not None and service.aside.started
+    body, content_type = await service.aside.call(render) if reads_disk else render()
+    return Response(body, headers={"Content-Type": content_type})
+
+
+@router.post(
+    "/admin/reload", tags=["admin"], summary="Let the bundle that is in HAL_BUNDLE now take over", responses=_RELOAD
+)
+async def reload(request: Request) -> Response:
+    """Read HAL_BUNDLE again, following links; verify, open and warm up what is there while the old bundle serves.
+
+    The answer comes after the switch. Requests that were accepted before it are finished by the old bundle, and each
+    answer names the one bundle that made it. A bundle that cannot be served is refused with everything that is wrong
+    with it. No path can be given: what is served is for the machine's owner to say. SIGHUP does the same.
+    """
+    return respond(await service_of(request).reload())
