@@ -62,8 +62,7 @@ def serve(
     open_closed_streams()
     from service.auth.authorise import ExposedError, check_exposure
     from service.auth.keys import KeysError
-    from service.engine.onnx import EngineError
-    from service.engine.sessions import check_device
+    from service.engine.sessions import EngineError, check_device
     from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
     from service.http.server import PortError, listen
     from service.http.server import serve as run

@@ -258,6 +258,10 @@ class Settings(BaseSettings):
         description="auto: text on a terminal, JSON lines elsewhere.",
     )
 
+    def batch_limit(self, device: Device) -> int:
+        """Most images in a batch on ``device``, which is not ``auto``."""
+        return min(self.max_batch or DEFAULT_MAX_BATCH[device], self.queue_limit)
+
     @property
     def slide_rule(self) -> SlideRule:
         return SlideRule(

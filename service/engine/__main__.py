@@ -13,8 +13,8 @@ import numpy as np
 
 from contract.bundle import BundleError, load
 from contract.description import IMAGE_SIDE
-from service.engine.onnx import EngineError, EngineOptions, OnnxEngine
-from service.engine.sessions import check_device, providers
+from service.engine.onnx import OnnxEngine
+from service.engine.sessions import EngineError, check_device, providers
 from service.environment import SettingsError, load_settings
 from service.threads import NoThreadError
 
@@ -22,16 +22,16 @@ from service.threads import NoThreadError
 def main() -> None:
     settings = load_settings()
     check_device(settings.device)
-    bundle, options = load(settings.bundle), EngineOptions.of(settings)
-    engine = OnnxEngine.open(bundle, options)
-    most = options.batch_limit(engine.device)
+    bundle = load(settings.bundle)
+    engine = OnnxEngine.open(bundle, settings)
+    most = settings.batch_limit(engine.device)
     images = np.resize(bundle.golden()["images"], (most, IMAGE_SIDE, IMAGE_SIDE, 3))
     _say(
         {
             "device": engine.device,
             "precision": engine.file.precision,
             "max_batch": most,
-            "providers": providers(engine.device, engine.file, options),
+            "providers": providers(engine.device, engine.file, settings),
         }
     )
     for line in sys.stdin:

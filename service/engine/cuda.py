@@ -48,6 +48,15 @@ def driver_fault(open_library: Callable[[str], Any] = ctypes.CDLL) -> str | None
     return f"NVIDIA's driver does not start (CUDA error {code})" if code else None
 
 
+def bucket_sizes(max_batch: int) -> tuple[int, ...]:
+    """1, 2, 4, ... and ``max_batch`` itself.
+
+    cuDNN 9 plans its convolutions again whenever the batch size changes (onnxruntime #23006: 30 ms become 500 ms), so
+    on a GPU batches are padded to few sizes. On a CPU a batch of 1 is as fast per image as one of 16.
+    """
+    return (*(1 << power for power in range((max_batch - 1).bit_length())), max_batch)
+
+
 class _Size:
     def __init__(self, session: Any, size: int, device: str) -> None:
         shape = [size, IMAGE_SIDE, IMAGE_SIDE, 3]
@@ -73,26 +82,31 @@ class BoundBatches:
         sizes: of batches, ascending.
         device: where the session runs, in ONNX Runtime's words (``cuda``, ``cpu``).
         graphs: whether the session was opened with ``enable_cuda_graph``: each size gets a graph of its own.
+
+    Attributes:
+        sizes: as given.
     """
 
     def __init__(self, session: Any, sizes: Sequence[int], device: str, *, graphs: bool = False) -> None:
         self._session = session
-        self._sizes = {size: _Size(session, size, device) for size in sizes}
-        for number, bound in enumerate(self._sizes.values(), start=1):
+        self.sizes = tuple(sizes)
+        self._bound = {size: _Size(session, size, device) for size in sizes}
+        for number, bound in enumerate(self._bound.values(), start=1):
             if graphs:
                 bound.options.add_run_config_entry("gpu_graph_id", str(number))
             if device == "cuda":
                 _lock_pages(bound.host)
 
-    def run(self, names: Sequence[str], images: NDArray[np.uint8], size: int) -> list[NDArray[np.float32]]:
-        """Outputs ``[n, ...]`` of images ``[n, 256, 256, 3]``, padded to ``size``, one of the sizes.
+    def run(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Outputs ``[n, ...]`` of images ``[n, 256, 256, 3]``, padded to the smallest size that holds them.
 
         The padding is whatever the batch before left there: its outputs are dropped.
 
         Raises:
             Exception: whatever ONNX Runtime raises.
         """
-        bound, count = self._sizes[size], len(images)
+        count = len(images)
+        bound = self._bound[min(size for size in self.sizes if size >= count)]
         bound.host[:count] = images
         bound.images.update_inplace(bound.host)
         self._session.run_with_iobinding(bound.binding, bound.options)

@@ -6,7 +6,6 @@ This module, :mod:`service.engine.sessions` and :mod:`service.engine.cuda` are t
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -15,31 +14,9 @@ from numpy.typing import NDArray
 from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
 from contract.description import IMAGE_SIDE, ModelFile
-from service.engine.cuda import BoundBatches
-from service.engine.sessions import (
-    DeviceUnavailableError,
-    EngineError,
-    EngineOptions,
-    GraphMismatchError,
-    check_signature,
-    open_session,
-    resolved,
-    served_file,
-)
-from service.settings import Device
-
-__all__ = [
-    "Buckets",
-    "DeviceMemoryError",
-    "DeviceUnavailableError",
-    "EmbeddingEngine",
-    "Engine",
-    "EngineError",
-    "EngineOptions",
-    "GoldenMismatchError",
-    "GraphMismatchError",
-    "OnnxEngine",
-]
+from service.engine.cuda import BoundBatches, bucket_sizes
+from service.engine.sessions import EngineError, check_signature, open_session, resolved, served_file
+from service.settings import Device, Settings
 
 logger = logging.getLogger("hal.engine")
 
@@ -75,26 +52,6 @@ class EmbeddingEngine(Engine, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Buckets:
-    """Batch sizes that a device is given; without any, every size is given as it is.
-
-    cuDNN 9 plans its convolutions again whenever the batch size changes (onnxruntime #23006: 30 ms become 500 ms),
-    so on a GPU batches are padded to few sizes. On a CPU a batch of 1 is as fast per image as one of 16.
-    """
-
-    sizes: tuple[int, ...] = ()
-
-    @classmethod
-    def powers_of_two(cls, max_batch: int) -> Self:
-        """1, 2, 4, ... and ``max_batch`` itself."""
-        return cls((*(1 << power for power in range((max_batch - 1).bit_length())), max_batch))
-
-    def size_for(self, count: int) -> int:
-        """The smallest size that holds ``count`` images; ``count`` itself where none does."""
-        return min((size for size in self.sizes if size >= count), default=count)
-
-
 class OnnxEngine:
     """A verified network on one device: it has reproduced the golden sample and seen every batch size.
 
@@ -107,43 +64,38 @@ class OnnxEngine:
         self,
         session: Any,
         device: Device,
-        buckets: Buckets,
         max_batch: int,
         file: ModelFile,
         bound: BoundBatches | None = None,
     ) -> None:
         self._session = session
         self._bound = bound
-        self._buckets = buckets
         self._max_batch = max_batch
         self.device = device
         self.file = file
 
     @classmethod
-    def open(cls, bundle: Bundle, options: EngineOptions) -> Self:
+    def open(cls, bundle: Bundle, settings: Settings) -> Self:
         """Load a file of the bundle, verify it and warm it up; takes seconds, with TensorRT minutes.
 
         Raises:
             BundleError: the bundle has no file of that precision, or the file was changed since it was verified.
             DeviceUnavailableError, GraphMismatchError, GoldenMismatchError: see there.
         """
-        device = resolved(options.device, tell=True)
-        file = served_file(bundle, device, options.precision)
+        device = resolved(settings.device, tell=True)
+        file = served_file(bundle, device, settings.precision)
         graph = bundle.path(file).read_bytes()
         if (found := hashlib.sha256(graph).hexdigest()) != file.sha256:
             raise BundleCorruptError(bundle.root, [f"{file.path} has SHA-256 {found}, expected {file.sha256}"])
-        session = open_session(device, graph, file, options)
+        session = open_session(device, graph, file, settings)
         check_signature(session, bundle.description)
-        on_gpu = device is not Device.CPU
-        if on_gpu and file.precision == "int8":
-            logger.warning("int8 on %s: most of the graph may stay on the CPU; prefer float16 or float32", device)
-        max_batch = options.batch_limit(device)
-        buckets = Buckets.powers_of_two(max_batch) if on_gpu else Buckets()
-        bound = None
-        if on_gpu:
-            graphs = options.cuda_graphs and device is Device.CUDA
-            bound = BoundBatches(session, buckets.sizes, "cuda", graphs=graphs)
-        engine = cls(session, device, buckets, max_batch, file, bound)
+        max_batch, bound = settings.batch_limit(device), None
+        if device is not Device.CPU:
+            if file.precision == "int8":
+                logger.warning("int8 on %s: most of the graph may stay on the CPU; prefer float16 or float32", device)
+            graphs = settings.cuda_graphs and device is Device.CUDA
+            bound = BoundBatches(session, bucket_sizes(max_batch), "cuda", graphs=graphs)
+        engine = cls(session, device, max_batch, file, bound)
         engine.warm_up()
         engine.check_golden(bundle)
         return engine
@@ -164,23 +116,18 @@ class OnnxEngine:
         return logits, embedding
 
     def _outputs(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        count = len(images)
-        size = self._buckets.size_for(count)
         try:
             if self._bound is not None:
-                return self._bound.run(names, images, size)
-            if padding := size - count:
-                images = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)])
-            outputs = self._session.run(names, {"image": images})
+                return self._bound.run(names, images)
+            return [np.asarray(output) for output in self._session.run(names, {"image": images})]
         except Exception as error:
             if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
-                raise DeviceMemoryError(f"{self.device} has no memory for a batch of {size}") from error
+                raise DeviceMemoryError(f"{self.device} has no memory for a batch of {len(images)}") from error
             raise
-        return [np.asarray(output[:count]) for output in outputs]
 
     def warm_up(self) -> None:
         """Run every batch size once, so that no request pays for a first time."""
-        for size in self._buckets.sizes or {1, self._max_batch}:
+        for size in {1, self._max_batch} if self._bound is None else self._bound.sizes:
             self.run(np.zeros((size, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8))
 
     def check_golden(self, bundle: Bundle) -> None:

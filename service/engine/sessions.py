@@ -2,16 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import onnxruntime as ort
 
 from contract.bundle import Bundle
 from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
 from service.engine import cuda
-from service.settings import DEFAULT_MAX_BATCH, Device, Settings, available_cores
+from service.settings import Device, Settings, available_cores
 from service.threads import require_threads
 
 logger = logging.getLogger("hal.sessions")
@@ -34,41 +32,6 @@ class DeviceUnavailableError(EngineError):
 
 class GraphMismatchError(EngineError):
     """The graph's inputs or outputs are not the ones described in bundle.json."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """How to open an engine.
-
-    Attributes:
-        device: what to run on.
-        precision: which file of the bundle, ``None`` for that which suits the device: see :func:`served_file`.
-        max_batch: largest ``n`` that :meth:`OnnxEngine.run` will be given; ``None``: the default of the device.
-        threads: threads of the network on the CPU, 0 for one per core.
-        tensorrt_cache: folder for TensorRT's engines, or ``None``.
-        cuda_graphs: whether CUDA replays each batch size as one recorded launch.
-    """
-
-    device: Device = Device.CPU
-    precision: Precision | None = None
-    max_batch: int | None = None
-    threads: int = 0
-    tensorrt_cache: Path | None = None
-    cuda_graphs: bool = False
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        return cls(
-            device=settings.device,
-            precision=settings.precision,
-            max_batch=settings.max_batch,
-            threads=settings.engine_threads,
-            tensorrt_cache=settings.tensorrt_cache,
-            cuda_graphs=settings.cuda_graphs,
-        )
-
-    def batch_limit(self, device: Device) -> int:
-        return self.max_batch or DEFAULT_MAX_BATCH[device]
 
 
 def check_signature(session: Any, description: BundleDescription) -> None:
@@ -155,7 +118,7 @@ def _provider(device: Device) -> str:
     return provider
 
 
-def open_session(device: Device, graph: bytes, file: ModelFile, options: EngineOptions) -> Any:
+def open_session(device: Device, graph: bytes, file: ModelFile, settings: Settings) -> Any:
     """A session of ``graph`` on ``device``, which is not ``auto``.
 
     Raises:
@@ -163,14 +126,14 @@ def open_session(device: Device, graph: bytes, file: ModelFile, options: EngineO
         GraphMismatchError: ONNX Runtime cannot load the graph.
         NoThreadError: the system gives no threads for it.
     """
-    provider, session_options = _provider(device), _session_options(device, options)
+    provider, session_options = _provider(device), _session_options(device, settings)
     require_threads(session_options.intra_op_num_threads)
     if device is not Device.CPU and hasattr(ort, "preload_dlls"):
         ort.preload_dlls(directory="")
     try:
         # enable_fallback=0: otherwise a failing GPU is replaced by the CPU, when opening and even while serving.
         session = ort.InferenceSession(
-            graph, session_options, providers=providers(device, file, options), enable_fallback=0
+            graph, session_options, providers=providers(device, file, settings), enable_fallback=0
         )
     except Exception as error:
         if device is Device.CPU:
@@ -191,9 +154,9 @@ def _device_failed(device: Device, reason: str) -> DeviceUnavailableError:
     )
 
 
-def _session_options(device: Device, options: EngineOptions) -> Any:
+def _session_options(device: Device, settings: Settings) -> Any:
     session = ort.SessionOptions()
-    session.intra_op_num_threads = 1 if device is not Device.CPU else options.threads or available_cores()
+    session.intra_op_num_threads = 1 if device is not Device.CPU else settings.engine_threads or available_cores()
     session.inter_op_num_threads = 1
     # Between two operators threads wait by spinning, which spares each of them a wake-up, and sleep as soon as a run is
     # over: an idle service costs nothing, and a busy one leaves the cores to decoding and HTTP between batches.
@@ -203,7 +166,7 @@ def _session_options(device: Device, options: EngineOptions) -> Any:
     return session
 
 
-def providers(device: Device, file: ModelFile, options: EngineOptions) -> list[tuple[str, dict[str, str]]]:
+def providers(device: Device, file: ModelFile, settings: Settings) -> list[tuple[str, dict[str, str]]]:
     cpu: tuple[str, dict[str, str]] = (_PROVIDERS[Device.CPU], {})
     # float32 means float32: TF32 would move probabilities away from the bundle's parity figures.
     cuda = (
@@ -212,7 +175,7 @@ def providers(device: Device, file: ModelFile, options: EngineOptions) -> list[t
             "cudnn_conv_algo_search": "HEURISTIC",
             "arena_extend_strategy": "kSameAsRequested",
             "use_tf32": "0",
-            "enable_cuda_graph": str(int(options.cuda_graphs and device is Device.CUDA)),
+            "enable_cuda_graph": str(int(settings.cuda_graphs and device is Device.CUDA)),
         },
     )
     if device is Device.CPU:
@@ -222,12 +185,12 @@ def providers(device: Device, file: ModelFile, options: EngineOptions) -> list[t
     image = "x".join(str(side) for side in (IMAGE_SIDE, IMAGE_SIDE, 3))
     tensorrt = {
         "trt_profile_min_shapes": f"image:1x{image}",
-        "trt_profile_opt_shapes": f"image:{options.batch_limit(device)}x{image}",
-        "trt_profile_max_shapes": f"image:{options.batch_limit(device)}x{image}",
+        "trt_profile_opt_shapes": f"image:{settings.batch_limit(device)}x{image}",
+        "trt_profile_max_shapes": f"image:{settings.batch_limit(device)}x{image}",
         "trt_fp16_enable": str(file.precision == "float16"),
     }
-    if options.tensorrt_cache is not None:
-        folder = str(options.tensorrt_cache)
+    if settings.tensorrt_cache is not None:
+        folder = str(settings.tensorrt_cache)
         tensorrt |= {
             "trt_engine_cache_enable": "True",
             "trt_engine_cache_path": folder,

@@ -8,8 +8,8 @@ from contract.bundle import Bundle, BundleError, load
 from contract.description import ModelFile
 from service.batching.batcher import Batcher
 from service.batching.rate import Statistics
-from service.engine.onnx import EngineError, OnnxEngine
-from service.engine.sessions import served_file
+from service.engine.onnx import OnnxEngine
+from service.engine.sessions import EngineError, served_file
 from service.engine.thread import WorkThreads
 from service.serving.answers import ModelStamp, ReloadAnswer
 from service.serving.model import Models, OpenEngine, ServedModel

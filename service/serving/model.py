@@ -14,7 +14,7 @@ from contract.classes import CLASS_COUNT
 from contract.decision import Decision, decide
 from contract.novelty import NoveltyBasis
 from service.batching.queue import Image, Logits, Network
-from service.engine.onnx import Engine, EngineOptions
+from service.engine.onnx import Engine
 from service.engine.sessions import served_file
 from service.engine.thread import EngineThread
 from service.serving.answers import HairyRule, ModelStamp
@@ -25,7 +25,7 @@ logger = logging.getLogger("hal.model")
 
 _RETRY_S: Final = 0.5
 
-OpenEngine: TypeAlias = Callable[[Bundle, EngineOptions], Engine]
+OpenEngine: TypeAlias = Callable[[Bundle, Settings], Engine]
 Reference: TypeAlias = dict[str, NDArray[Any]]
 """See :meth:`contract.bundle.Bundle.reference`."""
 Judged: TypeAlias = tuple[Logits, Decision]
@@ -166,20 +166,19 @@ class Models:
         """
         network = EngineThread()
         self._networks = [*self._open(), network]
-        options = EngineOptions.of(self._settings)
         found: list[tuple[Bundle, NoveltyBasis | None, Reference | None]] = []
 
         def make() -> Engine:
             bundle = read()
             found.append((bundle, bundle.novelty(), bundle.reference() if self._settings.drift else None))
-            return self._open_engine(bundle, options)
+            return self._open_engine(bundle, self._settings)
 
         try:
             engine = await network.open(make)
         except Exception:
             network.close()
             raise
-        network.max_batch = min(options.batch_limit(engine.device), self._settings.queue_limit)
+        network.max_batch = self._settings.batch_limit(engine.device)
         bundle, basis, reference = found[0]
         return ServedModel(bundle, self._settings, engine.device, network, basis, reference)
 

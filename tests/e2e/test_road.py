@@ -12,7 +12,8 @@ import onnxruntime as ort
 
 from contract import bundle
 from contract.decision import decide
-from service.engine.onnx import EngineOptions, OnnxEngine
+from service.engine.onnx import OnnxEngine
+from service.settings import Settings
 from tests.training import small
 from training.data.images import read_image
 from training.export.bundle import write_bundle
@@ -52,7 +53,7 @@ def test_from_labelled_images_to_an_answer_over_http(tmp_path: Path) -> None:
 
     assert [result["class_name"] for result in answer["results"]] == expected
     assert answer["model"]["sha256"] == bundle.load(root).file("int8").sha256
-    half = OnnxEngine.open(bundle.load(root), EngineOptions(precision="float16"))
+    half = OnnxEngine.open(bundle.load(root), Settings(precision="float16"))
     pixels = np.stack([read_image(path) for path in cells])
     assert [decision.predicted_class.name for decision in decide(half.run(pixels), manifest)] == expected
     assert all(result["hairy_cell"]["flag"] is None for result in answer["results"])

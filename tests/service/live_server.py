@@ -12,7 +12,7 @@ import httpx
 import uvicorn
 
 from contract.bundle import Bundle
-from service.engine.onnx import EngineOptions, OnnxEngine
+from service.engine.onnx import OnnxEngine
 from service.http.app import create_app
 from service.http.server import config_for
 from service.serving.model import OpenEngine
@@ -51,7 +51,7 @@ def serving(
     """Serve until the block ends; ``wait`` for the network to be open."""
     opened = threading.Event()
 
-    def open_and_tell(given: Bundle, options: EngineOptions) -> Any:
+    def open_and_tell(given: Bundle, options: Settings) -> Any:
         try:
             return open_engine(given, options)
         finally:

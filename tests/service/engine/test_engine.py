@@ -12,21 +12,13 @@ from onnx import TensorProto
 from contract.bundle import Bundle, BundleCorruptError, BundleError
 from contract.description import Precision
 from service.engine import cuda
-from service.engine.cuda import BoundBatches
-from service.engine.onnx import (
-    Buckets,
-    DeviceMemoryError,
-    DeviceUnavailableError,
-    EngineOptions,
-    GoldenMismatchError,
-    GraphMismatchError,
-    OnnxEngine,
-)
-from service.engine.sessions import providers, served_file
-from service.settings import Device
+from service.engine.cuda import BoundBatches, bucket_sizes
+from service.engine.onnx import DeviceMemoryError, GoldenMismatchError, OnnxEngine
+from service.engine.sessions import DeviceUnavailableError, GraphMismatchError, providers, served_file
+from service.settings import Device, Settings
 from tests.service.tiny_bundle import POISON, TinyNetwork
 
-CPU = EngineOptions(device=Device.CPU, max_batch=4, threads=1)
+CPU = Settings(device=Device.CPU, max_batch=4, engine_threads=1)
 
 
 def images(count: int) -> NDArray[np.uint8]:
@@ -41,7 +33,7 @@ def test_the_engine_computes_the_graph(bundle: Bundle, network: TinyNetwork) -> 
 
 def test_auto_is_the_cpu_where_there_is_no_gpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    assert OnnxEngine.open(bundle, EngineOptions(device=Device.AUTO)).device is Device.CPU
+    assert OnnxEngine.open(bundle, Settings(device=Device.AUTO)).device is Device.CPU
 
 
 @pytest.mark.parametrize("device", [Device.CUDA, Device.TENSORRT])
@@ -50,7 +42,7 @@ def test_a_device_that_is_not_there_is_an_error(
 ) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(DeviceUnavailableError, match=f"HAL_DEVICE={device}.*HAL_DEVICE=cpu"):
-        OnnxEngine.open(bundle, EngineOptions(device=device))
+        OnnxEngine.open(bundle, Settings(device=device))
 
 
 class SilentFallback:
@@ -78,7 +70,7 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(
 ) -> None:
     runtime = SilentFallback(monkeypatch)
     with pytest.raises(DeviceUnavailableError, match="fell back to CPUExecutionProvider"):
-        OnnxEngine.open(bundle, EngineOptions(device=device))
+        OnnxEngine.open(bundle, Settings(device=device))
     assert "CUDAExecutionProvider" in runtime.asked_for[0]
     assert runtime.options == [{"enable_fallback": 0}]
 
@@ -88,7 +80,7 @@ def test_auto_takes_the_cpu_and_says_so_if_the_driver_sees_no_gpu(
 ) -> None:
     SilentFallback(monkeypatch)
     monkeypatch.setattr(cuda, "driver_fault", lambda: "no GPU")
-    assert OnnxEngine.open(bundle, EngineOptions(device=Device.AUTO)).device is Device.CPU
+    assert OnnxEngine.open(bundle, Settings(device=Device.AUTO)).device is Device.CPU
     assert "serves on the CPU: no GPU" in caplog.text
 
 
@@ -96,7 +88,7 @@ def test_auto_refuses_a_gpu_that_does_not_work(bundle: Bundle, monkeypatch: pyte
     SilentFallback(monkeypatch)
     monkeypatch.setattr(cuda, "driver_fault", lambda: None)
     with pytest.raises(DeviceUnavailableError, match="HAL_DEVICE=cpu"):
-        OnnxEngine.open(bundle, EngineOptions(device=Device.AUTO))
+        OnnxEngine.open(bundle, Settings(device=Device.AUTO))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +113,7 @@ def test_a_gpu_is_served_by_float16_unless_another_file_is_named(
 
 def test_a_precision_that_the_bundle_does_not_have_is_an_error(bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="no int8 file, only float32"):
-        OnnxEngine.open(bundle, EngineOptions(precision="int8"))
+        OnnxEngine.open(bundle, Settings(precision="int8"))
 
 
 def test_a_file_that_was_swapped_after_verification_is_not_loaded(
@@ -197,7 +189,7 @@ def test_every_way_of_saying_out_of_memory_is_understood(bundle: Bundle, said: s
             raise RuntimeError(said)
 
     with pytest.raises(DeviceMemoryError):
-        OnnxEngine(Full(), Device.CUDA, Buckets(), 4, bundle.file()).run(images(2))
+        OnnxEngine(Full(), Device.CUDA, 4, bundle.file()).run(images(2))
 
 
 # Batch sizes
@@ -209,36 +201,47 @@ class Recorder:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.sizes: list[int] = []
+        self.io_binding = session.io_binding
 
     def run(self, outputs: list[str], inputs: dict[str, NDArray[np.uint8]]) -> Any:
         self.sizes.append(len(inputs["image"]))
         return self._session.run(outputs, inputs)
 
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self._session.run_with_iobinding(binding, options)
+        self.sizes.append(len(binding.get_outputs()[0].numpy()))
 
-def recorded(bundle: Bundle, network: TinyNetwork, buckets: Buckets, max_batch: int) -> tuple[OnnxEngine, Recorder]:
-    recorder = Recorder(ort.InferenceSession(network.graph(), providers=["CPUExecutionProvider"]))
-    return OnnxEngine(recorder, Device.CUDA, buckets, max_batch, bundle.file()), recorder
+
+def recorder_of(network: TinyNetwork) -> Recorder:
+    return Recorder(ort.InferenceSession(network.graph(), providers=["CPUExecutionProvider"]))
 
 
 def test_a_gpu_sees_few_batch_sizes_and_all_of_them_before_it_serves(bundle: Bundle, network: TinyNetwork) -> None:
-    engine, recorder = recorded(bundle, network, Buckets.powers_of_two(12), 12)
+    recorder = recorder_of(network)
+    batches = BoundBatches(recorder, bucket_sizes(12), "cpu")
+    engine = OnnxEngine(None, Device.CUDA, 12, bundle.file(), batches)
     engine.warm_up()
     assert recorder.sizes == [1, 2, 4, 8, 12]
     for count in range(1, 13):
         assert np.array_equal(engine.run(images(count)), network.logits(images(count)))
+        logits, embedding = engine.run_with_embedding(images(count))
+        assert np.array_equal(logits, network.logits(images(count)))
+        assert embedding.shape == (count, 2048)
     assert set(recorder.sizes) == {1, 2, 4, 8, 12}
+    engine.check_golden(bundle)
 
 
 def test_a_cpu_is_given_batches_as_they_are(bundle: Bundle, network: TinyNetwork) -> None:
-    engine, recorder = recorded(bundle, network, Buckets(), 12)
+    recorder = recorder_of(network)
+    engine = OnnxEngine(recorder, Device.CPU, 12, bundle.file())
     for count in (1, 3, 7):
         engine.run(images(count))
     assert recorder.sizes == [1, 3, 7]
 
 
 def test_the_golden_sample_is_run_in_batches_of_the_allowed_size(bundle: Bundle, network: TinyNetwork) -> None:
-    engine, recorder = recorded(bundle, network, Buckets(), 2)
-    engine.check_golden(bundle)
+    recorder = recorder_of(network)
+    OnnxEngine(recorder, Device.CPU, 2, bundle.file()).check_golden(bundle)
     assert recorder.sizes == [2, 1]
 
 
@@ -251,24 +254,11 @@ def bound_session(network: TinyNetwork) -> Any:
 
 def test_bound_batches_compute_the_graph_whatever_the_batch_before_left(network: TinyNetwork) -> None:
     batches = BoundBatches(bound_session(network), (1, 2, 4), "cpu")
-    first = batches.run(["logits"], images(4), 4)[0]
+    first = batches.run(["logits"], images(4))[0]
     assert np.array_equal(first, network.logits(images(4)))
-    for count, size in ((3, 4), (1, 4), (2, 2), (1, 1), (4, 4)):
-        assert np.array_equal(batches.run(["logits"], images(count), size)[0], network.logits(images(count)))
+    for count in (3, 1, 2, 3, 4):
+        assert np.array_equal(batches.run(["logits"], images(count))[0], network.logits(images(count)))
     assert np.array_equal(first, network.logits(images(4))), "an answer is not overwritten by the next batch"
-
-
-def test_an_engine_pads_bound_batches_to_its_buckets(bundle: Bundle, network: TinyNetwork) -> None:
-    buckets = Buckets.powers_of_two(6)
-    batches = BoundBatches(bound_session(network), buckets.sizes, "cpu")
-    engine = OnnxEngine(None, Device.CUDA, buckets, 6, bundle.file(), batches)
-    engine.warm_up()
-    for count in range(1, 7):
-        assert np.array_equal(engine.run(images(count)), network.logits(images(count)))
-        logits, embedding = engine.run_with_embedding(images(count))
-        assert np.array_equal(logits, network.logits(images(count)))
-        assert embedding.shape == (count, 2048)
-    engine.check_golden(bundle)
 
 
 def test_a_failing_bound_batch_leaves_the_engine_usable(network: TinyNetwork) -> None:
@@ -276,8 +266,8 @@ def test_a_failing_bound_batch_leaves_the_engine_usable(network: TinyNetwork) ->
     poisoned = images(2)
     poisoned[1] = POISON
     with pytest.raises(Exception, match="indices element out of data bounds"):
-        batches.run(["logits"], poisoned, 2)
-    assert np.array_equal(batches.run(["logits"], images(2), 2)[0], network.logits(images(2)))
+        batches.run(["logits"], poisoned)
+    assert np.array_equal(batches.run(["logits"], images(2))[0], network.logits(images(2)))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +275,7 @@ def test_a_failing_bound_batch_leaves_the_engine_usable(network: TinyNetwork) ->
     [(Device.CUDA, True, "1"), (Device.CUDA, False, "0"), (Device.TENSORRT, True, "0")],
 )
 def test_cuda_graphs_are_asked_for_on_cuda_only(bundle: Bundle, device: Device, wanted: bool, told: str) -> None:
-    options = dict(providers(device, bundle.file(), EngineOptions(device=device, cuda_graphs=wanted)))
+    options = dict(providers(device, bundle.file(), Settings(device=device, cuda_graphs=wanted)))
     assert options["CUDAExecutionProvider"]["enable_cuda_graph"] == told
     assert options["CUDAExecutionProvider"]["cudnn_conv_algo_search"] == "HEURISTIC"
 
@@ -304,10 +294,9 @@ def test_each_size_has_a_graph_of_its_own(network: TinyNetwork, monkeypatch: pyt
 
 @given(st.integers(1, 1024), st.data())
 def test_a_batch_is_padded_to_less_than_twice_its_size(max_batch: int, data: st.DataObject) -> None:
-    buckets = Buckets.powers_of_two(max_batch)
+    sizes = bucket_sizes(max_batch)
     count = data.draw(st.integers(1, max_batch))
-    size = buckets.size_for(count)
+    size = min(size for size in sizes if size >= count)
     assert count <= size <= max_batch
     assert size < 2 * count
-    assert size in buckets.sizes
-    assert list(buckets.sizes) == sorted(set(buckets.sizes))
+    assert list(sizes) == sorted(set(sizes))

@@ -16,14 +16,14 @@ import httpx
 import numpy as np
 import onnxruntime as ort
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from contract.bundle import Bundle
-from service.engine.onnx import Buckets, EngineOptions, OnnxEngine
+from service.engine.cuda import BoundBatches, bucket_sizes
+from service.engine.onnx import OnnxEngine
 from service.http.open_inference import InferenceRequest
 from service.http.routes import v2
-from service.settings import Device
+from service.settings import Device, Settings
 from tests.service.classify_requests import form
 from tests.service.live_server import PATIENCE_S, LiveServer, serving, until
 from tests.service.process import running
@@ -77,10 +77,11 @@ class Recorder:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.sizes: list[int] = []
+        self.io_binding = session.io_binding
 
-    def run(self, outputs: list[str], inputs: dict[str, NDArray[np.uint8]]) -> Any:
-        self.sizes.append(len(inputs["image"]))
-        return self._session.run(outputs, inputs)
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self._session.run_with_iobinding(binding, options)
+        self.sizes.append(len(binding.get_outputs()[0].numpy()))
 
 
 def test_triton_7776_no_request_is_the_first_of_its_batch_size(
@@ -89,8 +90,8 @@ def test_triton_7776_no_request_is_the_first_of_its_batch_size(
     """The first request of each batch size took 4 to 8 s, while cuDNN planned."""
     recorder = Recorder(ort.InferenceSession(network.graph(), providers=["CPUExecutionProvider"]))
 
-    def open_as_on_a_gpu(bundle: Bundle, _: EngineOptions) -> Any:
-        engine = OnnxEngine(recorder, Device.CUDA, Buckets.powers_of_two(8), 8, bundle.file())
+    def open_as_on_a_gpu(bundle: Bundle, _: Settings) -> Any:
+        engine = OnnxEngine(None, Device.CUDA, 8, bundle.file(), BoundBatches(recorder, bucket_sizes(8), "cpu"))
         engine.warm_up()
         return engine
 
@@ -103,7 +104,7 @@ def test_triton_7776_no_request_is_the_first_of_its_batch_size(
 
 def test_ort_24376_memory_does_not_grow_with_varying_batch_sizes(bundle: Bundle) -> None:
     """Device memory grew with every new batch size; a GPU sees few (see above), and the CPU keeps nothing either."""
-    engine = OnnxEngine.open(bundle, EngineOptions(device=Device.CPU, max_batch=16, threads=1))
+    engine = OnnxEngine.open(bundle, Settings(device=Device.CPU, max_batch=16, engine_threads=1))
     sizes = random.Random(5)  # noqa: S311
 
     def run(batches: int) -> int:

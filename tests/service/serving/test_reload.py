@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from contract.bundle import Bundle
-from service.engine.onnx import EngineOptions, OnnxEngine
+from service.engine.onnx import OnnxEngine
+from service.settings import Settings
 from tests.conftest import WriteBundle
 from tests.service.classify_requests import form
 from tests.service.live_server import serving
@@ -89,7 +90,7 @@ def test_a_network_that_fails_its_golden_sample_never_takes_over(
 
 
 def test_an_unexpected_failure_tells_nothing_of_itself(shelf: Shelf) -> None:
-    def open_engine(bundle: Bundle, options: EngineOptions) -> Any:
+    def open_engine(bundle: Bundle, options: Settings) -> Any:
         if bundle.description.version == "2.0.0":
             raise RuntimeError("secret")
         return OnnxEngine.open(bundle, options)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from contract.bundle import Bundle
-from service.engine.onnx import EngineOptions, OnnxEngine
+from service.engine.onnx import OnnxEngine
 from service.serving.service import Service
 from service.serving.states import NotReadyError, State
 from service.settings import Settings
@@ -111,7 +111,7 @@ def test_a_slide_is_summarised_by_the_model_that_classified_it(shelf: Shelf, net
 def test_a_reload_does_not_keep_requests_waiting(shelf: Shelf, network: TinyNetwork) -> None:
     opening, carry_on = threading.Event(), threading.Event()
 
-    def open_engine(bundle: Bundle, options: EngineOptions) -> Any:
+    def open_engine(bundle: Bundle, options: Settings) -> Any:
         if bundle.description.version == "2.0.0":
             opening.set()
             assert carry_on.wait(PATIENCE_S)
@@ -136,7 +136,7 @@ def test_a_signal_during_a_reload_is_not_lost(shelf: Shelf) -> None:
     opening, carry_on = threading.Event(), threading.Event()
     versions: list[str] = []
 
-    def open_engine(bundle: Bundle, options: EngineOptions) -> Any:
+    def open_engine(bundle: Bundle, options: Settings) -> Any:
         versions.append(bundle.description.version)
         if len(versions) == 2:
             opening.set()
@@ -160,7 +160,7 @@ def test_a_signal_during_a_reload_is_not_lost(shelf: Shelf) -> None:
 def test_a_service_that_stops_during_a_reload_stops(shelf: Shelf) -> None:
     opening, carry_on = threading.Event(), threading.Event()
 
-    def open_engine(bundle: Bundle, _: EngineOptions) -> Any:
+    def open_engine(bundle: Bundle, _: Settings) -> Any:
         if bundle.description.version == "2.0.0":
             opening.set()
             assert carry_on.wait(PATIENCE_S)
@@ -186,7 +186,7 @@ def test_a_service_that_stops_during_a_reload_stops(shelf: Shelf) -> None:
 def test_an_opening_that_never_ends_does_not_hold_up_the_end(shelf: Shelf) -> None:
     begun, carry_on = threading.Event(), threading.Event()
 
-    def open_engine(bundle: Bundle, _: EngineOptions) -> Any:
+    def open_engine(bundle: Bundle, _: Settings) -> Any:
         if bundle.description.version == "2.0.0":
             begun.set()
             carry_on.wait(PATIENCE_S)
