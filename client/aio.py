@@ -3,14 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
 from . import connection, protocol
 from .answers import Answer, Outcome, Parsed
 from .connection import Connection
-from .images import Numbered, Source, bytes_of, flat, groups, read, whole_slide
+from .images import Bulk, Source, bytes_of, flat, groups, read
 from .slides import FhirReport, Slide, Summary
 
 
@@ -56,7 +56,7 @@ class AsyncHalClient(Connection[httpx.AsyncClient]):
         waiting = groups(images, images_per_request)
         free = asyncio.Semaphore(concurrency)
 
-        async def work(group: list[Numbered]) -> list[Outcome]:
+        async def work(group: list[tuple[int, Source]]) -> list[Outcome]:
             async with free:
                 parts = await asyncio.to_thread(read, group, bytes_per_request)
                 return await self._run(protocol.classify_slices(parts))
@@ -102,23 +102,9 @@ class AsyncHalClient(Connection[httpx.AsyncClient]):
             await response.aclose()
         lines.end()
 
-    async def classify_slide(
-        self,
-        images: Iterable[Source],
-        *,
-        images_per_request: int = 32,
-        bytes_per_request: int = 16 * 1024 * 1024,
-        concurrency: int = 4,
-    ) -> Slide:
+    async def classify_slide(self, images: Iterable[Source], **bulk: Unpack[Bulk]) -> Slide:
         """Classify the images of one slide and summarise them: its differential and advice."""
-        sources = list(images)
-        part = await asyncio.to_thread(whole_slide, sources, images_per_request, bytes_per_request)
-        if part and (slide := await self._run(protocol.classify_slide(part))):
-            return slide
-        found = self.classify_many(
-            sources, images_per_request=images_per_request, bytes_per_request=bytes_per_request, concurrency=concurrency
-        )
-        outcomes = tuple([outcome async for outcome in found])
+        outcomes = tuple([outcome async for outcome in self.classify_many(images, **bulk)])
         return Slide(outcomes, await self.summarise_slide(outcomes))
 
     async def summarise_slide(self, results: Iterable[Answer | Outcome], *, request_id: str | None = None) -> Summary:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypedDict
 
 
 class PillowImage(Protocol):
@@ -36,30 +36,21 @@ LARGEST_FILE: Final = 256 * 1024 * 1024
 """Bytes of a file that are read at all: an image of one cell has a thousandth of it, a whole slide a hundredfold."""
 
 
+class Bulk(TypedDict, total=False):
+    """How many images are sent; see :meth:`client.sync.HalClient.classify_many`."""
+
+    images_per_request: int
+    bytes_per_request: int
+    concurrency: int
+
+
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """An image's place among those that were given."""
+    """An image, its place among those that were given, and its bytes or why it cannot be read."""
 
     index: int
     source: Source
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Images of one request, and those among them that could not be read, each with the reason."""
-
-    images: tuple[tuple[Numbered, bytes], ...]
-    unreadable: tuple[tuple[Numbered, OSError], ...] = ()
-
-    @property
-    def data(self) -> list[bytes]:
-        """The encoded images."""
-        return [data for _, data in self.images]
-
-    def halves(self) -> "tuple[Slice, Slice]":
-        """Two slices in its place, for a service that finds it too large."""
-        middle = len(self.images) // 2
-        return Slice(self.images[:middle]), Slice(self.images[middle:])
+    data: bytes | OSError
 
 
 def bytes_of(source: Source) -> bytes:
@@ -109,39 +100,26 @@ def _png_of(source: Any) -> bytes:
     )
 
 
-def groups(sources: Iterable[Source], size: int) -> Iterator[list[Numbered]]:
+def groups(sources: Iterable[Source], size: int) -> Iterator[list[tuple[int, Source]]]:
     """The images by number, ``size`` at a time; taken from ``sources`` as they are asked for."""
-    numbered = (Numbered(index, source) for index, source in enumerate(sources))
+    numbered = enumerate(sources)
     while group := list(islice(numbered, size)):
         yield group
 
 
-def read(group: Iterable[Numbered], most_bytes: int) -> list[Slice]:
+def read(group: Iterable[tuple[int, Source]], most_bytes: int) -> list[list[Numbered]]:
     """Read a group and cut it where it has more than ``most_bytes``; an unreadable file does not affect the others."""
-    slices: list[Slice] = []
-    images: list[tuple[Numbered, bytes]] = []
-    unreadable = []
+    slices: list[list[Numbered]] = [[]]
     size = 0
-    for item in group:
+    for index, source in group:
         try:
-            data = bytes_of(item.source)
+            data: bytes | OSError = bytes_of(source)
         except OSError as error:
-            unreadable.append((item, error))
-            continue
-        if images and size + len(data) > most_bytes:
-            slices.append(Slice(tuple(images)))
-            images, size = [], 0
-        images.append((item, data))
-        size += len(data)
-    return [*slices, Slice(tuple(images), tuple(unreadable))]
-
-
-def whole_slide(sources: list[Source], most_images: int, most_bytes: int) -> Slice | None:
-    """The images of a slide for one request; ``None`` if there are too many, too large or unreadable ones.
-
-    An unreadable image counts as refused, and only a summary of results can be told of it.
-    """
-    if not 0 < len(sources) <= most_images:
-        return None
-    part, *rest = read(next(groups(sources, most_images)), most_bytes)
-    return None if rest or part.unreadable else part
+            data = error
+        length = len(data) if isinstance(data, bytes) else 0
+        if size and size + length > most_bytes:
+            slices.append([])
+            size = 0
+        slices[-1].append(Numbered(index, source, data))
+        size += length
+    return slices

@@ -17,9 +17,9 @@ import httpx
 
 from .answers import Answer, Outcome, Parsed, answer_of, refused_here, result_of
 from .errors import AnswerError, OtherModelError, RefusedRequestError, UnavailableError
-from .images import Slice, Source
+from .images import Numbered, Source
 from .retry import BUSY, Attempts, Retries
-from .slides import FhirReport, Slide, Summary, report_of, results_document, summary_of
+from .slides import FhirReport, Summary, report_of, results_document, summary_of
 
 ANSWERED: Final = frozenset({200, 422})
 """422 has the body of 200: not one of its images could be classified."""
@@ -81,15 +81,19 @@ def classify(
     images: list[bytes], request_id: str | None = None, client_refs: Sequence[str] | None = None
 ) -> Exchange[Answer]:
     """One request with these images."""
-    call = _of_images("/classify", images, request_id, client_refs)
-    return _answer((yield call), call.request_id, len(images))
+    call = _of_images(images, request_id, client_refs)
+    response = yield call
+    answer = _parsed(answer_of, _document(response, call.request_id), call.request_id)
+    if len(answer.results) != len(images):
+        raise AnswerError(f"The answer has {len(answer.results)} results for {len(images)} images", call.request_id)
+    return answer
 
 
 def begin_stream(
     images: list[bytes], request_id: str | None, client_refs: Sequence[str] | None
 ) -> Exchange[tuple[httpx.Response, str]]:
     """The response whose lines :class:`Lines` reads, once it has begun."""
-    call = _of_images("/classify", images, request_id, client_refs)
+    call = _of_images(images, request_id, client_refs)
     call = replace(call, options={**call.options, "headers": {"Accept": _LINES}})
     response = yield call
     if response.status_code != httpx.codes.OK:
@@ -144,44 +148,36 @@ class Lines:
         return UnavailableError(message, self._request_id, attempts=1, status=httpx.codes.OK, retry_after_s=None)
 
 
-def classify_slice(part: Slice) -> Exchange[list[Outcome]]:
-    """The outcomes of a slice, in smaller ones where the service finds it too large."""
-    found = [_unreadable(item.index, item.source, error) for item, error in part.unreadable]
-    if part.images:
-        try:
-            found += _outcomes(part, (yield from classify(part.data)))
-        except RefusedRequestError as error:
-            if error.status != _TOO_LARGE:
-                raise
-            if len(part.images) == 1:
-                ((item, data),) = part.images
-                refused = refused_here(hashlib.sha256(data).hexdigest(), error.code, str(error))
-                found.append(Outcome(item.index, item.source, refused, None, None, error.request_id))
-            else:
-                for half in part.halves():
-                    found += yield from classify_slice(half)
-    return sorted(found, key=lambda outcome: outcome.index)
-
-
-def classify_slices(parts: Iterable[Slice]) -> Exchange[list[Outcome]]:
-    """The outcomes of all slices of a group, in the order of its images."""
-    found = []
-    for part in parts:
-        found += yield from classify_slice(part)
-    return sorted(found, key=lambda outcome: outcome.index)
-
-
-def classify_slide(part: Slice) -> Exchange[Slide | None]:
-    """A slide in one request; ``None`` if the service finds it too large."""
-    call = _of_images("/slides/classify", part.data, None)
-    response = yield call
+def classify_slice(part: Sequence[Numbered]) -> Exchange[list[Outcome]]:
+    """The outcomes of the images of a request, or of several smaller ones where the service finds it too large."""
+    found = [_unreadable(image, image.data) for image in part if isinstance(image.data, OSError)]
+    sent = [(image, image.data) for image in part if isinstance(image.data, bytes)]
     try:
-        answer = _answer(response, call.request_id, len(part.images))
+        if sent:
+            answer = yield from classify([data for _, data in sent])
+            found += [
+                Outcome(image.index, image.source, result, answer.model, answer.hairy_rule, answer.request_id)
+                for (image, _), result in zip(sent, answer.results, strict=True)
+            ]
     except RefusedRequestError as error:
         if error.status != _TOO_LARGE:
             raise
-        return None
-    return Slide(tuple(_outcomes(part, answer)), summary_in(response, call.request_id))
+        if len(sent) == 1:
+            ((image, data),) = sent
+            refused = refused_here(hashlib.sha256(data).hexdigest(), error.code, str(error))
+            found.append(Outcome(image.index, image.source, refused, None, None, error.request_id))
+        else:
+            images, middle = [image for image, _ in sent], len(sent) // 2
+            found += yield from classify_slices([images[:middle], images[middle:]])
+    return sorted(found, key=lambda outcome: outcome.index)
+
+
+def classify_slices(parts: Iterable[Sequence[Numbered]]) -> Exchange[list[Outcome]]:
+    """The outcomes of all parts of a group, in the order of its images."""
+    found = []
+    for part in parts:
+        found += yield from classify_slice(part)
+    return found
 
 
 def summarise_slide(results: Iterable[Answer | Outcome], request_id: str | None) -> Exchange[Summary]:
@@ -212,24 +208,15 @@ def fhir_in(response: httpx.Response, request_id: str) -> FhirReport:
     return _parsed(lambda document: report_of(document, request_id), _document(response, request_id), request_id)
 
 
-def _of_images(
-    path: str, images: list[bytes], request_id: str | None, client_refs: Sequence[str] | None = None
-) -> Call:
+def _of_images(images: list[bytes], request_id: str | None, client_refs: Sequence[str] | None) -> Call:
     files = [("file", (_FILENAME, data, "application/octet-stream")) for data in images]
     fields = {"client_ref": list(client_refs or ())}
-    return Call(request_id or new_request_id(), "POST", path, {"files": files, "data": fields})
+    return Call(request_id or new_request_id(), "POST", "/classify", {"files": files, "data": fields})
 
 
 def _of_results(results: Iterable[Answer | Outcome], request_id: str | None, **options: Any) -> Call:
     request_id = request_id or new_request_id()
     return Call(request_id, "POST", "/slides/summary", {"json": results_document(results, request_id), **options})
-
-
-def _answer(response: httpx.Response, request_id: str, images: int) -> Answer:
-    answer = _parsed(answer_of, _document(response, request_id), request_id)
-    if len(answer.results) != images:
-        raise AnswerError(f"The answer has {len(answer.results)} results for {images} images", request_id)
-    return answer
 
 
 def _parsed(parse: Callable[[Any], Parsed], document: Any, request_id: str) -> Parsed:
@@ -240,11 +227,14 @@ def _parsed(parse: Callable[[Any], Parsed], document: Any, request_id: str) -> P
 
 
 def _document(response: httpx.Response, request_id: str) -> dict[str, Any]:
-    document = _json(response)
-    fault = _fault(response)
-    if response.status_code in ANSWERED and document is not None and "error" not in document:
+    try:
+        document = json.loads(response.content)
+    except ValueError:
+        document = None
+    fault = document.get("error") if isinstance(document, dict) else None
+    if response.status_code in ANSWERED and isinstance(document, dict) and "error" not in document:
         return document
-    if fault is None:
+    if not isinstance(fault, dict):
         if response.is_success:
             raise AnswerError(f"The answer is not a JSON object of HAL's: {response.text[:80]!r}", request_id)
         fault = {"code": "http_error", "message": response.reason_phrase}
@@ -254,27 +244,7 @@ def _document(response: httpx.Response, request_id: str) -> dict[str, Any]:
     raise RefusedRequestError(response.status_code, code, message, request_id)
 
 
-def _fault(response: httpx.Response) -> dict[str, Any] | None:
-    fault = (_json(response) or {}).get("error")
-    return fault if isinstance(fault, dict) else None
-
-
-def _json(response: httpx.Response) -> dict[str, Any] | None:
-    try:
-        document = json.loads(response.content)
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _outcomes(part: Slice, answer: Answer) -> list[Outcome]:
-    return [
-        Outcome(item.index, item.source, result, answer.model, answer.hairy_rule, answer.request_id)
-        for (item, _), result in zip(part.images, answer.results, strict=True)
-    ]
-
-
-def _unreadable(index: int, source: Any, error: OSError) -> Outcome:
+def _unreadable(image: Numbered, error: OSError) -> Outcome:
     code = "image_too_large" if error.errno == errno.EFBIG else "unreadable_file"
     reason = f"The file cannot be read: {error.strerror or error}."
-    return Outcome(index, source, refused_here("", code, reason), None, None, "")
+    return Outcome(image.index, image.source, refused_here("", code, reason), None, None, "")

@@ -6,14 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
 from . import connection, protocol
 from .answers import Answer, Outcome, Parsed
 from .connection import Connection
-from .images import Numbered, Source, bytes_of, flat, groups, read, whole_slide
+from .images import Bulk, Source, bytes_of, flat, groups, read
 from .slides import FhirReport, Slide, Summary
 
 Pause = Callable[[float], bool | None]
@@ -72,7 +72,7 @@ class HalClient(Connection[httpx.Client]):
         """
         stop = threading.Event()
 
-        def work(group: list[Numbered]) -> list[Outcome]:
+        def work(group: list[tuple[int, Source]]) -> list[Outcome]:
             return self._run(protocol.classify_slices(read(group, bytes_per_request)), stop.wait)
 
         pool = ThreadPoolExecutor(concurrency, "hal-client")
@@ -118,30 +118,15 @@ class HalClient(Connection[httpx.Client]):
                 raise lines.cut_off(error) from error
             lines.end()
 
-    def classify_slide(
-        self,
-        images: Iterable[Source],
-        *,
-        images_per_request: int = 32,
-        bytes_per_request: int = 16 * 1024 * 1024,
-        concurrency: int = 4,
-    ) -> Slide:
-        """Classify the images of one slide and summarise them: its differential and advice.
+    def classify_slide(self, images: Iterable[Source], **bulk: Unpack[Bulk]) -> Slide:
+        """Classify the images of one slide as by :meth:`classify_many` and summarise them: differential and advice.
 
-        A slide that fits into one request is one; a larger one is classified as by :meth:`classify_many` and its
-        results are summarised. A file that cannot be read or is refused has its reason in its outcome and is counted.
+        A file that cannot be read or is refused has its reason in its outcome and is counted.
 
         Raises:
             OtherModelError: the service's model was replaced meanwhile.
         """
-        sources = list(images)
-        part = whole_slide(sources, images_per_request, bytes_per_request)
-        if part and (slide := self._run(protocol.classify_slide(part))):
-            return slide
-        found = self.classify_many(
-            sources, images_per_request=images_per_request, bytes_per_request=bytes_per_request, concurrency=concurrency
-        )
-        outcomes = tuple(found)
+        outcomes = tuple(self.classify_many(images, **bulk))
         return Slide(outcomes, self.summarise_slide(outcomes))
 
     def summarise_slide(self, results: Iterable[Answer | Outcome], *, request_id: str | None = None) -> Summary:

@@ -48,14 +48,15 @@ def posted(road: FaultyRoad) -> list[str]:
     return [path.decode() for path in re.findall(rb"POST (/\S*) HTTP/1\.1\r\n", road.received)]
 
 
-def test_a_small_slide_is_one_request(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
+def test_a_slide_is_classified_and_summarised(
+    ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]
+) -> None:
     road.upstream = served.port
     slide = ways.classify_slide(road.url, images)
-    assert posted(road) == ["/slides/classify"]
+    assert posted(road) == ["/classify", "/slides/summary"]
     assert [outcome.index for outcome in slide.outcomes] == list(range(27))
     assert all(isinstance(outcome.result, Classified) for outcome in slide.outcomes)
     summary = slide.summary
-    assert {outcome.request_id for outcome in slide.outcomes} == {summary.request_id}
     assert summary.model.name == "tiny"
     assert (summary.images, summary.white_cells, summary.refused, summary.duplicates) == (27, 23, 0, 0)
     assert summary.advice == "follow up by flow cytometry"
@@ -106,13 +107,6 @@ def test_a_slide_of_too_many_bytes_is_cut(ways: Ways, served: Process, road: Fau
     summary = ways.classify_slide(road.url, images[:4], bytes_per_request=2 * len(images[0]) + 50).summary
     assert posted(road) == ["/classify"] * 2 + ["/slides/summary"]
     assert summary.images == 4
-
-
-def test_a_slide_that_the_service_finds_too_large_is_cut(ways: Ways, bundle: Bundle, images: list[bytes]) -> None:
-    with serving(bundle, max_files=5) as live:
-        slide = ways.classify_slide(live.url, images)
-    assert len(slide.outcomes) == slide.summary.images == 27
-    assert slide.summary.refused == 0
 
 
 def test_what_is_no_image_and_what_cannot_be_read_count_as_refused(
@@ -188,8 +182,8 @@ def test_a_broken_road_is_taken_again(ways: Ways, served: Process, road: FaultyR
     road.cuts = [40]
     again = ways.summarise_slide(road.url, whole.outcomes, retries=QUICK)
     assert again.document == whole.summary.document
-    assert len(road.request_ids) == 4
-    assert len(set(road.request_ids)) == 2
+    assert len(road.request_ids) == 5
+    assert len(set(road.request_ids)) == 3
 
 
 def test_a_full_service_is_asked_again(ways: Ways, bundle: Bundle, images: list[bytes]) -> None:
