@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from service.batching.admission import Admission
 from service.batching.errors import ModelFailedError
-from service.batching.queue import Image, Logits, Network, Priority, Queue, QueuedImage, fail, settle
+from service.batching.queue import Image, Network, Priority, Queue, QueuedImage, Rows, fail, settle
 from service.batching.rate import MemoryCaution, Rate, Statistics
 
 logger = logging.getLogger("hal.batching")
@@ -187,7 +187,7 @@ class Batcher:
 
     async def _answer(self, batch: Sequence[QueuedImage], ended: asyncio.Event | None = None) -> None:
         try:
-            logits, begin, end = await self._compute(batch)
+            rows, begin, end = await self._compute(batch)
         except Exception as error:
             await self._answer_in_parts(batch, self._size_of_parts(batch, error))
             return
@@ -196,7 +196,7 @@ class Batcher:
             # whoever waits for it to be free is woken here and starts it before they are.
             ended.set()
             await asyncio.sleep(0)
-        settle(batch, batch[0].network.results(logits), self.statistics)
+        settle(batch, batch[0].network.results(rows), self.statistics)
         try:
             self._on_batch(batch, begin, end)
         except Exception:
@@ -229,15 +229,15 @@ class Batcher:
             await self._answer(rest[:size])
             rest = rest[size:]
 
-    async def _compute(self, batch: Sequence[QueuedImage]) -> tuple[Logits, float, float]:
-        """Logits, and when the device began and ended."""
+    async def _compute(self, batch: Sequence[QueuedImage]) -> tuple[Rows, float, float]:
+        """Rows, and when the device began and ended."""
         self._in_flight += 1
         if self._busy_since is None:
             self._busy_since = self._loop.time()
         # Not the loop's time, which uvloop keeps in whole milliseconds.
         begin = time.perf_counter()
         try:
-            logits = await batch[0].network.run([queued.image for queued in batch])
+            rows = await batch[0].network.run([queued.image for queued in batch])
         finally:
             end = time.perf_counter()
             # A batch that was prepared ahead began when the one before it ended.
@@ -247,4 +247,4 @@ class Batcher:
             self._busy_since = self._loop.time() if self._in_flight else None
         self._rate.add(len(batch), end - begin)
         self.statistics.batches += 1
-        return logits, begin, end
+        return rows, begin, end

@@ -30,7 +30,7 @@ BULK_PART: Final = 4
 """... the whole divided by this, at least one."""
 
 Image = NDArray[np.uint8]
-Logits = NDArray[np.float32]
+Rows = NDArray[np.float32]
 
 
 class Priority(StrEnum):
@@ -43,15 +43,15 @@ class Priority(StrEnum):
 
 
 class Network(Protocol):
-    """A network on its device, and what its logits mean."""
+    """A network on its device, and what its rows mean."""
 
     @property
     def max_batch(self) -> int:
         """Most images that :meth:`run` takes."""
         ...
 
-    async def run(self, images: Sequence[Image]) -> Logits:
-        """Logits ``[n, 20]`` of ``n`` images ``[256, 256, 3]``.
+    async def run(self, images: Sequence[Image]) -> Rows:
+        """A row, logits first, for each of ``n`` images ``[256, 256, 3]``.
 
         It may be called once more before it has returned: that batch is prepared meanwhile, and run afterwards.
 
@@ -61,7 +61,7 @@ class Network(Protocol):
         """
         ...
 
-    def results(self, rows: Logits) -> Sequence[Any]:
+    def results(self, rows: Rows) -> Sequence[Any]:
         """What whoever awaits each image of a batch gets for its row; ``None`` if the row is no logits."""
         ...
 

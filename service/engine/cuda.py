@@ -62,15 +62,12 @@ class _Size:
         shape = [size, IMAGE_SIDE, IMAGE_SIDE, 3]
         self.host = np.zeros(shape, np.uint8)
         self.images = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, device, 0)
-        widths = {"logits": CLASS_COUNT, "embedding": EMBEDDING_SIZE}
-        self.outputs = {
-            name: ort.OrtValue.ortvalue_from_shape_and_type([size, width], np.float32, device, 0)
-            for name, width in widths.items()
-        }
         self.binding = session.io_binding()
         self.binding.bind_ortvalue_input("image", self.images)
-        for name, value in self.outputs.items():
-            self.binding.bind_ortvalue_output(name, value)
+        self.outputs = []
+        for name, width in (("logits", CLASS_COUNT), ("embedding", EMBEDDING_SIZE)):
+            self.outputs.append(ort.OrtValue.ortvalue_from_shape_and_type([size, width], np.float32, device, 0))
+            self.binding.bind_ortvalue_output(name, self.outputs[-1])
         self.options = ort.RunOptions()
 
 
@@ -97,10 +94,11 @@ class BoundBatches:
             if device == "cuda":
                 _lock_pages(bound.host)
 
-    def run(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Outputs ``[n, ...]`` of images ``[n, 256, 256, 3]``, padded to the smallest size that holds them.
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits ``[n, 20]`` and embeddings ``[n, 2048]`` of images ``[n, 256, 256, 3]``.
 
-        The padding is whatever the batch before left there: its outputs are dropped.
+        They are padded to the smallest size that holds them, by whatever the batch before left there: its outputs are
+        dropped.
 
         Raises:
             Exception: whatever ONNX Runtime raises.
@@ -111,7 +109,8 @@ class BoundBatches:
         bound.images.update_inplace(bound.host)
         self._session.run_with_iobinding(bound.binding, bound.options)
         # A copy on the CPU too, where the next batch would otherwise overwrite what was answered.
-        return [np.array(bound.outputs[name].numpy()[:count]) for name in names]
+        logits, embeddings = (np.array(output.numpy()[:count]) for output in bound.outputs)
+        return logits, embeddings
 
 
 def _lock_pages(buffer: NDArray[np.uint8]) -> None:

@@ -5,8 +5,7 @@ This module, :mod:`service.engine.sessions` and :mod:`service.engine.cuda` are t
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from typing import Any, Final, Protocol, Self, runtime_checkable
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,23 +31,18 @@ class DeviceMemoryError(EngineError, MemoryError):
     """The device has no memory for a batch of this size; a smaller one may still succeed."""
 
 
+Outputs: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Logits ``[n, 20]`` and embeddings ``[n, 2048]``."""
+
+
 class Engine(Protocol):
     """A network on its device; called from one thread only."""
 
     @property
     def device(self) -> Device: ...
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits ``[n, 20]`` of images ``[n, 256, 256, 3]``."""
-        ...
-
-
-@runtime_checkable
-class EmbeddingEngine(Engine, Protocol):
-    """An engine that can give the embedding too."""
-
-    def run_with_embedding(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits ``[n, 20]`` and embeddings ``[n, 2048]`` of images ``[n, 256, 256, 3]``."""
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """What the network gives for images ``[n, 256, 256, 3]``."""
         ...
 
 
@@ -100,26 +94,18 @@ class OnnxEngine:
         engine.check_golden(bundle)
         return engine
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits ``[n, 20]`` of images ``[n, 256, 256, 3]``, ``n`` from 1 to ``max_batch``.
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """What the network gives for images ``[n, 256, 256, 3]``, ``n`` from 1 to ``max_batch``.
 
         Raises:
             DeviceMemoryError: there is no memory for so many images; the session stays usable.
             Exception: whatever else ONNX Runtime raises; the session stays usable.
         """
-        (logits,) = self._outputs(["logits"], images)
-        return logits
-
-    def run_with_embedding(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits and embeddings ``[n, 2048]``; otherwise as :meth:`run`."""
-        logits, embedding = self._outputs(["logits", "embedding"], images)
-        return logits, embedding
-
-    def _outputs(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         try:
             if self._bound is not None:
-                return self._bound.run(names, images)
-            return [np.asarray(output) for output in self._session.run(names, {"image": images})]
+                return self._bound.run(images)
+            logits, embeddings = self._session.run(["logits", "embedding"], {"image": images})
+            return logits, embeddings
         except Exception as error:
             if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
                 raise DeviceMemoryError(f"{self.device} has no memory for a batch of {len(images)}") from error
@@ -139,7 +125,7 @@ class OnnxEngine:
         golden = bundle.golden()
         images, expected = golden["images"], golden[f"logits_{self.file.precision}"]
         starts = range(0, len(images), self._max_batch)
-        logits = np.concatenate([self.run(images[start : start + self._max_batch]) for start in starts])
+        logits = np.concatenate([self.run(images[start : start + self._max_batch])[0] for start in starts])
         description = bundle.description
         temperature, suppressed = description.calibration.temperature, description.suppressed
         try:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from service.batching.queue import Image, Logits
-from service.engine.onnx import EmbeddingEngine, Engine
+from service.batching.queue import Image, Rows
+from service.engine.onnx import Engine
 from service.threads import start_thread
 
 Result = TypeVar("Result")
@@ -133,15 +133,13 @@ class EngineThread:
 
     Attributes:
         max_batch: most images that :meth:`run` takes.
-        watch: given logits and embeddings of each batch, in the thread; embeddings are only asked for if it is set.
-        gives_embeddings: whether the engine can.
+        watch: given logits and embeddings of each batch, in the thread.
         closed: whether :meth:`close` was called.
     """
 
     def __init__(self, max_batch: int = 1) -> None:
         self.max_batch = max_batch
-        self.watch: Callable[[Logits, NDArray[np.float32]], None] | None = None
-        self.gives_embeddings = False
+        self.watch: Callable[[NDArray[np.float32], NDArray[np.float32]], None] | None = None
         self.closed = False
         self._thread = WorkThreads("hal-engine")
         self._stacking = WorkThreads("hal-stack")
@@ -158,26 +156,35 @@ class EngineThread:
         """
         self._thread.start()
         self._stacking.start()
-        engine = await self._thread.call(make)
-        self._engine = engine
-        self.gives_embeddings = isinstance(engine, EmbeddingEngine)
+        self._engine = engine = await self._thread.call(make)
         return engine
 
-    async def run(self, images: Sequence[Image]) -> Logits:
-        """Logits ``[n, 20]`` of ``n`` images ``[256, 256, 3]``.
+    async def run(self, images: Sequence[Image]) -> Rows:
+        """A row for each of ``n`` images ``[256, 256, 3]``: its logits and behind them its embedding.
+
+        Shape: ``(n, 20 + 2048)``.
 
         Raises:
             Exception: whatever the engine raises, or it gave something else than logits.
         """
-        return await self._after_stacking(self._run, images)
 
-    async def run_with_embedding(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """Logits and embedding in one row, ``[n, 20 + 2048]``.
+        def stack() -> NDArray[np.uint8]:
+            return self._stacks.take(images, self.max_batch)
 
-        Raises:
-            Exception: whatever the engine raises.
-        """
-        return await self._after_stacking(self._run_with_embedding, images)
+        ahead = await self._stacking.call(stack) if self._at_work else None
+
+        def stack_and_run() -> Rows:
+            stacked = stack() if ahead is None else ahead
+            try:
+                return self._run(stacked)
+            finally:
+                self._stacks.give_back(stacked)
+
+        self._at_work += 1
+        try:
+            return await self._thread.call(stack_and_run)
+        finally:
+            self._at_work -= 1
 
     async def until_free(self) -> None:
         await self._thread.call(lambda: None)
@@ -189,44 +196,13 @@ class EngineThread:
         self._thread.close()
         self._stacking.close()
 
-    async def _after_stacking(
-        self, run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: Sequence[Image]
-    ) -> NDArray[np.float32]:
-        def stack() -> NDArray[np.uint8]:
-            return self._stacks.take(images, self.max_batch)
-
-        ahead = await self._stacking.call(stack) if self._at_work else None
-
-        def stack_and_run() -> NDArray[np.float32]:
-            stacked = stack() if ahead is None else ahead
-            try:
-                return run(stacked)
-            finally:
-                self._stacks.give_back(stacked)
-
-        self._at_work += 1
-        try:
-            return await self._thread.call(stack_and_run)
-        finally:
-            self._at_work -= 1
-
-    def _run(self, images: NDArray[np.uint8]) -> Logits:
+    def _run(self, images: NDArray[np.uint8]) -> Rows:
         if self._engine is None:
             raise RuntimeError("the engine is not open")
-        if self.watch is not None and isinstance(self._engine, EmbeddingEngine):
-            logits, embeddings = self._engine.run_with_embedding(images)
-            self.watch(logits, embeddings)
-        else:
-            logits = self._engine.run(images)
+        logits, embeddings = self._engine.run(images)
         if logits.shape != (len(images), CLASS_COUNT):
             raise ValueError(f"the engine gave {logits.shape} for {len(images)} images")
-        return logits
-
-    def _run_with_embedding(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if not isinstance(self._engine, EmbeddingEngine):
-            raise RuntimeError("the engine is not open or gives no embeddings")
-        logits, embeddings = self._engine.run_with_embedding(images)
         if self.watch is not None:
             self.watch(logits, embeddings)
-        rows: NDArray[np.float32] = np.concatenate((logits, embeddings), axis=1)
+        rows: Rows = np.concatenate((logits, embeddings), axis=1)
         return rows

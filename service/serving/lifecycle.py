@@ -83,7 +83,7 @@ class Lifecycle:
             return
         self._let_serve(model)
         self.batcher = Batcher(
-            model.network_for(embedding=False),
+            model,
             queue_limit=self.settings.queue_limit,
             bulk_limit=self.settings.bulk_limit,
             deadline_s=self.settings.deadline_ms / 1000,
@@ -159,7 +159,7 @@ class Lifecycle:
             raise
         before = self.stamp
         self._let_serve(model)
-        batcher.network = model.network_for(embedding=False)
+        batcher.network = model
         self.reloads += 1
         logger.info("%s %s (%s) serves now", model.stamp.name, model.stamp.version, model.stamp.sha256)
         return ReloadAnswer(before, model.stamp)

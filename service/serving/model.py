@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
 from contract.decision import Decision, decide
 from contract.novelty import NoveltyBasis
-from service.batching.queue import Image, Logits, Network
+from service.batching.queue import Image, Rows
 from service.engine.onnx import Engine
 from service.engine.sessions import served_file
 from service.engine.thread import EngineThread
@@ -28,12 +28,15 @@ _RETRY_S: Final = 0.5
 OpenEngine: TypeAlias = Callable[[Bundle, Settings], Engine]
 Reference: TypeAlias = dict[str, NDArray[Any]]
 """See :meth:`contract.bundle.Bundle.reference`."""
-Judged: TypeAlias = tuple[Logits, Decision]
+Judged: TypeAlias = tuple[Rows, Decision]
 """The row that the network gave for an image, and what the bundle says about it."""
 
 
 class ServedModel:
     """A model that answers until it is retired and nobody uses it any more; then its memory is given back.
+
+    It is the :class:`service.batching.queue.Network` that the batcher feeds: rows come from the engine, and what the
+    bundle says about them is what each image gets.
 
     Attributes:
         bundle: where it came from.
@@ -61,26 +64,24 @@ class ServedModel:
         self.stamp = ModelStamp.of(bundle, self.file)
         policy = bundle.description.policy
         self.hairy_rule = HairyRule(policy.hairy_threshold, policy.hairy_advice)
-        self.reference = reference if network.gives_embeddings else None
-        self._basis = basis if network.gives_embeddings else None
-        self._without_embedding = _ModelNetwork(self, network.run)
-        self._with_embedding = _ModelNetwork(self, network.run_with_embedding)
+        self.reference = reference
+        self._basis = basis
         self._users = 0
         self._retired = False
 
-    def network_for(self, *, embedding: bool) -> Network:
-        """What the batcher feeds: it gives each image a :data:`Judged`.
+    @property
+    def max_batch(self) -> int:
+        return self.network.max_batch
 
-        A row has the logits, ``[20]``, and behind them the embedding, ``[20 + 2048]``, where that is asked for or
-        novelty needs it.
-        """
-        return self._with_embedding if embedding or self._basis is not None else self._without_embedding
+    async def run(self, images: Sequence[Image]) -> Rows:
+        """See :meth:`service.engine.thread.EngineThread.run`."""
+        return await self.network.run(images)
 
-    def judge(self, rows: Logits) -> list[Judged | None]:
+    def results(self, rows: Rows) -> list[Judged | None]:
         """Decide by the bundle about the images of a batch; ``None`` where a row has a number that is not finite."""
         finite = np.logical_and.reduce(np.isfinite(rows), axis=1)
         if (sound := np.count_nonzero(finite)) < len(rows):
-            judged = iter(self.judge(rows[finite]) if sound else ())
+            judged = iter(self.results(rows[finite]) if sound else ())
             return [next(judged) if is_finite else None for is_finite in finite]
         novelty = None if self._basis is None else self._basis.scores(rows[:, CLASS_COUNT:])
         return list(zip(rows, decide(rows[:, :CLASS_COUNT], self.bundle.description, novelty), strict=True))
@@ -104,22 +105,6 @@ class ServedModel:
         if self._retired and self._users == 0:
             self.network.close()
             logger.info("model %s %s was let go", self.stamp.name, self.stamp.version)
-
-
-class _ModelNetwork:
-    """A :class:`service.batching.queue.Network`: rows come from the engine, results from the model."""
-
-    def __init__(self, model: ServedModel, run: Callable[[Sequence[Image]], Awaitable[Logits]]) -> None:
-        self._engine = model.network
-        self._run = run
-        self.results = model.judge
-
-    @property
-    def max_batch(self) -> int:
-        return self._engine.max_batch
-
-    async def run(self, images: Sequence[Image]) -> Logits:
-        return await self._run(images)
 
 
 class Models:

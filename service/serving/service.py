@@ -17,7 +17,7 @@ from contract.refusals import ImageRefusedError
 from service.batching.admission import RequestOptions
 from service.batching.batcher import Batcher
 from service.batching.errors import ModelFailedError
-from service.batching.queue import Image, Logits, Priority
+from service.batching.queue import Image, Priority, Rows
 from service.engine.onnx import OnnxEngine
 from service.images.decode import decode
 from service.images.pool import Decoders
@@ -56,7 +56,7 @@ class Inferred:
     """What the network gives for the images of a request, and the one model that it was."""
 
     model: ModelStamp
-    rows: Logits
+    rows: Rows
     decisions: Sequence[Decision]
 
 
@@ -136,8 +136,6 @@ class Service(Lifecycle):
         priority: Priority,
         client_refs: Sequence[str | None],
     ) -> Callable[[int], Awaitable[ClassifiedImage | RefusedImage]]:
-        network = model.network_for(embedding=False)
-
         async def classify_one(index: int) -> ClassifiedImage | RefusedImage:
             with self.observer.tracer.span("hal.decode"):
                 sha256, pixels = await self._decoders.decode(images[index], priority)
@@ -145,19 +143,15 @@ class Service(Lifecycle):
             if isinstance(pixels, ImageRefusedError):
                 return RefusedImage(Fault(pixels.code, str(pixels)), index, client_ref, sha256)
             try:
-                _, decision = await batcher.infer(pixels, network=network, priority=priority)
+                _, decision = await batcher.infer(pixels, network=model, priority=priority)
             except ModelFailedError as error:
                 return RefusedImage(Fault(error.code, str(error)), index, client_ref, sha256)
             return _classified(decision, index, client_ref, sha256)
 
         return classify_one
 
-    async def infer(
-        self, images: Sequence[Image], options: RequestOptions = _ANY, *, embedding: bool = False
-    ) -> Inferred:
-        """What the network gives for images ``[256, 256, 3]``: rows ``[n, 20]``, or ``[n, 20 + 2048]`` with embeddings.
-
-        They come with embeddings if ``embedding`` asks for them or the bundle tells unfamiliar images by them.
+    async def infer(self, images: Sequence[Image], options: RequestOptions = _ANY) -> Inferred:
+        """What the network gives for images ``[256, 256, 3]``: rows ``[n, 20 + 2048]``, logits and embedding.
 
         Raises:
             ModelFailedError: the network failed on one of the images.
@@ -165,10 +159,9 @@ class Service(Lifecycle):
         """
         batcher, model = self._opened()
         priority = self._priority(options, len(images))
-        network = model.network_for(embedding=embedding)
 
         async def infer_one(image: Image) -> Judged:
-            judged: Judged = await batcher.infer(image, network=network, priority=priority)
+            judged: Judged = await batcher.infer(image, network=model, priority=priority)
             return judged
 
         try:

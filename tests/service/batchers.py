@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.batching.batcher import Batcher, OnBatch
-from service.batching.queue import Logits, Priority
+from service.batching.queue import Priority, Rows
+from service.engine.onnx import Outputs
 from service.engine.thread import EngineThread
 from tests.service.slow_device import SlowDevice, image
 
@@ -25,14 +26,14 @@ def in_event_loop(test: Test) -> Callable[[], None]:
     return run
 
 
-class Rows:
+class RowByRow:
     """An engine as a network that gives each image its row."""
 
     def __init__(self, engine: EngineThread) -> None:
         self.run = engine.run
         self.max_batch = engine.max_batch
 
-    def results(self, rows: Logits) -> list[Logits | None]:
+    def results(self, rows: Rows) -> list[Rows | None]:
         return [row if np.isfinite(row).all() else None for row in rows]
 
 
@@ -49,7 +50,7 @@ async def batching(
     network = EngineThread(max_batch)
     await network.open(lambda: device)
     batcher = Batcher(
-        Rows(network), queue_limit=queue_limit, bulk_limit=bulk_limit, deadline_s=deadline_s, on_batch=on_batch
+        RowByRow(network), queue_limit=queue_limit, bulk_limit=bulk_limit, deadline_s=deadline_s, on_batch=on_batch
     )
     try:
         yield batcher
@@ -86,7 +87,7 @@ class Metered(SlowDevice):
 
     BATCH_S = 0.02
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = super().run(images)
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        outputs = super().run(images)
         time.sleep(self.BATCH_S)
-        return logits
+        return outputs

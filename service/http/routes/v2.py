@@ -204,9 +204,7 @@ async def infer(request: Request, service: WithModel) -> Response:
     service.check_admission(options)
     wanted = await _read(request, service, options)
     request.state.images = len(wanted.images)
-    inferred = await while_connected(
-        request, service.infer([*wanted.images], options, embedding=EMBEDDING in wanted.outputs)
-    )
+    inferred = await while_connected(request, service.infer([*wanted.images], options))
     body, header_length = await service.aside.call(lambda: _answer(wanted, inferred))
     if header_length is None:
         return Response(body, media_type="application/json")

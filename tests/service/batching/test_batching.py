@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.batching.batcher import Batcher
 from service.batching.errors import DrainingError, ModelFailedError, QueueFullError
-from service.batching.queue import Image, Logits, Priority
+from service.batching.queue import Image, Priority, Rows
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 
@@ -83,12 +83,12 @@ class Recorded:
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    async def run(self, images: Sequence[Image]) -> Logits:
+    async def run(self, images: Sequence[Image]) -> Rows:
         self.events.append(f"begins {len(images)}")
         await asyncio.sleep(0.06)
         return np.zeros((len(images), 20), np.float32)
 
-    def results(self, rows: Logits) -> Sequence[Logits]:
+    def results(self, rows: Rows) -> Sequence[Rows]:
         return [*rows]
 
 

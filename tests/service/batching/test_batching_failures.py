@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from service.batching.errors import ModelFailedError
 from service.batching.queue import QueuedImage
+from service.engine.onnx import Outputs
 from tests.service.batchers import ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 
@@ -86,12 +87,12 @@ async def test_the_batcher_survives_an_engine_that_always_fails() -> None:
 @pytest.mark.parametrize("broken", ["nan", "rows"])
 def test_logits_that_are_not_logits_are_a_failure(broken: str) -> None:
     class Broken(SlowDevice):
-        def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            logits = super().run(images)
+        def run(self, images: NDArray[np.uint8]) -> Outputs:
+            logits, embeddings = super().run(images)
             if broken == "rows":
-                return logits[:, :-1]
+                return logits[:, :-1], embeddings
             logits[0, 3] = np.nan
-            return logits
+            return logits, embeddings
 
     async def test() -> None:
         async with batching(Broken()) as batcher:
@@ -123,11 +124,11 @@ class Small(SlowDevice):
         super().__init__(held=True)
         self.room = room
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = super().run(images)
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        outputs = super().run(images)
         if len(images) > self.room:
             raise MemoryError("no room for this batch")
-        return logits
+        return outputs
 
 
 @in_event_loop

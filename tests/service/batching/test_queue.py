@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching.queue import BULK_PART, BULK_TURN, Image, Logits, Priority, Queue, QueuedImage
+from service.batching.queue import BULK_PART, BULK_TURN, Image, Priority, Queue, QueuedImage, Rows
 from tests.service.slow_device import image
 
 ROUTINE, BULK = Priority.ROUTINE, Priority.BULK
@@ -18,10 +18,10 @@ class Sized:
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
 
-    async def run(self, images: Sequence[Image]) -> Logits:
+    async def run(self, images: Sequence[Image]) -> Rows:
         raise AssertionError(f"forming a batch runs no network, not even on {len(images)} images")
 
-    def results(self, rows: Logits) -> Sequence[Logits]:
+    def results(self, rows: Rows) -> Sequence[Rows]:
         raise AssertionError(f"nor does it give results, not even of {len(rows)} rows")
 
 
