@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from zipfile import BadZipFile
 
 import numpy as np
@@ -21,6 +21,8 @@ from contract.files import write_text
 from contract.novelty import NoveltyBasis
 
 MANIFEST_NAME: Final = "bundle.json"
+_Expected: TypeAlias = dict[str, tuple[tuple[int, ...], str]]
+"""Shape and type of each array of a file."""
 
 
 class BundleError(Exception):
@@ -85,14 +87,11 @@ class Bundle:
         Raises:
             BundleInvalidError: the file is not an ``.npz``, or an array is missing or of the wrong shape.
         """
-        path = self.root / self.description.golden.path
-        arrays = _read_npz(path)
         count = self.description.golden.images
-        expected: dict[str, tuple[tuple[int, ...], str]] = {"images": ((count, IMAGE_SIDE, IMAGE_SIDE, 3), "uint8")}
+        expected: _Expected = {"images": ((count, IMAGE_SIDE, IMAGE_SIDE, 3), "uint8")}
         for file in self.description.files:
             expected[f"logits_{file.precision}"] = ((count, CLASS_COUNT), "float32")
-        _check_arrays(path, arrays, expected)
-        return arrays
+        return self._arrays(self.description.golden.path, expected)
 
     def reference(self) -> dict[str, NDArray[Any]] | None:
         """``mean`` and ``class_means`` (see :class:`EmbeddingReference`); ``None`` where the bundle has none.
@@ -102,10 +101,9 @@ class Bundle:
         """
         if self.description.reference is None:
             return None
-        path, size = self.root / self.description.reference.path, self.description.outputs[1].size
-        arrays = _read_npz(path)
-        _check_arrays(path, arrays, {"mean": ((size,), "float32"), "class_means": ((CLASS_COUNT, size), "float32")})
-        return arrays
+        size = self.description.outputs[1].size
+        expected: _Expected = {"mean": ((size,), "float32"), "class_means": ((CLASS_COUNT, size), "float32")}
+        return self._arrays(self.description.reference.path, expected)
 
     def reference_cells(self) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
         """Embeddings ``(k, 2048)`` and class indices ``(k,)`` of labelled images; ``None`` where the bundle has none.
@@ -116,9 +114,9 @@ class Bundle:
         arrays = self.reference()
         if self.description.reference is None or arrays is None or "cell_labels" not in arrays:
             return None
-        count = len(arrays["cell_labels"])
-        expected = {"cells": ((count, self.description.outputs[1].size), "float16"), "cell_labels": ((count,), "int64")}
-        _check_arrays(self.root / self.description.reference.path, arrays, expected)
+        count, size = len(arrays["cell_labels"]), self.description.outputs[1].size
+        expected: _Expected = {"cells": ((count, size), "float16"), "cell_labels": ((count,), "int64")}
+        arrays = self._arrays(self.description.reference.path, expected)
         return arrays["cells"].astype(np.float32), arrays["cell_labels"]
 
     def novelty(self) -> NoveltyBasis | None:
@@ -130,31 +128,26 @@ class Bundle:
         described = self.description.novelty
         if described is None:
             return None
-        path, size = self.root / described.path, self.description.outputs[1].size
-        arrays = _read_npz(path)
-        expected = {"mean": ((size,), "float32"), "components": ((described.components, size), "float32")}
-        _check_arrays(path, arrays, expected)
+        size = self.description.outputs[1].size
+        expected: _Expected = {"mean": ((size,), "float32"), "components": ((described.components, size), "float32")}
+        arrays = self._arrays(described.path, expected)
         return NoveltyBasis(arrays["mean"], arrays["components"], described.threshold)
 
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, EOFError, TypeError, ValueError, BadZipFile) as error:
-        raise BundleInvalidError(path, [f"cannot be read as an .npz of plain arrays: {error}"]) from error
-
-
-def _check_arrays(
-    path: Path, arrays: dict[str, NDArray[Any]], expected: dict[str, tuple[tuple[int, ...], str]]
-) -> None:
-    problems = [
-        f"array {name!r} is {_describe(arrays.get(name))}, expected {dtype} {shape}"
-        for name, (shape, dtype) in expected.items()
-        if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != dtype
-    ]
-    if problems:
-        raise BundleInvalidError(path, problems)
+    def _arrays(self, name: str, expected: _Expected) -> dict[str, NDArray[Any]]:
+        path = self.root / name
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        except (OSError, EOFError, TypeError, ValueError, BadZipFile) as error:
+            raise BundleInvalidError(path, [f"cannot be read as an .npz of plain arrays: {error}"]) from error
+        problems = [
+            f"array {name!r} is {_describe(arrays.get(name))}, expected {dtype} {shape}"
+            for name, (shape, dtype) in expected.items()
+            if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != dtype
+        ]
+        if problems:
+            raise BundleInvalidError(path, problems)
+        return arrays
 
 
 def _describe(array: NDArray[Any] | None) -> str:

@@ -1,5 +1,7 @@
 """``hal keys``: make, list and revoke API keys."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +18,8 @@ Name = Annotated[str, typer.Option(help="Which machine or person uses the key; i
 @app.command("add")
 def add_key(name: Name, role: Annotated[Role, typer.Option(help="What it may do.")], file: File) -> None:
     """Make a key and print it, once: the file holds only its hash."""
-    try:
+    with _explained():
         secret = add(file, name, role)
-    except KeysError as error:
-        raise _failure(error) from None
     typer.echo(f"Key {name!r} ({role}) was added to {file}. It is shown only now:", err=True)
     typer.echo(secret)
 
@@ -27,24 +27,23 @@ def add_key(name: Name, role: Annotated[Role, typer.Option(help="What it may do.
 @app.command("list")
 def list_keys(file: File) -> None:
     """List names, roles and dates; the keys themselves are nowhere."""
-    try:
-        keys = read(file)
-    except KeysError as error:
-        raise _failure(error) from None
-    for key in keys:
-        typer.echo(f"{key.name:<32} {key.role:<10} {key.created:%Y-%m-%d %H:%M:%S %Z}")
+    with _explained():
+        for key in read(file):
+            typer.echo(f"{key.name:<32} {key.role:<10} {key.created:%Y-%m-%d %H:%M:%S %Z}")
 
 
 @app.command("revoke")
 def revoke_key(name: Name, file: File) -> None:
     """Remove a key; a running service refuses it within a second."""
-    try:
+    with _explained():
         revoke(file, name)
-    except KeysError as error:
-        raise _failure(error) from None
     typer.echo(f"Key {name!r} was revoked.", err=True)
 
 
-def _failure(error: KeysError) -> typer.Exit:
-    typer.echo(f"hal keys: {error}", err=True)
-    return typer.Exit(1)
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except KeysError as error:
+        typer.echo(f"hal keys: {error}", err=True)
+        raise typer.Exit(1) from None

@@ -113,74 +113,65 @@ def _common(body: bytes, boundary: bytes, max_files: int) -> _Parts | None:
 
 
 def _any(body: bytes, boundary: bytes, max_files: int) -> _Parts:
-    form = _Form(boundary, max_files)
-    form.read(body)
-    return form.parts
+    if not boundary:
+        raise _broken("Content-Type has no boundary")
+    form = _Form(max_files)
+    try:
+        MultipartParser(
+            boundary,
+            {
+                "on_part_begin": form.begin_part,
+                "on_header_field": form.add_to_name,
+                "on_header_value": form.add_to_value,
+                "on_header_end": form.end_header,
+                "on_headers_finished": form.open_part,
+                "on_part_data": form.add_to_part,
+                "on_end": form.end,
+            },
+        ).write(body)
+    except FormParserError as error:
+        raise _broken(str(error)) from error
+    if not form.ended:
+        raise _broken("it ends before its last boundary")
+    if not form.files:
+        raise UploadError(400, "no_image", f"The form has no file; send each image in a field '{FIELD}', {HINT}")
+    return [*map(bytes, form.files)], form.names, [*map(bytes, form.references)]
 
 
 class _Form:
-    def __init__(self, boundary: bytes, max_files: int) -> None:
-        if not boundary:
-            raise _broken("Content-Type has no boundary")
+    """Collects the parts of a form as python-multipart finds them."""
+
+    def __init__(self, max_files: int) -> None:
         self._max_files = max_files
-        self._files: list[bytearray] = []
-        self._names: list[bytes] = []
-        self._references: list[bytearray] = []
+        self.files: list[bytearray] = []
+        self.names: list[bytes] = []
+        self.references: list[bytearray] = []
+        self.ended = False
         self._part = bytearray()
-        self._header = [bytearray(), bytearray()]
-        self._disposition = b""
-        self._ended = False
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin_part,
-                    "on_header_field": self._add_to_name,
-                    "on_header_value": self._add_to_value,
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._open,
-                    "on_part_data": self._add_to_part,
-                    "on_end": self._end,
-                },
-            )
-        except FormParserError as error:
-            raise _broken(str(error)) from error
-
-    def read(self, body: bytes) -> None:
-        try:
-            self._parser.write(body)
-        except FormParserError as error:
-            raise _broken(str(error)) from error
-        if not self._ended:
-            raise _broken("it ends before its last boundary")
-        if not self._files:
-            raise UploadError(400, "no_image", f"The form has no file; send each image in a field '{FIELD}', {HINT}")
-
-    @property
-    def parts(self) -> _Parts:
-        return [*map(bytes, self._files)], self._names, [*map(bytes, self._references)]
-
-    def _begin_part(self) -> None:
+        self._header = (bytearray(), bytearray())
         self._disposition = b""
 
-    def _add_to_name(self, data: bytes, start: int, end: int) -> None:
-        self._header[0] += data[start:end]
+    def begin_part(self) -> None:
+        self._disposition = b""
 
-    def _add_to_value(self, data: bytes, start: int, end: int) -> None:
-        self._header[1] += data[start:end]
+    def add_to_name(self, data: bytes, start: int, end: int) -> None:
+        self._header[0].extend(data[start:end])
 
-    def _end_header(self) -> None:
+    def add_to_value(self, data: bytes, start: int, end: int) -> None:
+        self._header[1].extend(data[start:end])
+
+    def end_header(self) -> None:
         name, value = self._header
         if name.lower() == b"content-disposition":
             self._disposition = bytes(value)
-        self._header = [bytearray(), bytearray()]
+        self._header = (bytearray(), bytearray())
 
-    def _open(self) -> None:
+    def open_part(self) -> None:
         _, options = parse_options_header(self._disposition)
         field = options.get(b"name", b"").decode("utf-8", "replace")
         self._part = bytearray()
-        if field == REFERENCE and len(self._references) < self._max_files:
-            self._references.append(self._part)
+        if field == REFERENCE and len(self.references) < self._max_files:
+            self.references.append(self._part)
             return
         if field != FIELD:
             raise UploadError(
@@ -191,20 +182,20 @@ class _Form:
         extended = _EXTENDED_NAME.search(self._disposition)
         if b"filename" not in options and extended is None:
             raise UploadError(400, "not_a_file", f"The field '{FIELD}' is text, expected a file (note the @), {HINT}")
-        if len(self._files) == self._max_files:
+        if len(self.files) == self._max_files:
             raise UploadError(
                 413,
                 "too_many_files",
                 f"The form has more than {self._max_files} files (HAL_MAX_FILES); send them in several requests.",
             )
-        self._files.append(self._part)
-        self._names.append(options.get(b"filename") or unquote_to_bytes((extended and extended[1]) or b""))
+        self.files.append(self._part)
+        self.names.append(options.get(b"filename") or unquote_to_bytes((extended and extended[1]) or b""))
 
-    def _add_to_part(self, data: bytes, start: int, end: int) -> None:
+    def add_to_part(self, data: bytes, start: int, end: int) -> None:
         self._part += memoryview(data)[start:end]
 
-    def _end(self) -> None:
-        self._ended = True
+    def end(self) -> None:
+        self.ended = True
 
 
 def _broken(reason: str) -> UploadError:

@@ -65,29 +65,23 @@ def progress(total: int, already: int) -> Iterator[Callable[..., None]]:
     def rate() -> str:
         return f"{done / max(time.monotonic() - started, 1e-6):.1f} images/s"
 
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[rate]}"), console=console) as bar:
-            task = bar.add_task("Classifying", total=total, completed=already, rate="")
+    def tell() -> None:
+        console.print(f"{already + done}/{total} images, {rate()}", highlight=False)
 
-            def advance(images: int = 1) -> None:
-                nonlocal done
-                done += images
-                bar.update(task, advance=images, rate=rate())
-
-            yield advance
-        return
-
-    def tell(images: int = 1) -> None:
+    def advance(images: int = 1) -> None:
         nonlocal done, last
         done += images
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+        bar.update(task, advance=images, rate=rate())
+        if not console.is_terminal and time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            console.print(f"{already + done}/{total} images, {rate()}", highlight=False)
+            tell()
 
-    yield tell
-    if done:
-        console.print(f"{already + done}/{total} images, {rate()}", highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[rate]}"), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Classifying", total=total, completed=already, rate="")
+        yield advance
+    if done and not console.is_terminal:
+        tell()
 
 
 def print_table(records: Sequence[Record]) -> None:
