@@ -196,10 +196,7 @@ def results_document(parts: Iterable[Answer | Outcome], request_id: str) -> dict
         )
     document: dict[str, Any] = {"results": [_slim(result) for result in results]}
     for sha256, policy, threshold in models:
-        document |= {
-            "model": {"sha256": sha256, "decision_policy": policy},
-            "hairy_cell": {"threshold": threshold},
-        }
+        document |= {"model": {"sha256": sha256, "decision_policy": policy}, "hairy_cell": {"threshold": threshold}}
     return document
 
 

@@ -229,10 +229,7 @@ def _unfamiliar_count(cells: Sequence[SlideCell], description: BundleDescription
         return None
     unfamiliar, rate = sum(bool(cell.unfamiliar) for cell in cells), description.novelty.familiar_rate
     return UnfamiliarCount(
-        unfamiliar=unfamiliar,
-        images=len(cells),
-        familiar_rate=rate,
-        p_value=upper_tail(unfamiliar, len(cells), rate),
+        unfamiliar=unfamiliar, images=len(cells), familiar_rate=rate, p_value=upper_tail(unfamiliar, len(cells), rate)
     )
 
 

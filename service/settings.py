@@ -49,10 +49,7 @@ class Settings(BaseSettings):
         env_prefix="HAL_", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
 
-    bundle: Path = Field(
-        default=Path("models/hal-c/2"),
-        description="Folder of the bundle to serve.",
-    )
+    bundle: Path = Field(default=Path("models/hal-c/2"), description="Folder of the bundle to serve.")
     host: str = Field(
         default="127.0.0.1",
         description="Address to listen on; 0.0.0.0 opens the service to the network and needs HAL_KEYS_FILE.",
@@ -63,8 +60,7 @@ class Settings(BaseSettings):
         "only this machine is answered.",
     )
     allow_anonymous: bool = Field(
-        default=False,
-        description="Answer other machines without keys, in a network that is protected otherwise.",
+        default=False, description="Answer other machines without keys, in a network that is protected otherwise."
     )
     cors_origins: str | None = Field(
         default=None,
@@ -101,16 +97,10 @@ class Settings(BaseSettings):
         description="Most images accepted and not yet answered (192 KiB each); above it 429.",
     )
     bulk_share: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="Largest share of HAL_QUEUE_LIMIT that bulk images may hold.",
+        default=0.5, gt=0, le=1, description="Largest share of HAL_QUEUE_LIMIT that bulk images may hold."
     )
     bulk_above: int = Field(
-        default=16,
-        ge=1,
-        le=65536,
-        description="Requests with more images are bulk, unless X-Priority says routine.",
+        default=16, ge=1, le=65536, description="Requests with more images are bulk, unless X-Priority says routine."
     )
     deadline_ms: int = Field(
         default=30_000,
@@ -123,9 +113,7 @@ class Settings(BaseSettings):
         default=64 * MEBIBYTE, ge=1, description="Most bytes of a request body; above them 413."
     )
     max_uploads_bytes: int = Field(
-        default=256 * MEBIBYTE,
-        ge=1,
-        description="Most bytes of all request bodies in memory; above them 429.",
+        default=256 * MEBIBYTE, ge=1, description="Most bytes of all request bodies in memory; above them 429."
     )
     max_json_bytes: int = Field(
         default=8 * MEBIBYTE,
@@ -158,9 +146,7 @@ class Settings(BaseSettings):
         default=16 * MEBIBYTE, ge=1, description="Most bytes of an encoded image; a larger one is refused on its own."
     )
     max_pixels: int = Field(
-        default=4096 * 4096,
-        ge=256 * 256,
-        description="Most pixels that an image may declare, checked before decoding.",
+        default=4096 * 4096, ge=256 * 256, description="Most pixels that an image may declare, checked before decoding."
     )
     max_files: int = Field(default=1024, ge=1, le=65536, description="Most images in a request; above them 413.")
     fit: Fit = Field(
@@ -185,16 +171,10 @@ class Settings(BaseSettings):
         default=_RULE.min_hits, ge=1, description="Fewest flagged cells of a slide for the advice to follow up."
     )
     slide_significance: float = Field(
-        default=_RULE.significance,
-        gt=0,
-        lt=1,
-        description="Largest p-value for the advice to follow up.",
+        default=_RULE.significance, gt=0, lt=1, description="Largest p-value for the advice to follow up."
     )
     decode_threads: int = Field(
-        default=0,
-        ge=0,
-        le=256,
-        description="Threads that decode images; 0: one per core, at most 8.",
+        default=0, ge=0, le=256, description="Threads that decode images; 0: one per core, at most 8."
     )
     engine_threads: int = Field(
         default=0,
@@ -203,8 +183,7 @@ class Settings(BaseSettings):
         description="Threads of the network on the CPU; 0: one per core. Set it under a CPU quota.",
     )
     tensorrt_cache: Path | None = Field(
-        default=None,
-        description="Writable folder that keeps TensorRT's engines between starts.",
+        default=None, description="Writable folder that keeps TensorRT's engines between starts."
     )
     cuda_graphs: bool = Field(
         default=False,
@@ -254,8 +233,7 @@ class Settings(BaseSettings):
         default="info", description="Least severe level that is logged."
     )
     log_format: Literal["auto", "json", "text"] = Field(
-        default="auto",
-        description="auto: text on a terminal, JSON lines elsewhere.",
+        default="auto", description="auto: text on a terminal, JSON lines elsewhere."
     )
 
     def batch_limit(self, device: Device) -> int:

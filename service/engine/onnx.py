@@ -55,12 +55,7 @@ class OnnxEngine:
     """
 
     def __init__(
-        self,
-        session: Any,
-        device: Device,
-        max_batch: int,
-        file: ModelFile,
-        bound: BoundBatches | None = None,
+        self, session: Any, device: Device, max_batch: int, file: ModelFile, bound: BoundBatches | None = None
     ) -> None:
         self._session = session
         self._bound = bound

@@ -125,9 +125,7 @@ CLASSIFY_RESPONSES: Final[Responses] = {
     ),
     429: {
         **failed("The queue is full, or too many bytes are on their way.", "queue_full"),
-        "headers": {
-            "Retry-After": {"description": "Seconds, from the measured rate.", "schema": {"type": "integer"}},
-        },
+        "headers": {"Retry-After": {"description": "Seconds, from the measured rate.", "schema": {"type": "integer"}}},
     },
     500: failed("The network failed on every image, or something unexpected went wrong.", "model_failed"),
     503: failed("The model is not ready yet, or the service is stopping.", "starting"),

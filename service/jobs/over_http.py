@@ -58,9 +58,7 @@ class OverHttp:
             JobError: the service does not take a request.
         """
         found = self._client.classify_many(
-            (file.path for file in files),
-            images_per_request=self._images_per_request,
-            concurrency=self._concurrency,
+            (file.path for file in files), images_per_request=self._images_per_request, concurrency=self._concurrency
         )
         async with contextlib.aclosing(found):
             try:

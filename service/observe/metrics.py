@@ -150,13 +150,7 @@ class Metrics:
             "state",
             ("starting", "ready", "stalled", "draining", "failed"),
         )
-        self.reloads = Polled(
-            "counter",
-            "hal_reloads",
-            "Reloads by outcome.",
-            "outcome",
-            ("done", "refused"),
-        )
+        self.reloads = Polled("counter", "hal_reloads", "Reloads by outcome.", "outcome", ("done", "refused"))
         self.queue_images = Polled(
             "gauge", "hal_queue_images", "Images that wait for the device.", "priority", _PRIORITIES
         )
@@ -208,10 +202,7 @@ class Metrics:
         self.audit_journal_bytes = Polled("gauge", "hal_audit_journal_bytes", "Bytes in use in the audit journal.")
         self.audit_rows = Polled("counter", "hal_audit_rows", "Rows of the audit trail in its database.")
         self.log_lines_lost = Polled(
-            "counter",
-            "hal_log_lines_lost",
-            "Log lines not written, as on a full disk.",
-            values=("",),
+            "counter", "hal_log_lines_lost", "Log lines not written, as on a full disk.", values=("",)
         )
         # Looked up once: the look-up costs more than the count. Every class has a series from the start.
         self._count_classified = self._images.labels("classified").inc

@@ -1,5 +1,6 @@
 """``/slides``: the cells of one slide in, their differential and advice out. Nothing is stored."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -11,27 +12,10 @@ from contract.description import BundleDescription
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError, SlideSummary, summarise
 from service.batching.admission import RequestOptions
-from service.http.documentation import (
-    CLASSIFY_RESPONSES,
-    IMAGES,
-    JSON,
-    REQUEST_HEADERS,
-    Responses,
-    answered,
-    failed,
-    header,
-    reference,
-)
+from service.http import documentation
+from service.http.documentation import JSON, Responses, answered, failed
 from service.http.forms import UploadError
-from service.http.requests import (
-    LONGEST_TIMEOUT_MS,
-    TIMEOUT,
-    due,
-    read_options,
-    respond,
-    service_of,
-    while_connected,
-)
+from service.http.requests import LONGEST_TIMEOUT_MS, TIMEOUT, due, read_options, respond, service_of, while_connected
 from service.http.routes.classify import classify_request
 from service.http.uploads import read_body
 from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
@@ -51,7 +35,7 @@ _FORMATS: Final = {
     "specimen.",
     "schema": {"type": "string", "enum": ["json", "fhir"], "default": "json"},
 }
-_TIMEOUT: Final = header(
+_TIMEOUT: Final = documentation.header(
     TIMEOUT,
     "Milliseconds from the request's arrival after which nobody waits for the answer: 504.",
     type="integer",
@@ -69,7 +53,7 @@ def _summarised(kind: type[Any], description: str) -> dict[str, Any]:
 
 
 _CLASSIFY_RESPONSES: Final[Responses] = {
-    **CLASSIFY_RESPONSES,
+    **documentation.CLASSIFY_RESPONSES,
     200: _summarised(SlideAnswer, "At least one image was classified; a refused one has `error` in its place."),
     406: _NO_FHIR,
     422: answered(SlideAnswer, "Not one image could be classified; each `error` says why."),
@@ -81,19 +65,19 @@ _SUMMARY_RESPONSES: Final[Responses] = {
         "invalid_results",
     ),
     406: _NO_FHIR,
-    408: CLASSIFY_RESPONSES[408],
+    408: documentation.CLASSIFY_RESPONSES[408],
     409: failed("The results were made with another model than the one that is served.", "other_model"),
     413: failed("The body has too many bytes.", "request_too_large"),
     415: failed(f"The Content-Type is not {JSON}, or the body is compressed.", "unsupported_media_type"),
-    429: CLASSIFY_RESPONSES[429],
-    503: CLASSIFY_RESPONSES[503],
+    429: documentation.CLASSIFY_RESPONSES[429],
+    503: documentation.CLASSIFY_RESPONSES[503],
     504: failed("There was no answer within the milliseconds of the request's header.", "deadline_exceeded"),
 }
 _RESULTS: Final = {
     "required": True,
     "content": {
         JSON: {
-            "schema": reference(GivenSlide),
+            "schema": documentation.reference(GivenSlide),
             "example": {
                 "model": {"sha256": "9f86d081884c7d65…", "decision_policy": "1"},
                 "hairy_cell": {"threshold": 0.2},
@@ -116,7 +100,7 @@ _RESULTS: Final = {
     "/classify",
     summary="Classify the cells of one slide and summarise them",
     responses=_CLASSIFY_RESPONSES,
-    openapi_extra={"parameters": [*REQUEST_HEADERS, _FORMATS], "requestBody": IMAGES},
+    openapi_extra={"parameters": [*documentation.REQUEST_HEADERS, _FORMATS], "requestBody": documentation.IMAGES},
 )
 async def classify_slide(request: Request) -> Response:
     """Classify images as `POST /classify` does; they are taken for the cells of one slide.
@@ -125,13 +109,12 @@ async def classify_slide(request: Request) -> Response:
     against the rate of false flags, and one of five pieces of advice with its reason. A slide with more images than
     one request may carry is classified in several requests to `/classify` and summarised by `/slides/summary`.
     """
-    wants_fhir = _wants_fhir(request)
+    service, wants_fhir = service_of(request), _wants_fhir(request)
     done, status = await classify_request(request)
     cells = [_cell(result) for result in done.results if isinstance(result, ClassifiedImage)]
-    refused = len(done.results) - len(cells)
-    summary = await _summarise(cells, refused, done.description, service_of(request))
+    summary = await _summarise(service, done.description, lambda: cells, len(done.results) - len(cells))
     if wants_fhir:
-        return await _fhir(service_of(request), summary, done.model, status)
+        return await _fhir(service, summary, done.model, status)
     request_id = request.state.request_id
     answer = SlideAnswer(
         request_id=request_id, model=done.model, hairy_cell=done.hairy_rule, results=done.results, summary=summary
@@ -152,8 +135,7 @@ async def summarise_slide(request: Request) -> Response:
     refused; equal `image_sha256` count once. With `report`, FHIR has its references, and is `final` if it is signed:
     then the classes are those that a person has confirmed.
     """
-    options, wants_fhir = read_options(request), _wants_fhir(request)
-    service = service_of(request)
+    service, options, wants_fhir = service_of(request), read_options(request), _wants_fhir(request)
     service.check_accepting()
     async with due(options):
         given = await _given(request, service)
@@ -162,7 +144,9 @@ async def summarise_slide(request: Request) -> Response:
         stamp, description = service.stamp, service.bundle.description
         if given.model is not None:
             _require_same_model(given.model, stamp)
-        summary = await while_connected(request, _summary_of(given, description, service))
+        threshold = description.policy.hairy_threshold
+        work = _summarise(service, description, lambda: given.cells(threshold), given.refused)
+        summary = await while_connected(request, work)
     if wants_fhir:
         return await _fhir(service, summary, stamp, HTTPStatus.OK, given.report)
     return respond(SummaryAnswer(request.state.request_id, stamp, summary))
@@ -189,32 +173,25 @@ async def _given(request: Request, service: Service) -> GivenSlide:
         raise UploadError(400, "invalid_results", f"The results cannot be summarised: {error}") from error
 
 
-async def _summary_of(given: GivenSlide, description: BundleDescription, service: Service) -> SlideSummary:
-    try:
-        cells = await service.aside.call(lambda: given.cells(description.policy.hairy_threshold))
-        return await _summarise(cells, given.refused, description, service)
-    except OtherBundleError as error:
-        raise _other_model(f"{error}.") from error
-
-
 async def _summarise(
-    cells: list[SlideCell], refused: int, description: BundleDescription, service: Service
+    service: Service, description: BundleDescription, cells: Callable[[], list[SlideCell]], refused: int
 ) -> SlideSummary:
-    # Milliseconds for a slide, a second for the largest that is accepted: not on the event loop.
     rule, rate = service.settings.slide_rule, service.settings.site_fpr
-    return await service.aside.call(lambda: summarise(cells, description, rule, refused=refused, site_rate=rate))
+    try:
+        # Milliseconds for a slide, a second for the largest that is accepted: not on the event loop.
+        return await service.aside.call(lambda: summarise(cells(), description, rule, refused=refused, site_rate=rate))
+    except OtherBundleError as error:
+        raise UploadError(409, "other_model", f"{error}.") from error
 
 
 def _require_same_model(given: GivenModel, served: ModelStamp) -> None:
     if given.sha256 != served.sha256 or given.decision_policy not in (None, served.decision_policy):
-        raise _other_model(
+        raise UploadError(
+            409,
+            "other_model",
             f"The results were made with the model {given.sha256[:12]} (policy {given.decision_policy}), this service "
-            f"runs {served.sha256[:12]} (policy {served.decision_policy}); classify the images again."
+            f"runs {served.sha256[:12]} (policy {served.decision_policy}); classify the images again.",
         )
-
-
-def _other_model(message: str) -> UploadError:
-    return UploadError(409, "other_model", message)
 
 
 def _wants_fhir(request: Request) -> bool:

@@ -34,8 +34,7 @@ def score(
         int | None, typer.Option(min=1, help="Processes with a network each; not given: one for every core or GPU.")
     ] = None,
     threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads of each network (HAL_ENGINE_THREADS); else: cores / workers."),
+        int | None, typer.Option(min=1, help="Threads of each network (HAL_ENGINE_THREADS); else: cores / workers.")
     ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Images in a file of results.")] = 1000,
     format: Annotated[Literal["parquet", "jsonl", "csv"], typer.Option(help="Of the files of results.")] = "parquet",
