@@ -234,19 +234,16 @@ def _check_depth(bits: int, how: str = "") -> None:
 
 
 def _check_mode(mode: str) -> None:
+    if mode in MODES:
+        return
+    code, said = RefusalCode.COLOUR_SPACE, f"The image's colour space is {mode}, expected RGB; export it as RGB."
     if mode in _GREYSCALE_MODES:
-        raise ImageRefusedError(
-            RefusalCode.GREYSCALE,
-            "The image is greyscale, expected RGB: a stained smear is told by its colours; export it in colour.",
-        )
-    if mode == "CMYK":
-        raise ImageRefusedError(
-            RefusalCode.CMYK, "The image is CMYK, a colour space for printing, expected RGB; export it as RGB."
-        )
-    if mode not in MODES:
-        raise ImageRefusedError(
-            RefusalCode.COLOUR_SPACE, f"The image's colour space is {mode}, expected RGB; export it as RGB."
-        )
+        code = RefusalCode.GREYSCALE
+        said = "The image is greyscale, expected RGB: a stained smear is told by its colours; export it in colour."
+    elif mode == "CMYK":
+        code = RefusalCode.CMYK
+        said = "The image is CMYK, a colour space for printing, expected RGB; export it as RGB."
+    raise ImageRefusedError(code, said)
 
 
 def _opaque_rgb(image: Image.Image) -> Image.Image:

@@ -103,26 +103,22 @@ def _read_frame(data: bytes, frame: int, scan: int, *, lists_pictures: bool) -> 
         interleaved=data[scan : scan + 1] == data[frame + 9 : frame + 10],
         lists_pictures=lists_pictures,
     )
-    if process not in _HUFFMAN or not height or not width:
-        raise _uncommon(header)
-    return header
-
-
-def _uncommon(header: Header) -> ImageRefusedError:
-    if header.process not in _HUFFMAN:
-        coding = "arithmetic" if header.process in _ARITHMETIC else "lossless or hierarchical"
-        return ImageRefusedError(
+    if process not in _HUFFMAN:
+        coding = "arithmetic" if process in _ARITHMETIC else "lossless or hierarchical"
+        raise ImageRefusedError(
             RefusalCode.UNSUPPORTED_TYPE,
             f"The JPEG image has {coding} coding, of which it cannot be seen whether it is whole; expected baseline or "
             "progressive with Huffman coding: save it as an ordinary JPEG or as PNG.",
         )
-    if not header.height:
-        return ImageRefusedError(
+    if not height:
+        raise ImageRefusedError(
             RefusalCode.UNSUPPORTED_TYPE,
             "The JPEG image gives its height only behind its pixels (DNL), expected in its header; save it again as an "
             "ordinary JPEG or as PNG.",
         )
-    return _damaged("its header declares a width of 0")
+    if not width:
+        raise _damaged("its header declares a width of 0")
+    return header
 
 
 def check_complete(data: bytes, header: Header) -> None:

@@ -252,25 +252,17 @@ class Settings(BaseSettings):
         return max(1, int(self.queue_limit * self.bulk_share))
 
     @model_validator(mode="after")
-    def _the_delay_is_a_part_of_the_drain(self) -> Self:
+    def _fit_together(self) -> Self:
         if self.drain_delay_s > self.drain_s / 2:
             raise ValueError(
                 f"HAL_DRAIN_DELAY_S={self.drain_delay_s:g} is more than half of HAL_DRAIN_S={self.drain_s:g}: too "
                 "little is left for accepted work; lower the first or raise the second"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _one_upload_fits_among_all(self) -> Self:
         if self.max_uploads_bytes < self.max_upload_bytes:
             raise ValueError(
                 f"HAL_MAX_UPLOADS_BYTES={self.max_uploads_bytes} for all request bodies is less than "
                 f"HAL_MAX_UPLOAD_BYTES={self.max_upload_bytes} for one; raise the first or lower the second"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _a_batch_fits_the_queue(self) -> Self:
         if self.max_batch is not None and self.queue_limit < self.max_batch:
             raise ValueError(
                 f"HAL_QUEUE_LIMIT={self.queue_limit} is below HAL_MAX_BATCH={self.max_batch}: no batch would ever be "

@@ -79,9 +79,6 @@ class BoundBatches:
         sizes: of batches, ascending.
         device: where the session runs, in ONNX Runtime's words (``cuda``, ``cpu``).
         graphs: whether the session was opened with ``enable_cuda_graph``: each size gets a graph of its own.
-
-    Attributes:
-        sizes: as given.
     """
 
     def __init__(self, session: Any, sizes: Sequence[int], device: str, *, graphs: bool = False) -> None:
@@ -99,9 +96,6 @@ class BoundBatches:
 
         They are padded to the smallest size that holds them, by whatever the batch before left there: its outputs are
         dropped.
-
-        Raises:
-            Exception: whatever ONNX Runtime raises.
         """
         count = len(images)
         bound = self._bound[min(size for size in self.sizes if size >= count)]

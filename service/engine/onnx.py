@@ -47,12 +47,7 @@ class Engine(Protocol):
 
 
 class OnnxEngine:
-    """A verified network on one device: it has reproduced the golden sample and seen every batch size.
-
-    Attributes:
-        device: what it runs on.
-        file: the file of the bundle that runs.
-    """
+    """A verified network on one device: it has reproduced the golden sample and seen every batch size."""
 
     def __init__(
         self, session: Any, device: Device, max_batch: int, file: ModelFile, bound: BoundBatches | None = None

@@ -23,10 +23,6 @@ class WorkThreads:
     """Threads that do one piece of work after the other: one queue there, one callback back.
 
     ``loop.run_in_executor`` does the same at three times the cost, and starts a thread when it is needed first.
-
-    Args:
-        name: of each thread.
-        count: how many; they run after :meth:`start`.
     """
 
     def __init__(self, name: str, count: int = 1) -> None:
@@ -50,11 +46,7 @@ class WorkThreads:
             self._running += 1
 
     async def call(self, work: Callable[[], Result]) -> Result:
-        """The result of ``work()``. If the caller is cancelled before it has begun it is left out.
-
-        Raises:
-            Exception: whatever ``work`` raises.
-        """
+        """The result of ``work()``. If the caller is cancelled before it has begun it is left out."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
         self._jobs.put((work, answer, loop))
@@ -152,7 +144,6 @@ class EngineThread:
 
         Raises:
             NoThreadError: there is no thread for it.
-            Exception: whatever ``make`` raises.
         """
         self._thread.start()
         self._stacking.start()

@@ -39,8 +39,6 @@ class JoinedWrites:
     on a virtual machine (loopback), with the interpreter's lock held, and two packets that wake the client twice.
 
     Args:
-        transport: the real one.
-        loop: its event loop.
         closed: called when it is closed before its client has taken all: it would wait for that for ever.
     """
 
@@ -224,12 +222,7 @@ class LimitedConnection(HttpToolsProtocol):
 
 
 def connections(settings: Settings, count: Callable[[int], None]) -> type[LimitedConnection]:
-    """Connections with the limits of ``settings``; for ``uvicorn.Config(http=...)``.
-
-    Args:
-        settings: of the service.
-        count: is told the status of what is refused before it reaches the application.
-    """
+    """Connections with the limits of ``settings``; for ``uvicorn.Config(http=...)``."""
     limits = {
         "header_timeout_s": settings.header_timeout_s,
         "answer_timeout_s": settings.answer_timeout_s,

@@ -1,7 +1,7 @@
 """From errors to HTTP answers: one body, and the status, code and message that the error carries."""
 
 import http
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
@@ -17,51 +17,36 @@ CLIENT_GONE: Final = 499
 _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
-class UnexpectedError(ServiceError):
-    """A mistake of ours: nothing of it leaves the log."""
-
-    def __init__(self) -> None:
-        super().__init__("Something unexpected went wrong; it is in the service's log under this request id.")
-
-
-def error_response(request_id: str, path: str, error: ServiceError) -> Response:
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    if error.status == http.HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Bearer realm="HAL"'
-    return _response(request_id, path, error.status, error.code, str(error), headers)
-
-
-def _response(
-    request_id: str, path: str, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    if path == "/v2" or path.startswith("/v2/"):
-        return JSONResponse({"error": message}, status, headers)  # the form of that protocol
-    body = encode(ErrorAnswer(request_id, Fault(code, message))) + b"\n"
-    return Response(body, status, headers, media_type="application/json")
-
-
 def response_to(error: Exception, request: Request) -> Response:
-    request_id, path = request.state.request_id, request.url.path
+    """The answer to a request that raised ``error``; of a mistake of ours nothing leaves the log."""
+    path, headers = request.url.path, {}
+    status, code = http.HTTPStatus.INTERNAL_SERVER_ERROR, ServiceError.code
+    message = "Something unexpected went wrong; it is in the service's log under this request id."
     match error:
         case ServiceError():
-            return error_response(request_id, path, error)
+            status, code, message = http.HTTPStatus(error.status), error.code, str(error)
+            if error.retry_after_s is not None:
+                headers["Retry-After"] = str(error.retry_after_s)
+            if status == http.HTTPStatus.UNAUTHORIZED:
+                headers["WWW-Authenticate"] = 'Bearer realm="HAL"'
         case ClientDisconnect():
             request.app.state.service.statistics.disconnected += 1
             return Response(status_code=CLIENT_GONE)
         case HTTPException():
-            code = _CODES.get(error.status_code, "http_error")
-            phrase = http.HTTPStatus(error.status_code).phrase
+            status = http.HTTPStatus(error.status_code)
+            code = _CODES.get(status, "http_error")
             hint = "leave out the slash at its end; " if code == "not_found" and path.endswith("/") else ""
-            message = f"{request.method} {path[:100]}: {phrase}; {hint}see /docs for what there is."
-            headers = dict(error.headers or {})
+            message = f"{request.method} {path[:100]}: {status.phrase}; {hint}see /docs for what there is."
+            headers |= error.headers or {}
             if headers.get("Allow") == "GET":
                 headers["Allow"] = "GET, HEAD"
-            return _response(request_id, path, error.status_code, code, message, headers)
         case RequestValidationError():
-            return _response(request_id, path, 422, "invalid_request", "The request is not valid; see /docs.")
-    return error_response(request_id, path, UnexpectedError())
+            status, code = http.HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"
+            message = "The request is not valid; see /docs."
+    if path == "/v2" or path.startswith("/v2/"):
+        return JSONResponse({"error": message}, status, headers)  # the form of that protocol
+    body = encode(ErrorAnswer(request.state.request_id, Fault(code, message))) + b"\n"
+    return Response(body, status, headers, media_type="application/json")
 
 
 async def _handle(request: Request, error: Exception) -> Response:

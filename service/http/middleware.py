@@ -93,15 +93,7 @@ class RequestMiddleware:
     it, and answers when it fails.
 
     Args:
-        routes: what is behind it.
         api: whose state the routes read; ``scope["app"]`` of every request.
-        service: what is served.
-        authorisation: who may ask for what.
-        budget: of request bodies.
-
-    Attributes:
-        observer: counts and traces requests.
-        budget: as given.
     """
 
     def __init__(

@@ -208,8 +208,6 @@ def write_answer(
     """The answer's body, and the bytes of its JSON part if binary tensors follow it.
 
     Args:
-        model: name of the model.
-        version: its version.
         request: what is answered; decides which outputs, in which order and form.
         outputs: float32 ``[n, size]`` for each name that was asked for.
     """

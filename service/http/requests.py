@@ -114,37 +114,28 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
     """
     caller = asyncio.current_task()
     assert caller is not None  # noqa: S101 - a route runs in a task
-    watch = _Watch(request, caller)
-    timer = asyncio.get_running_loop().call_later(_UNWATCHED_S, watch.begin)
+    gone = False
+    watching: asyncio.Task[None] | None = None
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        caller.cancel()
+
+    def begin() -> None:
+        nonlocal watching
+        watching = asyncio.create_task(watch())
+
+    timer = asyncio.get_running_loop().call_later(_UNWATCHED_S, begin)
     try:
         return await work
     except asyncio.CancelledError:
-        if not watch.gone or caller.uncancel():
+        if not gone or caller.uncancel():
             raise
         raise ClientDisconnect from None
     finally:
         timer.cancel()
-        watch.end()
-
-
-class _Watch:
-    """Cancels the task of a request whose client goes away."""
-
-    def __init__(self, request: Request, caller: asyncio.Task[Any]) -> None:
-        self.gone = False
-        self._request = request
-        self._caller = caller
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        self._task = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        self._caller.cancel()
-
-    def end(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        if watching is not None:
+            watching.cancel()

@@ -48,9 +48,6 @@ class UploadBudget:
 
     Each body has a limit of its own, but any number of them can be on their way; each stays in memory until its request
     is answered.
-
-    Attributes:
-        taken: how many bytes are reserved now.
     """
 
     def __init__(self, most_bytes: int) -> None:

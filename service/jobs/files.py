@@ -39,10 +39,9 @@ def find(paths: Iterable[Path]) -> Found:
     Raises:
         JobError: a path does not exist, or there is no image at all.
     """
-    paths = list(paths)
-    check_there({path: path.exists() for path in paths})
-    found = join(image_files(path) if path.is_dir() else Found([path], [], Counter()) for path in paths)
-    check_any(found.images, found.problems, paths)
+    named = {path: path.exists() for path in paths}
+    found = join(image_files(path) if path.is_dir() else Found([path], [], Counter()) for path in named)
+    check(named, found.images, found.problems)
     return found
 
 
@@ -58,22 +57,14 @@ def join(parts: Iterable[Found]) -> Found:
     return Found([*images], [*problems], others)
 
 
-def check_there(named: Mapping[Any, bool]) -> None:
-    """Complain of all that was named and is not there.
+def check(named: Mapping[Any, bool], found: Collection[Any], problems: Iterable[Problem]) -> None:
+    """Complain of what was named and is not there, and if nothing was found in it.
 
     Raises:
-        JobError: something is not.
+        JobError: something is not there, or there is no image at all.
     """
     if missing := [str(name) for name, there in named.items() if not there]:
         raise JobError(f"there is no {', no '.join(missing)}; name files or folders of images")
-
-
-def check_any(found: Collection[Any], problems: Iterable[Problem], named: Iterable[Any]) -> None:
-    """Complain if nothing was found in what was named.
-
-    Raises:
-        JobError: there is no image at all.
-    """
     if not found:
         why = "".join(f"\n  {path}: {reason}" for path, reason in problems)
         raise JobError(f"no image in {', '.join(map(str, named))}; {EXPECTED}{why}")

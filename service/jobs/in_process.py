@@ -34,8 +34,6 @@ class InProcess:
     """The service without HTTP, open while it is a context.
 
     Args:
-        settings: of the service.
-        bundle: what classifies.
         read: called in threads.
         calls: most calls of :meth:`records` at once.
     """

@@ -13,12 +13,6 @@ from service.jobs.records import Record, record_of
 class OverHttp:
     """A service, connected to while it is a context.
 
-    Args:
-        url: where it is.
-        api_key: its key, or ``None``.
-        images_per_request: images in a request at most.
-        concurrency: requests at once at most.
-
     Raises:
         JobError: the address, a proxy's or the certificates cannot be used.
     """

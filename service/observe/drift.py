@@ -26,9 +26,6 @@ class EmbeddingDrift:
         reference: the bundle's description of its embeddings.
         arrays: ``mean`` ``[d]`` and ``class_means`` ``[20, d]``.
         suppressed: ``[20]`` bool; classes that are never predicted.
-
-    Attributes:
-        images: how many were seen.
     """
 
     def __init__(

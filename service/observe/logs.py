@@ -52,9 +52,6 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     The lines of one turn of an event loop are written together at its end: a batch answers many requests in a turn, and
     a system call for each lets go of the interpreter's lock as often. Warnings and worse are written at once.
-
-    Attributes:
-        lost: lines that could not be written.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -5,6 +5,7 @@ Nothing that a client sends becomes one.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, Literal
 
 from prometheus_client import (
@@ -61,9 +62,7 @@ class Polled(Collector):
     """A metric whose values somebody else keeps: they are asked for when ``/metrics`` is read.
 
     Args:
-        kind: its type.
         name: without ``_total``.
-        documentation: its meaning.
         label: the name of its one label, "" for none.
         values: of the label, ("",) without one; each is 0 until :attr:`read` is set. None given: no sample until then.
 
@@ -95,53 +94,36 @@ class Metrics:
     """Everything that a running service counts. Safe to call from any thread.
 
     The attributes that are :class:`Polled` get their values from who sets their ``read``.
-
-    Attributes:
-        collectors: all metrics of the service, without those of its process.
     """
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._requests = Counter("hal_requests", "Requests by route and outcome.", ("route", "outcome"), registry=None)
-        self._images = Counter(
-            "hal_images",
-            "Images by outcome: classified, or the code of the error in the image's place.",
-            ("outcome",),
-            registry=None,
+        # Registered below, all in one way.
+        counter, histogram = partial(Counter, registry=None), partial(Histogram, registry=None)
+        self._requests = counter("hal_requests", "Requests by route and outcome.", ("route", "outcome"))
+        self._images = counter(
+            "hal_images", "Images by outcome: classified, or the code of the error in the image's place.", ("outcome",)
         )
-        self._predicted = Counter(
-            "hal_cells_predicted", "Classified cells by predicted class.", ("class",), registry=None
-        )
-        self._flagged = Counter("hal_cells_flagged", "Cells flagged as possible hairy cells.", registry=None)
-        self._unfamiliar = Counter(
+        self._predicted = counter("hal_cells_predicted", "Classified cells by predicted class.", ("class",))
+        self._flagged = counter("hal_cells_flagged", "Cells flagged as possible hairy cells.")
+        self._unfamiliar = counter(
             "hal_images_unfamiliar",
             "Classified images that look unlike those that the model learned from; 0 where the bundle cannot tell.",
-            registry=None,
         )
         self._top_probability = Summary(
             "hal_top_probability",
             "Probability of the predicted class; the mean, sum / count, falls when cells look unfamiliar.",
             registry=None,
         )
-        self._request_s = Histogram(
-            "hal_request_seconds",
-            "Seconds from the head of a request with images to its answer.",
-            buckets=_LONG_S,
-            registry=None,
+        self._request_s = histogram(
+            "hal_request_seconds", "Seconds from the head of a request with images to its answer.", buckets=_LONG_S
         )
-        self._decode_s = Histogram(
-            "hal_decode_seconds",
-            "Seconds to decode one image, whether it succeeds or is refused.",
-            buckets=_SHORT_S,
-            registry=None,
+        self._decode_s = histogram(
+            "hal_decode_seconds", "Seconds to decode one image, whether it succeeds or is refused.", buckets=_SHORT_S
         )
-        self._queue_s = Histogram(
-            "hal_queue_seconds", "Seconds that an image waited for the device.", buckets=_LONG_S, registry=None
-        )
-        self._device_s = Histogram(
-            "hal_device_seconds", "Seconds of the network on one batch.", buckets=_LONG_S, registry=None
-        )
-        self._batch = Histogram("hal_batch_images", "Images in a batch.", buckets=_IMAGES, registry=None)
+        self._queue_s = histogram("hal_queue_seconds", "Seconds that an image waited for the device.", buckets=_LONG_S)
+        self._device_s = histogram("hal_device_seconds", "Seconds of the network on one batch.", buckets=_LONG_S)
+        self._batch = histogram("hal_batch_images", "Images in a batch.", buckets=_IMAGES)
         self._device_image_s = 0.0
         self.state = Polled(
             "gauge",

@@ -35,7 +35,6 @@ class RequestContext:
     """What belongs to a request wherever it goes.
 
     Attributes:
-        request_id: its id.
         key: the name of its API key, if it needed one.
         span: its span; where none is made, that of the trace that it came with, or an invalid one.
     """
@@ -74,9 +73,6 @@ class Tracer:
 
     Args:
         provider: OpenTelemetry's; ``None`` makes spans that do nothing.
-
-    Attributes:
-        on: whether spans go anywhere.
     """
 
     def __init__(self, provider: Any = None) -> None:

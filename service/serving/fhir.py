@@ -36,9 +36,6 @@ def fhir_bundle(
     """A FHIR ``Bundle`` of type ``collection`` as JSON.
 
     Args:
-        summary: of one slide.
-        model: what its results were made with.
-        report: the signature and the references.
         now: with time zone; default: now.
     """
     # Its import takes half a second, which a service without such reports does not need.

@@ -32,22 +32,12 @@ def last_wait_s(settings: Settings) -> float:
 class Lifecycle:
     """A bundle at work.
 
-    Args:
-        settings: the service's settings.
-        bundle: the verified bundle.
-        open_engine: gives the network; runs in the engine's thread.
-
     Attributes:
         bundle: what is served; another one after a reload.
-        file: the file of it that runs.
         device: what the network runs on, ``None`` until it is opened.
-        observer: watches what is done.
-        statistics: what happened to images so far.
         batcher: feeds the network, ``None`` until it is opened; for others only to be looked at.
         aside: threads for work that would hold up the event loop.
         failure: why the network could not be opened, or ``None``.
-        reloads: bundles that took over from another one.
-        reloads_refused: bundles that should have and could not.
         abandoned: at the end, whether an engine's thread was left at work.
     """
 

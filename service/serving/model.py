@@ -39,12 +39,6 @@ class ServedModel:
     bundle says about them is what each image gets.
 
     Attributes:
-        bundle: where it came from.
-        file: the file of the bundle that runs.
-        device: what it runs on.
-        network: gives its logits.
-        stamp: names it in every answer that it makes.
-        hairy_rule: what its hairy-cell flags mean.
         reference: embeddings that drift is measured against, ``None`` where it is not.
     """
 
@@ -110,10 +104,6 @@ class ServedModel:
 class Models:
     """The model that serves, the one that may be being opened, and those that finish what they began.
 
-    Args:
-        settings: the service's settings.
-        open_engine: gives the network of a bundle; runs in the engine's thread.
-
     Attributes:
         current: the model that serves; ``None`` before :meth:`switch` was called.
     """
@@ -147,7 +137,6 @@ class Models:
         Raises:
             BundleError, EngineError: the bundle cannot be served.
             NoThreadError: the system gives no thread for it.
-            Exception: something else went wrong.
         """
         network = EngineThread()
         self._networks = [*self._open(), network]

@@ -39,15 +39,6 @@ def service_version() -> str:
 class Observer:
     """Sees what a service does.
 
-    Args:
-        settings: of the service.
-
-    Attributes:
-        metrics: what was counted.
-        tracer: makes spans, if they are wanted.
-        audit: keeps a row for each image, if that is wanted.
-        drift: compares embeddings with the bundle's reference, if it has one.
-
     Raises:
         AuditError: the audit trail cannot be kept as asked.
     """

@@ -130,9 +130,6 @@ class GivenSlide(_Given):
     def cells(self, threshold: float | None) -> list[SlideCell]:
         """The classified images.
 
-        Args:
-            threshold: of the bundle's hairy flag.
-
         Raises:
             OtherBundleError: results say that they were made with another threshold.
         """

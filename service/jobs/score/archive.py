@@ -14,7 +14,7 @@ import pyarrow.parquet
 
 from contract.files import IMAGE_SUFFIXES, Found, image_files
 from service.jobs.exit_codes import JobError
-from service.jobs.files import ImageFile, check_any, check_there, join, read, unreadable
+from service.jobs.files import ImageFile, check, join, read, unreadable
 
 LISTS: Final = frozenset({".csv", ".parquet"})
 COLUMN: Final = "path"
@@ -41,11 +41,10 @@ def find(arguments: Sequence[str]) -> tuple[list[str], Found]:
         JobError: an argument is not there or cannot be read, or there is no image at all.
     """
     named = {argument: _named(argument) for argument in arguments}
-    check_there({argument: found is not None for argument, found in named.items()})
     here = join(found for found in named.values() if isinstance(found, Found))
     there = {path for found in named.values() if isinstance(found, list) for path in found}
     paths = sorted(there.union(path.as_posix() for path in here.images))
-    check_any(paths, here.problems, arguments)
+    check({argument: found is not None for argument, found in named.items()}, paths, here.problems)
     return paths, here
 
 

@@ -56,10 +56,6 @@ def run_of(
 class Store:
     """The results of one run in ``root``, held by one process.
 
-    Args:
-        root: the folder.
-        run: what :func:`run_of` says.
-
     Raises:
         JobError: the results there are of another run, the folder is not one of ours, or another process works on it.
     """

@@ -16,11 +16,7 @@ _SQLITE: Final = ("sqlite", "sqlite+pysqlite")
 class AuditTrail:
     """One row for each image that is answered.
 
-    Args:
-        settings: ``audit`` is set.
-
     Attributes:
-        journal: takes the rows.
         forwarder: moves them to the database; ``None`` where the journal is the database.
 
     Raises:
