@@ -67,10 +67,7 @@ def classify(
 
         found = find(paths)
         files = [ImageFile.at(path) for path in found.images]
-        if url is None:
-            source: InProcess | OverHttp = _in_process(local)
-        else:
-            source = _over_http(url, _api_key(api_key_file), images_per_request, concurrency)
+        source = _in_process(local) if url is None else _over_http(url, api_key_file, images_per_request, concurrency)
         tally = console.Tally(found.problems, found.others)
         with Journal(out) if out is not None else contextlib.nullcontext() as journal:
             todo = files if journal is None else [file for file in files if not journal.has(file)]
@@ -110,26 +107,18 @@ async def _classify(
 
 def _in_process(options: dict[str, Any]) -> "InProcess":
     from contract.bundle import load
-    from service.environment import SettingsError, load_settings
+    from service.environment import load_settings
     from service.jobs.in_process import InProcess
 
-    try:
-        settings = load_settings(options)
-    except SettingsError as error:
-        raise JobError(str(error)) from error
+    settings = load_settings(options)
     return InProcess(settings, load(settings.bundle))
 
 
-def _over_http(url: str, api_key: str | None, images_per_request: int, concurrency: int) -> "OverHttp":
+def _over_http(url: str, api_key_file: Path | None, images_per_request: int, concurrency: int) -> "OverHttp":
     from service.jobs.over_http import OverHttp
 
-    return OverHttp(url, api_key, images_per_request=images_per_request, concurrency=concurrency)
-
-
-def _api_key(file: Path | None) -> str | None:
-    if file is None:
-        return os.environ.get(API_KEY) or None
     try:
-        return file.read_text(encoding="utf-8").strip()
+        key = os.environ.get(API_KEY) if api_key_file is None else api_key_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"--api-key-file {file} cannot be read: {error}") from error
+        raise JobError(f"--api-key-file {api_key_file} cannot be read: {error}") from error
+    return OverHttp(url, key or None, images_per_request=images_per_request, concurrency=concurrency)

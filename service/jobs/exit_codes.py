@@ -40,9 +40,11 @@ def explained(command: str, *, stopped: str) -> Iterator[None]:
     except (JobError, OSError) as error:
         fail(command, str(error))
     except Exception as error:
-        from contract.bundle import BundleError  # brings NumPy, which --help does not wait for
+        # They bring NumPy and pydantic, which --help does not wait for.
+        from contract.bundle import BundleError
+        from service.environment import SettingsError
 
-        if not isinstance(error, BundleError):
+        if not isinstance(error, BundleError | SettingsError):
             raise
         fail(command, str(error))
 

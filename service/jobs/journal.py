@@ -15,7 +15,7 @@ from typing import Final, Self
 from contract.files import replacing
 from service.jobs.exit_codes import JobError
 from service.jobs.files import ImageFile, lock
-from service.jobs.records import STAMP, Record, check_format, write
+from service.jobs.records import FORMATS, STAMP, Record, write
 
 JOURNAL: Final = ".journal"
 
@@ -37,7 +37,8 @@ class Journal:
     """
 
     def __init__(self, out: Path) -> None:
-        check_format(out)
+        if out.suffix.lower() not in FORMATS:
+            raise JobError(f"--out {out}: expected a name that ends in {', '.join(FORMATS)}")
         self.out = out
         real = out if out.exists() and not out.is_file() else out.resolve()
         self._path = real.with_name(real.name + JOURNAL)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from contract.classes import CELL_CLASSES
-from service.jobs.exit_codes import JobError
 
 if TYPE_CHECKING:
     from service.jobs.files import ImageFile
@@ -98,16 +97,6 @@ def row_of(record: Record) -> dict[str, Any]:
 def printable(path: str) -> str:
     """A path for people and for formats that know only Unicode: bytes that are not UTF-8 as ``\\xff``."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def check_format(path: Path) -> None:
-    """Whether results can be written under this name.
-
-    Raises:
-        JobError: its ending names no format.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise JobError(f"--out {path}: expected a name that ends in {', '.join(FORMATS)}")
 
 
 def write(path: Path, format: str, records: Iterable[Record]) -> None:

@@ -45,7 +45,7 @@ _OUTCOMES: Final = {
 _SHORT_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LONG_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _IMAGES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-_MODEL: Final = ("name", "version", "sha256", "precision", "device", "calibration", "decision_policy")
+MODEL_LABELS: Final = ("name", "version", "sha256", "precision", "device", "calibration", "decision_policy")
 _PRIORITIES: Final = ("routine", "bulk")
 
 
@@ -161,7 +161,7 @@ class Metrics:
             ("out_of_memory", "other"),
         )
         self.model = Info("hal_model", "The model that answers.", registry=None)
-        self.model.info(dict.fromkeys(_MODEL, ""))
+        self.model.info(dict.fromkeys(MODEL_LABELS, ""))
         self.service = Info("hal_service", "The service's release.", registry=None)
         self.service.info({"version": ""})
         self.embedding_drift = Polled(

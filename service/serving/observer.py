@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Literal
 
+from msgspec.structs import asdict
+
 from contract.classes import BY_ID
 from service.batching.batcher import Batcher
 from service.batching.queue import Priority, QueuedImage
@@ -18,7 +20,7 @@ from service.observe.audit.rows import Row, SettingsVersion
 from service.observe.audit.trail import AuditTrail
 from service.observe.drift import EmbeddingDrift
 from service.observe.logs import lost_lines
-from service.observe.metrics import Metrics
+from service.observe.metrics import MODEL_LABELS, Metrics
 from service.observe.tracing import Tracer, current
 from service.serving.answers import ClassifiedImage, ModelStamp, RefusedImage
 from service.serving.model import ServedModel
@@ -78,17 +80,8 @@ class Observer:
         self._versions[model.stamp] = SettingsVersion.of(
             self._settings, description, file, model.device, service_version()
         )
-        self.metrics.model.info(
-            {
-                "name": description.name,
-                "version": description.version,
-                "sha256": file.sha256,
-                "precision": file.precision,
-                "device": model.device,
-                "calibration": description.calibration.id,
-                "decision_policy": description.policy.version,
-            }
-        )
+        known = {**asdict(model.stamp), "device": model.device}
+        self.metrics.model.info({name: known[name] for name in MODEL_LABELS})
         drift = self.drift = None
         if model.reference is not None and description.reference is not None:
             drift = self.drift = EmbeddingDrift(description.reference, model.reference, description.suppressed)

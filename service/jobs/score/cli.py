@@ -74,16 +74,13 @@ def score(
                 ".venv/bin/pip install -e '.[score]'"
             )
         from contract.bundle import load
-        from service.environment import SettingsError, load_settings
+        from service.environment import load_settings
         from service.jobs import console
         from service.jobs.score.archive import any_relative, find
         from service.jobs.score.store import Store, run_of
 
-        try:
-            # Each actor would keep an audit trail of its own in the same place; the results say as much.
-            settings = load_settings(options).model_copy(update={"audit": None})
-        except SettingsError as error:
-            raise JobError(str(error)) from error
+        # Each actor would keep an audit trail of its own in the same place; the results say as much.
+        settings = load_settings(options).model_copy(update={"audit": None})
         opened = load(settings.bundle)
         paths, here = find(images)
         run = run_of(settings, opened, paths, shard_size=shard_size, format=format)

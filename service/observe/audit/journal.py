@@ -77,7 +77,6 @@ class AuditJournal:
 
     def __init__(self, path: Path, *, setting: str, max_bytes: int | None = None) -> None:
         self._path = path
-        self._setting = setting
         self._max_bytes = max_bytes
         self.problem: str | None = None
         self.written = 0
