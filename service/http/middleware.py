@@ -5,7 +5,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from fastapi import FastAPI
@@ -66,25 +66,6 @@ def headers_for(path: str) -> tuple[tuple[bytes, bytes], ...]:
     return _DOCS_HEADERS if path.startswith("/docs") else _PAGE_HEADERS
 
 
-class _Answer:
-    """Sends an answer with headers of ours.
-
-    Attributes:
-        status: of the answer; 0 until it has begun.
-    """
-
-    def __init__(self, send: Send, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self.status = 0
-        self._send = send
-        self._headers = headers
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self._headers]
-        await self._send(message)
-
-
 class RequestMiddleware:
     """The application as the server sees it.
 
@@ -117,27 +98,35 @@ class RequestMiddleware:
             # Answered as GET is; the server leaves the body out.
             scope = {**scope, "method": "GET"}
         context, added = self._begin(scope, method, headers)
-        answer = _Answer(send, added)
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *added]
+            await send(message)
+
         token = current.set(context)
         reservation = Reservation(self.budget)
         try:
             context = self._authorise(scope, context)
-            await self._routes(scope, reservation.receiving(headers, receive), answer.send)
+            await self._routes(scope, reservation.receiving(headers, receive), answer)
         except (ServiceError, HTTPException, ClientDisconnect) as error:
-            await response_to(error, Request(scope))(scope, receive, answer.send)
+            await response_to(error, Request(scope))(scope, receive, answer)
         except Exception as error:
             logger.exception("unexpected error", extra={"fields": context.fields()})
-            if not answer.status:
-                await response_to(error, Request(scope))(scope, receive, answer.send)
+            if not status:
+                await response_to(error, Request(scope))(scope, receive, answer)
         except asyncio.CancelledError:
             # The server cancels what has not ended when HAL_DRAIN_S is over: who waits is told to ask elsewhere.
-            if answer.status or not self._service.draining:
+            if status or not self._service.draining:
                 logger.warning("cancelled")
                 raise
-            await response_to(DrainingError(), Request(scope))(scope, receive, answer.send)
+            await response_to(DrainingError(), Request(scope))(scope, receive, answer)
         finally:
             reservation.release()
-            self._end(scope, method, context, answer.status, time.perf_counter() - begin)
+            self._end(scope, method, context, status, time.perf_counter() - begin)
             current.reset(token)
 
     def _begin(
