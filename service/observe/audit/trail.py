@@ -29,7 +29,7 @@ class AuditTrail:
             self.forwarder = None
             self.journal = AuditJournal(_file(url), setting="HAL_AUDIT")
             return
-        # Here, so that a service without PostgreSQL does not need SQLAlchemy.
+        # Here, so that a service without PostgreSQL does not need its driver.
         from service.observe.audit.forwarder import Forwarder
 
         folder = settings.audit_journal
