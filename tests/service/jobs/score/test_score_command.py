@@ -75,17 +75,16 @@ class HeldUp:
 
 @dataclass(frozen=True)
 class TwoMachines:
-    """A cluster of two machines of one core each; the second can be lost and replaced."""
+    """A cluster of two machines of one core each; the second can be lost."""
 
     address: str
     process: "subprocess.Popen[str]"
 
-    def tell(self, word: str) -> None:
-        """``lose`` or ``join``; returns when it is done."""
+    def lose(self) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(word, file=self.process.stdin, flush=True)
-        assert self.process.stdout.readline().strip() == word
+        print("lose", file=self.process.stdin, flush=True)
+        assert self.process.stdout.readline() == "lost\n"
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +191,7 @@ def test_a_machine_that_is_lost_takes_its_work_along_and_a_rerun_on_the_rest_doe
 
     with scoring(bundle, *arguments) as run:
         run.wait_for(lambda: all(pipe.readers() for pipe in pipes) and len(readers()) == 2)
-        cluster.tell("lose")
+        cluster.lose()
         run.wait_for(lambda: len(readers()) == 1)
         for pipe in pipes:
             pipe.feed()
@@ -200,21 +199,16 @@ def test_a_machine_that_is_lost_takes_its_work_along_and_a_rerun_on_the_rest_doe
         run.process.send_signal(signal.SIGTERM)
         code, _, stderr = run.end()
         assert code == 130, stderr
-    score_what_is_missing(bundle, arguments, out, archive, "were there already, 1 refused by 1 workers")
-    assert [comparable(row) for row in rows(out)] == [
-        comparable(row) for row in pyarrow.parquet.read_table(here).to_pylist()
-    ]
-
-
-def score_what_is_missing(bundle: Bundle, arguments: list[Any], out: Path, archive: Path, said: str) -> None:
-    """Run a stopped command again: it says so, leaves shards alone that were there, and completes the archive."""
     kept = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
     with scoring(bundle, *arguments) as run:
         code, _, stderr = run.end()
     assert code == 2, stderr
-    assert said in stderr
+    assert "were there already, 1 refused by 1 workers" in stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     expect_the_whole_archive(out, archive)
+    assert [comparable(row) for row in rows(out)] == [
+        comparable(row) for row in pyarrow.parquet.read_table(here).to_pylist()
+    ]
 
 
 def comparable(row: dict[str, Any]) -> dict[str, Any]:
@@ -224,17 +218,17 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
 
 @needs_ray
 def test_an_image_that_kills_its_worker_is_a_row_and_its_neighbours_are_scored(
-    archive: Path, tmp_path: Path, bundle: Bundle
+    cluster: TwoMachines, archive: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
     deadly = HeldUp.at(archive / "02.png")
     out = tmp_path / "scores"
-    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 2, "--workers", 1) as run:
+    arguments = [listed(archive), "--out", out, "--shard-size", 2, "--workers", 1, "--address", cluster.address]
+    with scoring(bundle, *arguments) as run:
         while run.process.poll() is None:
             for reader in deadly.readers():
                 os.kill(reader, signal.SIGKILL)
             time.sleep(0.05)
         code, _, stderr = run.end()
-        assert run.left_over() == []
     deadly.give_up()
     assert code == 2, stderr
     expect_the_whole_archive(out, archive, died=str(deadly.path))
@@ -242,24 +236,20 @@ def test_an_image_that_kills_its_worker_is_a_row_and_its_neighbours_are_scored(
 
 
 @needs_ray
-def test_stopped_and_run_again_only_missing_shards_are_scored(archive: Path, tmp_path: Path, bundle: Bundle) -> None:
+def test_ctrl_c_keeps_the_shards_that_are_done_and_leaves_no_process_behind(
+    archive: Path, tmp_path: Path, bundle: Bundle
+) -> None:
     held_up = HeldUp.at(archive / "02.png")
     out = tmp_path / "scores"
-    arguments = [listed(archive), "--out", out, "--shard-size", 5, "--workers", 2]
-
-    def all_but_one_are_done() -> bool:
-        return len(list(out.glob("results/*.parquet"))) == 4 and bool(held_up.readers())
-
-    with scoring(bundle, *arguments) as run:
-        run.wait_for(all_but_one_are_done)
+    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 5, "--workers", 2) as run:
+        run.wait_for(lambda: len(list(out.glob("results/*.parquet"))) == 4 and bool(held_up.readers()))
         run.process.send_signal(signal.SIGINT)
         code, _, stderr = run.end()
         assert code == 130, stderr
         assert stderr.endswith("hal score: stopped; run the same command again to go on\n")
         assert run.left_over() == []
-    held_up.feed()
-    said = "5 classified, 15 were there already, 1 refused by 1 workers"
-    score_what_is_missing(bundle, arguments, out, archive, said)
+    held_up.give_up()
+    assert [path.stem for path in sorted((out / "results").iterdir())] == ["00001", "00002", "00003", "00004"]
 
 
 def test_without_ray_the_command_says_what_to_install_and_the_service_lacks_nothing(
