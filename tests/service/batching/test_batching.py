@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.batching.batcher import Batcher
-from service.batching.errors import DrainingError, ModelFailedError, QueueFullError
+from service.batching.errors import ModelFailedError, QueueFullError
 from service.batching.queue import Image, Logits, Priority
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
@@ -185,24 +185,6 @@ async def test_a_full_queue_refuses_single_and_bulk_alike() -> None:
 
 
 @in_event_loop
-async def test_retry_after_follows_the_measured_rate() -> None:
-    device = SlowDevice(held=True)
-    async with batching(device, max_batch=1, queue_limit=8) as batcher:
-        measured = asking(batcher, 0)
-        await begun(device)
-        await asyncio.sleep(0.5)  # the measured duration itself
-        device.release()
-        await measured
-        accepted = [asking(batcher, first) for first in range(8)]
-        await begun(device)
-        with pytest.raises(QueueFullError) as caught:
-            batcher.admission.check()
-        assert caught.value.retry_after_s >= 2, "half of 8 images at less than 2 a second"
-        device.let_go()
-        await asyncio.gather(*accepted)
-
-
-@in_event_loop
 async def test_a_bulk_request_larger_than_the_queue_is_fed_in_slices() -> None:
     device = SlowDevice()
     async with batching(device, max_batch=4, queue_limit=5) as batcher:
@@ -240,22 +222,6 @@ async def test_a_bulk_request_that_found_one_free_seat_takes_more_as_they_come_f
         assert await others == list(range(7))
         assert await bulk == [first % 20 for first in range(60)]
     assert [len(batch) for batch in device.batches].count(4) >= 10, "its later batches are full"
-
-
-@in_event_loop
-async def test_draining_refuses_new_work_and_finishes_what_was_accepted() -> None:
-    device = SlowDevice(held=True)
-    async with batching(device, max_batch=2) as batcher:
-        accepted = asking(batcher, *range(10))
-        await begun(device)
-        draining = asyncio.create_task(batcher.drain())
-        await settled()
-        with pytest.raises(DrainingError):
-            await ask(batcher, 1)
-        assert not draining.done()
-        device.let_go()
-        await draining
-        assert await accepted == list(range(10))
 
 
 REQUESTS = st.lists(

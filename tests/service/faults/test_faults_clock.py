@@ -9,8 +9,6 @@ import pytest
 from tests.service.load_clients import becomes, code_of, post
 from tests.service.process import running
 
-pytestmark = pytest.mark.serial
-
 LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 

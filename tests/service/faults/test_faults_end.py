@@ -13,15 +13,13 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import pytest
 from PIL import Image
 
+from contract.bundle import Bundle
 from tests.service.classify_requests import form
 from tests.service.live_server import until
 from tests.service.load_clients import HANGING, answered, becomes, code_of, load, post, until_answered
 from tests.service.process import PATIENCE_S, Process, environment, free_port, running, seconds
-
-pytestmark = pytest.mark.serial
 
 
 def test_sigterm_under_load_answers_all_that_was_accepted(slow: Path, cell: bytes) -> None:
@@ -35,6 +33,19 @@ def test_sigterm_under_load_answers_all_that_was_accepted(slow: Path, cell: byte
         # A request that reaches a connection at the moment when it is closed was never read; clients send it again.
         assert set(answers) <= {"200", "draining", "refused", "cut off"}
         assert not served.logged("cancelled")
+
+
+def test_triton_6230_a_service_that_stops_serves_until_the_load_balancer_has_heard(bundle: Bundle, cell: bytes) -> None:
+    """Models were unloaded before Kubernetes stopped routing to them."""
+    with running(bundle.root, HAL_DRAIN_S="120", HAL_DRAIN_DELAY_S="60") as served, served.http() as client:
+        served.send(signal.SIGTERM)
+        until(lambda: client.get("/health/ready").status_code == 503)
+        for _ in range(5):
+            with served.http() as fresh:
+                assert fresh.post("/classify", files=form(cell)).status_code == 200
+            assert client.get("/health/live").status_code == 200
+        served.send(signal.SIGTERM)
+        assert served.wait() == 0, "once it is told again it waits no longer"
 
 
 def test_sigterm_ends_in_time_even_if_the_engine_hangs_and_tells_those_who_wait(slow: Path, cell: bytes) -> None:

@@ -33,7 +33,8 @@ def test_a_full_queue_answers_429_before_reading_and_says_when_to_come_back(bund
                 b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99999\r\n\r\n"
             )
             assert client.recv(1000).startswith(b"HTTP/1.1 429"), "without waiting for the body"
-        assert live.http.get("/health/ready").status_code == 200
+        for path in ("/health/live", "/health/ready"):
+            assert live.http.get(path).status_code == 200, "load balancers do not eject it (Ray #65193)"
         device.let_go()
         assert [answer.result().status_code for answer in accepted] == [200, 200]
         assert live.http.post("/classify", files=form(*[cell] * 30)).status_code == 200, "larger than the queue"
@@ -173,3 +174,23 @@ def test_the_event_loop_answers_while_images_are_decoded(bundle: Bundle, cell: b
         assert live.http.get("/health/live").status_code == 200
         carry_on.set()
         assert answer.result().status_code == 200
+
+
+def test_triton_5317_images_are_decoded_side_by_side_and_while_the_device_works(bundle: Bundle, cell: bytes) -> None:
+    """Python pre-processing was the bottleneck: one image after the other, and the device waiting for it."""
+    device = SlowDevice(held=True)
+    with slow_service(bundle, device, decode_threads=2, max_batch=1) as live, ThreadPoolExecutor(3) as clients:
+        first = clients.submit(live.http.post, "/classify", files=form(cell))
+        device.wait_until_busy()
+        decode, together = live.hal._decoders.decode_one, threading.Barrier(2)
+
+        def decode_together(data: bytes) -> Any:
+            together.wait(20)  # both are inside at once, or this fails
+            return decode(data)
+
+        live.hal._decoders.decode_one = decode_together
+        others = [clients.submit(live.http.post, "/classify", files=form(cell)) for _ in range(2)]
+        until(lambda: live.hal.batcher.waiting == 2)
+        assert not first.done(), "the device was at work all the while"
+        device.let_go()
+        assert [answer.result().status_code for answer in (first, *others)] == [200] * 3
