@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,14 @@ import httpx
 import pytest
 from fhir.resources.R4B.bundle import Bundle as FhirBundle
 
-from client import AnswerError, Classified, OtherModelError, Refused, RefusedRequestError, Retries, UnavailableError
+from client import AnswerError, Classified, OtherModelError, Refused, RefusedRequestError
 from contract.bundle import Bundle
 from contract.classes import BY_ID, CLASS_NAMES, HAIRY_CELL
 from tests.client.faulty_road import FaultyRoad
 from tests.client.ways import QUICK, Ways
 from tests.conftest import WriteBundle
-from tests.service.live_server import serving, until
+from tests.service.live_server import serving
 from tests.service.process import Process, running
-from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded, with_novelty
 
 
@@ -170,17 +168,6 @@ def test_results_of_several_models_are_not_even_sent(
     assert road.connections == 0
 
 
-def test_a_model_that_cannot_tell_hairy_cells_says_so(
-    ways: Ways, write_bundle: WriteBundle, images: list[bytes], tmp_path: Path
-) -> None:
-    with serving(write_bundle(tmp_path / "blind", hairy_known=False)) as live:
-        summary = ways.classify_slide(live.url, images[:3]).summary
-    assert summary.hairy is None
-    assert summary.advice == "not supported by this bundle"
-    (row,) = [row for row in summary.differential if row.class_id == "hairy-cell"]
-    assert (row.evidence, row.per_100_wbc) == ("none", None)
-
-
 def test_a_broken_road_is_taken_again(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
     road.upstream = served.port
     road.cuts = [600]
@@ -190,28 +177,6 @@ def test_a_broken_road_is_taken_again(ways: Ways, served: Process, road: FaultyR
     assert again.document == whole.summary.document
     assert len(road.request_ids) == 4
     assert len(set(road.request_ids)) == 2
-
-
-def test_a_full_service_is_asked_again(ways: Ways, bundle: Bundle, images: list[bytes]) -> None:
-    device = SlowDevice(held=True)
-    full = serving(bundle, open_engine=lambda *_: device, queue_limit=1, max_batch=1)
-    with full as live, ThreadPoolExecutor(2) as pool:
-        filling = pool.submit(live.http.post, "/classify", files={"file": images[0]})
-        device.wait_until_busy()
-        asking = pool.submit(ways.classify_slide, live.url, images[1:2], {"retries": QUICK})
-        until(lambda: live.hal.statistics.refused >= 1)
-        device.let_go()
-        assert asking.result().summary.images == 1
-        assert filling.result().status_code == 200
-
-
-def test_nobody_there_ends_the_patience(ways: Ways, road: FaultyRoad, images: list[bytes]) -> None:
-    for count in (1, 3):
-        with pytest.raises(UnavailableError) as caught:
-            ways.classify_slide(
-                road.url, images[:count], {"retries": Retries(attempts=2, first_delay_s=0.01)}, images_per_request=2
-            )
-        assert isinstance(caught.value.__cause__, httpx.TransportError)
 
 
 def test_an_answer_without_a_summary_is_told_apart(images: list[bytes], served: Process) -> None:

@@ -112,12 +112,6 @@ def test_keys_are_asked_for_of_services_that_there_are() -> None:
         assert set(service["secrets"]) <= set(keys["secrets"])
 
 
-def test_the_oldest_compose_is_said() -> None:
-    least = f"Docker Compose {'.'.join(map(str, LEAST))}"
-    for name in ("docker-compose.yml", "docs/deploy.md"):
-        assert least in (ROOT / name).read_text(encoding="utf-8")
-
-
 def test_every_scrape_has_the_key_that_compose_gives_prometheus() -> None:
     document = written()
     (job,) = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
@@ -132,17 +126,6 @@ def test_every_variable_has_a_value_when_nobody_sets_it(name: str) -> None:
     variables = re.findall(r"\$\{([^}]*)\}", text)
     assert variables
     assert [variable for variable in variables if ":-" not in variable] == []
-
-
-def test_without_a_profile_there_is_the_service_alone() -> None:
-    services = written()["services"]
-    assert [name for name, service in services.items() if "profiles" not in service] == ["hal"]
-    assert {name: service["profiles"] for name, service in services.items() if "profiles" in service} == {
-        "hal-gpu": ["gpu"],
-        "prometheus": ["observability"],
-        "grafana": ["observability"],
-        "postgres": ["audit"],
-    }
 
 
 @pytest.mark.parametrize("name", ["hal", "hal-gpu"])

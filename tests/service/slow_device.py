@@ -61,6 +61,6 @@ def image(first: int) -> NDArray[np.uint8]:
 
 
 def withdrawn(live: LiveServer, device: SlowDevice) -> bool:
-    """Whether all images have left the queue; lets a batch end first: lines to a client that is gone tell that it is."""
+    """Whether all images have left the queue; lets a batch end first, since a line tells whether its client is gone."""
     device.release()
     return live.hal.batcher.admission.taken == 0

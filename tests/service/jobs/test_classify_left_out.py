@@ -59,14 +59,14 @@ def test_only_images_of_other_types_are_named_too(classify: Classify, tmp_path: 
 
 
 def test_links_to_folders_above_give_nothing_twice_and_a_pipe_holds_nothing_up(
-    bundle: Bundle, folder: Path, tmp_path: Path
+    classify: Classify, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "slide 0" / "above").symlink_to(folder)
     (folder / "all").symlink_to(folder / "slide 1")
     os.mkfifo(folder / "f.jpg")
-    told = run(bundle, folder, "--out", tmp_path / "r.jsonl")
-    assert told.returncode == 2
-    assert b"f.jpg: It is a pipe, a socket or a device, expected a regular file." in told.stderr
+    found = classify(folder, "--out", tmp_path / "r.jsonl")
+    assert found.exit_code == 2, found.output
+    assert "f.jpg: It is a pipe, a socket or a device, expected a regular file." in found.stderr
     paths = [row["path"] for row in rows(tmp_path / "r.jsonl")]
     assert len(paths) == 20
     assert not [path for path in paths if "/above/" in path or "/all/" in path]
@@ -87,12 +87,11 @@ def test_a_whole_slide_is_refused_by_its_size_before_it_is_read(
     assert "12884901888 bytes" in refused["error"]["message"]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_console_that_cannot_write_a_name_shows_the_table(
-    bundle: Bundle, tmp_path: Path, network: TinyNetwork, encoding: str
+    bundle: Bundle, tmp_path: Path, network: TinyNetwork
 ) -> None:
     (tmp_path / "zelle-髪.png").write_bytes(encoded(network.cell(11)))
-    told = run(bundle, tmp_path, PYTHONIOENCODING=encoding, PYTHONUTF8="1")
+    told = run(bundle, tmp_path, PYTHONIOENCODING="cp1252", PYTHONUTF8="1")
     assert told.returncode == 0, told.stderr
     assert rb"zelle-\u9aea.png" in told.stdout
     assert b"Hairy cell: 1" in told.stdout
