@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from service.http.server import PortError, listen
 from service.settings import Settings
 from tests.paths import ROOT
 from tests.service.live_server import until
-from tests.service.process import PATIENCE_S, environment, failing, running, seconds
+from tests.service.process import PATIENCE_S, environment, failing, running
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
@@ -67,21 +66,6 @@ def refused(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-def test_a_client_that_never_finishes_does_not_hold_up_the_end(bundle: Bundle) -> None:
-    with (
-        running(bundle.root, HAL_DRAIN_S="1") as served,
-        socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as client,
-    ):
-        client.sendall(
-            b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nExpect: 100-continue\r\n"
-            b"Content-Length: 9\r\n\r\n"
-        )
-        assert client.recv(1000).startswith(b"HTTP/1.1 100")
-        start = time.monotonic()
-        assert served.stop() == 0
-        assert seconds(start) < 10
 
 
 def test_a_missing_bundle_is_one_clear_message(tmp_path: Path) -> None:

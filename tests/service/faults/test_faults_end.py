@@ -1,10 +1,8 @@
 """The end of a service that is a process of its own: told, told while it hangs, killed; see docs/reliability.md."""
 
 import contextlib
-import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import numpy as np
-from PIL import Image
 
 from contract.bundle import Bundle
 from tests.service.classify_requests import form
@@ -49,51 +45,38 @@ def test_triton_6230_a_service_that_stops_serves_until_the_load_balancer_has_hea
 
 
 def test_sigterm_ends_in_time_even_if_the_engine_hangs_and_tells_those_who_wait(slow: Path, cell: bytes) -> None:
+    """An image on the device, one behind it, a tensor, and a slide whose results have not arrived."""
     limits = {"HAL_DRAIN_S": "2", "HAL_MAX_BATCH": "1", "HAL_DEADLINE_MS": "600000"}
-    with running(slow, **limits) as served, ThreadPoolExecutor(2) as clients:
+    numbers = {"name": "image", "datatype": "UINT8", "shape": [1, 256, 256, 3], "data": [0] * (256 * 256 * 3)}
+
+    def infer() -> httpx.Response:
+        with served.http() as http:
+            return http.post("/v2/models/tiny/infer", json={"inputs": [numbers]})
+
+    with running(slow, **limits) as served, ThreadPoolExecutor(3) as clients, served.connect() as slide:
         hanging = clients.submit(post, served, HANGING)
         until(lambda: shows(served, "hal_decode_seconds_count 1.0", 'hal_queue_images{priority="routine"} 0.0'))
         waiting = clients.submit(post, served, cell)
         until(lambda: shows(served, 'hal_queue_images{priority="routine"} 1.0'))
+        tensor = clients.submit(infer)
+        until(lambda: shows(served, 'hal_queue_images{priority="routine"} 2.0'))
+        slide.sendall(
+            b"POST /slides/summary HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert slide.recv(1000).startswith(b"HTTP/1.1 100 "), "the service waits for the body"
+        slide.sendall(b'{"results": [')
         start = time.monotonic()
         assert served.stop() == 0
         assert seconds(start) < 30, "HAL_DRAIN_S and this machine's delays, and not the deadline"
         for answer in (hanging, waiting):
             assert (answer.result().status_code, code_of(answer.result())) == (503, "draining")
-
-
-def test_tensors_that_cannot_be_finished_are_told_as_images_are(slow: Path) -> None:
-    with running(slow, HAL_DRAIN_S="2", HAL_DEADLINE_MS="600000") as served, ThreadPoolExecutor(1) as clients:
-        pixels = np.asarray(Image.open(io.BytesIO(HANGING)).convert("RGB"))
-
-        def infer() -> httpx.Response:
-            image = {"name": "image", "datatype": "UINT8", "shape": [1, *pixels.shape], "data": pixels.ravel().tolist()}
-            with served.http() as http:
-                return http.post("/v2/models/tiny/infer", json={"inputs": [image]})
-
-        hanging = clients.submit(infer)
-        until(lambda: shows(served, 'hal_images_accepted{priority="routine"} 1.0'))
-        assert served.stop() == 0
-        assert hanging.result().status_code == 503
-        assert "stop" in hanging.result().json()["error"]
-        assert hanging.result().headers["x-request-id"]
-
-
-def test_a_slide_whose_results_have_not_arrived_is_told_of_the_end(slow: Path) -> None:
-    with (
-        running(slow, HAL_DRAIN_S="2") as served,
-        socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as client,
-    ):
-        client.sendall(
-            b"POST /slides/summary HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
-        )
-        assert client.recv(1000).startswith(b"HTTP/1.1 100 "), "the service waits for the body"
-        client.sendall(b'{"results": [')
-        assert served.stop() == 0
-        told = client.recv(65_536).decode()
-    assert told.startswith("HTTP/1.1 503 ")
-    assert '"code":"draining"' in told
+        assert tensor.result().status_code == 503
+        assert "stop" in tensor.result().json()["error"]
+        assert tensor.result().headers["x-request-id"]
+        told = slide.recv(65_536).decode()
+        assert told.startswith("HTTP/1.1 503 ")
+        assert '"code":"draining"' in told
 
 
 def shows(served: Process, *lines: str) -> bool:

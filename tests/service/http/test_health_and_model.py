@@ -1,5 +1,4 @@
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,12 +12,6 @@ from service.serving import answers
 from tests.service.live_server import PATIENCE_S, LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
-
-
-@pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:
-    with serving(bundle) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

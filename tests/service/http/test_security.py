@@ -17,7 +17,6 @@ from service.auth.keys import KeysError, KeyStore, Role, add, revoke
 from service.settings import Settings
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.process import failing, running
-from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,6 @@ def guarded(bundle: Bundle, tmp_path: Path) -> Iterator[Guarded]:
     classify, admin = add(file, "analyser-1", Role.CLASSIFY), add(file, "it", Role.ADMIN)
     with serving(bundle, keys_file=file) as live:
         yield Guarded(live, file, classify, admin)
-
-
-@pytest.fixture(scope="module")
-def cell(network: TinyNetwork) -> bytes:
-    return encoded(network.cell(1))
 
 
 def bearer(key: str) -> dict[str, str]:

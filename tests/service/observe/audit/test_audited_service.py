@@ -22,7 +22,7 @@ from tests.service.live_server import serving, until
 from tests.service.observe.audit.postgres import Postgres
 from tests.service.process import PATIENCE_S, Process, failing, running
 from tests.service.slow_device import SlowDevice
-from tests.service.tiny_bundle import TinyNetwork, encoded
+from tests.service.tiny_bundle import TinyNetwork
 
 SMALL_DISK = """
 import ctypes, os, runpy, sys
@@ -45,11 +45,6 @@ os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
 sys.argv = ["hal"]
 runpy.run_module("service", run_name="__main__")
 """
-
-
-@pytest.fixture(scope="module")
-def cell(network: TinyNetwork) -> bytes:
-    return encoded(network.cell(3))
 
 
 @dataclass(frozen=True)
