@@ -40,16 +40,6 @@ def test_a_full_queue_answers_429_before_reading_and_says_when_to_come_back(bund
         assert live.http.post("/classify", files=form(*[cell] * 30)).status_code == 200, "larger than the queue"
 
 
-def test_504_at_the_deadline(bundle: Bundle, cell: bytes) -> None:
-    device = SlowDevice(held=True)
-    with slow_service(bundle, device, deadline_ms=1000) as live:
-        response = live.http.post("/classify", files=form(cell, cell))
-        assert error_of(response, 504)["code"] == "deadline_exceeded"
-        assert live.hal.batcher.admission.taken == 0
-        device.let_go()
-        assert live.http.post("/classify", files=form(cell)).status_code == 200
-
-
 def test_a_request_that_has_little_time_leaves_the_queue_when_it_is_over(bundle: Bundle, cell: bytes) -> None:
     device = SlowDevice(held=True)
     with slow_service(bundle, device, max_batch=1) as live, ThreadPoolExecutor(1) as clients:
@@ -129,33 +119,6 @@ def test_a_client_that_vanishes_while_it_waits_leaves_the_queue(bundle: Bundle, 
         device.let_go()
         assert staying.result().status_code == 200
     assert len(device.batches) == 1
-
-
-def test_a_client_that_vanishes_while_it_uploads_leaves_no_trace(bundle: Bundle, cell: bytes) -> None:
-    with serving(bundle) as live:
-        for _ in range(5):
-            with socket.create_connection(("127.0.0.1", live.port)) as vanishing:
-                vanishing.sendall(
-                    b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99999\r\n"
-                    b"Expect: 100-continue\r\n\r\n"
-                )
-                assert vanishing.recv(100).startswith(b"HTTP/1.1 100")
-                vanishing.sendall(cell[:50])
-        assert live.http.post("/classify", files=form(cell)).status_code == 200
-        until(lambda: live.hal.statistics.disconnected == 5)
-        assert live.hal.batcher.admission.taken == 0
-
-
-def test_a_service_that_is_told_to_stop_finishes_accepted_work(bundle: Bundle, cell: bytes) -> None:
-    device = SlowDevice(held=True)
-    with slow_service(bundle, device, max_batch=1) as live, ThreadPoolExecutor(3) as clients:
-        accepted = [clients.submit(live.http.post, "/classify", files=form(*[cell] * 8)) for _ in range(3)]
-        until(lambda: live.hal.batcher.admission.taken == 6)
-        live.begin_stop()
-        device.let_go()
-        for answer in accepted:
-            assert answer.result().status_code == 200
-            assert len(answer.result().json()["results"]) == 8
 
 
 def test_the_event_loop_answers_while_images_are_decoded(bundle: Bundle, cell: bytes) -> None:

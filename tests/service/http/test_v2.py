@@ -140,13 +140,6 @@ def test_triton_s_client_reads_configuration_statistics_and_the_repository(
             client.get_inference_statistics("other")
 
 
-def test_without_wishes_logits_and_probabilities_are_given(client: Any, cells: NDArray[np.uint8]) -> None:
-    tensor = triton.InferInput("image", [1, 256, 256, 3], "UINT8")
-    tensor.set_data_from_numpy(cells[:1])
-    answer = client.infer("tiny", [tensor], model_version="1")
-    assert {output["name"] for output in answer.get_response()["outputs"]} == {"logits", "probabilities"}
-
-
 def request(data: Any, shape: tuple[int, ...] = (1, 256, 256, 3), **more: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "image", "shape": list(shape), "datatype": "UINT8", "data": data}], **more}
 
@@ -311,17 +304,6 @@ def test_a_full_queue_and_a_key_are_told_in_the_protocol_s_form(bundle: Bundle, 
         assert live.http.get("/v2/health/ready").status_code == 503
         assert live.http.get("/v2/health/live").status_code == 200
         error_of(live.http.get("/v2/models/tiny/ready"), 503)
-
-
-def test_images_of_the_protocol_are_counted_and_share_the_batches(live: LiveServer, cells: NDArray[np.uint8]) -> None:
-    def counted() -> int:
-        text = live.http.get("/metrics").text
-        line = next(line for line in text.splitlines() if line.startswith('hal_images_total{outcome="classified"}'))
-        return int(float(line.split()[-1]))
-
-    before = counted()
-    assert post_binary(live, cells).status_code == 200
-    assert counted() == before + 11
 
 
 def test_requests_of_the_protocol_are_counted_by_what_became_of_them(bundle: Bundle, cells: NDArray[np.uint8]) -> None:

@@ -17,7 +17,7 @@ from service.observe.metrics import Metrics
 from service.serving.states import State
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
-from tests.service.tiny_bundle import POISON, TinyNetwork, coloured, encoded
+from tests.service.tiny_bundle import TinyNetwork, encoded
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -122,14 +122,6 @@ def test_batches_and_queue_are_seen_while_the_device_is_busy(bundle: Bundle, net
     assert value(found, "hal_device_seconds_count") == 3
     assert value(found, "hal_queue_seconds_count") == 7
     assert value(found, "hal_queue_seconds_sum") > 0
-
-
-def test_a_failing_image_is_counted_apart(live: LiveServer, network: TinyNetwork) -> None:
-    poison = encoded(coloured(POISON))
-    assert post(live, poison, encoded(network.cell(1))) == 200
-    found = scraped(live)
-    assert value(found, "hal_images_total", outcome="model_failed") == 1
-    assert value(found, "hal_images_total", outcome="classified") == 1
 
 
 def test_openmetrics_is_spoken_to_those_who_ask_for_it(live: LiveServer, network: TinyNetwork) -> None:
