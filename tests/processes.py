@@ -77,5 +77,5 @@ def comes_true(condition: Callable[[], bool], seconds: float = 120) -> bool:
     """Whether it holds before so many seconds are over."""
     give_up = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < give_up:
-        time.sleep(0.05)
+        time.sleep(0.1)
     return holds

@@ -192,7 +192,7 @@ def test_an_image_that_kills_its_worker_is_a_row_and_its_neighbours_are_scored(
         while run.process.poll() is None:
             for reader in deadly.readers():
                 os.kill(reader, signal.SIGKILL)
-            time.sleep(0.05)
+            time.sleep(0.3)
         code, stderr = end_of(run)
     deadly.give_up()
     assert code == 2, stderr
