@@ -1,6 +1,8 @@
 """What holds for every test, and what tests of several folders use."""
 
+import functools
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,14 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in [*os.environ]:
             if name.startswith("HAL_") or name == "PORT":
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_are_read_once() -> Iterator[None]:
+    """Each client of HTTP reads those of all authorities, in 30 ms: a hundred times what it then asks for takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
         yield
 
 

@@ -38,7 +38,7 @@ def test_closed_full_and_broken_streams_are_no_reason_not_to_serve(
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: answers(f"{url}/health/ready") == 200 or process.poll() is not None)
+        until(lambda: answers(f"{url}/health/ready") == 200 or process.poll() is not None, every_s=0.02)
         assert (
             httpx.post(f"{url}/classify", files=form(encoded(network.cell(1))), timeout=PATIENCE_S).status_code == 200
         )

@@ -49,7 +49,7 @@ runpy.run_module("service", run_name="__main__")
 
 @dataclass(frozen=True)
 class Audited:
-    """A service and one client for it: making a client costs more than a request."""
+    """A service and one client for it."""
 
     served: Process
     http: httpx.Client
