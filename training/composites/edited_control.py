@@ -71,8 +71,7 @@ def repoured(cell: Cell, cytoplasm: Material | None, granular: bool, generator: 
 def redrawn(cell: Cell, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
     """Draw a round cell anew, as composites are drawn, with the sizes and the textures that it has."""
     plate = removed(cell, generator)
-    row, column = np.clip(cell.centre, 108, 148)
-    body = _oval(cell.body, (float(row), float(column)), generator)
+    body = _oval(cell.body, cell.place, generator)
     towards = generator.uniform(0, 2 * np.pi)
     shift = np.hypot(*(np.array(ndimage.center_of_mass(cell.nucleus)) - cell.centre))
     centre = (body.centre[0] + shift * np.sin(towards), body.centre[1] + shift * np.cos(towards))

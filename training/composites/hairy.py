@@ -34,11 +34,11 @@ STEP = 2 * np.pi / ANGLES
 def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
     """Replace the central cell by a hairy one."""
     plate = removed(cell, generator)
-    row, column = cell.centre
-    centre = (float(np.clip(row, 108, 148)), float(np.clip(column, 108, 148)))
     nucleus_radius = float(np.clip(generator.normal(39, 4.5), 30, 50))
     body_radius = float(np.clip(nucleus_radius * generator.uniform(1.2, 1.62), 44, 72))
-    body = smooth_outline(generator, centre, body_radius, generator.uniform(1.0, 1.35), generator.uniform(0.03, 0.09))
+    body = smooth_outline(
+        generator, cell.place, body_radius, generator.uniform(1.0, 1.35), generator.uniform(0.03, 0.09)
+    )
     nucleus = nucleus_outline(generator, body, nucleus_radius)
     picture, touched = paint_body(plate, body, nucleus, cell, cytoplasm, generator)
     spongy = NuclearAppearance(
@@ -55,7 +55,7 @@ def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: 
 def nucleus_outline(generator: np.random.Generator, body: Outline, radius: float) -> Outline:
     """Oval, round, bean-shaped or, rarely, folded in; often at the edge of the body."""
     room = max(0.0, body.radii.mean() - radius)
-    shift, towards = room * generator.beta(2.2, 1.3) * 1.0, generator.uniform(0, 2 * np.pi)
+    shift, towards = room * generator.beta(2.2, 1.3), generator.uniform(0, 2 * np.pi)
     centre = (body.centre[0] + shift * np.sin(towards), body.centre[1] + shift * np.cos(towards))
     elongation = 1 + abs(generator.normal(0.16, 0.13))
     outline = smooth_outline(generator, centre, radius, float(elongation), generator.uniform(0.012, 0.035))
@@ -101,8 +101,7 @@ def softened(opacity: Coverage, distance: Coverage, generator: np.random.Generat
     far = between(-distance, 0, 9)
     blurred = ndimage.gaussian_filter(opacity, generator.uniform(0.8, 1.6))
     fade = 1 - generator.uniform(0.1, 0.45) * far
-    result: Coverage = ((1 - far) * ndimage.gaussian_filter(opacity, 0.5) + far * blurred) * fade
-    return result
+    return ((1 - far) * ndimage.gaussian_filter(opacity, 0.5) + far * blurred) * fade
 
 
 def envelope(generator: np.random.Generator) -> NDArray[np.float64]:

@@ -42,12 +42,6 @@ KINDS: Final = ("cleft", "clumped", "convoluted", "nucleolated", "large", "villo
 SHARES: Final = (0.24, 0.16, 0.16, 0.14, 0.14, 0.16)
 
 
-def middle(cell: Cell) -> tuple[float, float]:
-    """Where the new cell goes: where the old one was, as long as there is room for it."""
-    row, column = np.clip(cell.centre, 108, 148)
-    return float(row), float(column)
-
-
 def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
     """Replace the central cell by an abnormal lymphocyte; one in six has polar villi."""
     kind = str(generator.choice(KINDS, p=SHARES))
@@ -62,7 +56,7 @@ def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         ratio = generator.uniform(1.15, 1.4)
     radius = float(np.clip(radius, 28, 62))
     body = smooth_outline(
-        generator, middle(cell), radius * ratio, generator.uniform(1.0, 1.3), generator.uniform(0.015, 0.05)
+        generator, cell.place, radius * ratio, generator.uniform(1.0, 1.3), generator.uniform(0.015, 0.05)
     )
     nucleus = _abnormal_nucleus(kind, body, radius, generator)
     within = np.maximum(body.coverage(), Outline(nucleus.centre, nucleus.radii + generator.uniform(0.5, 3)).coverage())
@@ -150,7 +144,7 @@ def reactive_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
     radius = float(np.clip(generator.normal(43, 5), 34, 56))
     body = smooth_outline(
         generator,
-        middle(cell),
+        cell.place,
         radius * generator.uniform(1.55, 2.15),
         generator.uniform(1.0, 1.45),
         generator.uniform(0.04, 0.10),
@@ -201,8 +195,7 @@ def _moulded(body: Outline, nucleus: Outline, cell: Cell) -> Mask:
     free = ndimage.binary_opening(free, iterations=5) | core
     regions, _ = ndimage.label(free)
     kept = ndimage.binary_fill_holes(regions == np.bincount(regions[core]).argmax())
-    smooth: Mask = ndimage.gaussian_filter(kept.astype(np.float32), 2.5) > 0.5
-    return smooth | core
+    return (ndimage.gaussian_filter(kept.astype(np.float32), 2.5) > 0.5) | core
 
 
 def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
@@ -210,7 +203,7 @@ def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator:
     plate = removed(cell, generator)
     radius = float(np.clip(generator.normal(32, 3.5), 25, 42))
     size = radius * generator.uniform(1.5, 2.0)
-    body = smooth_outline(generator, middle(cell), size, generator.uniform(1.05, 1.45), generator.uniform(0.015, 0.05))
+    body = smooth_outline(generator, cell.place, size, generator.uniform(1.05, 1.45), generator.uniform(0.015, 0.05))
     # The long axis is where the outline is farthest away; the nucleus lies at one of its ends.
     towards = np.argmax(body.radii) * (2 * np.pi / len(body.radii)) + generator.normal(0, 0.35)
     shift = max(0.0, float(body.radii.max()) - radius - generator.uniform(2, 7)) * generator.uniform(0.75, 1.0)

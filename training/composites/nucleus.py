@@ -68,16 +68,14 @@ def blocks(inside: Mask, spacing: float, generator: np.random.Generator) -> NDAr
     seeds[rows[chosen], columns[chosen]] = False
     near = ndimage.distance_transform_edt(seeds)
     wavy = near + 2.0 * smooth_noise(generator, 4)
-    result: NDArray[np.float32] = np.clip((wavy - spacing * 0.38) / (spacing * 0.3), -1, 1).astype(np.float32)
-    return result
+    return np.clip((wavy - spacing * 0.38) / (spacing * 0.3), -1, 1).astype(np.float32)
 
 
 def nucleolus(inside: Mask, distance: Coverage, generator: np.random.Generator) -> tuple[Coverage, Coverage]:
     """A pale round spot and the condensed chromatin around it."""
     rows, columns = np.nonzero(inside & (distance > 10))
     if rows.size == 0:
-        empty = np.zeros(inside.shape, dtype=np.float32)
-        return empty, empty
+        return np.zeros(inside.shape, np.float32), np.zeros(inside.shape, np.float32)
     at = generator.integers(rows.size)
     outline = smooth_outline(generator, (rows[at], columns[at]), generator.uniform(5, 9.5), 1.15, 0.05)
     spot = ndimage.gaussian_filter(outline.coverage(), 1.2)
