@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.composites.background import removed
-from training.composites.nucleus import NuclearAppearance, paint_nucleus
+from training.composites.nucleus import NuclearAppearance, finished
 from training.composites.outline import (
     ANGLES,
     Coverage,
@@ -24,7 +24,7 @@ from training.composites.outline import (
     smooth_outline,
     strokes,
 )
-from training.composites.painting import between, over, photographed
+from training.composites.painting import between, over
 from training.composites.segment import Cell, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -48,8 +48,7 @@ def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: 
         unevenness=generator.uniform(0.25, 0.45),
         size=generator.uniform(5, 9),
     )
-    picture, touched = paint_nucleus(picture, touched, nucleus.coverage(), chromatin.on(cell.ground), spongy, generator)
-    return photographed(picture, touched, generator)
+    return finished(picture, touched, nucleus, chromatin.on(cell.ground), spongy, generator)
 
 
 def nucleus_outline(generator: np.random.Generator, body: Outline, radius: float) -> Outline:

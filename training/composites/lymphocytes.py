@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from training.composites.background import removed
 from training.composites.hairy import edge, softened, vacuoles
-from training.composites.nucleus import NuclearAppearance, paint_nucleus
+from training.composites.nucleus import NuclearAppearance, finished
 from training.composites.outline import (
     Coverage,
     Hair,
@@ -34,7 +34,7 @@ from training.composites.outline import (
     smooth_outline,
     strokes,
 )
-from training.composites.painting import between, over, photographed
+from training.composites.painting import between, over
 from training.composites.segment import Cell, Mask, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -79,8 +79,7 @@ def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         clump_px=generator.uniform(12, 18),
         nucleoli=_nucleoli(kind, generator),
     )
-    picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), look, generator)
-    return photographed(picture, touched, generator)
+    return finished(picture, opacity, nucleus, chromatin.on(cell.ground), look, generator)
 
 
 def _nucleoli(kind: str, generator: np.random.Generator) -> int:
@@ -183,8 +182,7 @@ def reactive_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         size=generator.uniform(6, 11),
         nucleoli=int(generator.uniform() < 0.25),
     )
-    picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), look, generator)
-    return photographed(picture, touched, generator)
+    return finished(picture, opacity, nucleus, chromatin.on(cell.ground), look, generator)
 
 
 def _moulded(body: Outline, nucleus: Outline, cell: Cell) -> Mask:
@@ -237,7 +235,4 @@ def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator:
         clumps=generator.uniform(0.45, 0.85),
         clump_px=generator.uniform(12, 17),
     )
-    picture, touched = paint_nucleus(
-        picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), clock_face, generator
-    )
-    return photographed(picture, touched, generator)
+    return finished(picture, opacity, nucleus, chromatin.on(cell.ground), clock_face, generator)

@@ -21,7 +21,7 @@ from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import FAMILY_COLUMN, PARENT_COLUMN, PARENT_PIXELS_COLUMN, PATIENT_COLUMN, assert_disjoint
 from training.data.presets import PRESETS
 from training.data.tables import class_table
-from training.progress import track
+from training.progress import say, track
 
 MANIFEST: Final = "manifest.csv"
 ATTRIBUTION: Final = "ATTRIBUTION.md"
@@ -68,7 +68,7 @@ def _open_images(images: Sequence[LabelledImage]) -> list[LabelledImage]:
             [f"expected images of {', '.join(sorted(OPEN_SOURCES))}, whose licence allows it; see 'hal data prepare'"],
         )
     for source, count in Counter(image.source for image in images if image.source not in OPEN_SOURCES).items():
-        _say(f"left out {count}: source {source!r} is not known to allow derived images")
+        say(f"left out {count}: source {source!r} is not known to allow derived images")
     return kept
 
 
@@ -87,7 +87,7 @@ def _parents(
             advance(1)
     skipped = Counter((p.image.label, reason) for p, reason in zip(parents, reasons, strict=True) if reason)
     for (label, reason), count in skipped.most_common():
-        _say(f"not edited {count}: {label}, {reason}")
+        say(f"not edited {count}: {label}, {reason}")
     return [replace(parent, usable=not reason) for parent, reason in zip(parents, reasons, strict=True)]
 
 
@@ -156,18 +156,14 @@ def _attribution(rows: Sequence[LabelledImage]) -> str:
     )
 
 
-def _say(message: str) -> None:
-    Console().print(message, highlight=False, markup=False, soft_wrap=True)
-
-
 def _tell(done: Sequence[tuple[Task, Made]], rows: Sequence[LabelledImage], path: Path) -> None:
     attempts = Counter((task.label, reason) for task, entry in done for reason in entry.failures)
     for (label, reason), count in attempts.most_common():
-        _say(f"attempts skipped {count}: {label}, {reason}")
+        say(f"attempts skipped {count}: {label}, {reason}")
     for label, count in Counter(task.label for task, entry in done if not entry.parent).items():
-        _say(f"warning: {count} images of {label} could not be made; no candidate was left")
+        say(f"warning: {count} images of {label} could not be made; no candidate was left")
     Console().print(class_table(rows))
     for kind in ("real", "composite", "sham"):
         splits = Counter(row.split for row in rows if row.extra["kind"] == kind)
-        _say(f"{kind}: {', '.join(f'{split} {splits[split]}' for split in manifest.SPLITS if splits[split]) or 'none'}")
-    _say(f"{len(rows)} images in {path}")
+        say(f"{kind}: {', '.join(f'{split} {splits[split]}' for split in manifest.SPLITS if splits[split]) or 'none'}")
+    say(f"{len(rows)} images in {path}")

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from contract.description import IMAGE_SIDE
-from training.composites.outline import Coverage, bearing, signed_distance, smooth_outline
-from training.composites.painting import between, over
+from training.composites.outline import Coverage, Outline, bearing, signed_distance, smooth_outline
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Mask, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -57,6 +57,18 @@ def paint_nucleus(
         shade = shade + generator.uniform(0.9, 1.6) * spot - generator.uniform(0.5, 1.0) * rim
     poured = stained.pour(coverage > 0, generator, shade)
     return over(picture, poured, coverage), np.maximum(touched, coverage)
+
+
+def finished(
+    picture: Pixels,
+    body: Coverage,
+    nucleus: Outline,
+    chromatin: Material,
+    look: NuclearAppearance,
+    generator: np.random.Generator,
+) -> Pixels:
+    """The image of a cell whose body is drawn: with its nucleus, and photographed."""
+    return photographed(*paint_nucleus(picture, body, nucleus.coverage(), chromatin, look, generator), generator)
 
 
 def blocks(inside: Mask, spacing: float, generator: np.random.Generator) -> NDArray[np.float32]:

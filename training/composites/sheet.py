@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from rich.console import Console
 
 from contract.classes import BY_NAME
 from contract.description import IMAGE_SIDE
@@ -20,7 +19,7 @@ from training.composites.render import drawn, segmentable
 from training.data import manifest
 from training.data.contents import content_hashes
 from training.data.manifest import LabelledImage, ManifestError, suggestion
-from training.progress import track
+from training.progress import say, track
 
 COLUMNS: Final = 8
 CAPTION_PX: Final = 26
@@ -54,10 +53,9 @@ def sheet(label: str, images: Path, out: Path, count: int = 24, seed: int = 0) -
         rows.append((f"{name}: real", [open_canvas(parent.image.path).pixels for parent in real]))
     out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate([_strip(*row) for row in rows])).save(out)
-    console = Console()
     for reason, times in skipped.most_common():
-        console.print(f"skipped {times}: {reason}", highlight=False, markup=False)
-    console.print(f"{sum(len(tiles) for _, tiles in rows)} cells on {out}", highlight=False, markup=False)
+        say(f"skipped {times}: {reason}")
+    say(f"{sum(len(tiles) for _, tiles in rows)} cells on {out}")
 
 
 def _parents(images: Sequence[LabelledImage], label: str, seed: int) -> list[Parent]:
