@@ -84,11 +84,11 @@ def check(data: Path, decode: Choosing = lambda _: (), *, shared_slides: bool = 
     closed = unopenable(image.path for image in reading.images)
     images = [image for image in reading.images if image.path not in closed]
     content_hash = content_hashes(image.path for image in images)
-    decoded = decode_all(image.path for image in decode(images))
-    images = stating_pixels(images, decoded.pixels)
+    complaints, pixels = decode_all(image.path for image in decode(images))
+    images = stating_pixels(images, pixels)
 
     errors = [Finding(Kind.MANIFEST, problem) for problem in reading.problems]
-    errors += [Finding(Kind.UNREADABLE, message) for message in (*closed.values(), *decoded.complaints.values())]
+    errors += [Finding(Kind.UNREADABLE, message) for message in (*closed.values(), *complaints.values())]
     conflicts, warnings = _duplicates(images, content_hash)
     errors += conflicts
     for bond, message in crossings(images, content_hash):

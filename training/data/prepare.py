@@ -164,8 +164,8 @@ def _decoded(
 ) -> list[LabelledImage]:
     """Those that can be decoded, with their pixels' hashes; the others are named, but for what an exclusion names."""
     meant = exclude(images, read_exclusions(choices.exclude), content_hash).images
-    found = decode_all(image.path for image in meant)
-    complaints = [*closed.values(), *found.complaints.values()]
+    undecodable, pixels = decode_all(image.path for image in meant)
+    complaints = [*closed.values(), *undecodable.values()]
     if complaints and not leave_out_unreadable:
         raise ManifestError(
             f"{len(complaints)} of {len(meant) + len(closed)} images cannot be used; replace or delete the "
@@ -175,7 +175,7 @@ def _decoded(
     if complaints:
         more = [f"... and {len(complaints) - SHOWN} more"] if len(complaints) > SHOWN else []
         say("\n  - ".join([f"left out {len(complaints)}: cannot be used", *complaints[:SHOWN], *more]))
-    return stating_pixels([image for image in images if image.path not in found.complaints], found.pixels)
+    return stating_pixels([image for image in images if image.path not in undecodable], pixels)
 
 
 def _choose_and_split(

@@ -38,7 +38,8 @@ def slowness(precision: str) -> str | None:
         has_bfloat16 = flags is not None and bool(flags & _BFLOAT16_FLAGS)
         if precision == "mixed_bfloat16" and (flags is None or has_bfloat16):
             return None
-        where = "this CPU, which has no instructions for it (bfloat16: AVX512_BF16, AMX, Arm's BF16)"
+        lacking_bfloat16 = "this CPU, which has no instructions for it (AVX512_BF16, AMX, Arm's BF16)"
+        where = "any CPU" if precision == "mixed_float16" else lacking_bfloat16
         instead = "mixed_bfloat16" if has_bfloat16 else "float32"
     return f"{precision} is slow on {where}: the result is right, but --set precision={instead} makes a new run faster"
 
