@@ -213,13 +213,6 @@ def test_mistakes_end_with_a_message(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_impossible_shares_end_with_a_message(slides: Path, tmp_path: Path) -> None:
-    result = run("split", slides, "--out", tmp_path / "x.csv", "--validation-share", 0.6, "--test-share", 0.5)
-    assert result.exit_code == 1
-    assert "impossible shares" in result.output
-    assert not (tmp_path / "x.csv").exists()
-
-
 def test_a_damaged_image_and_a_link_to_nothing_are_named_and_a_large_profile_is_ignored(
     folder: Path, tmp_path: Path
 ) -> None:
