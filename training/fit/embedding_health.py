@@ -1,6 +1,7 @@
 """How embeddings lie on the unit sphere, and whether they have collapsed to a point."""
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,12 +17,48 @@ class CollapseError(TrainingError):
     """All projections have fallen on one point; training on would teach nothing."""
 
 
-def spread(vectors: NDArray[np.float32]) -> float:
-    """How widely unit vectors lie over the sphere: 1 if evenly, 0 on a single point.
+@dataclass(frozen=True, slots=True)
+class EmbeddingHealth:
+    """Figures of unit vectors.
 
-    The standard deviation of a component, averaged over components and multiplied by the square root of the dimension
-    (Chen and He 2021, "Exploring Simple Siamese Representation Learning", section 4.1). Shape: ``(n, dimension)``.
+    Attributes:
+        spread: standard deviation of a component, averaged over components and multiplied by the square root of the
+            dimension: 1 for vectors spread evenly over the sphere, 0 for a single point (Chen and He 2021, "Exploring
+            Simple Siamese Representation Learning", section 4.1).
+        alignment: mean squared distance of two vectors of one class, 0 to 4, the smaller the closer.
+        uniformity: logarithm of the mean of ``exp(-2 d^2)`` over all pairs at distance d; 0 for a single point, the
+            lower the more even (both of Wang and Isola 2020, "Understanding Contrastive Representation Learning
+            through Alignment and Uniformity on the Hypersphere").
     """
+
+    spread: float
+    alignment: float
+    uniformity: float
+
+
+def embedding_health(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> EmbeddingHealth:
+    """Spread, alignment and uniformity of labelled unit vectors.
+
+    Args:
+        vectors: unit vectors. Shape: ``(n, dimension)``, n at least 2.
+        labels: the class of each. Shape: ``(n,)``.
+
+    Returns:
+        ``alignment`` is ``nan`` where no class has two vectors.
+    """
+    first, second = np.triu_indices(len(vectors), k=1)
+    similarity = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
+    squared_distance = np.maximum(2 - 2 * similarity[first, second], 0.0)
+    of_one_class = labels[first] == labels[second]
+    return EmbeddingHealth(
+        spread=spread(vectors),
+        alignment=float(squared_distance[of_one_class].mean()) if of_one_class.any() else math.nan,
+        uniformity=float(np.log(np.exp(-2 * squared_distance).mean())),
+    )
+
+
+def spread(vectors: NDArray[np.float32]) -> float:
+    """See :class:`EmbeddingHealth`. Shape: ``(n, dimension)``."""
     return float(vectors.astype(np.float64).std(axis=0).mean() * math.sqrt(vectors.shape[1]))
 
 
@@ -67,8 +104,8 @@ def refuse_collapse(loss: float, spread_of_projections: float, views: int, stage
     """Stop a contrastive stage whose projections have fallen on one point.
 
     Args:
-        spread_of_projections: see :func:`spread`; of projections without dropout, which gives a single point a spread
-            of its own.
+        spread_of_projections: see :class:`EmbeddingHealth`; of projections without dropout, which gives a single point
+            a spread of its own.
 
     Raises:
         CollapseError: the loss is that of a single point and the spread is near 0.

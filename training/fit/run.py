@@ -28,9 +28,10 @@ from training.errors import TrainingError
 from training.recipe import Recipe
 
 RUN_FORMAT: Final = 2
-COLUMNS: Final = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "spread", "seconds")
-"""Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean, ``spread`` that of the
-projections (:mod:`training.fit.embedding_health`)."""
+_HEALTH: Final = ("spread", "alignment", "uniformity")
+COLUMNS: Final = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", *_HEALTH, "seconds")
+"""Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean; spread, alignment and
+uniformity are those of the projections (:mod:`training.fit.embedding_health`)."""
 _Model = TypeVar("_Model", bound=BaseModel)
 _OTHERWISE: Final = "train again, or use the version that wrote it"
 

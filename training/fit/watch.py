@@ -1,7 +1,8 @@
-"""What is watched while a network learns: loss, accuracy, the spread of its projections, and recall by class."""
+"""What is watched while a network learns: loss, accuracy, the health of its projections, and recall by class."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from training.errors import TrainingError
 from training.fit.embedding_health import (
     class_mean_accuracy,
+    embedding_health,
     is_loss_of_one_point,
     loss_of_one_point,
     refuse_collapse,
@@ -130,6 +132,6 @@ def validation_figures(
     figures = {
         "val_loss": float(supervised_contrastive_loss(projections[:, None], labels, recipe.temperature)),
         "val_accuracy": accuracy,
-        "spread": spread(projections),
+        **asdict(embedding_health(projections, labels)),
     }
     return figures, {c: hits / images for c, (hits, images) in found.items()}

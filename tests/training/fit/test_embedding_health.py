@@ -1,4 +1,7 @@
-"""Spread and class means against their definitions; a collapse is told from a hard start."""
+"""Spread, alignment, uniformity and class means against their definitions; a collapse is told from a hard start."""
+
+import itertools
+import math
 
 import numpy as np
 import pytest
@@ -7,7 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestCentroid
 
-from training.fit.embedding_health import CollapseError, class_mean_accuracy, refuse_collapse, spread
+from training.fit.embedding_health import (
+    CollapseError,
+    class_mean_accuracy,
+    embedding_health,
+    refuse_collapse,
+    spread,
+)
 
 
 def unit_vectors(count: int, dimension: int, seed: int) -> NDArray[np.float32]:
@@ -18,6 +27,19 @@ def unit_vectors(count: int, dimension: int, seed: int) -> NDArray[np.float32]:
 def test_spread_is_1_for_vectors_all_over_the_sphere_and_0_for_one_point() -> None:
     assert spread(unit_vectors(5000, 128, 0)) == pytest.approx(1.0, abs=0.02)
     assert spread(np.tile(unit_vectors(1, 128, 0), (50, 1))) == pytest.approx(0.0, abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 12), st.integers(2, 6), st.integers(0, 10_000))
+def test_alignment_and_uniformity_are_those_of_a_double_loop(count: int, dimension: int, seed: int) -> None:
+    vectors = unit_vectors(count, dimension, seed)
+    labels = np.random.default_rng(seed).integers(0, 3, count)
+    distances = {(i, j): math.dist(vectors[i], vectors[j]) for i, j in itertools.combinations(range(count), 2)}
+    of_a_class = [distance**2 for (i, j), distance in distances.items() if labels[i] == labels[j]]
+    health = embedding_health(vectors, labels)
+    assert health.alignment == pytest.approx(np.mean(of_a_class) if of_a_class else math.nan, abs=1e-5, nan_ok=True)
+    expected = math.log(np.mean([math.exp(-2 * distance**2) for distance in distances.values()]))
+    assert health.uniformity == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")  # its spread within classes of one

@@ -93,7 +93,7 @@ def test_every_epoch_leaves_its_figures_for_people_and_for_tensorboard(run: Run,
         ("classifier", "2"),
     ]
     contrastive, classifier = rows[1], rows[-1]
-    for column in ("loss", "val_loss", "val_accuracy", "spread", "seconds"):
+    for column in ("loss", "val_loss", "val_accuracy", "spread", "alignment", "uniformity", "seconds"):
         float(contrastive[column])
     assert contrastive["accuracy"] == classifier["spread"] == ""
     with (run.root / "recall.csv").open(newline="") as stream:
