@@ -46,7 +46,7 @@ def limits(classes: Sequence[ClassEvidence], images: Sequence[LabelledImage]) ->
     if made := [entry.name for entry in classes if entry.evidence is Evidence.COMPOSITE]:
         known.append(
             f"Learned from composites (edited photographs of other cells), wholly or mostly: {', '.join(made)}"
-            ". How well such a class is told on real cells is not known: train on your own confirmed cells first."
+            ". Recall on real cells is unknown: train on your own confirmed cells first."
         )
     if unknown := sum(not has_slide(image) for image in images):
         known.append(

@@ -1,6 +1,5 @@
 """Colours, markers, lines and type sizes of all figures: for print, in colour or not, and for the colour-blind."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,21 +30,6 @@ def point_style(position: int) -> tuple[str, str]:
 def line_style(position: int) -> dict[str, Any]:
     """Colour and dashes of one of at most 5 lines, so that each can be told without its colour."""
     return {"color": COLOURS[position], "linestyle": LINES[position]}
-
-
-def contrast(one: Sequence[float], other: Sequence[float]) -> float:
-    """The contrast ratio of two sRGB colours, 1 to 21 (Web Content Accessibility Guidelines 2.2).
-
-    Args:
-        one, other: red, green and blue, 0 to 1; further channels are not looked at.
-    """
-    darker, lighter = sorted((_luminance(one), _luminance(other)))
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(colour: Sequence[float]) -> float:
-    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in colour[:3]]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
