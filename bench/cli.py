@@ -215,3 +215,23 @@ def bench_memory(
         from bench.memory import bench_memory as measure
 
         measure(batch, micro_batch)
+
+
+@bench_app.command("novelty")
+def bench_novelty(
+    folder: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")],
+    data: Annotated[Path, typer.Option("--data", help="Manifest that the bundle was made of.")],
+    elsewhere: Annotated[
+        list[Path], typer.Option("--elsewhere", help="Manifest of a data set that was never trained on; repeatable.")
+    ],
+) -> None:
+    """Compare ways of telling unfamiliar images: residual, neighbours, Mahalanobis, energy, largest probability.
+
+    Example: hal bench novelty models/hal-c/3 --data datasets/twenty/manifest.csv --elsewhere datasets/raabin.csv
+    """
+    from training.errors import explained
+
+    with explained():
+        from bench.novelty import bench_novelty as measure
+
+        measure(folder, data, elsewhere)

@@ -69,7 +69,7 @@ def write_novelty(
     np.savez_compressed(path, mean=mean, components=components)
     distances = NoveltyBasis(mean, components, 1.0).scores(validation[0])
     # Images without any distance, as of embeddings that are all the same, are familiar.
-    threshold = max(_quantile(distances, _balanced(validation[1]), 1 - FAMILIAR_RATE), 1e-6)
+    threshold = max(quantile(distances, balanced(validation[1]), 1 - FAMILIAR_RATE), 1e-6)
     return Novelty(
         path=path.name,
         sha256=sha256_of(path),
@@ -202,14 +202,14 @@ def add_novelty(folder: Path, data: Path) -> BundleDescription:
     return description
 
 
-def _balanced(sources: NDArray[np.str_]) -> NDArray[np.float64]:
+def balanced(sources: NDArray[np.str_]) -> NDArray[np.float64]:
     """Weights that give each source the same share; their sum is 1."""
     _, which, counts = np.unique(sources, return_inverse=True, return_counts=True)
     weights = 1.0 / counts[which]
     return np.asarray(weights / weights.sum())
 
 
-def _quantile(values: NDArray[np.float32], weights: NDArray[np.float64], share: float) -> float:
+def quantile(values: NDArray[np.float32], weights: NDArray[np.float64], share: float) -> float:
     """The smallest value that at least ``share`` of the weight does not exceed."""
     order = np.argsort(values)
     reached = np.searchsorted(np.cumsum(weights[order]), share - 1e-9)

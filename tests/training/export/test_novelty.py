@@ -54,8 +54,8 @@ def test_the_threshold_leaves_a_fiftieth_of_the_weight_when_each_source_weighs_t
     few: int, many: int, seed: int
 ) -> None:
     distances = np.random.default_rng(seed).random(few + many).astype("f")
-    weights = novelty._balanced(sources(few=few, many=many))
-    threshold = novelty._quantile(distances, weights, 0.98)
+    weights = novelty.balanced(sources(few=few, many=many))
+    threshold = novelty.quantile(distances, weights, 0.98)
     assert weights[distances > threshold].sum() <= 0.02 + 1e-9
     assert weights[distances >= threshold].sum() > 0.02 - 1e-9
 

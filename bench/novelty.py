@@ -1,0 +1,139 @@
+"""``hal bench novelty``: ways of telling unfamiliar images, side by side on the embeddings and logits of one bundle.
+
+Each gives a score that rises with unfamiliarity and is fitted on training images; its threshold is the bundle's
+quantile of the real validation images, each source with the same weight.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.special import logsumexp, softmax
+from sklearn.covariance import LedoitWolf
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+
+from contract import bundle
+from contract.novelty import NoveltyBasis, fit_subspace
+from training.data import manifest
+from training.data.manifest import LabelledImage
+from training.evaluation.metrics import of_kind
+from training.evaluation.onnx_inference import Outputs, onnx_outputs
+from training.export.novelty import COMPONENTS, FAMILIAR_RATE, balanced, quantile, subspace_images
+
+NEIGHBOURS: Final = 5
+
+Score = Callable[[Outputs], NDArray[np.floating]]
+Detector = Callable[[Outputs, NDArray[np.int64], NDArray[np.str_]], Score]
+"""From outputs, class indices and sources of training images to the score of others. Shape of a score: ``(n,)``."""
+
+
+def residual(learned: Outputs, _labels: NDArray[np.int64], sources: NDArray[np.str_]) -> Score:
+    """Distance from the principal subspace of the training embeddings: what bundles use."""
+    basis = NoveltyBasis(*fit_subspace(learned.embeddings, sources, min(COMPONENTS, len(sources) - 1)), threshold=1.0)
+    return lambda shown: basis.scores(shown.embeddings)
+
+
+def neighbour(learned: Outputs, _labels: NDArray[np.int64], _sources: NDArray[np.str_]) -> Score:
+    """Distance from the fifth nearest training embedding (Sun et al. 2022, "Out-of-Distribution Detection with Deep
+    Nearest Neighbors").
+    """
+    near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(learned.embeddings))).fit(learned.embeddings)
+    return lambda shown: near.kneighbors(shown.embeddings)[0][:, -1]
+
+
+def mahalanobis(learned: Outputs, labels: NDArray[np.int64], _sources: NDArray[np.str_]) -> Score:
+    """Smallest Mahalanobis distance from a class's mean embedding, one covariance for all classes, shrunk as Ledoit and
+    Wolf do (Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples").
+    """
+    classes, which = np.unique(labels, return_inverse=True)
+    means = np.stack([learned.embeddings[which == each].mean(axis=0) for each in range(len(classes))])
+    precision = LedoitWolf(assume_centered=True).fit(learned.embeddings - means[which]).precision_
+
+    def score(shown: Outputs) -> NDArray[np.floating]:
+        apart = [shown.embeddings - mean for mean in means]
+        return np.sqrt(np.min([np.einsum("nd,nd->n", each @ precision, each) for each in apart], axis=0))
+
+    return score
+
+
+def energy(_learned: Outputs, _labels: NDArray[np.int64], _sources: NDArray[np.str_]) -> Score:
+    """Free energy of the logits (Liu et al. 2020, "Energy-based Out-of-distribution Detection")."""
+    return lambda shown: np.asarray(-logsumexp(shown.logits, axis=1))
+
+
+def confidence(_learned: Outputs, _labels: NDArray[np.int64], _sources: NDArray[np.str_]) -> Score:
+    """One less the largest probability (Hendrycks and Gimpel 2017)."""
+    return lambda shown: 1 - softmax(shown.logits, axis=1).max(axis=1)
+
+
+DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
+    {
+        "residual": residual,
+        f"nearest neighbour {NEIGHBOURS}": neighbour,
+        "Mahalanobis": mahalanobis,
+        "energy": energy,
+        "largest probability": confidence,
+    }
+)
+
+
+def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
+    """Print for each detector the share of test images and of other data sets that it calls unfamiliar, and its AUROC.
+
+    Args:
+        folder: of the bundle.
+        data: manifest that it was made of.
+        elsewhere: manifests of data sets that it was not trained on.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ManifestError: a manifest cannot be read.
+        ImageError: an image cannot be read.
+    """
+    loaded = bundle.load(folder)
+    graph = loaded.path(loaded.file())
+    images = manifest.read(data)
+    real = [image for image, kind in zip(images, of_kind(images), strict=True) if kind == "real"]
+    trained = subspace_images(images, loaded.description.provenance.seed)
+    known = [image for image in real if image.split == "val"]
+    sets = {"test": [image for image in real if image.split == "test"]}
+    sets |= {path.stem: manifest.read(path) for path in elsewhere}
+
+    def outputs(of: Sequence[LabelledImage], what: str) -> Outputs:
+        return onnx_outputs(graph, [image.path for image in of], what)
+
+    learned, validated = outputs(trained, "training images"), outputs(known, "validation images")
+    shown = {name: outputs(of, f"images of {name}") for name, of in sets.items()}
+    labels = np.array([image.class_index for image in trained])
+    weights = balanced(sources_of(known))
+    table = Table(
+        "Detector", *(f"{name}: unfamiliar{', AUROC' * (name != 'test')}" for name in sets),
+        title=f"{loaded.description.name} {loaded.description.version}, {loaded.file().precision}; "
+        + ", ".join(f"{name} {len(of)} images" for name, of in sets.items()),
+    )  # fmt: skip
+    for name, detector in DETECTORS.items():
+        score = detector(learned, labels, sources_of(trained))
+        threshold = quantile(score(validated), weights, 1 - FAMILIAR_RATE)
+        scores = {place: score(of) for place, of in shown.items()}
+        table.add_row(name, *(told(scores["test"], each, threshold) for each in scores.values()))
+    Console().print(table)
+
+
+def sources_of(images: Sequence[LabelledImage]) -> NDArray[np.str_]:
+    """The data set of each image."""
+    return np.array([image.source for image in images])
+
+
+def told(familiar: NDArray[np.floating], scores: NDArray[np.floating], threshold: float) -> str:
+    """Share above the threshold in per cent; for others than the familiar images also the area under the ROC curve."""
+    share = f"{100 * np.mean(scores > threshold):.1f} %"
+    if scores is familiar:
+        return share
+    truth = np.repeat([0, 1], [len(familiar), len(scores)])
+    return f"{share}, {roc_auc_score(truth, np.concatenate([familiar, scores])):.3f}"
