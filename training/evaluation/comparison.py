@@ -163,7 +163,7 @@ def _of_training(root: Path) -> dict[str, float]:
 
 def _thesis_table(network: TrainedNetwork) -> str:
     """Which table of the thesis shows networks of this kind."""
-    if network.recipe.get("projection_head") or network.recipe.get("projection_units"):
+    if network.recipe.get("projection_head"):
         return "5.3 (HAL-C)"
     return "5.2 (HAL-R)" if network.recipe.get("initial_weights") == "random" else "5.1 (HAL-T)"
 

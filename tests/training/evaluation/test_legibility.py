@@ -34,7 +34,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Figure]:
 
     def draw(function: Callable[..., Any], *arguments: Any) -> Figure:
         kept: list[Figure] = []
-        monkeypatch.setattr(confusion, "save", lambda figure, path, *_: kept.append(figure) or path)
+        monkeypatch.setattr(confusion, "save", lambda figure, folder, *_: kept.append(figure) or folder)
         function(*arguments)
         (found,) = kept
         found.canvas.draw()

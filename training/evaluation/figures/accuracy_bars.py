@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.manifest import write_csv
 from training.evaluation.figures.palette import COLOURS, HEADING, SMALL, TEXT, figure, save, tidy
 from training.evaluation.results import Proportion
 
@@ -39,13 +38,8 @@ def draw_accuracy_bars(bars: Sequence[Bar], folder: Path, name: str, title: str)
         end = max(accuracy.interval95[1], bar.thesis or 0)
         axes.text(end + 0.015, height, f"{accuracy.value:.3f}", va="center", fontsize=SMALL)
         if bar.thesis is not None:
-            marked = {
-                "color": "white",
-                "markeredgecolor": "black",
-                "markersize": 4.5,
-                "label": labels.pop("thesis", None),
-            }
-            axes.plot([bar.thesis], [height], "D", **marked)
+            label = labels.pop("thesis", None)
+            axes.plot(bar.thesis, height, "D", color="white", markeredgecolor="black", markersize=4.5, label=label)
     axes.set_yticks(range(len(networks)), networks, fontsize=TEXT)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.09)
@@ -58,5 +52,4 @@ def draw_accuracy_bars(bars: Sequence[Bar], folder: Path, name: str, title: str)
         (bar.network, bar.series, bar.accuracy.hits, bar.accuracy.images, *bar.accuracy.interval95, bar.thesis)
         for bar in bars
     )
-    write_csv(folder / f"{name}.csv", ("network", "images of", "right", "images", "low", "high", "thesis"), rows)
-    return save(drawn, folder / f"{name}.png")
+    return save(drawn, folder, name, ("network", "images of", "right", "images", "low", "high", "thesis"), rows)

@@ -8,7 +8,6 @@ from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, CLASS_NAMES
-from training.data.manifest import write_csv
 from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, figure, save
 
 OTHER = "Other"
@@ -84,5 +83,4 @@ def _draw(
     scale.set_label("Share of the true class", fontsize=SMALL)
     scale.ax.tick_params(labelsize=SMALL)
     rows = ([each, *row] for each, row in zip(names, matrix.tolist(), strict=True))
-    write_csv(folder / f"{name}.csv", ("true class", *names), rows)
-    return save(drawn, folder / f"{name}.png")
+    return save(drawn, folder, name, ("true class", *names), rows)

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from contract.classes import CELL_CLASSES
-from training.data.manifest import LabelledImage, write_csv
+from training.data.manifest import LabelledImage
 from training.evaluation.figures.palette import HEADING, SMALL, TEXT, figure, point_style, save
 
 MOST: Final = 4000
@@ -84,8 +84,7 @@ def draw_embedding_map(
         (image.path.name, image.label, image.source, f"{x:.3f}", f"{y:.3f}")
         for image, (x, y) in zip(chosen, points, strict=True)
     )
-    write_csv(folder / f"{name}.csv", ("image", "class", "source", "x", "y"), rows)
-    return save(drawn, folder / f"{name}.png")
+    return save(drawn, folder, name, ("image", "class", "source", "x", "y"), rows)
 
 
 def _scatter(

@@ -57,8 +57,8 @@ def draw_gallery(gallery: Gallery, predictions: Predictions, folder: Path) -> Pa
         for index, image in ((index, predictions.images[index]) for index in gallery.chosen)
     ]
     columns = ("image", "source", "true class", "predicted class", "probability")
-    write_csv(folder / f"{gallery.name}.csv", columns, rows)
     if not rows:
+        write_csv(folder / f"{gallery.name}.csv", columns, rows)
         return None
     shown = gallery.chosen[:MOST]
     titles = [
@@ -78,4 +78,4 @@ def draw_gallery(gallery: Gallery, predictions: Predictions, folder: Path) -> Pa
             axes.text(0.5, 0.5, "image not found", ha="center", color=GREY, fontsize=SMALL, transform=axes.transAxes)
     of_all = f" of {len(rows)}" if len(shown) < len(rows) else ""
     drawn.suptitle(f"{gallery.title}, {len(shown)}{of_all}", fontsize=HEADING)
-    return save(drawn, folder / f"{gallery.name}.png", DPI)
+    return save(drawn, folder, gallery.name, columns, rows, DPI)

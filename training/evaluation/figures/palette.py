@@ -1,11 +1,14 @@
 """Colours, markers, lines and type sizes of all figures: for print, in colour or not, and for the colour-blind."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from training.data.manifest import write_csv
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, "Color Universal Design", without its yellow, which is too pale on white."""
@@ -39,9 +42,12 @@ def figure(height: float, width: float = WIDTH) -> Figure:
     return drawn
 
 
-def save(drawn: Figure, path: Path, dpi: int = DPI) -> Path:
-    """Write a figure as PNG and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save(
+    drawn: Figure, folder: Path, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], dpi: int = DPI
+) -> Path:
+    """Write a figure as PNG, and its data beside it as CSV; return the picture's path."""
+    write_csv(folder / f"{name}.csv", columns, rows)
+    path = folder / f"{name}.png"
     drawn.savefig(path, dpi=dpi, facecolor="white")
     return path
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.manifest import write_csv
 from training.evaluation.calibration import BINS, confidence_bin
 from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, tidy
 from training.evaluation.results import Evaluation, Proportion
@@ -62,5 +61,4 @@ def draw_reliability(calibrated: Evaluation, uncalibrated: Evaluation, folder: P
         for when, bins in (("after", after), ("before", before))
         for each in bins
     ]
-    write_csv(folder / f"{name}.csv", ("scaling", "from", "to", "mean confidence", "right", "images"), rows)
-    return save(drawn, folder / f"{name}.png")
+    return save(drawn, folder, name, ("scaling", "from", "to", "mean confidence", "right", "images"), rows)

@@ -19,7 +19,6 @@ from matplotlib.ticker import PercentFormatter
 from scipy import stats
 
 from contract.slide import Advice, SlideRule, advise, count_flags
-from training.data.manifest import write_csv
 from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, line_style, save
 
 CELLS: Final = (100, 200, 400, 600, 1000)
@@ -48,15 +47,6 @@ class Setting:
     spread: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Characteristics:
-    """Shares of slides that get each advice; they sum to 1."""
-
-    follow_up: float
-    no_indication: float
-    too_few_cells: float
-
-
 @cache
 def fewest_hits(rule: SlideRule, cells: int, stated_rate: float) -> int:
     """The smallest number of flags on ``cells`` white cells that is followed up; ``cells + 1`` if none is."""
@@ -66,13 +56,12 @@ def fewest_hits(rule: SlideRule, cells: int, stated_rate: float) -> int:
     return cells + 1
 
 
-def characteristics(rule: SlideRule, setting: Setting, cells: int, prevalence: float) -> Characteristics:
-    """What happens to slides of ``cells`` white cells, a share ``prevalence`` of them hairy in the long run."""
-    least = fewest_hits(rule, cells, setting.stated_rate)
-    follow_up = float(at_least(least, cells, prevalence, setting))
-    rest = 1 - follow_up
-    enough = cells >= rule.min_cells
-    return Characteristics(follow_up, rest if enough else 0.0, 0.0 if enough else rest)
+def followed_up(rule: SlideRule, setting: Setting, cells: int, prevalence: float) -> float:
+    """Share of the slides of ``cells`` white cells that are followed up, ``prevalence`` of their cells being hairy.
+
+    The others get ``no indication`` from :attr:`contract.slide.SlideRule.min_cells` on, else ``too few cells``.
+    """
+    return at_least(fewest_hits(rule, cells, setting.stated_rate), cells, prevalence, setting)
 
 
 def at_least(hits: int, cells: int, prevalence: float, setting: Setting) -> float:
@@ -92,17 +81,17 @@ def at_least(hits: int, cells: int, prevalence: float, setting: Setting) -> floa
 
 def write(rule: SlideRule, folder: Path) -> tuple[Path, Path]:
     """``slide-rule.png`` and ``slide-rule.csv`` in ``folder``."""
-    table = folder / "slide-rule.csv"
     columns = ("false_flag_rate", "sensitivity", "cells", "fewest_flags", "prevalence", "followed_up", "no_indication")
-    write_csv(table, columns, _rows(rule))
-    return save(_figure(rule), folder / "slide-rule.png", _DPI), table
+    picture = save(_figure(rule), folder, "slide-rule", columns, _rows(rule), _DPI)
+    return picture, picture.with_suffix(".csv")
 
 
 def _rows(rule: SlideRule) -> Iterable[tuple[Any, ...]]:
     for rate, sensitivity, cells, prevalence in product(RATES, SENSITIVITIES, CELLS, PREVALENCES):
-        found = characteristics(rule, Setting(rate, rate, sensitivity), cells, prevalence)
-        shares = (f"{found.follow_up:.6f}", f"{found.no_indication:.6f}")
-        yield rate, sensitivity, cells, fewest_hits(rule, cells, rate), prevalence, *shares
+        share = followed_up(rule, Setting(rate, rate, sensitivity), cells, prevalence)
+        negative = 1 - share if cells >= rule.min_cells else 0.0
+        fewest = fewest_hits(rule, cells, rate)
+        yield rate, sensitivity, cells, fewest, prevalence, f"{share:.6f}", f"{negative:.6f}"
 
 
 def _figure(rule: SlideRule) -> Figure:
@@ -122,7 +111,7 @@ def _figure(rule: SlideRule) -> Figure:
     *panels, negative = drawn.subplots(2, 2).flat
     for axes, (title, lines) in zip(panels, by_hairy_cells.items(), strict=True):
         for position, (label, setting, cells) in enumerate(lines):
-            values = [characteristics(rule, setting, cells, prevalence).follow_up for prevalence in prevalences]
+            values = [followed_up(rule, setting, cells, prevalence) for prevalence in prevalences]
             axes.plot(prevalences, values, **line_style(position), label=label)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylim(-0.02, 1.02)
@@ -130,7 +119,7 @@ def _figure(rule: SlideRule) -> Figure:
     sizes = range(50, 1001, 25)
     for position, spread in enumerate(SPREADS):
         setting = Setting(0.002, 0.002, spread=spread)
-        values = [characteristics(rule, setting, cells, 0.0).follow_up for cells in sizes]
+        values = [followed_up(rule, setting, cells, 0.0) for cells in sizes]
         label = "slides alike" if not spread else f"slides differ, rho = {spread:g}"
         negative.plot(sizes, values, **line_style(position), label=label)
     negative.axhline(rule.significance, color=GREY, linewidth=0.8, zorder=0)

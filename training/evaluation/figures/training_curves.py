@@ -9,7 +9,6 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from training.data.manifest import write_csv
 from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, tidy
 
 QUANTITIES: Final = ("loss", "accuracy")
@@ -51,8 +50,7 @@ def draw_training_curves(history: Path, folder: Path, name: str, title: str) -> 
         axes.set_xlabel("Epoch", fontsize=TEXT)
     drawn.suptitle(title, fontsize=HEADING)
     rows_of_all = ([row.get(column, "") for column in COLUMNS] for rows in stages.values() for row in rows)
-    write_csv(folder / f"{name}.csv", COLUMNS, rows_of_all)
-    return save(drawn, folder / f"{name}.png")
+    return save(drawn, folder, name, COLUMNS, rows_of_all)
 
 
 def _draw_panel(axes: Axes, rows: Sequence[Row], quantity: str) -> None:
