@@ -48,7 +48,7 @@ export class Slides extends Component {
   async open(slide) {
     const { store, actions } = this.props;
     if (slide.id === store.slide?.id) store.show(null);
-    else if (!(await actions.open(slide))) this.setState({ problem: `“${slide.name}” is open in another tab. Close it there.` });
+    else this.setState({ problem: await actions.open(slide) });
   }
 
   async delete(slides) {

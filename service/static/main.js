@@ -84,15 +84,20 @@ const waiting = () => store.cells.filter((cell) => cell.state === "waiting");
 
 // Slides
 
+/** Why the slide cannot be opened, `null` if it is. */
 async function open(slide) {
   sender.stop();
-  if (!(await store.open(slide))) return false;
+  try {
+    if (!(await store.open(slide))) return `“${slide.name}” is open in another tab. Close it there.`;
+  } catch (error) {
+    return `“${slide.name}” cannot be read: ${error.message || error.name}`;
+  }
   started = null;
   advice.clear();
   decided = decision(slide);
   send(waiting());
   advice.refresh(0);
-  return true;
+  return null;
 }
 
 async function begin(name) {

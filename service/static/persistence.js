@@ -34,8 +34,13 @@ export class Persistence {
 
   /** All slides, the last used one first. */
   async slides() {
-    const slides = (await this.database?.getAll("slides")) ?? [];
-    return slides.sort((a, b) => b.used - a.used);
+    try {
+      const slides = (await this.database?.getAll("slides")) ?? [];
+      return slides.sort((a, b) => b.used - a.used);
+    } catch (error) {
+      this.failed(error); // The browser closes the database when its data is cleared or its disk fails.
+      return [];
+    }
   }
 
   /** The records of a slide's cells, with their images, and its events. */

@@ -203,3 +203,17 @@ def test_a_full_storage_is_named_and_the_work_goes_on(browser: Browser, bundle: 
         visit.choose(*images)
         visit.progress("48 of 48 classified")
         visit.shows("#warnings", "This browser cannot keep the slide (QuotaExceededError)")
+
+
+def test_a_database_that_the_browser_closes_is_named_and_leaves_no_error_behind(
+    browser: Browser, bundle: Bundle, images: list[Path]
+) -> None:
+    with serving(bundle) as live, visiting(browser, live.url) as visit:
+        visit.choose(*images)
+        visit.progress("48 of 48 classified")
+        told = {"origin": live.url, "storageTypes": "indexeddb"}
+        visit.page.context.new_cdp_session(visit.page).send("Storage.clearDataForOrigin", told)
+        visit.page.get_by_role("button", name="Slides", exact=True).click()
+        expect(visit.page.get_by_role("dialog")).to_be_visible()
+        visit.shows("#warnings", "This browser cannot keep the slide")
+        visit.progress("48 of 48 classified")
