@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from contract.classes import CLASS_NAMES
 from contract.description import Attribution, ClassEvidence, Evidence
 from training.data.manifest import LabelledImage, counts
@@ -32,6 +35,11 @@ def class_evidence(images: Sequence[LabelledImage]) -> tuple[ClassEvidence, ...]
             )
         )
     return tuple(entries)
+
+
+def suppressed(classes: Sequence[ClassEvidence]) -> NDArray[np.bool_]:
+    """Classes that a network was never trained on. Shape: ``(20,)``."""
+    return np.array([entry.evidence is Evidence.NONE for entry in classes])
 
 
 def limits(classes: Sequence[ClassEvidence], images: Sequence[LabelledImage]) -> tuple[str, ...]:

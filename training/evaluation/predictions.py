@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
 from contract.decision import temperatures
-from contract.description import Evidence
 from contract.files import replacing
 from training.data import manifest
 from training.data.contents import with_pixels
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet
+from training.evaluation.evidence import suppressed
 from training.evaluation.network import Fitted, TrainedNetwork
 from training.evaluation.onnx_inference import Outputs
 from training.evaluation.results import Evaluation
@@ -140,7 +140,7 @@ def predict(
         seen_as=tuple(network.seen_as(*each) for each in zip(with_pixels(images), digests, strict=True)),
         logits=outputs.logits,
         embeddings=outputs.embeddings,
-        suppressed=np.array([entry.evidence is Evidence.NONE for entry in network.classes]),
+        suppressed=suppressed(network.classes),
         fitted=fitted,
         left_out=dict(left_out or {}),
         novelty=None if basis is None else basis.scores(outputs.embeddings),

@@ -10,13 +10,13 @@ import keras
 import numpy as np
 
 from contract.bundle import sha256_of
-from contract.description import Evidence, Precision
+from contract.description import Precision
 from training.data import image_list
 from training.data.contents import recorded_hashes, with_pixels
 from training.data.manifest import LabelledImage
 from training.data.overlap import pixels_of
 from training.evaluation.calibration import fit_temperature
-from training.evaluation.evidence import class_evidence
+from training.evaluation.evidence import class_evidence, suppressed
 from training.evaluation.network import Fitted, TrainedNetwork
 from training.evaluation.onnx_inference import Outputs
 from training.evaluation.policy import PolicyError, hairy_threshold
@@ -86,11 +86,11 @@ class RunNetwork(TrainedNetwork):
         paths = [image.path for image in self.validation]
         logits = self.outputs(paths, "validation images, for the temperature").logits
         labels = np.array([image.class_index for image in self.validation], dtype=np.int64)
-        suppressed = np.array([entry.evidence is Evidence.NONE for entry in self.classes])
-        temperature = fit_temperature(logits, labels, suppressed, "val")
+        hidden, split = suppressed(self.classes), "+".join(sorted({image.split for image in self.validation}))
+        temperature = fit_temperature(logits, labels, hidden, split)
         basis = f"fitted on the run's {len(labels)} validation images"
         try:
-            threshold, how = hairy_threshold(Evaluation.at(logits, labels, temperature, suppressed), "val")
+            threshold, how = hairy_threshold(Evaluation.at(logits, labels, temperature, hidden), split)
         except PolicyError:
             return Fitted(temperature, None, f"{basis}; no hairy cell among them, so there is no threshold of the flag")
         return Fitted(temperature, threshold, f"{basis}; hairy flag: {how}")

@@ -18,7 +18,6 @@ from contract.decision import temperatures
 from contract.description import (
     BundleDescription,
     Calibration,
-    Evidence,
     GoldenSample,
     ModelFile,
     Precision,
@@ -29,7 +28,7 @@ from training.data.contents import recorded_hashes, with_pixels
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
 from training.evaluation.calibration import fit_temperature
-from training.evaluation.evidence import attributions, class_evidence, limits
+from training.evaluation.evidence import attributions, class_evidence, limits, suppressed
 from training.evaluation.metrics import COMMAND, bundle_metrics, of_kind
 from training.evaluation.onnx_inference import Outputs, onnx_outputs
 from training.evaluation.policy import decision_policy
@@ -151,12 +150,12 @@ def _describe(
 ) -> BundleDescription:
     """Fit what is fitted on validation images, and write the files of it; ``graph`` runs as the first file will."""
     classes = class_evidence(run.images)
-    suppressed = np.array([entry.evidence is Evidence.NONE for entry in classes])
+    hidden, split = suppressed(classes), "+".join(sorted({image.split for image in validation.images}))
     shipped = files[0].precision
-    outputs, data = validation.outputs[shipped], "the run's images of split val"
+    outputs, data = validation.outputs[shipped], f"the run's images of split {split}"
     real = of_kind(validation.images) == "real"
-    temperature = fit_temperature(outputs.logits[real], validation.labels[real], suppressed, "val")
-    before = Evaluation.at(outputs.logits[real], validation.labels[real], 1.0, suppressed)
+    temperature = fit_temperature(outputs.logits[real], validation.labels[real], hidden, split)
+    before = Evaluation.at(outputs.logits[real], validation.labels[real], 1.0, hidden)
     calibration = Calibration(
         id=f"temperature-{temperature:.4f}",
         temperature=temperature,
@@ -165,12 +164,12 @@ def _describe(
         ece_before=before.calibration_error,
         ece_after=before.calibration_error,
     )
-    novelty, calibration = fit_novelty(folder, graph, shipped, run.images, calibration, suppressed, run.recipe.seed)
+    novelty, calibration = fit_novelty(folder, graph, shipped, run.images, calibration, hidden, run.recipe.seed)
     # As they are served: with the second temperature where a validation image is unfamiliar.
     scores = basis_of(folder, novelty).scores(outputs.embeddings)
     served = temperatures(scores, temperature, calibration.unfamiliar_temperature)
-    after = Evaluation.at(outputs.logits, validation.labels, served, suppressed)
-    policy = decision_policy(after, real, classes, "val")
+    after = Evaluation.at(outputs.logits, validation.labels, served, hidden)
+    policy = decision_policy(after, real, classes, split)
     major, manifest_path = version.partition(".")[0], model_card.manifest_path(run.root.name, made=not real.all())
     return BundleDescription(
         name=name,
@@ -180,7 +179,7 @@ def _describe(
         classes=classes,
         files=files,
         golden=golden,
-        reference=write_reference(folder, outputs, validation.labels, suppressed, shipped, data),
+        reference=write_reference(folder, outputs, validation.labels, hidden, shipped, data),
         novelty=novelty,
         calibration=calibration.model_copy(update={"ece_after": after.of_images(real).calibration_error}),
         policy=policy,
@@ -188,7 +187,7 @@ def _describe(
             validation.images,
             {precision: found.logits for precision, found in validation.outputs.items()},
             served,
-            suppressed,
+            hidden,
             shipped,
             policy.hairy_threshold,
             COMMAND.format(bundle=f"models/{name}/{major}", manifest=manifest_path),
