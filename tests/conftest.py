@@ -1,8 +1,11 @@
 """What holds for every test, and what tests of several folders use."""
 
+import functools
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Before anything imports ONNX Runtime; the commands that tests start inherit it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -11,16 +14,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, "1")
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
-from contract import bundle as bundles
 from contract.bundle import Bundle
-from contract.classes import HAIRY_CELL
 from tests.client.faulty_road import FaultyRoad
 from tests.paths import ROOT
-from tests.service.tiny_bundle import TinyNetwork, description_for
+from tests.service.live_server import LiveServer, serving
+from tests.service.tiny_bundle import TinyNetwork, write_tiny
 
 SHARED = os.environ.get("HAL_SHARED")
 """Read before the fixture below takes all variables of HAL's out of the environment."""
@@ -32,12 +33,12 @@ settings.load_profile("hal")
 WriteBundle = Callable[..., Bundle]
 
 _FIRST = (
-    "service/jobs/score/test_score_command.py",
-    "docs/test_train.py",
     "training/fit/test_update.py",
+    "docs/test_train.py",
+    "service/jobs/score/test_score_command.py",
     "training",
-    "bench/test_training.py",
     "e2e",
+    "bench",
     "contract",
     "service",
 )
@@ -61,6 +62,14 @@ def _no_settings_from_outside() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_are_read_once() -> Iterator[None]:
+    """Each client of HTTP reads those of all authorities, in 30 ms: a hundred times what it then asks for takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
+
+
 @pytest.fixture(scope="session")
 def network() -> TinyNetwork:
     return TinyNetwork()
@@ -68,19 +77,8 @@ def network() -> TinyNetwork:
 
 @pytest.fixture(scope="session")
 def write_bundle(network: TinyNetwork) -> WriteBundle:
-    def write(
-        root: Path,
-        *,
-        graph: bytes | None = None,
-        hairy_known: bool = True,
-        version: str = "1.2.3",
-        network: TinyNetwork = network,
-    ) -> Bundle:
-        root.mkdir(parents=True, exist_ok=True)
-        (root / "model.onnx").write_bytes(graph or network.graph())
-        images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
-        np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-        return bundles.write(root, description_for(root, hairy_known=hairy_known, version=version))
+    def write(root: Path, **how: Any) -> Bundle:
+        return write_tiny(root, **{"network": network} | how)
 
     return write
 
@@ -88,6 +86,13 @@ def write_bundle(network: TinyNetwork) -> WriteBundle:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, write_bundle: WriteBundle) -> Bundle:
     return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def live(bundle: Bundle) -> Iterator[LiveServer]:
+    """A service as it is without settings, for all tests of a file that leave it as it is."""
+    with serving(bundle) as server:
+        yield server
 
 
 @pytest.fixture

@@ -40,9 +40,9 @@ class Command:
         """How many processes it has, itself included."""
         return len(marked(self.mark))
 
-    def has_come_to(self, condition: Callable[[], bool]) -> bool:
+    def has_come_to(self, condition: Callable[[], bool], seconds: float = 120) -> bool:
         """Whether the condition holds in time, while the command runs."""
-        holds = comes_true(lambda: condition() or self.process.poll() is not None)
+        holds = comes_true(lambda: condition() or self.process.poll() is not None, seconds)
         assert self.process.poll() is None, self.process.communicate()[1]
         return holds
 
@@ -67,12 +67,15 @@ def command(*arguments: str, environment: Mapping[str, str] | None = None) -> It
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         start_new_session=True,
     ) as process:
-        yield Command(process, mark)
+        try:
+            yield Command(process, mark)
+        finally:
+            process.kill()
 
 
 def comes_true(condition: Callable[[], bool], seconds: float = 120) -> bool:
     """Whether it holds before so many seconds are over."""
     give_up = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < give_up:
-        time.sleep(0.05)
+        time.sleep(0.1)
     return holds

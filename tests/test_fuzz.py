@@ -57,7 +57,7 @@ def test_schemathesis_finds_no_request_of_our_document_that_is_a_500() -> None:
 
             @given(case=operation.as_strategy())
             @settings(
-                max_examples=15,
+                max_examples=8,
                 database=None,
                 deadline=None,
                 derandomize=True,

@@ -58,7 +58,7 @@ def test_a_name_that_is_asked_for_is_seen(tmp_path: Path) -> None:
     assert set(names_asked_for(tmp_path, "-c", program)) == {"example.org"}
 
 
-@pytest.mark.parametrize("package", ["service", "training", "bench"])
+@pytest.mark.parametrize("package", ["training", "bench"])
 def test_a_package_turns_the_telemetry_of_onnx_runtime_off(package: str, tmp_path: Path) -> None:
     assert names_asked_for(tmp_path, "-c", f"import {package}, onnxruntime") == []
     assert [*tmp_path.rglob("*")] == []

@@ -13,9 +13,6 @@ from tests.paths import CELLS, ROOT
 from tests.service.process import environment
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is Linux's")
-
-SAYS = ["--help", "recipes"]
-"""Commands whose answer is what they print."""
 WRITES = [
     f"classify {CELLS} --out results.jsonl --fit crop",
     f"data prepare --preset folder={CELLS.parent} --mapping cells.txt --out cells.csv",
@@ -35,8 +32,15 @@ def hal(words: str, redirection: str, folder: Path, bundle: Path) -> "subprocess
     )
 
 
-@pytest.mark.parametrize("redirection", ["> /dev/full", "> /dev/full 2>&1", "> >(true)"])
-@pytest.mark.parametrize("words", SAYS)
+@pytest.mark.parametrize(
+    ("words", "redirection"),
+    [
+        ("--help", "> /dev/full"),
+        ("recipes", "> /dev/full"),
+        ("recipes", "> /dev/full 2>&1"),
+        ("recipes", "> >(true)"),
+    ],
+)
 def test_an_answer_that_cannot_be_printed_is_no_traceback(
     words: str, redirection: str, tmp_path: Path, bundle: Bundle
 ) -> None:
@@ -49,7 +53,7 @@ def test_an_answer_that_cannot_be_printed_is_no_traceback(
         assert "No space left on device" in done.stderr
 
 
-@pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-", "> /dev/full", "2> /dev/full"])
+@pytest.mark.parametrize("redirection", ["<&- >&- 2>&-", "> /dev/full", "2> /dev/full"])
 @pytest.mark.parametrize("words", WRITES, ids=[words.split()[0] for words in WRITES])
 def test_files_are_written_whole_whatever_becomes_of_what_is_said_meanwhile(
     words: str, redirection: str, tmp_path: Path, bundle: Bundle

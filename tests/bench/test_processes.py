@@ -34,8 +34,9 @@ def heed_ctrl_c() -> None:
 
 
 @on_linux
-@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("sent", "again"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["SIGTERM once", "SIGINT twice"]
+)
 def test_nothing_that_was_started_outlives_a_stopped_command(sent: signal.Signals, again: bool) -> None:
     mark = uuid.uuid4().hex
     with subprocess.Popen(

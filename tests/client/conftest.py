@@ -1,22 +1,12 @@
-from collections.abc import Iterator
-
 import pytest
 
-from contract.bundle import Bundle
 from tests.client.ways import Ways
-from tests.service.live_server import LiveServer, serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
 @pytest.fixture(params=["sync", "async"])
 def ways(request: pytest.FixtureRequest) -> Ways:
     return Ways(request.param)
-
-
-@pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:
-    with serving(bundle) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -1,33 +1,28 @@
-"""The clients on slides, against a service in a process of its own."""
+"""The clients on slides."""
 
 import json
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from fhir.resources.R4B.bundle import Bundle as FhirBundle
 
-from client import AnswerError, Classified, OtherModelError, Refused, RefusedRequestError, Retries, UnavailableError
+from client import Classified, OtherModelError, Refused, RefusedRequestError
 from contract.bundle import Bundle
 from contract.classes import BY_ID, CLASS_NAMES, HAIRY_CELL
 from tests.client.faulty_road import FaultyRoad
-from tests.client.ways import QUICK, Ways
+from tests.client.ways import Ways
 from tests.conftest import WriteBundle
-from tests.service.live_server import serving, until
-from tests.service.process import Process, running
-from tests.service.slow_device import SlowDevice
+from tests.service.live_server import LiveServer, serving
 from tests.service.tiny_bundle import TinyNetwork, encoded, with_novelty
 
 
 @pytest.fixture(scope="module")
-def served(bundle: Bundle) -> Iterator[Process]:
-    with running(bundle.root, HAL_SITE_FPR="0.002", HAL_SLIDE_MIN_CELLS="20") as process:
-        yield process
+def served(bundle: Bundle) -> Iterator[LiveServer]:
+    with serving(bundle, site_fpr=0.002, slide_min_cells=20) as live:
+        yield live
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +43,7 @@ def posted(road: FaultyRoad) -> list[str]:
     return [path.decode() for path in re.findall(rb"POST (/\S*) HTTP/1\.1\r\n", road.received)]
 
 
-def test_a_small_slide_is_one_request(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
+def test_a_small_slide_is_one_request(ways: Ways, served: LiveServer, road: FaultyRoad, images: list[bytes]) -> None:
     road.upstream = served.port
     slide = ways.classify_slide(road.url, images)
     assert posted(road) == ["/slides/classify"]
@@ -77,7 +72,7 @@ def test_a_small_slide_is_one_request(ways: Ways, served: Process, road: FaultyR
 
 
 def test_a_large_slide_is_cut_and_says_the_same(
-    ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]
+    ways: Ways, served: LiveServer, road: FaultyRoad, images: list[bytes]
 ) -> None:
     whole = ways.classify_slide(served.url, images)
     road.upstream = served.port
@@ -101,7 +96,9 @@ def test_unfamiliar_images_are_told_alone_and_together(
     assert (whole.summary.unfamiliar.unfamiliar, whole.summary.unfamiliar.images) == (27, 27)
 
 
-def test_a_slide_of_too_many_bytes_is_cut(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
+def test_a_slide_of_too_many_bytes_is_cut(
+    ways: Ways, served: LiveServer, road: FaultyRoad, images: list[bytes]
+) -> None:
     road.upstream = served.port
     summary = ways.classify_slide(road.url, images[:4], bytes_per_request=2 * len(images[0]) + 50).summary
     assert posted(road) == ["/classify"] * 2 + ["/slides/summary"]
@@ -116,7 +113,7 @@ def test_a_slide_that_the_service_finds_too_large_is_cut(ways: Ways, bundle: Bun
 
 
 def test_what_is_no_image_and_what_cannot_be_read_count_as_refused(
-    ways: Ways, served: Process, images: list[bytes], tmp_path: Path
+    ways: Ways, served: LiveServer, images: list[bytes], tmp_path: Path
 ) -> None:
     for given in ([*images[:2], b"GIF89a"], [*images[:2], tmp_path / "missing.png"]):
         slide = ways.classify_slide(served.url, given)
@@ -124,18 +121,18 @@ def test_what_is_no_image_and_what_cannot_be_read_count_as_refused(
         assert (slide.summary.images, slide.summary.refused, slide.summary.white_cells) == (3, 1, 2)
 
 
-def test_a_slide_without_one_good_image_has_a_summary_too(ways: Ways, served: Process, tmp_path: Path) -> None:
+def test_a_slide_without_one_good_image_has_a_summary_too(ways: Ways, served: LiveServer, tmp_path: Path) -> None:
     for given in ([b"GIF89a"], [tmp_path / "missing.png"]):
         summary = ways.classify_slide(served.url, given).summary
         assert (summary.images, summary.refused, summary.advice) == (1, 1, "too few cells")
 
 
-def test_a_slide_without_images_is_refused(ways: Ways, served: Process) -> None:
+def test_a_slide_without_images_is_refused(ways: Ways, served: LiveServer) -> None:
     with pytest.raises(RefusedRequestError, match=r"400 invalid_results: .* at least 1 item"):
         ways.classify_slide(served.url, [])
 
 
-def test_answers_and_outcomes_are_summarised_together(ways: Ways, served: Process, images: list[bytes]) -> None:
+def test_answers_and_outcomes_are_summarised_together(ways: Ways, served: LiveServer, images: list[bytes]) -> None:
     first = ways.classify(served.url, *images[:20])
     rest = ways.classify_many(served.url, images[20:])
     summary = ways.summarise_slide(served.url, [first, *rest, rest[0]])
@@ -143,7 +140,9 @@ def test_answers_and_outcomes_are_summarised_together(ways: Ways, served: Proces
     assert summary.document["hairy"] == ways.classify_slide(served.url, images).summary.document["hairy"]
 
 
-def test_only_what_a_summary_needs_is_sent(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
+def test_only_what_a_summary_needs_is_sent(
+    ways: Ways, served: LiveServer, road: FaultyRoad, images: list[bytes]
+) -> None:
     answer = ways.classify(served.url, images[20])
     road.upstream = served.port
     ways.summarise_slide(road.url, [answer])
@@ -153,7 +152,7 @@ def test_only_what_a_summary_needs_is_sent(ways: Ways, served: Process, road: Fa
     assert set(result) == {"image_sha256", "class_id", "hairy_cell", "novelty", "review"}
 
 
-def test_results_of_another_model_are_refused(ways: Ways, served: Process, images: list[bytes]) -> None:
+def test_results_of_another_model_are_refused(ways: Ways, served: LiveServer, images: list[bytes]) -> None:
     answer = ways.classify(served.url, images[0])
     other = replace(answer, model=replace(answer.model, sha256="0" * 64))
     with pytest.raises(OtherModelError, match="were made with the model 000000000000"):
@@ -161,7 +160,7 @@ def test_results_of_another_model_are_refused(ways: Ways, served: Process, image
 
 
 def test_results_of_several_models_are_not_even_sent(
-    ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]
+    ways: Ways, served: LiveServer, road: FaultyRoad, images: list[bytes]
 ) -> None:
     answer = ways.classify(served.url, images[0])
     other = replace(answer, model=replace(answer.model, sha256="0" * 64))
@@ -170,59 +169,7 @@ def test_results_of_several_models_are_not_even_sent(
     assert road.connections == 0
 
 
-def test_a_model_that_cannot_tell_hairy_cells_says_so(
-    ways: Ways, write_bundle: WriteBundle, images: list[bytes], tmp_path: Path
-) -> None:
-    with serving(write_bundle(tmp_path / "blind", hairy_known=False)) as live:
-        summary = ways.classify_slide(live.url, images[:3]).summary
-    assert summary.hairy is None
-    assert summary.advice == "not supported by this bundle"
-    (row,) = [row for row in summary.differential if row.class_id == "hairy-cell"]
-    assert (row.evidence, row.per_100_wbc) == ("none", None)
-
-
-def test_a_broken_road_is_taken_again(ways: Ways, served: Process, road: FaultyRoad, images: list[bytes]) -> None:
-    road.upstream = served.port
-    road.cuts = [600]
-    whole = ways.classify_slide(road.url, images[:3], {"retries": QUICK})
-    road.cuts = [40]
-    again = ways.summarise_slide(road.url, whole.outcomes, retries=QUICK)
-    assert again.document == whole.summary.document
-    assert len(road.request_ids) == 4
-    assert len(set(road.request_ids)) == 2
-
-
-def test_a_full_service_is_asked_again(ways: Ways, bundle: Bundle, images: list[bytes]) -> None:
-    device = SlowDevice(held=True)
-    full = serving(bundle, open_engine=lambda *_: device, queue_limit=1, max_batch=1)
-    with full as live, ThreadPoolExecutor(2) as pool:
-        filling = pool.submit(live.http.post, "/classify", files={"file": images[0]})
-        device.wait_until_busy()
-        asking = pool.submit(ways.classify_slide, live.url, images[1:2], {"retries": QUICK})
-        until(lambda: live.hal.statistics.refused >= 1)
-        device.let_go()
-        assert asking.result().summary.images == 1
-        assert filling.result().status_code == 200
-
-
-def test_nobody_there_ends_the_patience(ways: Ways, road: FaultyRoad, images: list[bytes]) -> None:
-    for count in (1, 3):
-        with pytest.raises(UnavailableError) as caught:
-            ways.classify_slide(
-                road.url, images[:count], {"retries": Retries(attempts=2, first_delay_s=0.01)}, images_per_request=2
-            )
-        assert isinstance(caught.value.__cause__, httpx.TransportError)
-
-
-def test_an_answer_without_a_summary_is_told_apart(images: list[bytes], served: Process) -> None:
-    from client.protocol import summary_in
-
-    answer: Any = httpx.post(f"{served.url}/classify", files={"file": images[0]})
-    with pytest.raises(AnswerError, match="not one of HAL's: KeyError: 'summary'"):
-        summary_in(answer, "mine")
-
-
-def test_a_slide_is_a_fhir_report_too(ways: Ways, served: Process, images: list[bytes]) -> None:
+def test_a_slide_is_a_fhir_report_too(ways: Ways, served: LiveServer, images: list[bytes]) -> None:
     slide = ways.classify_slide(served.url, images)
     found = ways.slide_as_fhir(served.url, slide.outcomes)
     FhirBundle.model_validate(found.document)
@@ -236,17 +183,3 @@ def test_a_slide_is_a_fhir_report_too(ways: Ways, served: Process, images: list[
     assert lymphocytes["valueQuantity"]["value"] == pytest.approx(100 * 20 / 23, abs=1e-3)
     assert lymphocytes["code"]["coding"][0]["system"] == "http://loinc.org"
     assert all(one["resourceType"] == "Observation" for one in found.observations)
-
-
-def test_fhir_of_another_model_s_results_is_refused(ways: Ways, served: Process, images: list[bytes]) -> None:
-    answer = ways.classify(served.url, images[0])
-    with pytest.raises(OtherModelError):
-        ways.slide_as_fhir(served.url, [replace(answer, model=replace(answer.model, sha256="0" * 64))])
-
-
-def test_an_answer_that_is_no_fhir_bundle_is_told_apart(images: list[bytes], served: Process) -> None:
-    from client.protocol import fhir_in
-
-    answer: Any = httpx.post(f"{served.url}/classify", files={"file": images[0]})
-    with pytest.raises(AnswerError, match="not one of HAL's: KeyError: 'resourceType'"):
-        fhir_in(answer, "mine")

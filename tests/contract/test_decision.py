@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from contract.classes import BY_ID, CELL_CLASSES, CLASS_COUNT, HAIRY_CELL
+from contract.classes import BY_ID, CLASS_COUNT, HAIRY_CELL
 from contract.decision import Decision, ReviewCode, calibrated_probabilities, decide
 from contract.description import BundleDescription
 from tests.contract.examples import describe
@@ -55,46 +55,6 @@ def test_rows_are_probabilities_and_suppressed_classes_get_exactly_none(
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
     assert ((found >= 0) & (found <= 1)).all()
     assert (found[:, suppressed] == 0).all()
-
-
-@given(logits, temperatures, suppressions, st.floats(-1e3, 1e3))
-def test_a_constant_added_to_the_logits_changes_nothing(
-    values: NDArray[np.float64], temperature: float, suppressed: NDArray[np.bool_], constant: float
-) -> None:
-    np.testing.assert_allclose(
-        calibrated_probabilities(values + constant, temperature, suppressed),
-        calibrated_probabilities(values, temperature, suppressed),
-        rtol=1e-9,
-        atol=1e-12,
-    )
-
-
-@given(logits, temperatures, suppressions)
-def test_temperature_never_changes_the_predicted_class(
-    values: NDArray[np.float64], temperature: float, suppressed: NDArray[np.bool_]
-) -> None:
-    found = calibrated_probabilities(values, temperature, suppressed).argmax(axis=1)
-    assert found.tolist() == np.where(suppressed, -np.inf, values).argmax(axis=1).tolist()
-
-
-@given(logits, temperatures, temperatures, suppressions)
-def test_a_higher_temperature_never_makes_the_answer_surer(
-    values: NDArray[np.float64], one: float, other: float, suppressed: NDArray[np.bool_]
-) -> None:
-    sharp = calibrated_probabilities(values, min(one, other), suppressed).max(axis=1)
-    soft = calibrated_probabilities(values, max(one, other), suppressed).max(axis=1)
-    assert (soft <= sharp + 1e-12).all()
-
-
-@given(logits, temperatures, st.permutations(range(CLASS_COUNT)), suppressions)
-def test_each_logit_keeps_its_own_place(
-    values: NDArray[np.float64], temperature: float, order: list[int], suppressed: NDArray[np.bool_]
-) -> None:
-    np.testing.assert_allclose(
-        calibrated_probabilities(values[:, order], temperature, suppressed[order]),
-        calibrated_probabilities(values, temperature, suppressed)[:, order],
-        rtol=1e-12,
-    )
 
 
 @pytest.mark.parametrize("temperature", [1e-310, 1e-3, 1.0, 1e300])
@@ -147,12 +107,6 @@ def test_a_bundle_that_has_learned_nothing_gives_no_answer() -> None:
     nothing = describe(evidence=dict.fromkeys(BY_ID, "none"))
     with pytest.raises(ValueError, match="every class is suppressed"):
         decide(np.zeros((1, CLASS_COUNT)), nothing)
-
-
-@pytest.mark.parametrize("cell", CELL_CLASSES, ids=lambda cell: cell.id)
-def test_the_most_probable_class_is_predicted(cell: object) -> None:
-    values = np.where([known is cell for known in CELL_CLASSES], 5.0, 0.0)[None]
-    assert decide_one(values, describe()).predicted_class is cell
 
 
 def test_each_cell_of_a_batch_gets_its_own_answer_in_order() -> None:

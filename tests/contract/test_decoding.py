@@ -205,6 +205,20 @@ def float_tiff() -> bytes:
     )
 
 
+def tiff_with_16_bits() -> bytes:
+    """RGB with 16 bits a channel: the 8-bit file with its BitsPerSample changed."""
+    data = bytearray(saved(Image.new("RGB", (512, 256)), "TIFF"))
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, directory)
+    for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
+        tag, _, _, value = struct.unpack_from("<HHII", data, entry)
+        if tag == 256:
+            struct.pack_into("<I", data, entry + 8, 256)
+        if tag == 258:
+            struct.pack_into("<HHH", data, value, 16, 16, 16)
+    return bytes(data)
+
+
 def pages(kind: str) -> bytes:
     cell = Image.fromarray(PIXELS)
     return saved(cell, kind, save_all=True, append_images=[Image.fromarray(255 - PIXELS)])
@@ -221,6 +235,9 @@ DEEP_PNG = b"\x89PNG\r\n\x1a\n" + DEEP_HEAD + DEEP_ROWS + chunk(b"IEND", b"")
         (float_tiff(), RefusalCode.BIT_DEPTH, "32 bits per channel as floating-point"),
         (saved(Image.new("F", (256, 256)), "TIFF"), RefusalCode.BIT_DEPTH, "floating-point"),
         (DEEP_PNG, RefusalCode.BIT_DEPTH, "16 bits per channel"),
+        (tiff_with_16_bits(), RefusalCode.BIT_DEPTH, "16 bits per channel"),
+        (saved(Image.new("I;16", (256, 256)), "PNG"), RefusalCode.BIT_DEPTH, "16 bits per channel"),
+        (saved(Image.new("I;16", (256, 256)), "TIFF"), RefusalCode.BIT_DEPTH, "16 bits per channel"),
         (pages("TIFF"), RefusalCode.ANIMATED, "several frames or pages"),
         (pages("PNG"), RefusalCode.ANIMATED, "several frames or pages"),
         (pages("MPO"), RefusalCode.ANIMATED, "several frames or pages"),

@@ -101,12 +101,6 @@ def test_a_value_out_of_its_range_is_reported_with_its_place(
     assert all(problem.startswith(place) for problem in breaches(tmp_path, described))
 
 
-def test_classes_in_alphabetical_order_are_refused(tmp_path: Path, described: Description) -> None:
-    described["classes"].sort(key=lambda entry: entry["name"])
-    (problem,) = breaches(tmp_path, described)
-    assert "class 0 is 'Abnormal lymphocyte', expected 'Segmented neutrophil': Table 4.1's order" in problem
-
-
 def test_two_classes_in_each_others_places_are_refused(tmp_path: Path, described: Description) -> None:
     classes = described["classes"]
     classes[18], classes[19] = classes[19], classes[18]

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from contract import bundle as bundles
 from contract.files import image_files, write_text
 from tests.paths import ROOT
-from tests.service.tiny_bundle import TinyNetwork, description_for
+from tests.service.tiny_bundle import write_tiny
 from tests.unprivileged import heed_permissions
 
 KILLED = """
@@ -61,11 +60,7 @@ def test_a_killed_process_leaves_the_former_file_and_the_next_one_writes(tmp_pat
 
 
 def test_figures_that_find_no_room_leave_the_bundle_that_is_served(tmp_path: Path) -> None:
-    network = TinyNetwork()
-    (tmp_path / "model.onnx").write_bytes(network.graph())
-    images = np.stack([network.cell(index) for index in (0, 7, 19)])
-    np.savez(tmp_path / "golden.npz", images=images, logits_float32=network.logits(images))
-    former = bundles.write(tmp_path, description_for(tmp_path))
+    former = write_tiny(tmp_path)
     with pytest.raises(OSError, match="File too large"), full_disk(after=1000):
         bundles.write(tmp_path, former.description.model_copy(update={"intended_use": "x" * 1000}))
     assert bundles.load(tmp_path).description == former.description

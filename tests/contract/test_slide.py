@@ -1,5 +1,6 @@
 """The differential and the advice on slides whose cells are known."""
 
+from bisect import bisect_left
 from typing import Any
 
 import pytest
@@ -214,8 +215,10 @@ def test_one_more_flag_never_weakens_the_advice(of: int, rate: float, data: st.D
 @given(st.integers(1, 1500), st.floats(1e-5, 0.05))
 def test_slides_without_hairy_cells_are_followed_up_no_more_often_than_the_significance(of: int, rate: float) -> None:
     rule = SlideRule()
-    least = next(
-        (hits for hits in range(of + 1) if advise(count_flags(hits, of, rate, ""), rule) is Advice.FOLLOW_UP), None
-    )
-    if least is not None:
+
+    def followed_up(hits: int) -> bool:
+        return advise(count_flags(hits, of, rate, ""), rule) is Advice.FOLLOW_UP
+
+    least = bisect_left(range(of + 1), True, key=followed_up)
+    if least <= of:
         assert stats.binom.sf(least - 1, of, rate) <= rule.significance * (1 + 1e-9)

@@ -50,25 +50,6 @@ def test_a_service_that_takes_no_image_for_want_of_room_is_critical_and_told_at_
     assert "for" not in alert
 
 
-def test_the_dashboard_shows_what_a_lab_must_see() -> None:
-    titles = " ".join(panel["title"].lower() for panel in DASHBOARD["panels"])
-    for subject in ("latency", "batch size", "queue", "flagged", "class mix", "drift"):
-        assert subject in titles
-
-
-def test_panels_do_not_overlap() -> None:
-    taken: set[tuple[int, int]] = set()
-    for panel in DASHBOARD["panels"]:
-        place = panel["gridPos"]
-        cells = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
-        }
-        assert not taken & cells, panel["title"]
-        taken |= cells
-
-
 def test_the_dashboard_and_prometheus_find_each_other() -> None:
     (source,) = yaml.safe_load(
         (DOCKER / "grafana" / "provisioning" / "datasources" / "prometheus.yml").read_text(encoding="utf-8")

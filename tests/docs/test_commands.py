@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import hal
 from contract.bundle import Bundle
 from tests.docs.pages import ROOT, hal_calls, shell_lines
 from tests.paths import CELLS
-from tests.service.live_server import LiveServer, serving
+from tests.service.live_server import LiveServer
 
 COMMANDS = (
     ("docs/operate.md", "hal keys"),
@@ -53,12 +52,6 @@ def test_commands_work_one_after_the_other(page: str, start: str, folder: Path, 
         for call in hal_calls(line):
             found = CliRunner().invoke(hal.app, call.words, env={"HAL_BUNDLE": str(bundle.root), **call.variables})
             assert found.exit_code == 0, f"{line}: {found.output}{found.exception!r}"
-
-
-@pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:
-    with serving(bundle) as server:
-        yield server
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -73,12 +73,6 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def finished(process: "subprocess.Popen[str]") -> tuple[int, str]:
     shown, said = process.communicate(timeout=60)
     return process.returncode, shown + said
-
-
-@pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:
-    with serving(bundle) as server:
-        yield server
 
 
 def refused(live: LiveServer) -> bool:

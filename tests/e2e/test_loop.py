@@ -7,7 +7,6 @@ collection has few cells of most smears, so that a slide here is every third sme
 import contextlib
 import csv
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from typer.testing import CliRunner
 
+import hal
 from contract import bundle
 from contract.classes import BY_NAME
 from service.settings import Settings
@@ -23,7 +24,7 @@ from tests.conftest import SHARED
 from tests.docs.pages import hal_calls, shell_lines
 from tests.paths import ROOT
 from tests.service.page.browser import Visit, chromium, visiting
-from tests.service.process import environment, running
+from tests.service.process import running
 
 PAGE = "docs/adapt.md"
 SHIPPED = Path(Settings.model_fields["bundle"].default)
@@ -125,10 +126,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def follow(line: str) -> None:
     """Run a command of the page."""
-    commands = [[sys.executable, "-m", "hal", *call.words] for call in hal_calls(line)] or [["sh", "-c", line]]
-    for words in commands:
-        done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    calls = hal_calls(line)
+    for call in calls:
+        found = CliRunner().invoke(hal.app, call.words)
+        assert found.exit_code == 0, found.output
+    if not calls:
+        subprocess.run(["sh", "-c", line], check=True)
 
 
 @pytest.mark.skipif(not SHARED, reason="HAL_SHARED is not set: the real images are not at hand")

@@ -1,8 +1,6 @@
 """The bundle that is shipped, on real cells, through the real service."""
 
 import csv
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +11,9 @@ from contract import bundle
 from contract.bundle import Bundle
 from contract.classes import BY_ID
 from contract.description import AS_PHOTOGRAPHED, Evidence, Metric
-from service.images.decode import decode
-from service.settings import Fit, Settings
-from tests.paths import ROOT
+from service.settings import Settings
+from tests.paths import CELLS, ROOT
 from tests.service.live_server import LiveServer, serving
-from training.data.images import read_image
-
-CELLS = ROOT / "service" / "static" / "cells"
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +61,6 @@ def test_a_miss_of_the_bundle_asks_for_review(live: LiveServer) -> None:
     assert result["class_name"] == "Segmented neutrophil" or result["review"]
 
 
-def test_the_readme_s_curl_line_answers_with_a_segmented_neutrophil(live: LiveServer) -> None:
-    if (curl := shutil.which("curl")) is None:
-        pytest.skip("curl is not installed")
-    command = [curl, "-sS", "-F", f"file=@{CELLS / 'segmented-neutrophil-1.jpg'}", f"{live.url}/classify"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert '"class_id":"segmented-neutrophil"' in answer
-
-
 def test_a_lymphocyte_raises_no_flag_and_the_answer_says_that_hairy_cells_were_composites(
     live: LiveServer, shipped: Bundle
 ) -> None:
@@ -117,13 +103,6 @@ def test_the_figures_that_a_user_relies_on_are_stated_and_good_enough(shipped: B
     assert false_flags.images > 500
     assert false_flags.method == "Clopper-Pearson"
     assert shipped.path(shipped.file()).stat().st_size < 25_000_000
-
-
-def test_training_and_service_see_the_same_pixels() -> None:
-    for row in samples():
-        data = (CELLS / row["file"]).read_bytes()
-        served = decode(data, fit=Fit.STRICT, max_bytes=1 << 20, max_pixels=1 << 20)
-        np.testing.assert_array_equal(served, read_image(CELLS / row["file"]))
 
 
 @pytest.mark.slow

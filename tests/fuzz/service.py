@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import psutil
 
-from contract import bundle as bundles
 from tests.service.process import Process, running
-from tests.service.tiny_bundle import TinyNetwork, description_for
+from tests.service.tiny_bundle import write_tiny
 
 GROWTH_BYTES: Final = 32 << 20
 """More than allocators keep, less than a leak of one image in a hundred."""
@@ -40,15 +38,8 @@ class Findings:
 @contextlib.contextmanager
 def fuzz_target(**settings: str) -> Iterator[Process]:
     """A service with the tiny bundle as a process of its own."""
-    network = TinyNetwork()
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "model.onnx").write_bytes(network.graph())
-        images = np.stack([network.cell(index) for index in (0, 7, 11)])
-        np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-        bundles.write(root, description_for(root))
-        with running(root, **settings) as served:
-            yield served
+    with tempfile.TemporaryDirectory() as folder, running(write_tiny(Path(folder)).root, **settings) as served:
+        yield served
 
 
 def resident_bytes(served: Process) -> int:

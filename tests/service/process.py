@@ -123,7 +123,7 @@ def running(
             assert greeting.endswith("/classify\n"), log.read_text()
             served = Process(process, greeting, log)
             if wait:
-                until(lambda: served.answers("/health/ready") == 200 or process.poll() is not None)
+                until(lambda: served.answers("/health/ready") == 200 or process.poll() is not None, every_s=0.02)
                 assert process.poll() is None, log.read_text()
             yield served
         finally:

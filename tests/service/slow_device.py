@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.settings import Device
+from tests.service.live_server import LiveServer
 
 PATIENCE_S = 20
 POISON = 255
@@ -57,3 +58,9 @@ def image(first: int) -> NDArray[np.uint8]:
     pixels = np.zeros((256, 256, 3), np.uint8)
     pixels[0, 0, 0] = first
     return pixels
+
+
+def withdrawn(live: LiveServer, device: SlowDevice) -> bool:
+    """Whether all images have left the queue; lets a batch end first, since a line tells whether its client is gone."""
+    device.release()
+    return live.hal.batcher.admission.taken == 0

@@ -1,13 +1,12 @@
 """docs/reference.md says what the code does, and so does ``hal serve --help``."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families as parse
+from typer.testing import CliRunner
 
+import hal
 from contract.bundle import Bundle
 from service.reference import page, variable
 from service.settings import Settings
@@ -31,14 +30,7 @@ def test_every_setting_and_every_metric_of_a_running_service_is_on_the_page(bund
 
 
 def test_the_help_of_serve_documents_every_setting() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-c", "import hal; hal.main()", "serve", "--help"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "COLUMNS": "400", "TERM": "dumb"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    shown = CliRunner().invoke(hal.app, ["serve", "--help"], env={"COLUMNS": "400", "TERM": "dumb"}).stdout
     words = " ".join(shown.split())
     for name, field in Settings.model_fields.items():
         assert variable(name, field) in words

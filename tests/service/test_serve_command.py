@@ -6,25 +6,26 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service.auth.keys import Role, add
+from service.http.server import PortError, listen
+from service.settings import Settings
 from tests.paths import ROOT
 from tests.service.live_server import until
-from tests.service.process import PATIENCE_S, environment, failing, running, seconds
+from tests.service.process import PATIENCE_S, environment, failing, running
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
 def test_the_greeting_names_the_model_and_a_command_that_works(
     bundle: Bundle, network: TinyNetwork, tmp_path: Path
 ) -> None:
-    with running(bundle.root) as served:
+    with running(bundle.root) as served, served.http() as keeping_alive:
+        assert keeping_alive.get("/health/live").status_code == 200
         assert "tiny 1.2.3" in served.greeting
         assert bundle.file().sha256 in served.greeting
         line = served.greeting.splitlines()[-1].split()
@@ -37,12 +38,6 @@ def test_the_greeting_names_the_model_and_a_command_that_works(
             ["curl", "-sS", "-F", f"file=@{image}", line[-1]], capture_output=True, check=True, timeout=PATIENCE_S
         )
         assert json.loads(curl.stdout)["results"][0]["class_name"] in CLASS_NAMES
-        assert served.stop() == 0
-
-
-def test_sigterm_while_idle_ends_at_once_with_0(bundle: Bundle) -> None:
-    with running(bundle.root) as served, httpx.Client() as keeping_alive:
-        keeping_alive.get(f"{served.url}/health/live")
         assert served.stop() == 0
 
 
@@ -73,21 +68,6 @@ def refused(port: int) -> bool:
     return False
 
 
-def test_a_client_that_never_finishes_does_not_hold_up_the_end(bundle: Bundle) -> None:
-    with (
-        running(bundle.root, HAL_DRAIN_S="1") as served,
-        socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as client,
-    ):
-        client.sendall(
-            b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nExpect: 100-continue\r\n"
-            b"Content-Length: 9\r\n\r\n"
-        )
-        assert client.recv(1000).startswith(b"HTTP/1.1 100")
-        start = time.monotonic()
-        assert served.stop() == 0
-        assert seconds(start) < 10
-
-
 def test_a_missing_bundle_is_one_clear_message(tmp_path: Path) -> None:
     said = failing("--port", "0", "--bundle", str(tmp_path / "nowhere"))
     assert "no bundle.json in" in said
@@ -115,18 +95,10 @@ def test_a_taken_port_is_one_clear_message(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "127.0.0.1:8000", "http://127.0.0.1", "a" * 70, "192.0.2.1"])
-def test_a_host_that_is_not_here_is_one_clear_message(bundle: Bundle, host: str) -> None:
-    said = failing(HAL_BUNDLE=str(bundle.root), PORT="0", HAL_HOST=host)
-    assert said.startswith(f"hal serve: HAL_HOST='{host}' ")
-    assert "set HAL_HOST or --host to 127.0.0.1" in said
-    assert "choose another" not in said
-
-
-def test_a_service_beside_kubernetes_variables_starts_without_a_warning(bundle: Bundle) -> None:
-    with running(bundle.root, HAL_PORT="tcp://10.0.0.1:8000", HAL_SERVICE_HOST="10.0.0.1") as served:
-        assert not any(line["level"] == "warning" for line in served.lines())
-    said = failing(HAL_BUNDLE=str(bundle.root), HAL_PORT="tcp://10.0.0.1:8000")
-    assert "HAL_PORT='tcp://10.0.0.1:8000': Kubernetes sets this" in said
+def test_a_host_that_is_not_here_is_named_with_what_to_do(host: str) -> None:
+    with pytest.raises(PortError, match=f"^HAL_HOST='{host}' .*set HAL_HOST or --host to 127.0.0.1") as caught:
+        listen(Settings(host=host, port=0))
+    assert "choose another" not in str(caught.value)
 
 
 def test_the_printed_command_has_a_place_for_the_key(bundle: Bundle, tmp_path: Path) -> None:
@@ -161,8 +133,6 @@ def test_cuda_asked_for_and_absent_is_refused_before_an_address_is_promised(bund
 
 
 def test_a_misspelt_variable_is_warned_about(bundle: Bundle) -> None:
-    said = failing("--device", "gpu", HAL_BUNDLE=str(bundle.root))
-    assert "HAL_BATCH" not in said
     with running(bundle.root, HAL_BATCH="4") as served:
         assert served.logged("did you mean HAL_MAX_BATCH?")
         assert served.stop() == 0

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from service.environment import SettingsError, load_settings, unknown_variables
-from service.settings import Device, Fit, Settings
+from service.settings import Device, Fit
 
 
 def test_without_variables_the_shipped_bundle_is_served_on_port_8000_of_this_machine() -> None:
@@ -56,13 +56,6 @@ def test_a_misspelt_variable_is_named_with_the_nearest_setting() -> None:
     (warning,) = unknown_variables({"HAL_MAX_BATCHES": "8", "HAL_FIT": "crop", "HAL_SHARED": "x", "PATH": "y"})
     assert "HAL_MAX_BATCHES" in warning
     assert "did you mean HAL_MAX_BATCH?" in warning
-
-
-@pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_every_setting_is_documented_where_it_is_declared(name: str) -> None:
-    description = Settings.model_fields[name].description
-    assert description
-    assert description.endswith(".")
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -24,10 +24,7 @@ fcntl = pytest.importorskip("fcntl", reason="terminals of Unix")
 termios = pytest.importorskip("termios")
 
 
-@pytest.mark.parametrize(
-    "redirection",
-    [">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full", "2> /dev/full", "> /dev/full 2>&1", "> >(true) 2>&1"],
-)
+@pytest.mark.parametrize("redirection", ["<&- >&- 2>&-", "> /dev/full 2>&1", "> >(true) 2>&1"])
 def test_closed_full_and_broken_streams_are_no_reason_not_to_serve(
     bundle: Bundle, network: TinyNetwork, redirection: str
 ) -> None:
@@ -41,14 +38,13 @@ def test_closed_full_and_broken_streams_are_no_reason_not_to_serve(
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: answers(f"{url}/health/ready") == 200 or process.poll() is not None)
+        until(lambda: answers(f"{url}/health/ready") == 200 or process.poll() is not None, every_s=0.02)
         assert (
             httpx.post(f"{url}/classify", files=form(encoded(network.cell(1))), timeout=PATIENCE_S).status_code == 200
         )
         if "&-" in redirection and sys.platform == "linux":
-            number = 2 if redirection == "2>&-" else 1
-            opened = Path(f"/proc/{process.pid}/fd/{number}").readlink()
-            assert opened == Path("/dev/null"), "and no client's connection"
+            opened = {Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in (1, 2)}
+            assert opened == {Path("/dev/null")}, "and no client's connection"
         process.send_signal(signal.SIGTERM)
         said = b"".join(process.communicate(timeout=PATIENCE_S))
         assert process.returncode == 0
@@ -59,7 +55,9 @@ def test_closed_full_and_broken_streams_are_no_reason_not_to_serve(
         process.communicate()
 
 
-def test_a_terminal_is_told_when_it_is_ready_and_the_printed_command_works_then(bundle: Bundle) -> None:
+def test_a_terminal_is_told_when_the_printed_command_works_and_ends_the_service_when_it_is_closed(
+    bundle: Bundle,
+) -> None:
     with terminal(bundle.root) as (process, screen):
         said = read_until(screen, "Ready: ")
         ready = next(line for line in said.splitlines() if line.startswith("Ready: "))
@@ -68,13 +66,6 @@ def test_a_terminal_is_told_when_it_is_ready_and_the_printed_command_works_then(
         assert "tiny 1.2.3 float32 on cpu" in ready
         answer = subprocess.run(["bash", "-c", f"{curl} -sS"], cwd=ROOT, capture_output=True, check=True, timeout=60)
         assert len(json.loads(answer.stdout)["results"]) == 1
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
-
-
-def test_a_terminal_that_is_closed_ends_the_service(bundle: Bundle) -> None:
-    with terminal(bundle.root) as (process, screen):
-        read_until(screen, "Ready: ")
         os.close(screen)
         assert process.wait(PATIENCE_S) == 0
 

@@ -183,6 +183,23 @@ def encoded(pixels: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> byt
     return stream.getvalue()
 
 
+def write_tiny(
+    root: Path,
+    *,
+    graph: bytes | None = None,
+    hairy_known: bool = True,
+    version: str = "1.2.3",
+    network: TinyNetwork | None = None,
+) -> Bundle:
+    """A bundle in ``root`` around a network's graph, or another one."""
+    network = network or TinyNetwork()
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "model.onnx").write_bytes(graph or network.graph())
+    images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
+    np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
+    return bundles.write(root, description_for(root, hairy_known=hairy_known, version=version))
+
+
 def with_novelty(bundle: Bundle, brightest: float) -> Bundle:
     """The bundle, telling images as unfamiliar whose colour's three numbers have a larger sum than ``brightest``.
 

@@ -6,31 +6,24 @@ import json
 import os
 import re
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+import hal
 from service.auth.keys import KeysError, KeyStore, Role, add, find, read, revoke
-from tests.paths import ROOT
 
 
-def hal_keys(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", "import hal; hal.main()", "keys", *arguments],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def hal_keys(*arguments: str) -> Result:
+    return CliRunner().invoke(hal.app, ["keys", *arguments])
 
 
 def test_a_key_is_printed_once_and_only_its_hash_is_written(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     made = hal_keys("add", "--file", str(file), "--name", "analyser-1", "--role", "classify")
-    assert made.returncode == 0, made.stderr
+    assert made.exit_code == 0, made.stderr
     secret = made.stdout.strip()
     assert re.fullmatch(r"hal_[A-Za-z0-9_-]{43}", secret), "256 bits"
     written = file.read_text()
@@ -42,7 +35,7 @@ def test_a_key_is_printed_once_and_only_its_hash_is_written(tmp_path: Path) -> N
     assert listed.stdout.split()[:2] == ["analyser-1", "classify"]
     assert secret not in listed.stdout + listed.stderr
 
-    assert hal_keys("revoke", "--file", str(file), "--name", "analyser-1").returncode == 0
+    assert hal_keys("revoke", "--file", str(file), "--name", "analyser-1").exit_code == 0
     assert read(file) == ()
 
 
@@ -130,5 +123,5 @@ def test_what_cannot_be_done_says_why_and_changes_nothing(tmp_path: Path) -> Non
     with pytest.raises(KeysError, match=r"not a file of keys: keys\.0\.role"):
         add(file, "b", Role.CLASSIFY)
     failed = hal_keys("list", "--file", str(file))
-    assert failed.returncode == 1
+    assert failed.exit_code == 1
     assert "Traceback" not in failed.stderr

@@ -3,9 +3,10 @@ import asyncio
 import pytest
 
 from service.batching.admission import Admission
-from service.batching.errors import DeadlineExceededError, DrainingError, QueueFullError
+from service.batching.errors import DrainingError, QueueFullError
 from service.batching.queue import Priority
 from service.batching.rate import Rate, Statistics
+from tests.service.batchers import settled
 
 ROUTINE, BULK = Priority.ROUTINE, Priority.BULK
 
@@ -29,21 +30,9 @@ class Work:
             self.under_way[item].set_result(None)
 
 
-async def settled() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-def admission_of(
-    limit: int, bulk_limit: int, *, batch: int = 4, deadline_s: float = 60, rate: Rate | None = None
-) -> Admission:
+def admission_of(limit: int, bulk_limit: int, rate: Rate | None = None) -> Admission:
     return Admission(
-        limit,
-        bulk_limit,
-        deadline_s=deadline_s,
-        max_batch=lambda: batch,
-        rate=rate or Rate(),
-        statistics=Statistics(),
+        limit, bulk_limit, deadline_s=60, max_batch=lambda: 4, rate=rate or Rate(), statistics=Statistics()
     )
 
 
@@ -72,20 +61,6 @@ def test_bulk_cannot_take_the_permits_of_routine_but_routine_can_take_all() -> N
     asyncio.run(test())
 
 
-def test_a_request_holds_two_batches_worth_of_permits() -> None:
-    async def test() -> None:
-        admission, work = admission_of(100, 100, batch=3), Work()
-        job = asyncio.create_task(admission.run_all(range(50), work))
-        await settled()
-        assert (admission.taken, sorted(work.under_way)) == (6, list(range(6)))
-        while not job.done():
-            work.end(*work.under_way)
-            await settled()
-        assert await job == [10 * item for item in range(50)]
-
-    asyncio.run(test())
-
-
 def test_draining_turns_away_and_returns_when_the_last_permit_is_free() -> None:
     async def test() -> None:
         admission, work = admission_of(4, 4), Work()
@@ -103,21 +78,11 @@ def test_draining_turns_away_and_returns_when_the_last_permit_is_free() -> None:
     asyncio.run(test())
 
 
-def test_an_item_that_expires_frees_its_permit_and_withdraws_the_others() -> None:
-    async def test() -> None:
-        admission, work = admission_of(4, 4, deadline_s=0.02), Work()
-        with pytest.raises(DeadlineExceededError, match="HAL_DEADLINE_MS"):
-            await admission.run_all([0, 1, 2], work)
-        assert (admission.taken, work.under_way) == (0, {})
-
-    asyncio.run(test())
-
-
 def test_bulk_is_asked_to_wait_for_all_of_routine_and_half_of_its_own() -> None:
     async def test() -> None:
         rate = Rate()
         rate.add(2, 1.0)  # two images a second
-        admission, work = admission_of(12, 4, rate=rate), Work()
+        admission, work = admission_of(12, 4, rate), Work()
         requests = [asyncio.create_task(admission.run_all(range(8), work))]
         await settled()
         requests.append(asyncio.create_task(admission.run_all(range(10, 14), work, priority=BULK)))

@@ -5,23 +5,14 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.batching.batcher import Batcher
-from service.batching.errors import DrainingError, ModelFailedError, QueueFullError
+from service.batching.errors import ModelFailedError, QueueFullError
 from service.batching.queue import Image, Logits, Priority
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
-
-
-@in_event_loop
-async def test_an_idle_device_takes_one_image_at_once() -> None:
-    device = SlowDevice()
-    async with batching(device) as batcher:
-        assert await ask(batcher, 7) == [7]
-    assert device.batches == [[7]]
 
 
 @in_event_loop
@@ -35,6 +26,7 @@ async def test_an_idle_service_adds_no_delay() -> None:
             await ask(batcher, first)
             delays.append(loop.time() - start)
         assert min(delays) < 0.005, "a batching timer, of 5 ms or more in other servers, would show in every one"
+    assert device.batches == [[first] for first in range(50)]
 
 
 @in_event_loop
@@ -153,6 +145,7 @@ async def test_a_cancelled_request_leaves_the_queue_and_its_batch_mates_are_answ
 
 @in_event_loop
 async def test_a_request_that_is_cancelled_inside_a_running_batch_does_not_hurt_it() -> None:
+    """Elsewhere it ended the batching task, and every later request waited for ever (Ray #41057, #21425)."""
     device = SlowDevice(held=True)
     async with batching(device) as batcher:
         blocking = asking(batcher, 0)
@@ -167,39 +160,6 @@ async def test_a_request_that_is_cancelled_inside_a_running_batch_does_not_hurt_
         assert await asyncio.gather(blocking, staying) == [[0], [2]]
         assert await ask(batcher, 3) == [3]
     assert device.batches[1] == [1, 2]
-
-
-@in_event_loop
-async def test_a_full_queue_refuses_single_and_bulk_alike() -> None:
-    device = SlowDevice(held=True)
-    async with batching(device, max_batch=2, queue_limit=3) as batcher:
-        accepted = [asking(batcher, first) for first in range(3)]
-        await begun(device)
-        for firsts in ([3], [3, 4, 5, 6, 7]):
-            with pytest.raises(QueueFullError, match="3 images are waiting") as caught:
-                await ask(batcher, *firsts)
-            assert caught.value.retry_after_s == 1
-        assert batcher.statistics.refused == 2
-        device.let_go()
-        assert await asyncio.gather(*accepted) == [[0], [1], [2]]
-
-
-@in_event_loop
-async def test_retry_after_follows_the_measured_rate() -> None:
-    device = SlowDevice(held=True)
-    async with batching(device, max_batch=1, queue_limit=8) as batcher:
-        measured = asking(batcher, 0)
-        await begun(device)
-        await asyncio.sleep(0.5)  # the measured duration itself
-        device.release()
-        await measured
-        accepted = [asking(batcher, first) for first in range(8)]
-        await begun(device)
-        with pytest.raises(QueueFullError) as caught:
-            batcher.admission.check()
-        assert caught.value.retry_after_s >= 2, "half of 8 images at less than 2 a second"
-        device.let_go()
-        await asyncio.gather(*accepted)
 
 
 @in_event_loop
@@ -240,22 +200,6 @@ async def test_a_bulk_request_that_found_one_free_seat_takes_more_as_they_come_f
         assert await others == list(range(7))
         assert await bulk == [first % 20 for first in range(60)]
     assert [len(batch) for batch in device.batches].count(4) >= 10, "its later batches are full"
-
-
-@in_event_loop
-async def test_draining_refuses_new_work_and_finishes_what_was_accepted() -> None:
-    device = SlowDevice(held=True)
-    async with batching(device, max_batch=2) as batcher:
-        accepted = asking(batcher, *range(10))
-        await begun(device)
-        draining = asyncio.create_task(batcher.drain())
-        await settled()
-        with pytest.raises(DrainingError):
-            await ask(batcher, 1)
-        assert not draining.done()
-        device.let_go()
-        await draining
-        assert await accepted == list(range(10))
 
 
 REQUESTS = st.lists(

@@ -162,21 +162,3 @@ async def test_an_image_for_which_there_is_no_memory_at_all_fails_alone() -> Non
         device.room = 4
         assert await ask(batcher, 2) == [2]
     assert (batcher.statistics.out_of_memory, batcher.statistics.failed) == (1, 1)
-
-
-@in_event_loop
-async def test_a_batcher_that_breaks_answers_everybody_and_says_so() -> None:
-    device = SlowDevice(held=True)
-    async with batching(device) as batcher:
-        first = asking(batcher, 0)
-        await begun(device)
-        waiting = asking(batcher, 1)
-        await settled()
-        batcher._queue.next_batch = None  # type: ignore[assignment, method-assign]
-        assert not batcher.broken
-        device.let_go()
-        assert await first == [0]
-        for answer in (waiting, asking(batcher, 2)):
-            with pytest.raises(ModelFailedError):
-                await answer
-        assert batcher.broken

@@ -82,29 +82,6 @@ async def test_an_archive_job_goes_on_under_endless_routine_load() -> None:
 
 
 @in_event_loop
-async def test_bulk_is_refused_when_its_share_is_taken_and_routine_is_not() -> None:
-    device = SlowDevice(held=True)
-    async with batching(device, max_batch=2, queue_limit=8, bulk_limit=4) as batcher:
-        archive = [asking(batcher, *[1] * 50, priority=Priority.BULK) for _ in range(3)]
-        await begun(device)
-        await settled()
-        assert (batcher.admission.taken, batcher.admission.taken_by(Priority.BULK)) == (4, 4)
-        with pytest.raises(QueueFullError, match="4 bulk images are waiting"):
-            batcher.admission.check(Priority.BULK)
-        bench = [asking(batcher, 7) for _ in range(4)]
-        await settled()
-        assert (batcher.waiting_of(Priority.ROUTINE), batcher.admission.taken) == (4, 8)
-        with pytest.raises(QueueFullError, match="8 images are waiting"):
-            batcher.admission.check(Priority.ROUTINE)
-        device.let_go()
-        assert await asyncio.gather(*bench) == [[7]] * 4
-        first, *others = await asyncio.gather(*archive, return_exceptions=True)
-        assert first == [1] * 50
-        assert [type(answer) for answer in others] == [QueueFullError] * 2
-    assert batcher.statistics.refused == 4
-
-
-@in_event_loop
 async def test_the_time_that_a_request_has_bounds_all_of_its_images() -> None:
     device = SlowDevice(held=True)
     async with batching(device, max_batch=1) as batcher:

@@ -60,24 +60,6 @@ def test_bulk_has_a_quarter_of_every_fourth_batch_under_endless_routine_load() -
     assert carried == [0, 0, 0, 2] * 3
 
 
-def test_a_batch_of_one_is_bulks_every_fourth_time() -> None:
-    network = Sized(1)
-    queue = queue_of(images(network, BULK, 2), images(network, ROUTINE, 20))
-    carried = [queue.next_batch(1)[0].priority for _ in range(9)]
-    assert carried == [ROUTINE, ROUTINE, ROUTINE, BULK] * 2 + [ROUTINE]
-
-
-def test_batches_that_pass_while_no_bulk_waits_give_it_no_claim() -> None:
-    network = Sized(2)
-    queue = queue_of(images(network, ROUTINE, 40))
-    for _ in range(10):
-        queue.next_batch(2)
-    for queued in images(network, BULK, 1):
-        queue.add(queued)
-    carried = [sum(queued.priority is BULK for queued in queue.next_batch(2)) for _ in range(4)]
-    assert carried == [0, 0, 0, 1]
-
-
 def test_a_batch_never_mixes_networks_and_the_older_is_not_left_behind() -> None:
     old, new = Sized(4), Sized(2)
     queue = queue_of(images(old, ROUTINE, 1), images(new, ROUTINE, 3), images(old, ROUTINE, 2), images(old, BULK, 1))

@@ -1,3 +1,5 @@
+import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +203,22 @@ def test_every_way_of_saying_out_of_memory_is_understood(bundle: Bundle, said: s
 
 
 # Batch sizes
+
+
+def test_ort_24376_memory_does_not_grow_with_varying_batch_sizes(bundle: Bundle) -> None:
+    """Device memory grew with every new batch size."""
+    engine = OnnxEngine.open(bundle, EngineOptions(device=Device.CPU, max_batch=16, threads=1))
+    sizes = random.Random(5)  # noqa: S311
+
+    def run(batches: int) -> int:
+        for _ in range(batches):
+            engine.run(np.zeros((sizes.randint(1, 16), 256, 256, 3), np.uint8))
+        resident = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
+        assert resident is not None
+        return int(resident[1])
+
+    before = run(100)
+    assert run(400) - before < 4 * 1024, "KiB; one more block of 16 images in the arena would be 3 MiB"
 
 
 class Recorder:

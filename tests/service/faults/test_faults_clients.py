@@ -6,15 +6,12 @@ import socket
 from pathlib import Path
 
 import httpx
-import pytest
 
 from contract.bundle import Bundle
 from tests.service.classify_requests import form
 from tests.service.live_server import until
 from tests.service.load_clients import becomes, load, post, until_answered
 from tests.service.process import Process, running
-
-pytestmark = pytest.mark.serial
 
 
 def test_clients_that_vanish_are_noticed_at_once_and_hurt_nobody(slow: Path, cell: bytes) -> None:

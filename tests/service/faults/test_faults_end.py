@@ -1,10 +1,8 @@
 """The end of a service that is a process of its own: told, told while it hangs, killed; see docs/reliability.md."""
 
 import contextlib
-import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,16 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import numpy as np
-import pytest
-from PIL import Image
 
+from contract.bundle import Bundle
 from tests.service.classify_requests import form
 from tests.service.live_server import until
 from tests.service.load_clients import HANGING, answered, becomes, code_of, load, post, until_answered
 from tests.service.process import PATIENCE_S, Process, environment, free_port, running, seconds
-
-pytestmark = pytest.mark.serial
 
 
 def test_sigterm_under_load_answers_all_that_was_accepted(slow: Path, cell: bytes) -> None:
@@ -37,52 +31,52 @@ def test_sigterm_under_load_answers_all_that_was_accepted(slow: Path, cell: byte
         assert not served.logged("cancelled")
 
 
+def test_triton_6230_a_service_that_stops_serves_until_the_load_balancer_has_heard(bundle: Bundle, cell: bytes) -> None:
+    """Models were unloaded before Kubernetes stopped routing to them."""
+    with running(bundle.root, HAL_DRAIN_S="120", HAL_DRAIN_DELAY_S="60") as served, served.http() as client:
+        served.send(signal.SIGTERM)
+        until(lambda: client.get("/health/ready").status_code == 503)
+        for _ in range(5):
+            with served.http() as fresh:
+                assert fresh.post("/classify", files=form(cell)).status_code == 200
+            assert client.get("/health/live").status_code == 200
+        served.send(signal.SIGTERM)
+        assert served.wait() == 0, "once it is told again it waits no longer"
+
+
 def test_sigterm_ends_in_time_even_if_the_engine_hangs_and_tells_those_who_wait(slow: Path, cell: bytes) -> None:
+    """An image on the device, one behind it, a tensor, and a slide whose results have not arrived."""
     limits = {"HAL_DRAIN_S": "2", "HAL_MAX_BATCH": "1", "HAL_DEADLINE_MS": "600000"}
-    with running(slow, **limits) as served, ThreadPoolExecutor(2) as clients:
+    numbers = {"name": "image", "datatype": "UINT8", "shape": [1, 256, 256, 3], "data": [0] * (256 * 256 * 3)}
+
+    def infer() -> httpx.Response:
+        with served.http() as http:
+            return http.post("/v2/models/tiny/infer", json={"inputs": [numbers]})
+
+    with running(slow, **limits) as served, ThreadPoolExecutor(3) as clients, served.connect() as slide:
         hanging = clients.submit(post, served, HANGING)
         until(lambda: shows(served, "hal_decode_seconds_count 1.0", 'hal_queue_images{priority="routine"} 0.0'))
         waiting = clients.submit(post, served, cell)
         until(lambda: shows(served, 'hal_queue_images{priority="routine"} 1.0'))
+        tensor = clients.submit(infer)
+        until(lambda: shows(served, 'hal_queue_images{priority="routine"} 2.0'))
+        slide.sendall(
+            b"POST /slides/summary HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert slide.recv(1000).startswith(b"HTTP/1.1 100 "), "the service waits for the body"
+        slide.sendall(b'{"results": [')
         start = time.monotonic()
         assert served.stop() == 0
         assert seconds(start) < 30, "HAL_DRAIN_S and this machine's delays, and not the deadline"
         for answer in (hanging, waiting):
             assert (answer.result().status_code, code_of(answer.result())) == (503, "draining")
-
-
-def test_tensors_that_cannot_be_finished_are_told_as_images_are(slow: Path) -> None:
-    with running(slow, HAL_DRAIN_S="2", HAL_DEADLINE_MS="600000") as served, ThreadPoolExecutor(1) as clients:
-        pixels = np.asarray(Image.open(io.BytesIO(HANGING)).convert("RGB"))
-
-        def infer() -> httpx.Response:
-            image = {"name": "image", "datatype": "UINT8", "shape": [1, *pixels.shape], "data": pixels.ravel().tolist()}
-            with served.http() as http:
-                return http.post("/v2/models/tiny/infer", json={"inputs": [image]})
-
-        hanging = clients.submit(infer)
-        until(lambda: shows(served, 'hal_images_accepted{priority="routine"} 1.0'))
-        assert served.stop() == 0
-        assert hanging.result().status_code == 503
-        assert "stop" in hanging.result().json()["error"]
-        assert hanging.result().headers["x-request-id"]
-
-
-def test_a_slide_whose_results_have_not_arrived_is_told_of_the_end(slow: Path) -> None:
-    with (
-        running(slow, HAL_DRAIN_S="2") as served,
-        socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as client,
-    ):
-        client.sendall(
-            b"POST /slides/summary HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
-        )
-        assert client.recv(1000).startswith(b"HTTP/1.1 100 "), "the service waits for the body"
-        client.sendall(b'{"results": [')
-        assert served.stop() == 0
-        told = client.recv(65_536).decode()
-    assert told.startswith("HTTP/1.1 503 ")
-    assert '"code":"draining"' in told
+        assert tensor.result().status_code == 503
+        assert "stop" in tensor.result().json()["error"]
+        assert tensor.result().headers["x-request-id"]
+        told = slide.recv(65_536).decode()
+        assert told.startswith("HTTP/1.1 503 ")
+        assert '"code":"draining"' in told
 
 
 def shows(served: Process, *lines: str) -> bool:

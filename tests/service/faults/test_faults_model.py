@@ -5,8 +5,6 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from tests.conftest import WriteBundle
@@ -15,8 +13,6 @@ from tests.service.live_server import until
 from tests.service.load_clients import CELL, HANGING, POISONED, answered, becomes, code_of, load, post, until_answered
 from tests.service.process import running
 from tests.service.tiny_bundle import TinyNetwork
-
-pytestmark = pytest.mark.serial
 
 # The model
 

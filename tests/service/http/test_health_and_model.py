@@ -9,9 +9,15 @@ import pytest
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service.serving import answers
-from tests.service.live_server import PATIENCE_S, serving, until
+from tests.service.live_server import PATIENCE_S, LiveServer, serving, until
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
+
+
+@pytest.fixture(scope="module")
+def document(live: LiveServer) -> dict[str, Any]:
+    found: dict[str, Any] = live.http.get("/openapi.json").json()
+    return found
 
 
 def test_live_at_once_and_ready_only_when_the_network_is_open(bundle: Bundle) -> None:
@@ -73,21 +79,6 @@ def test_an_engine_that_hangs_is_seen_by_live_and_ready_and_so_is_its_coming_bac
         assert code_of(live.http.get("/health/live")) == code_of(live.http.get("/health/ready")) == "ok"
 
 
-def test_a_busy_service_with_a_full_queue_is_live_and_ready(bundle: Bundle, network: TinyNetwork) -> None:
-    device = SlowDevice(held=True)
-    cell = {"file": encoded(network.cell(1))}
-    with (
-        serving(bundle, open_engine=lambda *_: device, queue_limit=1, max_batch=1) as live,
-        ThreadPoolExecutor(1) as clients,
-    ):
-        waiting = clients.submit(live.http.post, "/classify", files=cell)
-        device.wait_until_busy()
-        assert live.http.post("/classify", files=cell).status_code == 429
-        assert code_of(live.http.get("/health/live")) == code_of(live.http.get("/health/ready")) == "ok"
-        device.let_go()
-        assert waiting.result().status_code == 200
-
-
 def test_a_broken_batcher_is_seen_by_live_and_ready_and_leaves_nobody_waiting(
     bundle: Bundle, network: TinyNetwork
 ) -> None:
@@ -119,9 +110,8 @@ def test_never_ready_if_the_network_cannot_be_opened(bundle: Bundle) -> None:
         assert live.http.get("/health/live").json()["error"]["code"] == "failed"
 
 
-def test_the_model_says_what_it_is_and_what_it_was_learned_from(bundle: Bundle) -> None:
-    with serving(bundle) as live:
-        model = live.http.get("/model").json()
+def test_the_model_says_what_it_is_and_what_it_was_learned_from(live: LiveServer, bundle: Bundle) -> None:
+    model = live.http.get("/model").json()
     assert (model["name"], model["version"], model["device"], model["precision"]) == ("tiny", "1.2.3", "cpu", "float32")
     assert [entry["sha256"] for entry in model["files"]] == [bundle.file().sha256]
     assert [entry["name"] for entry in model["classes"]] == list(CLASS_NAMES)
@@ -132,21 +122,16 @@ def test_the_model_says_what_it_is_and_what_it_was_learned_from(bundle: Bundle) 
     assert model["metrics"] == model["attributions"] == []
 
 
-def test_the_front_page_points_to_the_documentation(bundle: Bundle) -> None:
-    with serving(bundle) as live:
-        assert live.http.get("/docs").status_code == 200
-
-
-def test_unknown_paths_and_methods_have_the_same_body(bundle: Bundle) -> None:
-    with serving(bundle) as live:
-        for response, status, code in (
-            (live.http.get("/nowhere"), 404, "not_found"),
-            (live.http.get("/classify"), 405, "method_not_allowed"),
-        ):
-            assert response.status_code == status
-            assert response.json()["error"]["code"] == code
-            assert response.json()["request_id"] == response.headers["x-request-id"]
-        assert live.http.get("/classify").headers["allow"] == "POST"
+def test_unknown_paths_and_methods_have_the_same_body(live: LiveServer) -> None:
+    for response, status, code in (
+        (live.http.get("/nowhere"), 404, "not_found"),
+        (live.http.get("/classify"), 405, "method_not_allowed"),
+    ):
+        assert response.status_code == status
+        assert response.json()["error"]["code"] == code
+        assert response.json()["request_id"] == response.headers["x-request-id"]
+    assert live.http.get("/classify").headers["allow"] == "POST"
+    assert live.http.put("/model").headers["allow"] == "GET, HEAD"
 
 
 def test_a_mistake_of_ours_is_a_500_without_its_details(bundle: Bundle) -> None:
@@ -159,14 +144,7 @@ def test_a_mistake_of_ours_is_a_500_without_its_details(bundle: Bundle) -> None:
     assert "NoneType" not in response.text
 
 
-def openapi(bundle: Bundle) -> dict[str, Any]:
-    with serving(bundle, wait=False) as live:
-        document: dict[str, Any] = live.http.get("/openapi.json").json()
-        return document
-
-
-def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
-    document = openapi(bundle)
+def test_openapi_describes_both_bodies_and_every_status(document: dict[str, Any]) -> None:
     assert set(document["paths"]) == {
         "/admin/reload",
         "/classify",
@@ -205,8 +183,7 @@ def test_openapi_describes_both_bodies_and_every_status(bundle: Bundle) -> None:
     assert [header["name"] for header in infer["parameters"]][-1] == "Inference-Header-Content-Length"
 
 
-def test_openapi_says_where_a_key_is_needed_and_names_operations_shortly(bundle: Bundle) -> None:
-    document = openapi(bundle)
+def test_openapi_says_where_a_key_is_needed_and_names_operations_shortly(document: dict[str, Any]) -> None:
     assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
     tags = {tag["name"] for tag in document["tags"]}
     names = {}
@@ -228,8 +205,8 @@ def test_openapi_says_where_a_key_is_needed_and_names_operations_shortly(bundle:
     }
 
 
-def test_the_examples_of_openapi_are_answers(bundle: Bundle) -> None:
-    for path in openapi(bundle)["paths"].values():
+def test_the_examples_of_openapi_are_answers(document: dict[str, Any]) -> None:
+    for path in document["paths"].values():
         for operation in path.values():
             for response in operation["responses"].values():
                 content = response["content"]["application/json"]
@@ -241,8 +218,7 @@ def test_the_examples_of_openapi_are_answers(bundle: Bundle) -> None:
                         msgspec.convert(result, one)
 
 
-def test_every_reference_of_openapi_leads_somewhere(bundle: Bundle) -> None:
-    document = openapi(bundle)
+def test_every_reference_of_openapi_leads_somewhere(document: dict[str, Any]) -> None:
 
     def references(node: Any) -> set[str]:
         if isinstance(node, dict):
@@ -263,20 +239,13 @@ def test_the_model_says_how_large_its_batches_may_be(bundle: Bundle, settings: d
 @pytest.mark.parametrize(
     "path", ["/health/startup", "/health/live", "/health/ready", "/model", "/metrics", "/", "/docs", "/v2", "/nothing"]
 )
-def test_head_answers_as_get_does_without_the_body(bundle: Bundle, path: str) -> None:
-    with serving(bundle) as live:
-        head, get = live.http.head(path), live.http.get(path)
-        assert head.status_code == get.status_code
-        assert head.content == b""
-        passing = {"date", "x-request-id", "content-length"}
-        assert {k: v for k, v in head.headers.items() if k not in passing} == {
-            k: v for k, v in get.headers.items() if k not in passing
-        }
-        assert "content-length" in head.headers
-        assert live.http.get("/health/live").status_code == 200, "the connection goes on"
-
-
-def test_what_may_be_asked_of_a_path_includes_head(bundle: Bundle) -> None:
-    with serving(bundle) as live:
-        assert live.http.put("/model").headers["allow"] == "GET, HEAD"
-        assert live.http.head("/classify").status_code == 405
+def test_head_answers_as_get_does_without_the_body(live: LiveServer, path: str) -> None:
+    head, get = live.http.head(path), live.http.get(path)
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    passing = {"date", "x-request-id", "content-length"}
+    assert {k: v for k, v in head.headers.items() if k not in passing} == {
+        k: v for k, v in get.headers.items() if k not in passing
+    }
+    assert "content-length" in head.headers
+    assert live.http.get("/health/live").status_code == 200, "the connection goes on"

@@ -4,34 +4,26 @@ import json
 import logging
 import logging.handlers
 import queue
-from collections.abc import Iterator
 
 import pytest
 
-from contract.bundle import Bundle
 from service.observe.logs import JsonFormatter
 from tests.service.classify_requests import form
-from tests.service.live_server import LiveServer, serving
+from tests.service.live_server import LiveServer
 
 
-@pytest.fixture(scope="module")
-def server(bundle: Bundle) -> Iterator[LiveServer]:
-    with serving(bundle) as live:
-        yield live
-
-
-def test_a_sensible_request_id_is_kept(server: LiveServer, cell: bytes) -> None:
-    response = server.http.post("/classify", files=form(cell), headers={"X-Request-ID": "lis-4711:cell_2"})
+def test_a_sensible_request_id_is_kept(live: LiveServer, cell: bytes) -> None:
+    response = live.http.post("/classify", files=form(cell), headers={"X-Request-ID": "lis-4711:cell_2"})
     assert response.headers["x-request-id"] == response.json()["request_id"] == "lis-4711:cell_2"
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "<script>", 'a"b'])
-def test_another_request_id_is_replaced(server: LiveServer, given: str) -> None:
-    response = server.http.get("/health/live", headers={"X-Request-ID": given})
+def test_another_request_id_is_replaced(live: LiveServer, given: str) -> None:
+    response = live.http.get("/health/live", headers={"X-Request-ID": given})
     assert len(response.headers["x-request-id"]) == 32
 
 
-def test_a_request_is_one_log_line_without_file_names(server: LiveServer, cell: bytes) -> None:
+def test_a_request_is_one_log_line_without_file_names(live: LiveServer, cell: bytes) -> None:
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     handler = logging.handlers.QueueHandler(lines)
     logger = logging.getLogger("hal")
@@ -40,7 +32,7 @@ def test_a_request_is_one_log_line_without_file_names(server: LiveServer, cell: 
     try:
         files = [("file", ("doe-jane-1970.png", cell)), ("file", ("doe-jane-1970.png", b""))]
         named = {"client_ref": ["jane-doe", "jane-doe"]}
-        server.http.post("/classify", files=files, data=named, headers={"X-Request-ID": "r-1"})
+        live.http.post("/classify", files=files, data=named, headers={"X-Request-ID": "r-1"})
         line = json.loads(JsonFormatter().format(lines.get(timeout=20)))
     finally:
         logger.removeHandler(handler)

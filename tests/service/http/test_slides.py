@@ -107,14 +107,6 @@ def test_what_a_summary_does_not_need_may_be_left_out(server: LiveServer) -> Non
     assert response.json()["summary"]["advice"] == "no indication"
 
 
-def test_a_bundle_without_hairy_cells_supports_no_advice(tmp_path: Path, write_bundle: Any, slide: list[bytes]) -> None:
-    with serving(write_bundle(tmp_path, hairy_known=False), site_fpr=RATE) as live:
-        summary = live.http.post("/slides/classify", files=form(slide)).json()["summary"]
-    assert summary["advice"] == "not supported by this bundle"
-    assert summary["hairy"] is None
-    assert "never seen a hairy cell" in summary["reason"]
-
-
 def test_without_any_rate_of_false_flags_there_is_no_advice(bundle: Bundle, slide: list[bytes]) -> None:
     with serving(bundle) as live:
         summary = live.http.post("/slides/classify", files=form(slide)).json()["summary"]
@@ -231,8 +223,10 @@ def test_a_signed_slide_is_a_final_report_with_the_references_that_were_given(se
 
 
 def test_fhir_says_absent_where_the_bundle_cannot_tell(tmp_path: Path, write_bundle: Any, slide: list[bytes]) -> None:
-    with serving(write_bundle(tmp_path, hairy_known=False)) as live:
+    with serving(write_bundle(tmp_path, hairy_known=False), site_fpr=RATE) as live:
+        summary = live.http.post("/slides/classify", files=form(slide)).json()["summary"]
         document = live.http.post("/slides/classify", files=form(slide), params={"format": "fhir"}).json()
+    assert (summary["advice"], summary["hairy"]) == ("not supported by this bundle", None)
     FhirBundle.model_validate(document)
     (hairy,) = (o for o in resources(document, "Observation") if o["code"]["text"] == "Hairy cell")
     assert hairy["dataAbsentReason"]["coding"][0]["code"] == "unsupported"
@@ -254,10 +248,8 @@ def test_json_is_given_when_it_is_asked_for(server: LiveServer) -> None:
     )
 
 
-def test_openapi_describes_both_with_an_example_that_works(server: LiveServer, bundle: Bundle) -> None:
+def test_the_example_of_openapi_works(server: LiveServer, bundle: Bundle) -> None:
     paths = server.http.get("/openapi.json").json()["paths"]
-    assert set(paths["/slides/classify"]["post"]["responses"]) >= {"200", "406", "413", "422", "429", "504"}
-    assert "409" not in paths["/slides/classify"]["post"]["responses"]
     described = paths["/slides/summary"]["post"]["requestBody"]["content"]["application/json"]
     assert described["schema"] == {"$ref": "#/components/schemas/GivenSlide"}
     example = described["example"] | {"model": {"sha256": bundle.file().sha256}}

@@ -41,20 +41,6 @@ def test_strict_names_the_fit_that_would_take_the_image_and_no_other(width: int,
     assert str(refusal(data)).count("HAL_FIT") == remedy.count("HAL_FIT")
 
 
-def test_crop_takes_the_centre() -> None:
-    pixels = noise(360, 363)
-    assert np.array_equal(decoded(encoded(pixels), Fit.CROP), pixels[53:309, 52:308])
-
-
-def test_pad_reflects_the_border_without_repeating_it() -> None:
-    pixels = noise(250, 251)
-    padded = decoded(encoded(pixels), Fit.PAD)
-    assert np.array_equal(padded[2:253, 3:253], pixels)
-    assert np.array_equal(padded[2:253, 2], pixels[:, 1])
-    assert np.array_equal(padded[1, 3:253], pixels[1])
-    assert np.array_equal(padded[255, 3:253], pixels[-4])
-
-
 def size_cases() -> Iterator[tuple[Fit, int, int]]:
     yield Fit.CROP, 255, 256
     yield Fit.CROP, 300, 200

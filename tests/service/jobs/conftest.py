@@ -1,7 +1,6 @@
 """``hal classify`` on a folder of twenty cells, in this process or by a service."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from tests.service.jobs.result_files import Classify
-from tests.service.live_server import LiveServer, serving
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
 
@@ -36,12 +34,6 @@ def folder(tmp_path: Path, network: TinyNetwork) -> Path:
     (tmp_path / "smear" / "notes.txt").write_text("no image")
     (tmp_path / "smear" / "._00.png").write_bytes(b"macOS")
     return tmp_path / "smear"
-
-
-@pytest.fixture(scope="module")
-def live(bundle: Bundle) -> Iterator[LiveServer]:
-    with serving(bundle) as server:
-        yield server
 
 
 @pytest.fixture

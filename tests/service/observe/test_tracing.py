@@ -1,19 +1,17 @@
 """Request ids, W3C trace context and spans, over real sockets to a real collector's endpoint."""
 
-import contextlib
 import http.server
 import json
 import logging
 import re
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contract.bundle import Bundle
-from service.observe.logs import JsonFormatter, LineHandler, lost_lines
+from service.observe.logs import JsonFormatter
 from service.observe.tracing import RequestContext, Tracer
 from tests.service.live_server import serving
 from tests.service.process import running
@@ -121,21 +119,3 @@ def test_without_an_endpoint_nothing_is_traced() -> None:
     assert not Tracer.from_environment({}).on
     disabled = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"}
     assert not Tracer.from_environment(disabled).on
-
-
-def test_a_log_line_that_finds_a_full_disk_is_counted_and_stops_nothing(
-    bundle: Bundle, network: TinyNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    full = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 - closing it fails, of course
-    with serving(bundle) as live:
-        monkeypatch.setattr(logging.getLogger(), "handlers", [LineHandler(full)])
-        before = lost_lines()
-        logging.getLogger("hal").warning("this cannot be written")
-        image = encoded(network.cell(1))
-        response = live.http.post("/classify", content=image, headers={"Content-Type": "image/png"})
-        assert response.status_code == 200
-        assert lost_lines() > before
-        assert f"hal_log_lines_lost_total {float(lost_lines())}" in live.http.get("/metrics").text
-    monkeypatch.undo()
-    with contextlib.suppress(OSError):
-        full.close()

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,8 +21,7 @@ import hal
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES
 from service.jobs.records import COLUMNS
-from tests.processes import marked
-from tests.service.live_server import until
+from tests.processes import Command, command
 from tests.service.process import PATIENCE_S, ROOT, environment
 
 needs_ray = pytest.mark.skipif(
@@ -75,17 +74,16 @@ class HeldUp:
 
 @dataclass(frozen=True)
 class TwoMachines:
-    """A cluster of two machines of one core each; the second can be lost and replaced."""
+    """A cluster of two machines of one core each; the second can be lost."""
 
     address: str
     process: "subprocess.Popen[str]"
 
-    def tell(self, word: str) -> None:
-        """``lose`` or ``join``; returns when it is done."""
+    def lose(self) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(word, file=self.process.stdin, flush=True)
-        assert self.process.stdout.readline().strip() == word
+        print("lose", file=self.process.stdin, flush=True)
+        assert self.process.stdout.readline() == "lost\n"
 
 
 @pytest.fixture(scope="module")
@@ -104,50 +102,16 @@ def cluster() -> Iterator[TwoMachines]:
         yield TwoMachines(address, process)
 
 
-@dataclass
-class Run:
+def scoring(bundle: Bundle, *arguments: object) -> AbstractContextManager[Command]:
     """``hal score`` in a process of its own."""
-
-    process: "subprocess.Popen[str]"
-    mark: str
-
-    def end(self) -> tuple[int, str, str]:
-        """Exit code, standard output and error."""
-        out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out, err
-
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Until it holds; a run that ends before is told."""
-        until(lambda: condition() or self.process.poll() is not None, PATIENCE, every_s=0.1)
-        assert condition(), self.process.communicate()
-
-    def left_over(self) -> list[int]:
-        """Processes that it has left behind."""
-        return marked(self.mark)
+    variables = environment(HAL_BUNDLE=str(bundle.root), COLUMNS="200", RAY_worker_niceness="0")
+    return command("-m", "hal", "score", *map(str, arguments), environment=variables)
 
 
-def _heed_ctrl_c() -> None:
-    """A shell lets what it starts in the background ignore it, and so would all that the tests start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@contextlib.contextmanager
-def scoring(bundle: Bundle, *arguments: object) -> Iterator[Run]:
-    mark = uuid.uuid4().hex
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hal", "score", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(HAL_BUNDLE=str(bundle.root), HAL_TEST_MARK=mark, COLUMNS="200", RAY_worker_niceness="0"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_heed_ctrl_c,
-    )
-    try:
-        yield Run(process, mark)
-    finally:
-        process.kill()
-        process.communicate()
+def end_of(run: Command) -> tuple[int, str]:
+    """Exit code and standard error."""
+    _, said = run.process.communicate(timeout=PATIENCE)
+    return run.process.returncode, said
 
 
 def listed(archive: Path) -> Path:
@@ -191,30 +155,25 @@ def test_a_machine_that_is_lost_takes_its_work_along_and_a_rerun_on_the_rest_doe
         return set.union(*(pipe.readers() for pipe in pipes))
 
     with scoring(bundle, *arguments) as run:
-        run.wait_for(lambda: all(pipe.readers() for pipe in pipes) and len(readers()) == 2)
-        cluster.tell("lose")
-        run.wait_for(lambda: len(readers()) == 1)
+        assert run.has_come_to(lambda: all(pipe.readers() for pipe in pipes) and len(readers()) == 2, PATIENCE)
+        cluster.lose()
+        assert run.has_come_to(lambda: len(readers()) == 1, PATIENCE)
         for pipe in pipes:
             pipe.feed()
-        run.wait_for(lambda: len(list(out.glob("results/*.parquet"))) == 3)
+        assert run.has_come_to(lambda: len(list(out.glob("results/*.parquet"))) == 3, PATIENCE)
         run.process.send_signal(signal.SIGTERM)
-        code, _, stderr = run.end()
+        code, stderr = end_of(run)
         assert code == 130, stderr
-    score_what_is_missing(bundle, arguments, out, archive, "were there already, 1 refused by 1 workers")
+    kept = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
+    with scoring(bundle, *arguments) as run:
+        code, stderr = end_of(run)
+    assert code == 2, stderr
+    assert "were there already, 1 refused by 1 workers" in stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    expect_the_whole_archive(out, archive)
     assert [comparable(row) for row in rows(out)] == [
         comparable(row) for row in pyarrow.parquet.read_table(here).to_pylist()
     ]
-
-
-def score_what_is_missing(bundle: Bundle, arguments: list[Any], out: Path, archive: Path, said: str) -> None:
-    """Run a stopped command again: it says so, leaves shards alone that were there, and completes the archive."""
-    kept = {path: path.stat().st_mtime_ns for path in (out / "results").iterdir()}
-    with scoring(bundle, *arguments) as run:
-        code, _, stderr = run.end()
-    assert code == 2, stderr
-    assert said in stderr
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    expect_the_whole_archive(out, archive)
 
 
 def comparable(row: dict[str, Any]) -> dict[str, Any]:
@@ -224,17 +183,17 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
 
 @needs_ray
 def test_an_image_that_kills_its_worker_is_a_row_and_its_neighbours_are_scored(
-    archive: Path, tmp_path: Path, bundle: Bundle
+    cluster: TwoMachines, archive: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
     deadly = HeldUp.at(archive / "02.png")
     out = tmp_path / "scores"
-    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 2, "--workers", 1) as run:
+    arguments = [listed(archive), "--out", out, "--shard-size", 2, "--workers", 1, "--address", cluster.address]
+    with scoring(bundle, *arguments) as run:
         while run.process.poll() is None:
             for reader in deadly.readers():
                 os.kill(reader, signal.SIGKILL)
-            time.sleep(0.05)
-        code, _, stderr = run.end()
-        assert run.left_over() == []
+            time.sleep(0.3)
+        code, stderr = end_of(run)
     deadly.give_up()
     assert code == 2, stderr
     expect_the_whole_archive(out, archive, died=str(deadly.path))
@@ -242,24 +201,22 @@ def test_an_image_that_kills_its_worker_is_a_row_and_its_neighbours_are_scored(
 
 
 @needs_ray
-def test_stopped_and_run_again_only_missing_shards_are_scored(archive: Path, tmp_path: Path, bundle: Bundle) -> None:
+def test_ctrl_c_keeps_the_shards_that_are_done_and_leaves_no_process_behind(
+    archive: Path, tmp_path: Path, bundle: Bundle
+) -> None:
     held_up = HeldUp.at(archive / "02.png")
     out = tmp_path / "scores"
-    arguments = [listed(archive), "--out", out, "--shard-size", 5, "--workers", 2]
-
-    def all_but_one_are_done() -> bool:
-        return len(list(out.glob("results/*.parquet"))) == 4 and bool(held_up.readers())
-
-    with scoring(bundle, *arguments) as run:
-        run.wait_for(all_but_one_are_done)
+    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 5, "--workers", 2) as run:
+        assert run.has_come_to(
+            lambda: len(list(out.glob("results/*.parquet"))) == 4 and bool(held_up.readers()), PATIENCE
+        )
         run.process.send_signal(signal.SIGINT)
-        code, _, stderr = run.end()
+        code, stderr = end_of(run)
         assert code == 130, stderr
         assert stderr.endswith("hal score: stopped; run the same command again to go on\n")
-        assert run.left_over() == []
-    held_up.feed()
-    said = "5 classified, 15 were there already, 1 refused by 1 workers"
-    score_what_is_missing(bundle, arguments, out, archive, said)
+        assert run.running() == 0
+    held_up.give_up()
+    assert [path.stem for path in sorted((out / "results").iterdir())] == ["00001", "00002", "00003", "00004"]
 
 
 def test_without_ray_the_command_says_what_to_install_and_the_service_lacks_nothing(

@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("fsspec", reason="the extra 'score' is not installed")
 
 from contract.bundle import Bundle
+from service.environment import load_settings
 from service.jobs.exit_codes import JobError
 from service.jobs.records import refusal
-from service.jobs.score.store import Store
-from tests.service.jobs.score.conftest import run_for
+from service.jobs.score.store import Store, run_of
 
 PATHS = [f"/archive/{index:02d}.png" for index in range(23)]
 ANSWERED = {
@@ -41,8 +41,11 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "scores"
 
 
-def store_of(out: Path, bundle: Bundle, paths: Sequence[str] = PATHS, **run: Any) -> Store:
-    return Store(out, run_for(bundle, paths, **run))
+def store_of(
+    out: Path, bundle: Bundle, paths: Sequence[str] = PATHS, *, shard_size: int = 5, format: str = "parquet"
+) -> Store:
+    settings = load_settings({"bundle": bundle.root})
+    return Store(out, run_of(settings, bundle, sorted(paths), shard_size=shard_size, format=format))
 
 
 def fill(store: Store, *, chunk: int = 2) -> None:

@@ -1,7 +1,7 @@
 """A Ray cluster of two machines with a core each, both on this one, until standard input ends.
 
 Each machine has its own processes and only Ray's protocol between them. ``lose`` on standard input kills those of the
-second (SIGKILL: nobody is told), ``join`` starts another one in its place; each is answered when it is done.
+second (SIGKILL: nobody is told) and is answered when that is done.
 """
 
 import sys
@@ -30,10 +30,7 @@ def start() -> tuple[Cluster, object]:
 if __name__ == "__main__":
     cluster, second = start()
     print(cluster.address, flush=True)  # noqa: T201
-    for line in sys.stdin:
-        if line == "lose\n":
-            cluster.remove_node(second, allow_graceful=False)
-        elif line == "join\n":
-            second = cluster.add_node(num_cpus=1)
-        print(line.strip(), flush=True)  # noqa: T201
+    for _ in sys.stdin:
+        cluster.remove_node(second, allow_graceful=False)
+        print("lost", flush=True)  # noqa: T201
     cluster.shutdown()

@@ -22,7 +22,7 @@ from tests.service.live_server import serving, until
 from tests.service.observe.audit.postgres import Postgres
 from tests.service.process import PATIENCE_S, Process, failing, running
 from tests.service.slow_device import SlowDevice
-from tests.service.tiny_bundle import TinyNetwork, encoded
+from tests.service.tiny_bundle import TinyNetwork
 
 SMALL_DISK = """
 import ctypes, os, runpy, sys
@@ -47,14 +47,9 @@ runpy.run_module("service", run_name="__main__")
 """
 
 
-@pytest.fixture(scope="module")
-def cell(network: TinyNetwork) -> bytes:
-    return encoded(network.cell(3))
-
-
 @dataclass(frozen=True)
 class Audited:
-    """A service and one client for it: making a client costs more than a request."""
+    """A service and one client for it."""
 
     served: Process
     http: httpx.Client

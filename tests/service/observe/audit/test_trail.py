@@ -52,10 +52,6 @@ def delivered(kept: AuditTrail) -> int:
     return kept.forwarder.delivered
 
 
-def away(kept: AuditTrail) -> bool:
-    return kept.goes_to == "journal"
-
-
 def images(postgres: Postgres) -> list[int]:
     return [index for (index,) in postgres.query("SELECT image_index FROM hal_audit_images ORDER BY image_index")]
 
@@ -90,44 +86,6 @@ def test_after_a_clean_stop_every_row_is_in_postgresql(postgres: Postgres, tmp_p
     assert abs(datetime.now(UTC) - first[8]) < timedelta(minutes=1)
     assert second[2:6] == (None, None, None, "wrong_size")
     assert postgres.query("SELECT version, document FROM hal_audit_settings") == [(VERSION.version, {"fit": "strict"})]
-
-
-def test_postgresql_stopped_and_started_loses_and_doubles_nothing(postgres: Postgres, tmp_path: Path) -> None:
-    kept = trail(postgres.url, tmp_path)
-    record(kept, classified(*range(10)))
-    until(lambda: delivered(kept) == 10)
-    postgres.stop()
-    try:
-        record(kept, classified(*range(10, 700)))
-        until(lambda: away(kept))
-        assert kept.journal.waiting() == 690
-        kept.check_room()
-    finally:
-        postgres.start()
-    record(kept, classified(*range(700, 800)))
-    until(lambda: delivered(kept) == 800)
-    until(lambda: not away(kept))
-    assert kept.journal.waiting() == 0
-    kept.close()
-    assert images(postgres) == list(range(800))
-
-
-def test_stopped_while_the_database_is_away_the_rows_wait_for_the_next_start(
-    postgres: Postgres, tmp_path: Path
-) -> None:
-    postgres.stop()
-    try:
-        kept = trail(postgres.url, tmp_path)
-        record(kept, classified(*range(30)))
-        kept.close()
-    finally:
-        postgres.start()
-    assert in_journal(tmp_path) == list(range(30))
-    again = trail(postgres.url, tmp_path)
-    until(lambda: delivered(again) == 30)
-    again.close()
-    assert images(postgres) == list(range(30))
-    assert in_journal(tmp_path) == []
 
 
 def test_a_row_that_is_delivered_twice_is_one_row(postgres: Postgres, tmp_path: Path) -> None:
