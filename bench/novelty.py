@@ -23,8 +23,7 @@ from contract.novelty import NoveltyBasis, fit_subspace
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.evaluation.metrics import of_kind
-from training.evaluation.onnx_inference import onnx_outputs
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs, onnx_outputs
 from training.export.novelty import COMPONENTS, FAMILIAR_RATE, balanced, quantile, subspace_images
 
 NEIGHBOURS: Final = 5

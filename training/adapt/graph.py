@@ -13,7 +13,7 @@ from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, Precision
 from training.adapt.layer import LastLayer
 from training.errors import TrainingError
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs
 from training.export.float16 import as_on_a_gpu
 
 LARGEST_DIFFERENCE: Final = 1e-3

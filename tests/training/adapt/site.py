@@ -16,8 +16,7 @@ from contract.classes import BY_ID, CELL_CLASSES, CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, EmbeddingReference, Evidence
 from tests.service.tiny_bundle import description_for
 from training.adapt.layer import Cells, LastLayer, solver
-from training.evaluation.onnx_inference import onnx_pixels
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs, onnx_pixels
 from training.export.embedding_reference import write_reference
 from training.export.float16 import as_on_a_gpu, to_float16
 
