@@ -57,7 +57,8 @@ def mahalanobis(learned: Outputs, labels: NDArray[np.int64], _sources: NDArray[n
 
     def score(shown: Outputs) -> NDArray[np.floating]:
         apart = [shown.embeddings - mean for mean in means]
-        return np.sqrt(np.min([np.einsum("nd,nd->n", each @ precision, each) for each in apart], axis=0))
+        squared = [np.einsum("nd,nd->n", each @ precision, each) for each in apart]
+        return np.asarray(np.sqrt(np.min(squared, axis=0)))
 
     return score
 
