@@ -23,8 +23,7 @@ from contract.novelty import NoveltyBasis, fit_subspace
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.evaluation.metrics import of_kind
-from training.evaluation.onnx_inference import onnx_outputs
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs, onnx_outputs
 from training.export.novelty import COMPONENTS, FAMILIAR_RATE, balanced, quantile, subspace_images
 
 NEIGHBOURS: Final = 5
@@ -58,7 +57,8 @@ def mahalanobis(learned: Outputs, labels: NDArray[np.int64], _sources: NDArray[n
 
     def score(shown: Outputs) -> NDArray[np.floating]:
         apart = [shown.embeddings - mean for mean in means]
-        return np.sqrt(np.min([np.einsum("nd,nd->n", each @ precision, each) for each in apart], axis=0))
+        squared = [np.einsum("nd,nd->n", each @ precision, each) for each in apart]
+        return np.asarray(np.sqrt(np.min(squared, axis=0)))
 
     return score
 

@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -34,9 +34,7 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
         *parents, field = path.split(".")
         part: Any = choices
         for parent in parents:
-            part = (
-                part[parent] if parent in part else next(stage for stage in part["stages"] if stage["name"] == parent)
-            )
+            part = (part | {stage["name"]: stage for stage in part.get("stages", ())})[parent]
         part[field] = _value(text)
     try:
         changed = Recipe.model_validate(choices)
@@ -76,23 +74,23 @@ def _value(text: str) -> Any:
         return text.strip()
 
 
-def fields(recipe: Recipe) -> list[str]:
-    """Every path that :func:`override` accepts for a recipe."""
-    paths = _leaves(recipe, "")
+def fields(recipe: Recipe) -> dict[str, Any]:
+    """Every path that :func:`override` accepts for a recipe, and the value there."""
+    found = _leaves(recipe, "")
     for stage in recipe.stages:
-        paths += _leaves(stage, f"{stage.name}.")
-    return [path for path in paths if path.rpartition(".")[2] not in ("name", "stages") and "thesis" not in path]
+        found |= _leaves(stage, f"{stage.name}.")
+    fixed = ("name", "stages")
+    return {p: value for p, value in found.items() if p.rpartition(".")[2] not in fixed and "thesis" not in p}
 
 
-def _leaves(part: BaseModel, prefix: str) -> list[str]:
-    found = []
-    for name in type(part).model_fields:
-        value = getattr(part, name)
-        found += _leaves(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [prefix + name]
+def _leaves(part: BaseModel, prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in part:
+        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {prefix + name: value}
     return found
 
 
-def _advice(path: str, known: list[str]) -> str:
+def _advice(path: str, known: Collection[str]) -> str:
     nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
     return f"no such field; did you mean {nearest[0]}?" if nearest else f"no such field; there are {', '.join(known)}"
 
@@ -111,17 +109,10 @@ def print_recipe(name: str) -> None:
     console = Console()
     console.print(_docstring(name), highlight=False, markup=False)
     table = Table("--set", "Value")
-    for path in fields(chosen):
-        table.add_row(path, str(_at(chosen, path.split("."))))
+    for path, value in fields(chosen).items():
+        table.add_row(path, str(value))
     console.print(table)
 
 
 def _docstring(name: str) -> str:
     return (importlib.import_module(f"training.recipes.{name.replace('-', '_')}").__doc__ or "").strip()
-
-
-def _at(part: BaseModel, path: list[str]) -> Any:
-    for name in path:
-        stages = {stage.name: stage for stage in getattr(part, "stages", ())}
-        part = stages[name] if name in stages else getattr(part, name)
-    return part

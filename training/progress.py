@@ -1,4 +1,4 @@
-"""A progress bar with images a second and the time left; a line every half minute where there is no terminal."""
+"""What a command says, and how far it is: a bar on a terminal, else a line every half minute."""
 
 import contextlib
 import sys
@@ -15,6 +15,11 @@ CLOCK_TICK = 0.001
 
 _CONSOLE: Final = Console(stderr=True)
 """One for all bars, so that one within another is drawn below it and not over it."""
+
+
+def say(message: str) -> None:
+    """Tell the user, as it is: one line of a terminal or of a file."""
+    Console().print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from contract.description import IMAGE_SIDE
 from training.errors import TrainingError
 from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
-
-XCEPTION_BLOCKS: Final = 14
 
 
 class RecipeError(TrainingError):
@@ -54,7 +54,7 @@ class Stage(_Part):
     name: Annotated[str, Field(pattern=r"^[a-z_]+$")]
     head: Literal["projection", "classifier"]
     trains_encoder: bool
-    frozen_blocks: Annotated[int, Field(ge=0, lt=XCEPTION_BLOCKS)] = 0
+    frozen_blocks: Annotated[int, Field(ge=0, lt=14)] = 0
     image_side: Annotated[int, Field(ge=96, le=IMAGE_SIDE)] = IMAGE_SIDE
     live_batch_normalisation: bool = False
     epochs: Annotated[int, Field(gt=0)]
@@ -193,6 +193,23 @@ class Recipe(_Part):
         return projection, classifier, self.encoder_stages, data, run
 
 
+CACHED: Final[Mapping[str, Any]] = MappingProxyType({"trains_encoder": False, "decay": "cosine"})
+"""A stage on views that the frozen encoder has encoded once; ``feature_views`` says how many of each image."""
+
+
+def hal_c(name: str, *stages: Stage, units: int = 128, dropout: float = 0.3, **choices: Any) -> Recipe:
+    """HAL-C: a projection head of so many units, and a classifier on normalised features (appendix B.3 to B.5)."""
+    classifier = ClassifierHead(dropout=dropout, normalised=True)
+    projection = ProjectionHead(units=units)
+    return Recipe(name=name, stages=stages, projection_head=projection, classifier_head=classifier, **choices)
+
+
+def hal_t(name: str, *stages: Stage, dropout: float = 0.2, **choices: Any) -> Recipe:
+    """HAL-T, and HAL-R, which begins with random weights: a classifier on the features as they are (appendix B.1)."""
+    classifier = ClassifierHead(dropout=dropout, normalised=False)
+    return Recipe(name=name, stages=stages, classifier_head=classifier, **choices)
+
+
 def contrastive_stages(
     projection: dict[str, Any], encoder: dict[str, Any], classifier: dict[str, Any]
 ) -> tuple[Stage, Stage, Stage]:
@@ -205,17 +222,13 @@ def contrastive_stages(
 
 
 def projection_stage(name: str, **choices: Any) -> Stage:
-    """A contrastive stage with the augmentation of Table 4.10, encoder and projection head."""
-    return Stage.model_validate(
-        {"name": name, "head": "projection", "augmentation": PROJECTION_AUGMENTATION, **choices}
-    )
+    """A contrastive stage, with the augmentation of Table 4.10, encoder and projection head."""
+    return Stage(name=name, head="projection", **{"augmentation": PROJECTION_AUGMENTATION, **choices})
 
 
 def classifier_stage(name: str, **choices: Any) -> Stage:
-    """A cross-entropy stage with the augmentation of Table 4.10, classifier, which is also that of Table 4.5."""
-    return Stage.model_validate(
-        {"name": name, "head": "classifier", "augmentation": CLASSIFIER_AUGMENTATION, **choices}
-    )
+    """A cross-entropy stage, with the augmentation of Table 4.10, classifier, which is also that of Table 4.5."""
+    return Stage(name=name, head="classifier", **{"augmentation": CLASSIFIER_AUGMENTATION, **choices})
 
 
 def names() -> list[str]:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.novelty import DETECTORS, told
 from tests.training.adapt.site import Site
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs
 
 CLASSES = 4
 

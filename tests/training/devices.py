@@ -40,9 +40,7 @@ def main(devices: str, folder: str | None = None) -> None:
 
 
 def two_updates(kind: str, micro_batch: int | None) -> dict[str, list[float]]:
-    import keras
-
-    from training.fit.update import Contrastive, CrossEntropy, Update
+    from training.fit.update import Contrastive, CrossEntropy
     from training.networks import xception as networks
 
     generator = np.random.default_rng(1)
@@ -50,47 +48,42 @@ def two_updates(kind: str, micro_batch: int | None) -> dict[str, list[float]]:
     labels = generator.integers(0, 3, 15)
     features = generator.normal(size=(15 * objective.copies, 2048)).astype(np.float32)
     if kind == "contrastive":
-        head = networks.build_projection_head(16, 0.0, 11)
-    else:
-        head = networks.build_classifier_head(0.0, 11, normalised=False)
-    optimizer = keras.optimizers.Adam(1e-2)
-    optimizer.build(head.trainable_variables)
-    update = Update(head, head.trainable_variables, optimizer, objective, micro_batch)
-    initial = head.get_weights()[0].ravel()
-    _, gradients = update.gradients(features, labels)
-    loss, outputs = update(features, labels)
-    again, _ = update(features, labels)
-    return {
-        "loss": [loss, again],
-        "outputs": outputs.ravel().tolist(),
-        "gradient": gradients[0].ravel()[:500].tolist(),
-        "initial": initial[:500].tolist(),
-        "weights": head.get_weights()[0].ravel()[:500].tolist(),
-    }
+        return updated(networks.build_projection_head(16, 0.0, 11), objective, micro_batch, features, labels)
+    return updated(networks.build_classifier_head(0.0, 11, False), objective, micro_batch, features, labels)
 
 
 def one_image_left(count: int, micro_batch: int | None) -> dict[str, list[float]]:
     import keras
 
-    from training.fit.update import CrossEntropy, Update
+    from training.fit.update import CrossEntropy
 
     generator = np.random.default_rng(1)
     keras.utils.set_random_seed(11)
     layers = [keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(20)]
     network = keras.Sequential([keras.Input((8, 8, 3)), *layers])
-    optimizer = keras.optimizers.Adam(1e-2)
-    optimizer.build(network.trainable_variables)
-    update = Update(network, network.trainable_variables, optimizer, CrossEntropy(), micro_batch)
     images, labels = generator.normal(size=(count, 8, 8, 3)).astype(np.float32), generator.integers(0, 3, count)
-    initial = network.get_weights()[0].ravel()
-    _, gradients = update.gradients(images, labels)
-    loss, outputs = update(images, labels)
+    return updated(network, CrossEntropy(), micro_batch, images, labels)
+
+
+def updated(model: Any, objective: Any, micro_batch: int | None, inputs: Any, labels: Any) -> dict[str, list[float]]:
+    """What two updates by one batch bring; of the gradient and the weights the first layer's first 500."""
+    import keras
+
+    from training.fit.update import Update
+
+    optimizer = keras.optimizers.Adam(1e-2)
+    optimizer.build(model.trainable_variables)
+    update = Update(model, model.trainable_variables, optimizer, objective, micro_batch)
+    initial = model.get_weights()[0].ravel()
+    _, gradients = update.gradients(inputs, labels)
+    loss, outputs = update(inputs, labels)
+    again, _ = update(inputs, labels)
     return {
-        "loss": [loss],
+        "loss": [loss, again],
         "outputs": outputs.ravel().tolist(),
-        "gradient": gradients[0].ravel().tolist(),
-        "initial": initial.tolist(),
-        "weights": network.get_weights()[0].ravel().tolist(),
+        "gradient": gradients[0].ravel()[:500].tolist(),
+        "initial": initial[:500].tolist(),
+        "weights": model.get_weights()[0].ravel()[:500].tolist(),
     }
 
 

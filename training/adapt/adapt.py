@@ -17,7 +17,7 @@ from training.adapt.comparison import Comparison
 from training.adapt.graph import read_layer
 from training.adapt.layer import DEFAULT_PENALTY, Cells, Choice, LastLayer, choose_penalty, solver
 from training.adapt.rules import evaluation, refit_calibration, refit_novelty, refit_policy
-from training.adapt.written import OF_SITE, Site, files, identity, metrics, write
+from training.adapt.written import Site, files, identity, metrics, write
 from training.data import image_list, manifest
 from training.data.contents import content_hashes
 from training.data.overlap import assert_disjoint, groups
@@ -46,7 +46,7 @@ class Adapted:
     @property
     def measured_on_parent(self) -> bool:
         """Whether the parent brings cells that show what is forgotten."""
-        return any(not comparison.cells.endswith(OF_SITE) for comparison in self.comparisons)
+        return not all(comparison.of_site for comparison in self.comparisons)
 
 
 def adapt(parent: Path, data: Path, out: Path, force: bool = False) -> Adapted:
@@ -191,13 +191,13 @@ def _compare(
 
     def compare(name: str, cells: Cells, now: Evaluation) -> Comparison:
         was = _evaluation(loaded.description, shipped, loaded.novelty(), cells)
-        return Comparison.of(name, was, now, cells.slides, after.provenance.seed)
+        return Comparison.of(name, name.endswith("of the site"), was, now, cells.slides, after.provenance.seed)
 
     found = []
     if choice is not None:
         held_out = evaluation(after, choice.held_out, site.cells.labels, scores)
-        found.append(compare(f"held-out cells {OF_SITE}", site.cells, held_out))
-    for name, cells in ((f"test cells {OF_SITE}", site.test), ("reference cells of the parent", _reference(loaded))):
+        found.append(compare("held-out cells of the site", site.cells, held_out))
+    for name, cells in (("test cells of the site", site.test), ("reference cells of the parent", _reference(loaded))):
         if cells:
             found.append(compare(name, cells, _evaluation(after, fitted, basis, cells)))
     return tuple(found)
@@ -217,8 +217,7 @@ def _problems(choice: Choice | None, comparisons: Iterable[Comparison]) -> Itera
     elif not np.isfinite(choice.penalty):
         yield "every change of the last layer names cells of held-out slides worse: confirm more slides"
     for comparison in comparisons:
-        on_site = comparison.cells.endswith(OF_SITE)
-        if on_site and comparison.gain <= 0:
+        if comparison.of_site and comparison.gain <= 0:
             yield f"mean recall does not rise on {comparison.cells} ({comparison.gain:+.3f})"
-        if not on_site and comparison.gain < -FORGOTTEN and comparison.intervals[-1][1] < 0:
+        if not comparison.of_site and comparison.gain < -FORGOTTEN and comparison.intervals[-1][1] < 0:
             yield f"mean recall falls by more than {FORGOTTEN} on {comparison.cells} ({comparison.gain:+.3f})"

@@ -22,11 +22,13 @@ class Comparison:
 
     Attributes:
         cells: which, for people.
+        of_site: whether they are the laboratory's own.
         means: mean recall of the classes that occur, before and after.
         intervals: 95 %, of both and of the gain.
     """
 
     cells: str
+    of_site: bool
     before: Evaluation
     after: Evaluation
     means: tuple[float, float]
@@ -34,14 +36,14 @@ class Comparison:
 
     @classmethod
     def of(
-        cls, cells: str, before: Evaluation, after: Evaluation, slides: NDArray[np.int64], seed: int
+        cls, cells: str, of_site: bool, before: Evaluation, after: Evaluation, slides: NDArray[np.int64], seed: int
     ) -> "Comparison":
         """Compare; ``slides`` are drawn as a whole. Shape: ``(n,)``."""
         means, drawn = mean_recalls([before.predicted, after.predicted], before.labels, slides, seed)
         drawn = np.column_stack([drawn, drawn[:, 1] - drawn[:, 0]])
         low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
         first, second, gain = zip(low.tolist(), high.tolist(), strict=True)
-        return cls(cells, before, after, (means[0], means[1]), (first, second, gain))
+        return cls(cells, of_site, before, after, (means[0], means[1]), (first, second, gain))
 
     @property
     def gain(self) -> float:

@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, Precision
 from training.adapt.layer import LastLayer
 from training.errors import TrainingError
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs
 from training.export.float16 import as_on_a_gpu
 
 LARGEST_DIFFERENCE: Final = 1e-3
@@ -79,35 +79,17 @@ def parity(path: Path, precision: Precision, layer: LastLayer, images: NDArray[n
 
 def _tensors(model: ModelProto, name: str) -> tuple[TensorProto, TensorProto, bool]:
     """Weights and bias of the layer that gives the logits, and whether the weights are transposed."""
-    made_by = {output: node for node in model.graph.node for output in node.output}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    found = _names(made_by, constants, made_by.get("logits"))
-    if found is not None:
-        weights, bias, transposed = constants[found[0]], constants[found[1]], found[2]
+    last = next((node for node in model.graph.node if "logits" in node.output), None)
+    if last is not None and last.op_type == "Gemm" and len(last.input) == 3 and {*last.input[1:]} <= {*constants}:
+        options = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in last.attribute}
+        plain = options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0 and not options.get("transA", 0)
+        weights, bias, transposed = constants[last.input[1]], constants[last.input[2]], bool(options.get("transB", 0))
         shape = [EMBEDDING_SIZE, CLASS_COUNT]
-        if list(weights.dims) == (shape[::-1] if transposed else shape) and list(bias.dims) == [CLASS_COUNT]:
+        fits = list(weights.dims) == (shape[::-1] if transposed else shape) and list(bias.dims) == [CLASS_COUNT]
+        if plain and fits:
             return weights, bias, transposed
     raise LayerError(
         f"{name} does not end in a layer of {EMBEDDING_SIZE} weights and a bias for each of {CLASS_COUNT} logits, as "
         "'hal export' writes it; train further instead (hal train --start-from)"
     )
-
-
-def _names(
-    made_by: dict[str, NodeProto], constants: dict[str, TensorProto], node: NodeProto | None
-) -> tuple[str, str, bool] | None:
-    while node is not None and node.op_type == "Identity":
-        node = made_by.get(node.input[0])
-    if node is None:
-        return None
-    if node.op_type == "Gemm" and len(node.input) == 3:
-        options = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-        plain = options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0 and not options.get("transA", 0)
-        found = (node.input[1], node.input[2], bool(options.get("transB", 0)))
-        return found if plain and {*found[:2]} <= {*constants} else None
-    if node.op_type == "Add":
-        bias = [name for name in node.input if name in constants]
-        products = [made_by[name] for name in node.input if name in made_by]
-        if len(bias) == 1 and products[0].op_type == "MatMul" and products[0].input[1] in constants:
-            return products[0].input[1], bias[0], False
-    return None

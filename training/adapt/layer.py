@@ -28,8 +28,6 @@ DEFAULT_PENALTY: Final = 1e-3
 30 cells a class of Raabin-WBC it is within 0.03 of the best in mean recall on other smears."""
 FOLDS: Final = 5
 ITERATIONS: Final = 300
-MOST_SPANNED: Final = 1000
-"""Cells up to which it is faster to find the span of their embeddings first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +104,9 @@ def solver(
     target = np.eye(len(suppressed))[labels]
     features = np.column_stack([embeddings, np.ones(len(labels))])
     # The change lies in the span of the features: few cells, few unknowns.
-    if len(features) < MOST_SPANNED:
-        squares, directions = np.linalg.eigh(features @ features.T)
-        kept = squares > squares[-1] * 1e-12
-        lengths = np.sqrt(squares[kept])
-        reduced, basis = directions[:, kept] * lengths, features.T @ (directions[:, kept] / lengths)
-    else:
-        reduced, basis = features, np.eye(features.shape[1])
+    left, lengths, right = np.linalg.svd(features, full_matrices=False)
+    kept = lengths > lengths[0] * 1e-6
+    reduced, basis = left[:, kept] * lengths[kept], right[kept].T
     found = np.zeros((reduced.shape[1], len(suppressed)))
 
     def loss(flat: NDArray[np.float64], penalty: float) -> tuple[float, NDArray[np.float64]]:

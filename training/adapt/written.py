@@ -25,8 +25,6 @@ from training.evaluation.evidence import attributions
 from training.export import model_card
 
 GOLDEN: Final = "golden.npz"
-OF_SITE: Final = "of the site"
-"""How the names of comparisons on the laboratory's own cells end."""
 SAMPLES: Final = "cells"
 """Folder of a bundle with cells that the review page shows as examples."""
 NOT_NAMED: Final = "not named"
@@ -41,11 +39,6 @@ class Site:
     cells: Cells
     test: Cells
     content_hash: Callable[[Path], str]
-
-    @property
-    def fingerprint(self) -> str:
-        """Of what the manifest says of the cells."""
-        return manifest.fingerprint(self.images, self.content_hash)
 
 
 def files(loaded: Bundle, layer: LastLayer, folder: Path) -> dict[str, Any]:
@@ -89,7 +82,7 @@ def identity(loaded: Bundle, site: Site, penalty: float, out: Path) -> dict[str,
         cells={cell.id: counts[cell.name] for cell in CELL_CLASSES if counts[cell.name]},
         slides=slides,
         labelled_by=tuple(sorted({image.extra.get("reviewer") or NOT_NAMED for image in learned})),
-        data_sha256=site.fingerprint,
+        data_sha256=manifest.fingerprint(site.images, site.content_hash),
         penalty=penalty if np.isfinite(penalty) else None,
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
     )
@@ -112,10 +105,10 @@ def metrics(loaded: Bundle, site: Site, comparisons: Sequence[Comparison], comma
     precision, sources = loaded.file().precision, "+".join(sorted({image.source for image in site.images}))
     found: list[Metric] = []
     for comparison in comparisons:
-        split, own = "test" if comparison.cells.startswith("test") else "val", comparison.cells.endswith(OF_SITE)
-        data = f"{comparison.cells} ({sources})" if own else comparison.cells
+        split = "test" if comparison.cells.startswith("test") else "val"
+        data = f"{comparison.cells} ({sources})" if comparison.of_site else comparison.cells
         figures = comparison.metrics(data, split, precision, command)
-        found += [metric for metric in figures if own or metric.name.startswith("mean recall")]
+        found += [metric for metric in figures if comparison.of_site or metric.name.startswith("mean recall")]
     return tuple(found)
 
 

@@ -4,8 +4,6 @@ Imitated: stain precipitate, a cell far out of focus, a squashed or torn cell, a
 dirt. (ICSH, Palmer et al. 2015; no openly licensed artefacts were available for comparison.)
 """
 
-from collections.abc import Callable
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -23,8 +21,8 @@ from training.composites.texture import smooth_noise
 
 def artefact(cell: Cell, other: Cell, generator: np.random.Generator) -> Pixels:
     """Turn the image into an artefact of a random kind; ``other`` is a second cell, for overlapping ones."""
-    kind = str(generator.choice(list(KINDS), p=list(SHARES.values())))
-    return KINDS[kind](cell, other, generator)
+    draw = KINDS[int(generator.choice(len(KINDS), p=SHARES))]
+    return draw(cell, other, generator)
 
 
 def precipitate(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
@@ -69,8 +67,7 @@ def out_of_focus(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pi
     blur = generator.uniform(4.5, 9.0)
     picture = ndimage.gaussian_filter(cell.pixels, (blur, blur, 0), mode="reflect")
     noise = ndimage.gaussian_filter(generator.normal(0, 2.0, picture.shape), (0.7, 0.7, 0))
-    result: Pixels = np.clip(picture + noise, 0, 255).astype(np.float32)
-    return result
+    return np.clip(picture + noise, 0, 255).astype(np.float32)
 
 
 def squashed(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
@@ -79,7 +76,7 @@ def squashed(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels
     direction = generator.uniform(0, 2 * np.pi)
     wild = gentle_warp(generator, generator.uniform(9, 18), generator.uniform(14, 26))
     torn = cut_out(cell).moved(
-        (float(np.clip(cell.centre[0], 108, 148)), float(np.clip(cell.centre[1], 108, 148))),
+        cell.place,
         generator.uniform(0, 2 * np.pi),
         float(generator.uniform(1.05, 1.45)),
         warp=wild,
@@ -134,16 +131,6 @@ def dirt(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
     return photographed(_dyed(plate, depth[..., None] * stain, cell), coverage, generator)
 
 
-KINDS: Final = MappingProxyType[str, Callable[[Cell, Cell, np.random.Generator], Pixels]](
-    {
-        "precipitate": precipitate,
-        "out of focus": out_of_focus,
-        "squashed": squashed,
-        "empty": empty_field,
-        "overlapping": overlapping,
-        "dirt": dirt,
-    }
-)
-SHARES: Final = MappingProxyType(
-    {"precipitate": 0.26, "out of focus": 0.18, "squashed": 0.2, "empty": 0.12, "overlapping": 0.14, "dirt": 0.10}
-)
+KINDS: Final = (precipitate, out_of_focus, squashed, empty_field, overlapping, dirt)
+SHARES: Final = (0.26, 0.18, 0.20, 0.12, 0.14, 0.10)
+"""Of artefacts, by kind."""

@@ -35,8 +35,7 @@ def _red_cells(cell: Cell, away: Pixels) -> Mask:
         return np.zeros_like(cell.field)
     depth = distance_to(~cell.field)
     deepest = ndimage.maximum(depth, regions, np.arange(count + 1))
-    result: Mask = (np.asarray(deepest) >= THINNEST_PX)[regions] & (regions > 0)
-    return result
+    return (np.asarray(deepest) >= THINNEST_PX)[regions] & (regions > 0)
 
 
 def illumination(cell: Cell) -> Pixels:
@@ -55,8 +54,7 @@ def illumination(cell: Cell) -> Pixels:
 
 def open_ground(cell: Cell) -> Mask:
     """Background well away from every cell."""
-    result: Mask = ~ndimage.maximum_filter(cell.stained | cell.field, 13)
-    return result
+    return ~ndimage.maximum_filter(cell.stained | cell.field, 13)
 
 
 def grain(cell: Cell, where: Mask, generator: np.random.Generator) -> Pixels:
@@ -64,10 +62,8 @@ def grain(cell: Cell, where: Mask, generator: np.random.Generator) -> Pixels:
     try:
         example = material(cell.pixels, open_ground(cell), cell.ground, "background")
     except SegmentationError:
-        noise: NDArray[np.float64] = generator.normal(0, 1.0, cell.pixels.shape)
-        return noise.astype(np.float32)
-    result: Pixels = example.pour(where, generator) - example.colours.mean(axis=0)
-    return result
+        return generator.normal(0, 1.0, cell.pixels.shape).astype(np.float32)
+    return example.pour(where, generator) - example.colours.mean(axis=0)
 
 
 def _terms(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -21,8 +21,6 @@ from contract.files import replacing
 from contract.pixels import fit
 from training.data.images import read_pixels
 
-PNG_EFFORT = 3
-
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
@@ -78,7 +76,7 @@ def save(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Write a PNG atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        Image.fromarray(pixels).save(partial, "PNG", compress_level=PNG_EFFORT)
+        Image.fromarray(pixels).save(partial, "PNG", compress_level=3)
 
 
 DYES: Final = np.array([[0.62, 0.70, 0.35], [0.12, 0.80, 0.58]])
@@ -86,48 +84,17 @@ DYES: Final = np.array([[0.62, 0.70, 0.35], [0.12, 0.80, 0.58]])
 cells."""
 
 
-@dataclass(frozen=True, slots=True)
-class StainStyle:
-    """How a source's images differ from Barcelona's.
+def second_laboratory(pixels: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
+    """The image in the stain and camera style of another laboratory than Barcelona's.
 
-    Attributes:
-        azure, eosin: factors of the two dyes.
-        light: factor of each channel's brightness.
-        blur: of the focus, in pixels.
-        noise: standard deviation of the camera's, 0 to 255.
-        spread: standard deviation of all factors from image to image.
+    Dyes, light, focus and noise differ from Barcelona's, and slightly from image to image. ``key`` (hexadecimal) seeds
+    that: images with one key, such as a parent and its child, differ in the same way. Shape: ``(256, 256, 3)``.
     """
-
-    azure: float = 1.0
-    eosin: float = 1.0
-    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    blur: float = 0.0
-    noise: float = 0.0
-    spread: float = 0.0
-
-    def applied(self, pixels: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
-        """The image in this style; ``key`` (hexadecimal) seeds the small differences between images.
-
-        Images with one key, such as a parent and its child, differ in the same way.
-        """
-        if self == BARCELONA:
-            return pixels
-        generator = np.random.default_rng(int(key[:16], 16))
-        azure, eosin, *light = np.array([self.azure, self.eosin, *self.light]) * np.exp(
-            generator.normal(0, self.spread, 5)
-        )
-        density = -np.log((pixels.astype(np.float64) + 1) / 256)
-        amounts = density @ np.linalg.pinv(DYES)
-        rest = density - amounts @ DYES
-        stained = (amounts * (azure, eosin)) @ DYES + rest
-        image = (256 * np.exp(-stained) - 1) * light
-        image = ndimage.gaussian_filter(image, (self.blur, self.blur, 0)) if self.blur else image
-        image += generator.normal(0, self.noise, image.shape) if self.noise else 0
-        result: NDArray[np.uint8] = np.clip(np.round(image), 0, 255).astype(np.uint8)
-        return result
-
-
-BARCELONA: Final = StainStyle()
-SECOND_LABORATORY: Final = StainStyle(
-    azure=0.86, eosin=0.72, light=(0.90, 0.95, 1.06), blur=0.9, noise=2.0, spread=0.03
-)
+    generator = np.random.default_rng(int(key[:16], 16))
+    factors = np.array([0.86, 0.72, 0.90, 0.95, 1.06]) * np.exp(generator.normal(0, 0.03, 5))
+    density = -np.log((pixels.astype(np.float64) + 1) / 256)
+    amounts = density @ np.linalg.pinv(DYES)
+    rest = density - amounts @ DYES
+    image = (256 * np.exp(-((amounts * factors[:2]) @ DYES + rest)) - 1) * factors[2:]
+    image = ndimage.gaussian_filter(image, (0.9, 0.9, 0)) + generator.normal(0, 2.0, image.shape)
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)

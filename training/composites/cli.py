@@ -56,14 +56,10 @@ def make(
 
 @app.command("sheet")
 def sheet(
-    images: Annotated[Path, typer.Option(help="Manifest of real images, or a folder of them with one folder a class.")],
+    images: Annotated[Path, typer.Option(help="Manifest of real images.")],
     out: Annotated[Path, typer.Option(help="The picture to write, a PNG file.")],
     label: Annotated[str, typer.Option("--class", help="A class name, such as 'Hairy cell'.")] = "Hairy cell",
     count: Annotated[int, typer.Option(min=1, help="Composites to draw.")] = 24,
-    beside: Annotated[
-        Path | None, typer.Option(help="Folder of real cells of the class to put beside; they are only looked at.")
-    ] = None,
-    zoom: Annotated[float, typer.Option(min=0.25, max=6.0, help="Pixels of the sheet by pixel of an image.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
 ) -> None:
     """Draw composites, edited controls and real cells side by side, for a person to judge.
@@ -73,4 +69,4 @@ def sheet(
     with explained():
         from training.composites.sheet import sheet as run
 
-        run(label, images, out, count=count, beside=beside, zoom=zoom, seed=seed)
+        run(label, images, out, count, seed)

@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage import measure
 
 from training.composites.background import removed
-from training.composites.nucleus import NuclearAppearance, paint_nucleus
+from training.composites.nucleus import NuclearAppearance, finished, paint_nucleus
 from training.composites.outline import Outline, signed_distance, smooth_outline
 from training.composites.painting import between, over, photographed
 from training.composites.platelets import large_thrombocyte_again
@@ -71,8 +71,7 @@ def repoured(cell: Cell, cytoplasm: Material | None, granular: bool, generator: 
 def redrawn(cell: Cell, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
     """Draw a round cell anew, as composites are drawn, with the sizes and the textures that it has."""
     plate = removed(cell, generator)
-    row, column = np.clip(cell.centre, 108, 148)
-    body = _oval(cell.body, (float(row), float(column)), generator)
+    body = _oval(cell.body, cell.place, generator)
     towards = generator.uniform(0, 2 * np.pi)
     shift = np.hypot(*(np.array(ndimage.center_of_mass(cell.nucleus)) - cell.centre))
     centre = (body.centre[0] + shift * np.sin(towards), body.centre[1] + shift * np.cos(towards))
@@ -82,9 +81,7 @@ def redrawn(cell: Cell, cytoplasm: Material, generator: np.random.Generator) -> 
     opacity = between(distance + generator.uniform(0.3, 1.2) * smooth_noise(generator, 3), -1.9, 2.3)
     shade = 0.3 * smooth_noise(generator, 12) - generator.uniform(0, 0.6) * between(-distance, -6, 0)
     picture = over(plate, cytoplasm.pour(opacity > 0, generator, shade), opacity)
-    chromatin, look = chromatin_of(cell), _as_it_was(generator)
-    picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin, look, generator)
-    return photographed(picture, touched, generator)
+    return finished(picture, opacity, nucleus, chromatin_of(cell), _as_it_was(generator), generator)
 
 
 def _oval(mask: Mask, centre: tuple[float, float], generator: np.random.Generator) -> Outline:

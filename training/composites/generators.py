@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -50,20 +49,18 @@ def _of_textures(
     return drawn
 
 
-def _all() -> Mapping[str, CellGenerator]:
-    textured = (SPONGY, ("Monocyte",))
-    generators = (
-        CellGenerator("Hairy cell", CLEAN, textured, _of_textures(hairy_cell)),
-        CellGenerator("Abnormal lymphocyte", CLEAN, textured, _of_textures(abnormal_lymphocyte)),
-        CellGenerator("Reactive lymphocyte", CLEAN, textured, _of_textures(reactive_lymphocyte)),
+_TEXTURED: Final = (SPONGY, ("Monocyte",))
+GENERATORS: Final[Mapping[str, CellGenerator]] = {
+    generator.label: generator
+    for generator in (
+        CellGenerator("Hairy cell", CLEAN, _TEXTURED, _of_textures(hairy_cell)),
+        CellGenerator("Abnormal lymphocyte", CLEAN, _TEXTURED, _of_textures(abnormal_lymphocyte)),
+        CellGenerator("Reactive lymphocyte", CLEAN, _TEXTURED, _of_textures(reactive_lymphocyte)),
         CellGenerator("Plasma cell", CLEAN, (("Lymphocyte",), ("Monocyte",)), _of_textures(plasma_cell)),
         CellGenerator("Smudge cell", CLEAN, (SPONGY,), lambda c, d, g: smudge_cell(c, chromatin_of(d[0]), g)),
         CellGenerator("Artefact", WHITE, (WHITE,), lambda c, d, g: artefact(c, d[0], g)),
         CellGenerator("Thrombocyte aggregation", GROWN, (GROWN,) * OTHER_PLATELETS, thrombocyte_aggregation),
         CellGenerator("Giant thrombocyte", GROWN, (), lambda c, d, g: giant_thrombocyte(c, g)),  # noqa: ARG005
     )
-    return MappingProxyType({each.label: each for each in generators})
-
-
-GENERATORS: Final = _all()
+}
 """By class name."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.composites.background import removed
-from training.composites.nucleus import NuclearAppearance, paint_nucleus
+from training.composites.nucleus import NuclearAppearance, finished
 from training.composites.outline import (
     ANGLES,
     Coverage,
@@ -24,7 +24,7 @@ from training.composites.outline import (
     smooth_outline,
     strokes,
 )
-from training.composites.painting import between, over, photographed
+from training.composites.painting import between, over
 from training.composites.segment import Cell, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -34,11 +34,11 @@ STEP = 2 * np.pi / ANGLES
 def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
     """Replace the central cell by a hairy one."""
     plate = removed(cell, generator)
-    row, column = cell.centre
-    centre = (float(np.clip(row, 108, 148)), float(np.clip(column, 108, 148)))
     nucleus_radius = float(np.clip(generator.normal(39, 4.5), 30, 50))
     body_radius = float(np.clip(nucleus_radius * generator.uniform(1.2, 1.62), 44, 72))
-    body = smooth_outline(generator, centre, body_radius, generator.uniform(1.0, 1.35), generator.uniform(0.03, 0.09))
+    body = smooth_outline(
+        generator, cell.place, body_radius, generator.uniform(1.0, 1.35), generator.uniform(0.03, 0.09)
+    )
     nucleus = nucleus_outline(generator, body, nucleus_radius)
     picture, touched = paint_body(plate, body, nucleus, cell, cytoplasm, generator)
     spongy = NuclearAppearance(
@@ -48,14 +48,13 @@ def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: 
         unevenness=generator.uniform(0.25, 0.45),
         size=generator.uniform(5, 9),
     )
-    picture, touched = paint_nucleus(picture, touched, nucleus.coverage(), chromatin.on(cell.ground), spongy, generator)
-    return photographed(picture, touched, generator)
+    return finished(picture, touched, nucleus, chromatin.on(cell.ground), spongy, generator)
 
 
 def nucleus_outline(generator: np.random.Generator, body: Outline, radius: float) -> Outline:
     """Oval, round, bean-shaped or, rarely, folded in; often at the edge of the body."""
     room = max(0.0, body.radii.mean() - radius)
-    shift, towards = room * generator.beta(2.2, 1.3) * 1.0, generator.uniform(0, 2 * np.pi)
+    shift, towards = room * generator.beta(2.2, 1.3), generator.uniform(0, 2 * np.pi)
     centre = (body.centre[0] + shift * np.sin(towards), body.centre[1] + shift * np.cos(towards))
     elongation = 1 + abs(generator.normal(0.16, 0.13))
     outline = smooth_outline(generator, centre, radius, float(elongation), generator.uniform(0.012, 0.035))
@@ -101,8 +100,7 @@ def softened(opacity: Coverage, distance: Coverage, generator: np.random.Generat
     far = between(-distance, 0, 9)
     blurred = ndimage.gaussian_filter(opacity, generator.uniform(0.8, 1.6))
     fade = 1 - generator.uniform(0.1, 0.45) * far
-    result: Coverage = ((1 - far) * ndimage.gaussian_filter(opacity, 0.5) + far * blurred) * fade
-    return result
+    return ((1 - far) * ndimage.gaussian_filter(opacity, 0.5) + far * blurred) * fade
 
 
 def envelope(generator: np.random.Generator) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from training.composites.background import removed
 from training.composites.hairy import edge, softened, vacuoles
-from training.composites.nucleus import NuclearAppearance, paint_nucleus
+from training.composites.nucleus import NuclearAppearance, finished
 from training.composites.outline import (
     Coverage,
     Hair,
@@ -34,18 +34,12 @@ from training.composites.outline import (
     smooth_outline,
     strokes,
 )
-from training.composites.painting import between, over, photographed
+from training.composites.painting import between, over
 from training.composites.segment import Cell, Mask, Pixels
 from training.composites.texture import Material, smooth_noise
 
 KINDS: Final = ("cleft", "clumped", "convoluted", "nucleolated", "large", "villous")
 SHARES: Final = (0.24, 0.16, 0.16, 0.14, 0.14, 0.16)
-
-
-def middle(cell: Cell) -> tuple[float, float]:
-    """Where the new cell goes: where the old one was, as long as there is room for it."""
-    row, column = np.clip(cell.centre, 108, 148)
-    return float(row), float(column)
 
 
 def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
@@ -62,7 +56,7 @@ def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         ratio = generator.uniform(1.15, 1.4)
     radius = float(np.clip(radius, 28, 62))
     body = smooth_outline(
-        generator, middle(cell), radius * ratio, generator.uniform(1.0, 1.3), generator.uniform(0.015, 0.05)
+        generator, cell.place, radius * ratio, generator.uniform(1.0, 1.3), generator.uniform(0.015, 0.05)
     )
     nucleus = _abnormal_nucleus(kind, body, radius, generator)
     within = np.maximum(body.coverage(), Outline(nucleus.centre, nucleus.radii + generator.uniform(0.5, 3)).coverage())
@@ -85,8 +79,7 @@ def abnormal_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         clump_px=generator.uniform(12, 18),
         nucleoli=_nucleoli(kind, generator),
     )
-    picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), look, generator)
-    return photographed(picture, touched, generator)
+    return finished(picture, opacity, nucleus, chromatin.on(cell.ground), look, generator)
 
 
 def _nucleoli(kind: str, generator: np.random.Generator) -> int:
@@ -150,7 +143,7 @@ def reactive_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
     radius = float(np.clip(generator.normal(43, 5), 34, 56))
     body = smooth_outline(
         generator,
-        middle(cell),
+        cell.place,
         radius * generator.uniform(1.55, 2.15),
         generator.uniform(1.0, 1.45),
         generator.uniform(0.04, 0.10),
@@ -189,8 +182,7 @@ def reactive_lymphocyte(cell: Cell, chromatin: Material, cytoplasm: Material, ge
         size=generator.uniform(6, 11),
         nucleoli=int(generator.uniform() < 0.25),
     )
-    picture, touched = paint_nucleus(picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), look, generator)
-    return photographed(picture, touched, generator)
+    return finished(picture, opacity, nucleus, chromatin.on(cell.ground), look, generator)
 
 
 def _moulded(body: Outline, nucleus: Outline, cell: Cell) -> Mask:
@@ -201,8 +193,7 @@ def _moulded(body: Outline, nucleus: Outline, cell: Cell) -> Mask:
     free = ndimage.binary_opening(free, iterations=5) | core
     regions, _ = ndimage.label(free)
     kept = ndimage.binary_fill_holes(regions == np.bincount(regions[core]).argmax())
-    smooth: Mask = ndimage.gaussian_filter(kept.astype(np.float32), 2.5) > 0.5
-    return smooth | core
+    return (ndimage.gaussian_filter(kept.astype(np.float32), 2.5) > 0.5) | core
 
 
 def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
@@ -210,7 +201,7 @@ def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator:
     plate = removed(cell, generator)
     radius = float(np.clip(generator.normal(32, 3.5), 25, 42))
     size = radius * generator.uniform(1.5, 2.0)
-    body = smooth_outline(generator, middle(cell), size, generator.uniform(1.05, 1.45), generator.uniform(0.015, 0.05))
+    body = smooth_outline(generator, cell.place, size, generator.uniform(1.05, 1.45), generator.uniform(0.015, 0.05))
     # The long axis is where the outline is farthest away; the nucleus lies at one of its ends.
     towards = np.argmax(body.radii) * (2 * np.pi / len(body.radii)) + generator.normal(0, 0.35)
     shift = max(0.0, float(body.radii.max()) - radius - generator.uniform(2, 7)) * generator.uniform(0.75, 1.0)
@@ -244,7 +235,4 @@ def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator:
         clumps=generator.uniform(0.45, 0.85),
         clump_px=generator.uniform(12, 17),
     )
-    picture, touched = paint_nucleus(
-        picture, opacity, nucleus.coverage(), chromatin.on(cell.ground), clock_face, generator
-    )
-    return photographed(picture, touched, generator)
+    return finished(picture, opacity, nucleus, chromatin.on(cell.ground), clock_face, generator)

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from contract.description import IMAGE_SIDE
-from training.composites.outline import Coverage, bearing, signed_distance, smooth_outline
-from training.composites.painting import between, over
+from training.composites.outline import Coverage, Outline, bearing, signed_distance, smooth_outline
+from training.composites.painting import between, over, photographed
 from training.composites.segment import Mask, Pixels
 from training.composites.texture import Material, smooth_noise
 
@@ -59,6 +59,18 @@ def paint_nucleus(
     return over(picture, poured, coverage), np.maximum(touched, coverage)
 
 
+def finished(
+    picture: Pixels,
+    body: Coverage,
+    nucleus: Outline,
+    chromatin: Material,
+    look: NuclearAppearance,
+    generator: np.random.Generator,
+) -> Pixels:
+    """The image of a cell whose body is drawn: with its nucleus, and photographed."""
+    return photographed(*paint_nucleus(picture, body, nucleus.coverage(), chromatin, look, generator), generator)
+
+
 def blocks(inside: Mask, spacing: float, generator: np.random.Generator) -> NDArray[np.float32]:
     """Dark blocks with paler lines between them, as on a football or a clock face. About -1 to 1."""
     count = max(5, int(inside.sum() / spacing**2))
@@ -68,16 +80,14 @@ def blocks(inside: Mask, spacing: float, generator: np.random.Generator) -> NDAr
     seeds[rows[chosen], columns[chosen]] = False
     near = ndimage.distance_transform_edt(seeds)
     wavy = near + 2.0 * smooth_noise(generator, 4)
-    result: NDArray[np.float32] = np.clip((wavy - spacing * 0.38) / (spacing * 0.3), -1, 1).astype(np.float32)
-    return result
+    return np.clip((wavy - spacing * 0.38) / (spacing * 0.3), -1, 1).astype(np.float32)
 
 
 def nucleolus(inside: Mask, distance: Coverage, generator: np.random.Generator) -> tuple[Coverage, Coverage]:
     """A pale round spot and the condensed chromatin around it."""
     rows, columns = np.nonzero(inside & (distance > 10))
     if rows.size == 0:
-        empty = np.zeros(inside.shape, dtype=np.float32)
-        return empty, empty
+        return np.zeros(inside.shape, np.float32), np.zeros(inside.shape, np.float32)
     at = generator.integers(rows.size)
     outline = smooth_outline(generator, (rows[at], columns[at]), generator.uniform(5, 9.5), 1.15, 0.05)
     spot = ndimage.gaussian_filter(outline.coverage(), 1.2)

@@ -15,6 +15,8 @@ Coverage = NDArray[np.float32]
 FINE: Final = 4
 """Pixels a side that each pixel is drawn with."""
 ANGLES: Final = 360
+RADIANS: Final = np.arange(ANGLES) * (2 * np.pi / ANGLES)
+"""The angles of an outline's radii."""
 FAR_PX: Final = 40
 
 
@@ -31,8 +33,7 @@ class Outline:
 
     def coverage(self) -> Coverage:
         """How much of each pixel lies inside. Shape: ``(256, 256)``."""
-        angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
-        rows, columns = self.radii * np.sin(angles), self.radii * np.cos(angles)
+        rows, columns = self.radii * np.sin(RADIANS), self.radii * np.cos(RADIANS)
         return polygon(np.stack([self.centre[0] + rows, self.centre[1] + columns], axis=1))
 
 
@@ -49,13 +50,12 @@ def smooth_outline(
     Args:
         wobble: amplitude of the slowest bulge by radius; it falls with the wave number.
     """
-    angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
-    turned = angles - generator.uniform(0, np.pi)
+    turned = RADIANS - generator.uniform(0, np.pi)
     long, short = np.sqrt(elongation), 1 / np.sqrt(elongation)
     radii = radius / np.sqrt((np.cos(turned) / long) ** 2 + (np.sin(turned) / short) ** 2)
     for wave in range(waves[0], waves[1] + 1):
         amplitude = wobble * generator.normal() * (waves[0] / wave) ** 0.7
-        radii = radii * (1 + amplitude * np.cos(wave * angles + generator.uniform(0, 2 * np.pi)))
+        radii = radii * (1 + amplitude * np.cos(wave * RADIANS + generator.uniform(0, 2 * np.pi)))
     return Outline(centre, radii)
 
 
@@ -67,8 +67,7 @@ def dented(outline: Outline, angle: float, depth: float, width: float) -> Outlin
         depth: share of the radius that is lost at the deepest point.
         width: half-width in radians.
     """
-    angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
-    away = np.angle(np.exp(1j * (angles - angle)))
+    away = np.angle(np.exp(1j * (RADIANS - angle)))
     return Outline(outline.centre, outline.radii * (1 - depth * np.exp(-((away / width) ** 2))))
 
 
@@ -134,8 +133,7 @@ def strokes(hairs: list[Hair]) -> Coverage:
         taper = 1 - (1 - hair.tip) * along**1.3
         for row, column, share in zip(rows, columns, taper, strict=True):
             _dab(layers, (row + 0.5) * FINE, (column + 0.5) * FINE, hair.width * share * FINE / 2, hair.opacity * share)
-    result: Coverage = layers.reshape(IMAGE_SIDE, FINE, IMAGE_SIDE, FINE).mean(axis=(1, 3))
-    return result
+    return layers.reshape(IMAGE_SIDE, FINE, IMAGE_SIDE, FINE).mean(axis=(1, 3))
 
 
 def _dab(layers: Coverage, row: float, column: float, radius: float, opacity: float) -> None:

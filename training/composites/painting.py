@@ -14,8 +14,7 @@ UNSHARP_RADIUS_PX: Final = 1.6
 
 def density(pixels: Pixels, ground: Pixels) -> Pixels:
     """Optical density against the background, by Beer and Lambert. Shape: as ``pixels``."""
-    result: Pixels = -np.log((pixels + 1) / (ground + 1))
-    return result
+    return -np.log((pixels + 1) / (ground + 1))
 
 
 def colour(optical_density: Pixels, ground: Pixels) -> Pixels:
@@ -56,12 +55,10 @@ def photographed(drawn: Pixels, touched: Coverage, generator: np.random.Generato
     weight = np.clip(ndimage.gaussian_filter(near, 1.0), 0, 1)[..., None]
     soft = ndimage.gaussian_filter(drawn, (blur, blur, 0))
     halo = ndimage.gaussian_filter(soft, (UNSHARP_RADIUS_PX, UNSHARP_RADIUS_PX, 0))
-    result: Pixels = np.clip(drawn * (1 - weight) + (soft + amount * (soft - halo)) * weight, 0, 255)
-    return result
+    return np.clip(drawn * (1 - weight) + (soft + amount * (soft - halo)) * weight, 0, 255)
 
 
 def between(values: NDArray[np.float32], low: float, high: float) -> Coverage:
     """0 below ``low``, 1 above ``high``, smooth between."""
     share = np.clip((values - low) / (high - low), 0, 1)
-    result: Coverage = (share * share * (3 - 2 * share)).astype(np.float32)
-    return result
+    return (share * share * (3 - 2 * share)).astype(np.float32)

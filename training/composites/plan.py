@@ -1,9 +1,8 @@
 """What a made set will hold: which image is copied, edited within its class, or turned into which class.
 
-Parents and donors of one image always come from one *family*: images of one split (and one stain and camera
-style) that may be made of one another. Nothing made therefore hangs together with another split, and a new split that
-keeps families together
-(column ``family``, :mod:`training.data.overlap`) cannot tear parent and child apart either.
+Parents and donors of one image always come from one *family*: images of one split (and one stain and camera style) that
+may be made of one another. Nothing made therefore hangs together with another split, and a new split that keeps
+families together (column ``family``, :mod:`training.data.overlap`) cannot tear parent and child apart either.
 """
 
 import hashlib
@@ -25,6 +24,9 @@ PARENT_SOURCES: Final = frozenset({"pbc"})
 """Sources whose images are edited into other classes: their scale is the product's, their cells can be segmented."""
 OPEN_SOURCES: Final = frozenset({"pbc", "matek-marrow"})
 """Sources under CC BY 4.0, which allows derived images with attribution; others never enter a made set."""
+FIRST_SOURCE: Final = "wbc_train"
+SECOND_SOURCE: Final = "hairy_db"
+"""Of a demonstration set; the second has a stain and camera style of its own."""
 FAMILY_SIZE: Final = 60
 ATTEMPTS: Final = 8
 DONORS_AT_HAND: Final = 6
@@ -106,23 +108,22 @@ def families(
         for index, image in enumerate(images):
             if image.split == split:
                 members[int(together[index])].append(index)
-        strata: dict[str, list[list[int]]] = defaultdict(list)
-        single: list[list[int]] = []
+        strata: dict[str, list[tuple[str, list[int]]]] = defaultdict(list)
         for group in members.values():
-            parental = any(images[i].source in PARENT_SOURCES for i in group)
-            (strata[min(images[i].label for i in group)] if parental else single).append(group)
+            digest = min(content_hash(images[i].path) for i in group)
+            if any(images[i].source in PARENT_SOURCES for i in group):
+                strata[min(images[i].label for i in group)].append((digest, group))
+            else:
+                for index in group:
+                    names[index] = f"{split}-{digest[:16]}"
         needed = [len(strata[label]) for label in ("Lymphocyte", "Monocyte", PLATELETS[0])]
-        total = sum(len(group) for stratum in strata.values() for group in stratum)
+        total = sum(len(group) for stratum in strata.values() for _, group in stratum)
         count = max(fewest, min(round(total / FAMILY_SIZE), *(each // 3 for each in needed)))
         for place, label in enumerate(sorted(strata)):
-            ordered = sorted(strata[label], key=lambda group: min(content_hash(images[i].path) for i in group))
+            ordered = sorted(strata[label])
             for turn, position in enumerate(np.random.default_rng([seed, place]).permutation(len(ordered))):
-                for index in ordered[position]:
+                for index in ordered[position][1]:
                     names[index] = f"{split}-{(turn + place) % count:03d}"
-        for group in single:
-            digest = min(content_hash(images[i].path) for i in group)
-            for index in group:
-                names[index] = f"{split}-{digest[:16]}"
     return names
 
 
@@ -137,9 +138,8 @@ def plan(
         here = [parent for parent in parents if parent.image.split == split]
         draft = _Draft(split, source, here, amounts)
         for label in labels:
-            order = draft.random(label, "order").permutation(sum(p.image.label == label for p in here))
-            of_class = [p for p in here if p.image.label == label]
-            shuffled = [of_class[i] for i in order]
+            of_class = [parent for parent in here if parent.image.label == label]
+            shuffled = [of_class[i] for i in draft.random(label, "order").permutation(len(of_class))]
             if label not in GENERATORS:
                 tasks += draft.ordinary(shuffled, label, amounts.cap(split, real))
                 continue
@@ -165,7 +165,7 @@ class _Draft:
 
     def copies(self, parents: Iterable[Parent]) -> list[Task]:
         """Real images as they are."""
-        return [self._task(p.image.label, "real", p.sha256[:12], (p,), (), 0) for p in parents]
+        return [self._task(p.image.label, "real", p.sha256[:12], (p,)) for p in parents]
 
     def ordinary(self, parents: Sequence[Parent], label: str, cap: int | None) -> list[Task]:
         """Real images of a class and the edited controls that join them."""
@@ -176,7 +176,8 @@ class _Draft:
         for number in range(round(len(kept) * share / (1 - share)) if usable else 0):
             turn = number % len(usable)
             candidates = (*usable[turn:], *usable[:turn])[:ATTEMPTS]
-            tasks.append(self._task(label, "sham", f"{number:05d}", candidates, (), self._seed(label, "sham", number)))
+            seed = self._seed(label, "sham", number)
+            tasks.append(self._task(label, "sham", f"{number:05d}", candidates, seed=seed))
         return tasks
 
     def composites(self, generator: CellGenerator, count: int) -> list[Task]:
@@ -195,12 +196,10 @@ class _Draft:
             family = by_family[first.family]
             others = [p for p in family if p.image.label in generator.parents and p is not first]
             tries = (first, *(others[i] for i in choice.permutation(len(others))[: ATTEMPTS - 1]))
-            donors = []
-            for labels in generator.donors:
-                fit = [p for p in family if p.image.label in labels]
-                donors.append(tuple(fit[i] for i in choice.permutation(len(fit))[:DONORS_AT_HAND]))
+            fit = [[p for p in family if p.image.label in labels] for labels in generator.donors]
+            donors = tuple(tuple(each[i] for i in choice.permutation(len(each))[:DONORS_AT_HAND]) for each in fit)
             if all(donors):
-                tasks.append(self._task(generator.label, "composite", f"{number:05d}", tries, tuple(donors), seed))
+                tasks.append(self._task(generator.label, "composite", f"{number:05d}", tries, donors, seed))
         return tasks
 
     def random(self, *parts: int | str) -> np.random.Generator:
@@ -217,8 +216,8 @@ class _Draft:
         kind: Kind,
         key: str,
         parents: tuple[Parent, ...],
-        donors: tuple[tuple[Parent, ...], ...],
-        seed: int,
+        donors: tuple[tuple[Parent, ...], ...] = (),
+        seed: int = 0,
     ) -> Task:
         folder = "/".join(part for part in (self.source, self.split, BY_NAME[label].id) if part)
         return Task(f"{folder}/{kind}-{key}", label, self.split, self.source, kind, parents, donors, seed)

@@ -11,7 +11,6 @@ import numpy as np
 from scipy import ndimage
 
 from training.composites.background import removed
-from training.composites.lymphocytes import middle
 from training.composites.outline import signed_distance
 from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Pixels
@@ -39,14 +38,13 @@ def thrombocyte_aggregation(cell: Cell, others: Sequence[Cell], generator: np.ra
             row, column = y + far * np.sin(angle), x + far * np.cos(angle)
         placed.append((row, column, radius))
         parts.append(sprite)
-    middle_row, middle_column = middle(cell)
     offset = np.mean([(y, x) for y, x, _ in placed], axis=0)
     total = np.zeros_like(plate)
     coverage = np.zeros(plate.shape[:2], dtype=np.float32)
     for sprite, (row, column, radius) in zip(parts, placed, strict=True):
         size = float(np.sqrt((sprite.coverage > 0.5).sum() / np.pi))
         moved = sprite.moved(
-            (row - offset[0] + middle_row, column - offset[1] + middle_column),
+            (row - offset[0] + cell.place[0], column - offset[1] + cell.place[1]),
             generator.uniform(0, 2 * np.pi),
             radius / size,
             bool(generator.integers(2)),
@@ -84,7 +82,7 @@ def resized_platelet(cell: Cell, diameter_um: float, generator: np.random.Genera
     warp = gentle_warp(generator, generator.uniform(1, 3) * min(scale, 1.5), 26)
     turn = generator.uniform(0, 2 * np.pi)
     sprite = cut_out(cell)
-    moved = sprite.moved(middle(cell), turn, scale, bool(generator.integers(2)), warp)
+    moved = sprite.moved(cell.place, turn, scale, bool(generator.integers(2)), warp)
     inside = moved.coverage > 0.5
     inside = ndimage.gaussian_filter(inside.astype(np.float32), generator.uniform(1, 2.5) * scale) > 0.5
     distance = signed_distance(inside)

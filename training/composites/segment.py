@@ -65,6 +65,12 @@ class Cell:
         row, column = ndimage.center_of_mass(self.body)
         return float(row), float(column)
 
+    @property
+    def place(self) -> tuple[float, float]:
+        """Where a new cell goes: to the centre of this one, as far as there is room for it."""
+        row, column = np.clip(self.centre, 108, 148)
+        return float(row), float(column)
+
 
 def distance_to(mask: Mask) -> Pixels:
     """Pixels from each pixel to the nearest one of the mask; 256 if it has none. Shape: ``(256, 256)``."""
@@ -141,8 +147,7 @@ def _chromatin(smooth: Pixels, stained: Mask) -> Mask:
     threshold = float(np.clip(filters.threshold_otsu(green), 72, 112))
     wide = ndimage.gaussian_filter(smooth[..., 1], 1.5)
     dark = stained & (wide < threshold)
-    result: Mask = ndimage.binary_opening(ndimage.binary_closing(dark, disk(3)), disk(3))
-    return result
+    return ndimage.binary_opening(ndimage.binary_closing(dark, disk(3)), disk(3))
 
 
 def _central(candidates: Mask, areas: tuple[int, int], what: str) -> Mask:
@@ -157,8 +162,7 @@ def _central(candidates: Mask, areas: tuple[int, int], what: str) -> Mask:
         raise SegmentationError(f"no {what} near the centre")
     if nearest.area > areas[1]:
         raise SegmentationError(f"{what} too large")
-    result: Mask = regions == nearest.label
-    return result
+    return regions == nearest.label
 
 
 def _with_lobes(chromatin: Mask, nucleus: Mask) -> Mask:

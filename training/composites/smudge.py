@@ -13,7 +13,6 @@ from scipy import ndimage, signal
 
 from training.composites.background import removed
 from training.composites.hairy import edge
-from training.composites.lymphocytes import middle
 from training.composites.outline import Coverage, Hair, bearing, signed_distance, smooth_outline, strokes
 from training.composites.painting import between, over, photographed
 from training.composites.segment import Cell, Mask, Pixels
@@ -27,7 +26,7 @@ def smudge_cell(cell: Cell, chromatin: Material, generator: np.random.Generator)
     """Replace the central cell by a smudge."""
     kind = str(generator.choice(KINDS, p=SHARES))
     plate = removed(cell, generator)
-    centre = middle(cell)
+    centre = cell.place
     radius = float(generator.uniform(40, 58) if kind == "naked" else np.exp(generator.uniform(np.log(44), np.log(88))))
     outline = smooth_outline(
         generator, centre, radius, generator.uniform(1.0, 1.8), generator.uniform(0.05, 0.16), (2, 9)
@@ -77,8 +76,7 @@ def streaked(values: NDArray[np.float32], direction: float, length: int) -> NDAr
             for right in (0, 1):
                 kernel[row + down, column + right] += (1 - abs(y - row - down)) * (1 - abs(x - column - right))
     padded = np.pad(values, half, mode="edge")
-    result: NDArray[np.float32] = signal.fftconvolve(padded, kernel / kernel.sum(), mode="valid").astype(np.float32)
-    return result
+    return signal.fftconvolve(padded, kernel / kernel.sum(), mode="valid").astype(np.float32)
 
 
 def _strands(
@@ -112,5 +110,4 @@ def _meshes(generator: np.random.Generator, direction: float) -> Coverage:
     field = field / (field.std() + 1e-6)
     web = np.exp(-((field / generator.uniform(0.35, 0.7)) ** 2))
     ground = between(smooth_noise(generator, 22), -0.8, 1.2)
-    result: Coverage = np.clip(0.25 + 0.75 * np.maximum(web, ground), 0, 1).astype(np.float32)
-    return result
+    return np.clip(0.25 + 0.75 * np.maximum(web, ground), 0, 1).astype(np.float32)

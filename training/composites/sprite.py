@@ -88,8 +88,7 @@ def laid(plate: Pixels, sprite: Sprite) -> Pixels:
     ground = np.median(plate.reshape(-1, 3)[plate[..., 1].ravel() > np.percentile(plate[..., 1], 60)], axis=0)
     solid = between(sprite.coverage, 0.45, 0.85)[..., None]
     below = plate * (1 - solid) + ground * solid
-    result: Pixels = np.clip(below * np.exp(-sprite.density), 0, 255).astype(np.float32)
-    return result
+    return np.clip(below * np.exp(-sprite.density), 0, 255).astype(np.float32)
 
 
 def gentle_warp(generator: np.random.Generator, amplitude: float, size: float) -> NDArray[np.float64]:

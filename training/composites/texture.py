@@ -151,8 +151,7 @@ def smooth_noise(generator: np.random.Generator, size: float) -> NDArray[np.floa
     rough = generator.standard_normal((side, side)).astype(np.float32)
     field = ndimage.gaussian_filter(rough, size / coarse, mode="wrap")
     field = ndimage.zoom(field, coarse, order=1)[:IMAGE_SIDE, :IMAGE_SIDE]
-    result: NDArray[np.float32] = ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
-    return result
+    return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
 
 
 def chromatin_of(cell: Cell) -> Material:

@@ -1,38 +1,75 @@
 """``hal data check``: everything that is wrong with labelled images, at once and before any training."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from rich.console import Console
 
 from contract.classes import CLASS_NAMES
+from contract.files import write_text
 from training.data import manifest
 from training.data.contents import COLUMN, content_hashes, identities, stating_pixels
-from training.data.findings import Finding, Findings, Kind
 from training.data.images import decode_all, unopenable
-from training.data.manifest import LabelledImage, Reading
+from training.data.manifest import SHOWN, SPLITS, Dropped, LabelledImage, ManifestError, counts
 from training.data.overlap import OF_PIXELS, crossings, has_slide
-from training.data.selection import select
+from training.data.tables import class_table, dropped_table, set_counts, set_table
 
 FEW_IMAGES: Final = 10
+Choosing = Callable[[Sequence[LabelledImage]], Sequence[LabelledImage]]
 
 
-def check(
-    data: Path | Sequence[LabelledImage],
-    *,
-    decode: bool | Callable[[Sequence[LabelledImage]], Sequence[LabelledImage]] = False,
-    shared_slides: bool = False,
-    exclusions: Sequence[str] = (),
-    cap: int | None = None,
-    seed: int = 0,
-    look_alike_sources: Collection[str] = (),
-) -> Findings:
-    """Look at a manifest, or at images that were read already, and go on after every error.
+class Kind(StrEnum):
+    """What is wrong, as a heading."""
+
+    MANIFEST = "rows that cannot be used"
+    UNREADABLE = "images that cannot be read"
+    CONFLICT = "equal images with different labels"
+    CONTENT_IN_SPLITS = "equal images in several splits"
+    SLIDE_IN_SPLITS = "slides or patients in several splits"
+    EMPTY_CLASS = "classes with nothing to learn from"
+    REPEATED = "equal images in one split"
+    FEW_IMAGES = "classes with few training images"
+    ABSENT_CLASS = "classes without any image"
+    ONE_SOURCE = "classes of one source only"
+    NO_SLIDE = "images without slide or patient"
+    NO_SPLIT = "images without a split"
+    NO_IMAGES = "splits without images"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One offender: what is wrong with it and what to do."""
+
+    kind: Kind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The result of :func:`check`: errors that forbid training, warnings, what was left out, and the images in use."""
+
+    errors: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    dropped: tuple[Dropped, ...]
+    images: tuple[LabelledImage, ...]
+
+    def require(self) -> None:
+        """Raise if there are errors. Raises ManifestError: with every error."""
+        if self.errors:
+            raise ManifestError("the images cannot be trained on", (finding.message for finding in self.errors))
+
+
+def check(data: Path, decode: Choosing = lambda _: (), *, shared_slides: bool = False) -> Findings:
+    """Look at a manifest, and go on after every error.
 
     Args:
-        decode: decode every image as training would, or those that a function chooses of the images in use; without
-            it only labels, files, contents, slides and splits are looked at.
+        decode: chooses the images that are decoded as training would; of the others only labels, files, contents,
+            slides and splits are looked at.
         shared_slides: a slide or patient in several splits is only a warning, as it must be for the thesis's split by
             image.
 
@@ -43,40 +80,25 @@ def check(
     Raises:
         ManifestError: the manifest cannot be read at all.
     """
-    reading = manifest.examine(data) if isinstance(data, Path) else _read_before(data)
+    reading = manifest.examine(data)
     closed = unopenable(image.path for image in reading.images)
-    opened = [image for image in reading.images if image.path not in closed]
-    content_hash = content_hashes(image.path for image in opened)
-    selection = select(opened, content_hash, exclusions, cap, seed)
-    images = selection.images
-    meant = [*images, *(item.image for item in reading.dropped)]
+    images = [image for image in reading.images if image.path not in closed]
+    content_hash = content_hashes(image.path for image in images)
+    complaints, pixels = decode_all(image.path for image in decode(images))
+    images = stating_pixels(images, pixels)
 
     errors = [Finding(Kind.MANIFEST, problem) for problem in reading.problems]
-    errors += [Finding(Kind.UNREADABLE, message) for message in closed.values()]
-    if decode:
-        decoded = decode(images) if callable(decode) else images
-        told = decode_all(image.path for image in decoded)
-        errors += [Finding(Kind.UNREADABLE, message) for message in told.complaints.values()]
-        images = stating_pixels(images, told.pixels)
-    warnings = [Finding(Kind.UNMATCHED_EXCLUSION, entry) for entry in selection.unmatched]
-    conflicts, repeated = _duplicates(images, content_hash)
+    errors += [Finding(Kind.UNREADABLE, message) for message in (*closed.values(), *complaints.values())]
+    conflicts, warnings = _duplicates(images, content_hash)
     errors += conflicts
-    warnings += repeated
-    for crossing in crossings(images, content_hash):
-        kind = Kind.CONTENT_IN_SPLITS if crossing.bond in OF_PIXELS else Kind.SLIDE_IN_SPLITS
+    for bond, message in crossings(images, content_hash):
+        kind = Kind.CONTENT_IN_SPLITS if bond in OF_PIXELS else Kind.SLIDE_IN_SPLITS
         tolerated = shared_slides and kind is Kind.SLIDE_IN_SPLITS
-        (warnings if tolerated else errors).append(Finding(kind, str(crossing)))
-    errors += _empty_classes(images, meant)
+        (warnings if tolerated else errors).append(Finding(kind, message))
+    errors += _empty_classes(images, [*images, *(item.image for item in reading.dropped)])
     warnings += _warnings(images)
-    dropped = (*reading.dropped, *selection.dropped)
     hashed = tuple(replace(image, extra=image.extra | {COLUMN: content_hash(image.path)}) for image in images)
-    return Findings(tuple(errors), tuple(warnings), dropped, hashed, frozenset(look_alike_sources))
-
-
-def _read_before(images: Sequence[LabelledImage]) -> Reading:
-    missing = {image.path for image in images if not image.path.is_file()}
-    problems = [f"no image at {path}" for path in sorted(missing)]
-    return Reading([image for image in images if image.path not in missing], [], problems)
+    return Findings(tuple(errors), tuple(warnings), tuple(reading.dropped), hashed)
 
 
 def _duplicates(
@@ -108,9 +130,7 @@ def _empty_classes(images: Sequence[LabelledImage], meant: Sequence[LabelledImag
     for label in CLASS_NAMES:
         if named[label] and label not in to_learn:
             why = f"{held_out[label]} held out" if held_out[label] else f"all {named[label]} images were left out"
-            yield Finding(
-                Kind.EMPTY_CLASS, f"{label}: no training image ({why}); add some, or exclude every image of the class"
-            )
+            yield Finding(Kind.EMPTY_CLASS, f"{label}: no training image ({why}); add some, or leave out the class")
 
 
 def _warnings(images: Sequence[LabelledImage]) -> Iterator[Finding]:
@@ -133,3 +153,60 @@ def _warnings(images: Sequence[LabelledImage]) -> Iterator[Finding]:
         yield Finding(Kind.NO_SPLIT, f"{unsplit} of {len(images)}: 'hal data split' gives them one")
     elif empty := [name for name in ("train", "val") if not any(image.split == name for image in images)]:
         yield Finding(Kind.NO_IMAGES, f"{' and '.join(empty)}: enough to evaluate on, not to train")
+
+
+def show(findings: Findings, console: Console) -> None:
+    """Print tables, what was left out, warnings and errors, in this order, so that the errors stand last."""
+    console.print(class_table(findings.images))
+    console.print(set_table(findings.images))
+    if findings.dropped:
+        console.print(dropped_table(findings.dropped))
+        _list(console, [f"{item.image.path}: {item.reason}" for item in findings.dropped], "left out")
+    for title, style, found in (("Warning", "yellow", findings.warnings), ("Error", "bold red", findings.errors)):
+        for kind, number in Counter(finding.kind for finding in found).items():
+            console.print(f"{title}: {kind} ({number})", style=style, markup=False, highlight=False)
+            _list(console, [finding.message for finding in found if finding.kind is kind], kind)
+    verdict = f"{len(findings.errors)} errors, {len(findings.warnings)} warnings, {len(findings.images)} images in use"
+    console.print(verdict, style="bold", highlight=False)
+
+
+def _list(console: Console, lines: Collection[str], what: str) -> None:
+    for line in list(lines)[:SHOWN]:
+        console.print(f"  - {line}", markup=False, highlight=False, soft_wrap=True)
+    if len(lines) > SHOWN:
+        console.print(f"  ... and {len(lines) - SHOWN} more {what}; --json lists all", markup=False, highlight=False)
+
+
+def write_json(findings: Findings, path: Path) -> None:
+    """Write errors, warnings, what was left out and the counts of the tables to a file, whose folder is made if needed.
+
+    Raises:
+        ManifestError: it cannot be written.
+    """
+    by_split, splits = counts(findings.images), (*SPLITS, "")
+    content: dict[str, Any] = {
+        "ok": not findings.errors,
+        "images": len(findings.images),
+        "errors": [_named(finding) for finding in findings.errors],
+        "warnings": [_named(finding) for finding in findings.warnings],
+        "dropped": [
+            {"path": str(item.image.path), "label": item.image.label, "split": item.image.split, "reason": item.reason}
+            for item in findings.dropped
+        ],
+        "classes": {label: {split: by_split[label, split] for split in splits} for label in CLASS_NAMES},
+        "sets": [
+            {"set": name, "source": source, "split": split, "images": number}
+            for (name, source, split), number in sorted(set_counts(findings.images).items())
+        ],
+    }
+    # Bytes of a file's name that are no UTF-8 become escapes, which JSON reads back.
+    text = json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text + "\n")
+    except OSError as error:
+        raise ManifestError("the findings cannot be written", [f"{path}: {error}"]) from error
+
+
+def _named(finding: Finding) -> dict[str, str]:
+    return asdict(finding) | {"kind": finding.kind.name.lower()}

@@ -80,7 +80,7 @@ def prepare(
     exclude: Exclude = None,
     mapping: Annotated[
         Path | None,
-        typer.Option(help="For preset folder: lines FOLDER=CLASS, or CSV with the columns folder and label."),
+        typer.Option(help="For preset folder: a file of lines FOLDER=CLASS."),
     ] = None,
     like: Annotated[
         Path | None, typer.Option(help="images.csv of a bundle: take just its images, split as it was.")
@@ -162,12 +162,6 @@ def check(
         bool,
         typer.Option("--allow-shared-slides", help="A slide in two splits is only a warning (the thesis's split)."),
     ] = False,
-    look_alike: Annotated[
-        list[str] | None, typer.Option(help="Source whose images resemble hairy cells but are not (set D); repeated.")
-    ] = None,
-    cap: Cap = None,
-    exclude: Exclude = None,
-    seed: Seed = 2022,
     json: Annotated[Path | None, typer.Option(help="Write the findings here, for machines.")] = None,
 ) -> None:
     """Find everything that is wrong with a manifest and its images, before any training; exit with 1 on errors.
@@ -177,21 +171,11 @@ def check(
     with explained():
         from rich.console import Console
 
-        from training.data import findings
-        from training.data.check import check as run
-        from training.data.selection import read_exclusions
+        from training.data import check as checking
 
-        found = run(
-            manifest,
-            decode=not fast,
-            shared_slides=shared_slides,
-            exclusions=read_exclusions(exclude or []),
-            cap=cap,
-            seed=seed,
-            look_alike_sources=look_alike or (),
-        )
-        findings.show(found, Console())
+        found = checking.check(manifest, (lambda _: ()) if fast else list, shared_slides=shared_slides)
+        checking.show(found, Console())
         if json is not None:
-            findings.write_json(found, json)
+            checking.write_json(found, json)
     if found.errors:
         raise typer.Exit(1)

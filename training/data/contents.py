@@ -51,7 +51,7 @@ def with_pixels(images: Sequence[LabelledImage]) -> list[LabelledImage]:
     from training.data.images import decode_all  # loads Pillow, which no list of commands needs
 
     missing = [image.path for image in images if not image.extra.get(PIXELS_COLUMN)]
-    return stating_pixels(images, decode_all(missing).pixels) if missing else list(images)
+    return stating_pixels(images, decode_all(missing)[1]) if missing else list(images)
 
 
 def identities(images: Iterable[LabelledImage], content_hash: Callable[[Path], str]) -> Callable[[LabelledImage], str]:

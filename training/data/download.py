@@ -5,31 +5,27 @@ where it ended. ZIP files are unpacked beside it, each into a folder of its name
 """
 
 import hashlib
-import os
 import re
 import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Final
 
 import httpx
-from pydantic import BaseModel, Field, ValidationError
-from rich.console import Console
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 from rich.filesize import decimal
 
 from contract.files import write_text
 from training.errors import TrainingError
-from training.progress import track
+from training.progress import say, track
 
 RECORDS: Final = MappingProxyType({"mll23": 14277609})
 """Data sets by the name of their preset."""
-PART: Final = ".part"
 ATTEMPTS: Final = 6
 """In a row that bring no byte, before it is given up."""
 PAUSE_S = 1.0
@@ -38,51 +34,33 @@ LONGEST_PAUSE_S: Final = 60.0
 _MB: Final = 1e6
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=15.0)
 _TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_AGAIN: Final = "run the same command again later, what has come is kept"
+_DIRECTED: Final = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR direct connections"
 
 
 class DownloadError(TrainingError):
     """The record, or one of its files, cannot be had."""
 
 
-class Links(BaseModel):
-    """Where a file is."""
-
-    url: str = Field(alias="self")
-
-
 class RemoteFile(BaseModel):
-    """A file of a record; ``checksum`` is ``md5:`` and 32 hex digits."""
+    """A file of a record; ``md5`` has 32 hex digits."""
 
-    key: str = Field(pattern=r"^[^/\\\x00]*[^/\\\x00.][^/\\\x00]*$")
+    name: str = Field(alias="key", pattern=r"^[^/\\\x00]*[^/\\\x00.][^/\\\x00]*$")
     size: int = Field(ge=0)
     checksum: str = Field(pattern=r"^md5:[0-9a-f]{32}$")
-    links: Links
+    url: str = Field(validation_alias=AliasPath("links", "self"))
 
-    @property
-    def md5(self) -> str:
-        """In hex."""
-        return self.checksum.removeprefix("md5:")
-
-
-class Licence(BaseModel):
-    """As an identifier, such as ``cc-by-4.0``."""
-
-    id: str
-
-
-class Metadata(BaseModel):
-    """What the record says of itself."""
-
-    title: str = ""
-    license: Licence | None = None
+    def is_in(self, path: Path) -> bool:
+        """Whether a file has this one's size and MD5."""
+        return path.is_file() and path.stat().st_size == self.size and _md5(path) == self.checksum
 
 
 class ZenodoRecord(BaseModel):
     """The answer to ``GET /api/records/NUMBER``, as far as it is needed."""
 
     id: int
-    metadata: Metadata = Metadata()
+    title: str = Field("", validation_alias=AliasPath("metadata", "title"))
+    licence: str = Field("no licence stated", validation_alias=AliasPath("metadata", "license", "id"))
     files: tuple[RemoteFile, ...] = ()
 
 
@@ -107,28 +85,34 @@ def download(
         DownloadError: there is no such record, no room for it, or its files do not come or are not what it says.
     """
     number = record_number(name)
-    with _client() as http:
-        answer = _asked(http, f"{zenodo.rstrip('/')}/api/records/{number}")
-        record = _understood(answer, number)
-        chosen = [file for file in record.files if not only or any(fnmatch(file.key, each) for each in only)]
-        _tell(record, chosen)
-        if not chosen:
-            raise DownloadError(
-                f"record {number} has no public file"
-                + (f" that matches {', '.join(only)}; it has {', '.join(f.key for f in record.files)}" if only else "")
-            )
-        if just_list:
-            return
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / f"zenodo-{record.id}.json", answer.text)
-        missing = [file for file in chosen if not _there(out / file.key, file)]
-        _require_room(out, sum(file.size - _size(_part(out, file)) for file in missing), "the download")
-        for file in missing:
-            _fetch(http, file, out)
+    try:
+        http = httpx.Client(timeout=_TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"})
+    except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
+        raise DownloadError(f"no connection can be set up: {error}; {_DIRECTED}") from error
+    try:
+        with http:
+            answer = _asked(http, f"{zenodo.rstrip('/')}/api/records/{number}")
+            record = _understood(answer, number)
+            chosen = [file for file in record.files if not only or any(fnmatch(file.name, each) for each in only)]
+            if not chosen:
+                there = f" that matches {', '.join(only)}; it has {', '.join(file.name for file in record.files)}"
+                raise DownloadError(f"record {number} has no public file{there if only else ''}")
+            _tell(record, chosen)
+            if just_list:
+                return
+            out.mkdir(parents=True, exist_ok=True)
+            write_text(out / f"zenodo-{record.id}.json", answer.text)
+            missing = [file for file in chosen if not file.is_in(out / file.name)]
+            _require_room(out, sum(file.size - _size(_part(out, file)) for file in missing), "the download")
+            for file in missing:
+                _fetch(http, file, out)
+    except (httpx.HTTPError, httpx.InvalidURL, OverflowError, ExceptionGroup) as error:  # the last two: proxies' ports
+        raise DownloadError(f"the connection failed: {_named(error)}; {_AGAIN}; {_DIRECTED}") from error
     if unpack:
-        for archive in (out / file.key for file in chosen if file.key.lower().endswith(".zip")):
-            _unpack(archive)
-    _say(f"{len(chosen)} files in {out}")
+        for file in chosen:
+            if file.name.lower().endswith(".zip"):
+                _unpack(out / file.name)
+    say(f"{len(chosen)} files in {out}")
 
 
 def record_number(name: str) -> int:
@@ -143,51 +127,24 @@ def record_number(name: str) -> int:
     return int(found[1])
 
 
-@contextmanager
-def _client() -> Iterator[httpx.Client]:
-    try:
-        http = httpx.Client(timeout=_TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"})
-    except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
-        raise DownloadError(f"no connection can be set up: {error}{_environment()}") from error
-    try:
-        with http:
-            yield http
-    except (httpx.HTTPError, httpx.InvalidURL, OverflowError, ExceptionGroup) as error:  # the last two: proxies' ports
-        raise DownloadError(
-            f"the connection failed: {_named(error)}{_environment()}; run the same command again, what has come is kept"
-        ) from error
-
-
-def _environment() -> str:
-    """The names of variables that direct connections, where they are set; values may hold passwords."""
-    found = [each for name in _PROXIES for each in dict.fromkeys((name, name.upper())) if os.environ.get(each)]
-    return f" (look at {', '.join(found)})" if found else ""
-
-
-def _asked(http: httpx.Client, url: str) -> httpx.Response:
+def _asked(http: httpx.Client, url: str, attempts: int = ATTEMPTS) -> httpx.Response:
     """The answer to a GET that says yes; failures and temporary refusals are tried again."""
-    for attempt in range(ATTEMPTS - 1):
-        try:
-            answer = http.get(url)
-        except httpx.UnsupportedProtocol:
-            raise
-        except httpx.TransportError:
-            _wait(attempt)
-            continue
-        if answer.status_code not in _TEMPORARY:
-            break
-        _wait(attempt, answer)
-    else:
+    answer = None
+    try:
         answer = http.get(url)
+    except httpx.UnsupportedProtocol:
+        raise
+    except httpx.TransportError:
+        if attempts == 1:
+            raise
+    if answer is None or (answer.status_code in _TEMPORARY and attempts > 1):
+        _wait(ATTEMPTS - attempts, answer)
+        return _asked(http, url, attempts - 1)
     _require_success(answer, url)
     return answer
 
 
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _wait(attempt: int, answer: httpx.Response | None = None) -> None:
+def _wait(attempt: int, answer: httpx.Response | None) -> None:
     """Before another attempt: as long as the server asks for, or twice as long as before."""
     asked = "" if answer is None else answer.headers.get("Retry-After", "")
     seconds = float(asked) if asked.isdigit() else PAUSE_S * 2**attempt
@@ -197,12 +154,13 @@ def _wait(attempt: int, answer: httpx.Response | None = None) -> None:
 def _require_success(answer: httpx.Response, url: str) -> None:
     if answer.is_success:
         return
+    advice = {
+        403: "it is restricted; ask its authors, download by a browser, and give the folder on",
+        404: "there is no such public record or file; compare the number with Zenodo's page",
+    }
+    same = {401: 403, 410: 404}.get(answer.status_code, answer.status_code)
     said = f"GET {url} was answered {answer.status_code} {answer.reason_phrase}"
-    if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
-        raise DownloadError(f"{said}: there is no such public record or file; compare the number with Zenodo's page")
-    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise DownloadError(f"{said}: it is restricted; ask its authors, download by a browser, and give the folder on")
-    raise DownloadError(f"{said}{_environment()}; run the same command again later, what has come is kept")
+    raise DownloadError(f"{said}: {advice.get(same, _AGAIN)}")
 
 
 def _understood(answer: httpx.Response, number: int) -> ZenodoRecord:
@@ -210,15 +168,14 @@ def _understood(answer: httpx.Response, number: int) -> ZenodoRecord:
         return ZenodoRecord.model_validate_json(answer.content)
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'all of it'}: {e['msg']}" for e in error.errors()[:5])
-        raise DownloadError(f"the answer for record {number} is not Zenodo's ({fields}){_environment()}") from error
+        raise DownloadError(f"the answer for record {number} is not Zenodo's ({fields})") from error
 
 
 def _tell(record: ZenodoRecord, chosen: Sequence[RemoteFile]) -> None:
-    licence = "no licence stated" if record.metadata.license is None else record.metadata.license.id
-    _say(f"record {record.id}: {record.metadata.title} ({licence}; read its terms)")
+    say(f"record {record.id}: {record.title} ({record.licence}; read its terms)")
     for file in chosen:
-        _say(f"  {decimal(file.size):>10}  {file.key}")
-    _say(f"  {decimal(sum(file.size for file in chosen)):>10}  together")
+        say(f"  {decimal(file.size):>10}  {file.name}")
+    say(f"  {decimal(sum(file.size for file in chosen)):>10}  together")
 
 
 def _require_room(folder: Path, needed: int, what: str) -> None:
@@ -229,12 +186,8 @@ def _require_room(folder: Path, needed: int, what: str) -> None:
         )
 
 
-def _there(path: Path, file: RemoteFile) -> bool:
-    return path.is_file() and path.stat().st_size == file.size and _md5(path) == file.md5
-
-
 def _part(out: Path, file: RemoteFile) -> Path:
-    return out / (file.key + PART)
+    return out / f"{file.name}.part"
 
 
 def _size(path: Path) -> int:
@@ -243,7 +196,7 @@ def _size(path: Path) -> int:
 
 def _md5(path: Path) -> str:
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return f"md5:{hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()}"
 
 
 def _fetch(http: httpx.Client, file: RemoteFile, out: Path) -> None:
@@ -251,14 +204,13 @@ def _fetch(http: httpx.Client, file: RemoteFile, out: Path) -> None:
     part = _part(out, file)
     for _ in range(2):
         _fill(http, file, part)
-        found = _md5(part)
-        if found == file.md5:
-            part.replace(out / file.key)
+        if (found := _md5(part)) == file.checksum:
+            part.replace(out / file.name)
             return
         part.unlink()
     raise DownloadError(
-        f"{file.key} came with MD5 {found}, the record says {file.md5}, twice; it was deleted: a proxy may change it, "
-        f"or the record is damaged{_environment()}"
+        f"{file.name} came with {found}, the record says {file.checksum}, twice; it was deleted: a proxy may change "
+        "it, or the record is damaged"
     )
 
 
@@ -268,13 +220,13 @@ def _fill(http: httpx.Client, file: RemoteFile, part: Path) -> None:
         part.unlink()
     part.touch()
     fruitless = 0
-    with track(file.key, file.size / _MB, _size(part) / _MB, unit="MB") as advance:
+    with track(file.name, file.size / _MB, _size(part) / _MB, unit="MB") as advance:
         while (begin := _size(part)) < file.size:
             answer = None
             try:
-                with http.stream("GET", file.links.url, headers={"Range": f"bytes={begin}-"}) as answer:
+                with http.stream("GET", file.url, headers={"Range": f"bytes={begin}-"}) as answer:
                     if answer.status_code not in _TEMPORARY:
-                        _require_success(answer, file.links.url)
+                        _require_success(answer, file.url)
                         _write(answer, file, part, begin, advance)
                 why = f"{answer.status_code} {answer.reason_phrase}"
             except httpx.UnsupportedProtocol:
@@ -282,13 +234,11 @@ def _fill(http: httpx.Client, file: RemoteFile, part: Path) -> None:
             except httpx.TransportError as error:
                 why = _named(error)
             if (now := _size(part)) >= file.size:
-                break
+                return
             fruitless = 0 if now > begin else fruitless + 1
             if fruitless == ATTEMPTS:
-                raise DownloadError(
-                    f"{file.key} does not come any further than {decimal(now)} of {decimal(file.size)} ({why})"
-                    f"{_environment()}; run the same command again later, it goes on from there"
-                )
+                come = f"{decimal(now)} of {decimal(file.size)}"
+                raise DownloadError(f"{file.name} does not come any further than {come} ({why}); {_AGAIN}")
             _wait(fruitless, answer)
 
 
@@ -296,14 +246,14 @@ def _write(answer: httpx.Response, file: RemoteFile, part: Path, begin: int, adv
     """Append what comes; from the first byte where the server knows no ranges."""
     if answer.status_code == httpx.codes.PARTIAL_CONTENT:
         if not (given := answer.headers.get("Content-Range", "")).startswith(f"bytes {begin}-"):
-            raise DownloadError(f"{file.links.url} was asked for bytes from {begin} and gave {given!r}{_environment()}")
+            raise DownloadError(f"{file.url} was asked for bytes from {begin} and gave {given!r}")
     elif (length := answer.headers.get("Content-Length")) not in (None, str(file.size)):
         raise DownloadError(
-            f"{file.links.url} gave {length} bytes instead of {file.size}: a proxy or a login page may answer in its "
-            f"place{_environment()}; run the same command again later, what has come is kept"
+            f"{file.url} gave {length} bytes instead of {file.size}: a proxy or a login page may answer in its "
+            f"place; {_AGAIN}"
         )
     elif begin:
-        _say(f"  {file.key}: the server does not go on in the middle; from the beginning")
+        say(f"  {file.name}: the server does not go on in the middle; from the beginning")
         advance(-begin / _MB)
         begin = 0
     try:
@@ -315,10 +265,7 @@ def _write(answer: httpx.Response, file: RemoteFile, part: Path, begin: int, adv
                 begin += len(chunk)
                 advance(len(chunk) / _MB)
     except OSError as error:
-        raise DownloadError(
-            f"{part} cannot be written: {error.strerror or error}; make room, and run the same command again: it goes "
-            "on from there"
-        ) from error
+        raise DownloadError(f"{part} cannot be written: {error.strerror or error}; make room; {_AGAIN}") from error
 
 
 def _unpack(archive: Path) -> None:
@@ -349,5 +296,5 @@ def _wanted(archive: Path, name: str) -> bool:
     return path.parts[0] != "__MACOSX"
 
 
-def _say(message: str) -> None:
-    Console().print(message, highlight=False, markup=False, soft_wrap=True)
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")

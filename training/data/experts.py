@@ -36,11 +36,6 @@ def labels_in(cell: str) -> tuple[str, ...]:
     return tuple(label for entry in cell.split(SEPARATOR) if (label := entry.strip()))
 
 
-def joined(labels: tuple[str, ...]) -> str:
-    """The cell that :func:`labels_in` reads as ``labels``."""
-    return SEPARATOR.join(labels)
-
-
 def agree(label: str, cell: str, split: str) -> Agreement:
     """Apply the rule to one row of a manifest that has the column.
 

@@ -24,15 +24,7 @@ the image's own pixels; those of which an image says something."""
 
 def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
     """Write a row an image, in the order of their hashes."""
-    origin = [column for column in ORIGIN_COLUMNS if any(image.extra.get(column) for image in images)]
-    rows = sorted(
-        (
-            *(content_hash(image.path), image.path.name, image.label, image.slide_id, image.source, image.split),
-            *(image.extra.get(column, "") for column in origin),
-        )
-        for image in images
-    )
-    write_csv(path, (*COLUMNS, *origin), rows)
+    _write(path, [_row(image, content_hash(image.path), image.path.name) for image in images])
 
 
 def extend(path: Path, before: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
@@ -41,12 +33,17 @@ def extend(path: Path, before: Path, images: Sequence[LabelledImage], content_ha
     if before.is_file():
         with before.open(newline="", encoding="utf-8") as stream:
             rows += csv.DictReader(stream)
-    for image in images:
-        digest = content_hash(image.path)
-        told = (digest, digest[:12], image.label, image.slide_id, image.source, image.split)
-        origin = {column: image.extra[column] for column in ORIGIN_COLUMNS if image.extra.get(column)}
-        rows.append(dict(zip(COLUMNS, told, strict=True)) | origin)
-    columns = tuple(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
+    digests = [content_hash(image.path) for image in images]
+    _write(path, [*rows, *(_row(image, digest, digest[:12]) for image, digest in zip(images, digests, strict=True))])
+
+
+def _row(image: LabelledImage, digest: str, name: str) -> Mapping[str, str]:
+    told = (digest, name, image.label, image.slide_id, image.source, image.split)
+    return dict(zip(COLUMNS, told, strict=True)) | {column: image.extra.get(column, "") for column in ORIGIN_COLUMNS}
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    columns = [*COLUMNS, *(column for column in ORIGIN_COLUMNS if any(row.get(column) for row in rows))]
     write_csv(path, columns, sorted([row.get(name, "") for name in columns] for row in rows))
 
 

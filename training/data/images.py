@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -87,21 +86,12 @@ def pixels_sha256(image: NDArray[np.uint8]) -> str:
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What came of decoding images.
+def decode_all(paths: Iterable[Path]) -> tuple[dict[Path, str], dict[Path, str]]:
+    """Decode every image as training would, with a progress bar.
 
-    Attributes:
-        complaints: what is wrong with each that cannot be used, in the order of the paths.
-        pixels: :func:`pixels_sha256` of each of the others.
+    Returns:
+        What is wrong with each that cannot be used, and :func:`pixels_sha256` of each of the others.
     """
-
-    complaints: dict[Path, str] = field(default_factory=dict)
-    pixels: dict[Path, str] = field(default_factory=dict)
-
-
-def decode_all(paths: Iterable[Path]) -> Decoded:
-    """Decode every image as training would, with a progress bar."""
 
     def decoded(path: Path) -> tuple[str, str]:
         try:
@@ -110,12 +100,13 @@ def decode_all(paths: Iterable[Path]) -> Decoded:
             return str(error), ""
 
     unique = list(dict.fromkeys(paths))
-    found = Decoded()
+    complaints: dict[Path, str] = {}
+    pixels: dict[Path, str] = {}
     with track("decoding", len(unique)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
         for path, (complaint, digest) in zip(unique, pool.map(decoded, unique), strict=True):
             if complaint:
-                found.complaints[path] = complaint
+                complaints[path] = complaint
             else:
-                found.pixels[path] = digest
+                pixels[path] = digest
             advance(1)
-    return found
+    return complaints, pixels

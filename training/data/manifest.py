@@ -89,10 +89,15 @@ def read(path: Path) -> list[LabelledImage]:
         ManifestError: missing columns, unknown labels (the nearest is suggested), unknown splits, contradictory labels
             or missing files; all of them are listed.
     """
+    return usable(path)[0]
+
+
+def usable(path: Path) -> tuple[list[LabelledImage], list[Dropped]]:
+    """What :func:`read` gives, and what it leaves out. Raises ManifestError: as that."""
     reading = examine(path)
     if reading.problems:
         raise ManifestError(f"{path} cannot be used", reading.problems)
-    return reading.images
+    return reading.images, reading.dropped
 
 
 def examine(path: Path) -> Reading:

@@ -6,7 +6,6 @@ are known where the manifest has the column ``patient_id``. Images that were mad
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -86,39 +85,26 @@ def traces(image: LabelledImage, content_hash: Callable[[Path], str], slides: bo
     return pixels | {f"{bond} {name!r} of {source}" for bond, source, name in bonds if bond not in OF_PIXELS}
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """A slide, a patient or a content that is in several splits."""
-
-    bond: Bond
-    name: str
-    paths: dict[str, tuple[Path, ...]]
-
-    def __str__(self) -> str:
-        if self.bond in ("content", "pixels"):
-            copies = (f"{path} ({split})" for split, paths in self.paths.items() for path in paths)
-            how = "" if self.bond == "content" else ", written anew,"
-            return f"the same image{how} is in several splits: {', '.join(copies)}"
-        shares = " and ".join(f"{split} ({len(paths)} images)" for split, paths in self.paths.items())
-        return f"{self.bond} {self.name} is in {shares}"
-
-
-def crossings(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> list[Crossing]:
-    """Every slide, patient and content that several splits share; images without a split do not count."""
+def crossings(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> list[tuple[Bond, str]]:
+    """Every slide, patient and content that several splits share, in words; images without a split do not count."""
     members: dict[tuple[Bond, str, str], dict[str, list[Path]]] = {}
     for image in images:
         if image.split:
             for bond in _bonds(image, content_hash):
                 members.setdefault(bond, {}).setdefault(image.split, []).append(image.path)
-    found: list[Crossing] = []
-    equal_files: list[dict[str, tuple[Path, ...]]] = []
-    for (kind, source, name), by_split in members.items():
-        paths = {split: tuple(of_split) for split, of_split in by_split.items()}
+    found: list[tuple[Bond, str]] = []
+    equal_files: list[dict[str, list[Path]]] = []
+    for (kind, source, name), paths in members.items():
         if len(paths) < 2 or (kind == "pixels" and paths in equal_files):
             continue
-        if kind == "content":
+        if kind in ("content", "pixels"):
             equal_files.append(paths)
-        found.append(Crossing(kind, f"{name!r} of {source}" if source else name, paths))
+            how = "" if kind == "content" else ", written anew,"
+            copies = ", ".join(f"{path} ({split})" for split, of_split in paths.items() for path in of_split)
+            found.append((kind, f"the same image{how} is in several splits: {copies}"))
+        else:
+            shares = " and ".join(f"{split} ({len(of_split)} images)" for split, of_split in paths.items())
+            found.append((kind, f"{kind} {name!r} of {source} is in {shares}"))
     return found
 
 
@@ -134,5 +120,5 @@ def assert_disjoint(
         SplitError: naming everything that crosses.
     """
     found = crossings(images, content_hash or content_hashes(image.path for image in images))
-    if torn := [crossing for crossing in found if slides or crossing.bond in OF_PIXELS]:
-        raise SplitError("the splits overlap", map(str, torn))
+    if torn := [message for bond, message in found if slides or bond in OF_PIXELS]:
+        raise SplitError("the splits overlap", torn)

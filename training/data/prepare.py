@@ -1,22 +1,28 @@
 """``hal data prepare`` and ``hal data split``: from downloaded folders, or a manifest, to a manifest with splits."""
 
+import hashlib
+import io
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 
+from contract.pixels import fit
 from training.data import experts, image_list, manifest, presets, splits
-from training.data.contents import content_hashes, stating_pixels
-from training.data.images import ANALYSER_SCALE, Decoded, decode_all, unopenable
+from training.data.contents import PIXELS_COLUMN, content_hashes, stating_pixels
+from training.data.images import ANALYSER_SCALE, decode_all, pixels_sha256, read_pixels, scaled, unopenable
 from training.data.manifest import SHOWN, Dropped, LabelledImage, ManifestError
-from training.data.overlap import has_slide
-from training.data.resample import resample
-from training.data.selection import deduplicate, read_exclusions, select
-from training.data.selection import exclude as leave_out
+from training.data.overlap import PARENT_COLUMN, PARENT_PIXELS_COLUMN, has_slide
+from training.data.presets.base import RESAMPLED_COLUMN
+from training.data.selection import Selection, deduplicate, exclude, limit, read_exclusions
 from training.data.splits import By
 from training.data.tables import class_table, dropped_table
+from training.progress import say, track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,32 +62,23 @@ def prepare(
             asked.
     """
     images, skipped = presets.read(presets.find(sources, mapping, unpacked=out.with_name(f"{out.stem}-images")))
-    closed = unopenable([*(image.path for image in images), *(item.path for item in skipped if item.unreadable)])
+    closed = unopenable(image.path for image in images)
     images = [image for image in images if image.path not in closed]
-    nameless = [
-        LabelledImage(item.path, "", "", "", "") for item in skipped if item.unreadable and item.path not in closed
-    ]
-    content_hash = content_hashes(image.path for image in [*images, *nameless])
+    content_hash = content_hashes(image.path for image in images)
     if like is None:
         # Before equal files are looked for, or files cut to nothing would be taken for copies of one another.
-        decoded = _decoded([*images, *nameless], closed, choices, content_hash, leave_out_unreadable)
-        images = [image for image in images if image.path not in decoded.complaints]
-        images = stating_pixels(images, decoded.pixels)
+        images = _decoded(images, closed, choices, content_hash, leave_out_unreadable)
     unique = deduplicate(images, content_hash)
-
-    for reason, count in Counter(item.reason for item in skipped if not item.unreadable).most_common():
-        _say(f"left out {count}: {reason}")
-    if unique.repeated:
-        _say(f"left out {len(unique.repeated)}: the same image as another")
-    if unique.conflicting:
-        _say(f"left out {len(unique.conflicting)}: the same image as one with another label")
+    reasons = [*(item.reason for item in skipped), *(item.reason for item in unique.dropped)]
+    for reason, count in Counter(reasons).most_common():
+        say(f"left out {count}: {reason}")
     if like is None:
         done = _choose_and_split(unique.images, choices, content_hash)
     else:
         done = image_list.select(like, unique.images, content_hash)
-    done, hashes = resample(done, out.with_name(f"{out.stem}-images"), content_hash)
+    done, hashes = _resampled(done, out.with_name(f"{out.stem}-images"), content_hash)
     if hashes:
-        _say(
+        say(
             f"resampled {len(hashes)} images to {ANALYSER_SCALE:g} pixels per micrometre, the analyser's scale, into "
             f"{out.stem}-images; nothing is resampled after this, neither in training nor in the service"
         )
@@ -94,10 +91,7 @@ def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False
     Raises:
         ManifestError: the manifest cannot be used, or not be split as asked.
     """
-    reading = manifest.examine(path)
-    if reading.problems:
-        raise ManifestError(f"{path} cannot be used", reading.problems)
-    images, dropped = reading.images, reading.dropped
+    images, dropped = manifest.usable(path)
     if afresh:
         rows = [*images, *(item.image for item in dropped)]
         images, dropped = _agreed([replace(image, split="") for image in rows])
@@ -117,30 +111,71 @@ def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
     _write(out, splits.release_validation(images, share, seed, content_hash), content_hash)
 
 
+def _resampled(
+    images: Sequence[LabelledImage], folder: Path, content_hash: Callable[[Path], str]
+) -> tuple[list[LabelledImage], dict[Path, str]]:
+    """Write the images whose preset says so at 10 pixels a micrometre, as PNG in one folder a class.
+
+    Each names its photograph by SHA-256, and the scale that it had.
+
+    Returns:
+        All images, in their order, and the SHA-256 of each file written.
+
+    Raises:
+        ImageError: an image cannot be read.
+        OSError: it cannot be written.
+    """
+    hashes: dict[Path, str] = {}
+
+    def resampled(image: LabelledImage) -> tuple[LabelledImage, str]:
+        pixels = scaled(read_pixels(image.path), ANALYSER_SCALE / float(image.extra[RESAMPLED_COLUMN]))
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+        digest = content_hash(image.path)
+        # A preset takes no folder of this name for a class, should the photographs lie beside it.
+        path = folder / f"{image.path.parent.name}-{ANALYSER_SCALE:g}px" / f"{image.path.stem}-{digest[:8]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(stream.getbuffer())
+        told = {
+            PIXELS_COLUMN: pixels_sha256(fit(pixels)),
+            PARENT_COLUMN: digest,
+            PARENT_PIXELS_COLUMN: image.extra.get(PIXELS_COLUMN, ""),
+        }
+        return replace(image, path=path, extra=image.extra | told), hashlib.sha256(stream.getbuffer()).hexdigest()
+
+    meant = [row for row, image in enumerate(images) if RESAMPLED_COLUMN in image.extra]
+    if not meant:
+        return list(images), hashes
+    done = list(images)
+    with track("resampling", len(meant)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for row, (image, digest) in zip(meant, pool.map(resampled, [images[row] for row in meant]), strict=True):
+            done[row] = image
+            hashes[image.path] = digest
+            advance(1)
+    return done, hashes
+
+
 def _decoded(
     images: Sequence[LabelledImage],
     closed: Mapping[Path, str],
     choices: Choices,
     content_hash: Callable[[Path], str],
     leave_out_unreadable: bool,
-) -> Decoded:
-    """Decode all, and name those that cannot be opened or decoded; what an exclusion list names may be anything."""
-    meant = leave_out(images, read_exclusions(choices.exclude), content_hash).images
-    found = decode_all(image.path for image in meant)
-    complaints = {**closed, **found.complaints}
+) -> list[LabelledImage]:
+    """Those that can be decoded, with their pixels' hashes; the others are named, but for what an exclusion names."""
+    meant = exclude(images, read_exclusions(choices.exclude), content_hash).images
+    undecodable, pixels = decode_all(image.path for image in meant)
+    complaints = [*closed.values(), *undecodable.values()]
     if complaints and not leave_out_unreadable:
         raise ManifestError(
             f"{len(complaints)} of {len(meant) + len(closed)} images cannot be used; replace or delete the "
             "files, name them in a list for --exclude, or leave out all of them with --leave-out-unreadable",
-            complaints.values(),
+            complaints,
         )
     if complaints:
-        _say(f"left out {len(complaints)}: cannot be used")
-        for message in list(complaints.values())[:SHOWN]:
-            _say(f"  - {message}")
-        if len(complaints) > SHOWN:
-            _say(f"  ... and {len(complaints) - SHOWN} more")
-    return Decoded(complaints, found.pixels)
+        more = [f"... and {len(complaints) - SHOWN} more"] if len(complaints) > SHOWN else []
+        say("\n  - ".join([f"left out {len(complaints)}: cannot be used", *complaints[:SHOWN], *more]))
+    return stating_pixels([image for image in images if image.path not in undecodable], pixels)
 
 
 def _choose_and_split(
@@ -150,19 +185,20 @@ def _choose_and_split(
     dropped: Sequence[Dropped] = (),
 ) -> list[LabelledImage]:
     """Exclude, cap, split, and leave out test images that too few experts labelled; say what was left out."""
-    selection = select(images, content_hash, read_exclusions(choices.exclude), choices.cap, choices.seed)
-    by = choices.by or splits.recommended(selection.images)
-    unknown = sum(not has_slide(image) for image in selection.images if not image.split)
+    used = exclude(images, read_exclusions(choices.exclude), content_hash)
+    capped = limit(used.images, choices.cap, choices.seed, content_hash) if choices.cap else Selection(used.images, [])
+    by = choices.by or splits.recommended(capped.images)
+    unknown = sum(not has_slide(image) for image in capped.images if not image.split)
     if unknown and by is By.SLIDE:
-        _say(f"warning: {unknown} images without a slide are split one by one")
+        say(f"warning: {unknown} images without a slide are split one by one")
     elif by is By.IMAGE and (unknown or choices.by is None):
-        _say("warning: split by image; cells of one patient may train and validate, where slides are unknown or one")
-    done = splits.split(selection.images, by, choices.validation_share, choices.seed, content_hash, choices.test_share)
+        say("warning: split by image; cells of one patient may train and validate, where slides are unknown or one")
+    done = splits.split(capped.images, by, choices.validation_share, choices.seed, content_hash, choices.test_share)
     agreed, too_few = _agreed(done)
-    if left_out := [*dropped, *selection.dropped, *too_few]:
+    if left_out := [*dropped, *used.dropped, *capped.dropped, *too_few]:
         Console().print(dropped_table(left_out))
-    for entry in selection.unmatched:
-        _say(f"warning: no image matches {entry!r} of the exclusion lists")
+    for entry in used.unmatched:
+        say(f"warning: no image matches {entry!r} of the exclusion lists")
     return agreed
 
 
@@ -186,8 +222,4 @@ def _write(out: Path, images: Sequence[LabelledImage], content_hash: Callable[[P
     manifest.write(out, images)
     Console().print(class_table(images))
     fingerprint = manifest.fingerprint(images, content_hash)
-    _say(f"{len(images)} images in {out}, fingerprint {fingerprint}")
-
-
-def _say(message: str) -> None:
-    Console().print(message, highlight=False, markup=False, soft_wrap=True)
+    say(f"{len(images)} images in {out}, fingerprint {fingerprint}")

@@ -7,6 +7,7 @@ every batch and one is small, the batches are refused instead (:func:`balance_pr
 """
 
 from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -79,9 +80,10 @@ def _balanced(
         classes_per_batch,
         generator,
     )
-    decks = [_Deck(np.flatnonzero(labels == c), generator) for c in classes]
+    decks = [_deck(np.flatnonzero(labels == c), generator) for c in classes]
+    of_class = batch_size // classes_per_batch
     return [
-        np.concatenate([decks[c].draw(batch_size // classes_per_batch) for c in drawn])
+        np.array([image for c in drawn for image in islice(decks[c], of_class)], dtype=np.int64)
         for drawn in _fill(places, classes_per_batch, generator)
     ]
 
@@ -123,16 +125,7 @@ def _fill(
         yield drawn
 
 
-class _Deck:
-    """Draws the images of a class without replacement, shuffling again when all were drawn."""
-
-    def __init__(self, images: NDArray[np.int64], generator: np.random.Generator) -> None:
-        self._images = images
-        self._generator = generator
-        self._waiting: list[int] = []
-
-    def draw(self, count: int) -> NDArray[np.int64]:
-        while len(self._waiting) < count:
-            self._waiting += self._generator.permutation(self._images).tolist()
-        drawn, self._waiting = self._waiting[:count], self._waiting[count:]
-        return np.array(drawn, dtype=np.int64)
+def _deck(images: NDArray[np.int64], generator: np.random.Generator) -> Iterator[int]:
+    """The images of a class without end, shuffled again when all were drawn."""
+    while True:
+        yield from generator.permutation(images).tolist()

@@ -12,33 +12,16 @@ import numpy as np
 from training.data.contents import identities
 from training.data.manifest import Dropped, LabelledImage, ManifestError
 
-THESIS_CAP: Final = 5000
-"""Thesis section 4.1: up to 5000 cells of each class were collected from one database."""
 SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is used and what is not."""
+    """What is used and what is not; ``unmatched`` are entries of exclusion lists that name no image."""
 
     images: list[LabelledImage]
     dropped: list[Dropped]
     unmatched: tuple[str, ...] = ()
-
-
-def select(
-    images: Sequence[LabelledImage],
-    content_hash: Callable[[Path], str],
-    exclusions: Sequence[str] = (),
-    cap: int | None = None,
-    seed: int = 0,
-) -> Selection:
-    """Leave out the excluded images, then what exceeds the cap."""
-    remaining = exclude(images, exclusions, content_hash)
-    if cap is None:
-        return remaining
-    capped = limit(remaining.images, cap, seed, content_hash)
-    return Selection(capped.images, remaining.dropped + capped.dropped, remaining.unmatched)
 
 
 def read_exclusions(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -92,12 +75,7 @@ def limit(images: Sequence[LabelledImage], cap: int, seed: int, content_hash: Ca
 
     By class and source because the thesis did so: Table 4.1 has more than 5000 images of some classes, since those of
     its second database came on top. The choice is random and depends on the contents and the seed alone.
-
-    Raises:
-        ValueError: the cap is not positive.
     """
-    if cap < 1:
-        raise ValueError(f"the cap is {cap}, expected at least 1, such as the thesis's {THESIS_CAP}")
     strata: dict[tuple[str, str], list[int]] = {}
     for index, image in enumerate(images):
         if image.split != "test":
@@ -113,26 +91,17 @@ def limit(images: Sequence[LabelledImage], cap: int, seed: int, content_hash: Ca
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Deduplicated:
-    """Images of which no two are the same, and what was left out."""
-
-    images: list[LabelledImage]
-    repeated: list[Path]
-    conflicting: list[Path]
-
-
-def deduplicate(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> Deduplicated:
+def deduplicate(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> Selection:
     """Keep one of each group of images of the same bytes or pixels; none of a group whose labels disagree."""
     groups: dict[str, list[LabelledImage]] = {}
     identity = identities(images, content_hash)
     for image in images:
         groups.setdefault(identity(image), []).append(image)
-    kept, repeated, conflicting = [], [], []
+    kept, dropped = [], []
     for group in groups.values():
         if len({image.label for image in group}) > 1:
-            conflicting += [image.path for image in group]
+            dropped += [Dropped(image, "the same image as one with another label") for image in group]
         else:
             kept.append(group[0])
-            repeated += [image.path for image in group[1:]]
-    return Deduplicated(kept, repeated, conflicting)
+            dropped += [Dropped(image, "the same image as another") for image in group[1:]]
+    return Selection(kept, dropped)

@@ -12,11 +12,11 @@ C    the other classes, of the sources that hold the hairy cells           the 1
 D    cells that look like hairy cells but were not confirmed as such       taken out of the "WBC" sets
 ==== ===================================================================== =============================
 
-Look-alikes are declared: by anything in the manifest's column ``look_alike``, or by naming their source. They make no
-source a hairy one, whatever their label says. Training and evaluation on "A and B" therefore leave out C and D.
+Look-alikes are declared by anything in the manifest's column ``look_alike``. They make no source a hairy one, whatever
+their label says. Training and evaluation on "A and B" therefore leave out C and D.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from contract.classes import HAIRY_CELL
@@ -26,34 +26,21 @@ ImageSet = Literal["A", "B", "C", "D"]
 LOOK_ALIKE_COLUMN: Final = "look_alike"
 
 
-def is_look_alike(image: LabelledImage, look_alike_sources: Collection[str] = ()) -> bool:
-    """Whether an image is declared to resemble a hairy cell without being confirmed as one."""
-    return bool(image.extra.get(LOOK_ALIKE_COLUMN, "").strip()) or image.source in look_alike_sources
-
-
-def hairy_sources(images: Sequence[LabelledImage], look_alike_sources: Collection[str] = ()) -> frozenset[str]:
-    """The sources that hold hairy cells other than look-alikes."""
-    return frozenset(
-        image.source
-        for image in images
-        if image.label == HAIRY_CELL.name and not is_look_alike(image, look_alike_sources)
-    )
-
-
-def set_of(images: Sequence[LabelledImage], look_alike_sources: Collection[str] = ()) -> list[ImageSet]:
+def set_of(images: Sequence[LabelledImage]) -> list[ImageSet]:
     """The set of each image.
 
     Args:
         images: all images of the manifest, whatever their split: one hairy cell makes its source a hairy one, and a
             part of the manifest may not show it.
     """
-    hairy = hairy_sources(images, look_alike_sources)
+    alike = [bool(image.extra.get(LOOK_ALIKE_COLUMN, "").strip()) for image in images]
+    hairy = {i.source for i, other in zip(images, alike, strict=True) if i.label == HAIRY_CELL.name and not other}
 
-    def one(image: LabelledImage) -> ImageSet:
-        if is_look_alike(image, look_alike_sources):
+    def one(image: LabelledImage, other: bool) -> ImageSet:
+        if other:
             return "D"
         if image.source not in hairy:
             return "B"
         return "A" if image.label == HAIRY_CELL.name else "C"
 
-    return [one(image) for image in images]
+    return [one(image, other) for image, other in zip(images, alike, strict=True)]

@@ -6,10 +6,11 @@ together, rows that have a split keep it, and the result depends on contents and
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,14 +44,6 @@ def split(
         SplitError: fixed splits tear apart what belongs together, slides leave nothing to hold out, or the shares are
             impossible.
     """
-    _check_shares(validation_share, test_share)
-    way = by_slide if by is By.SLIDE else by_image
-    done = way(images, validation_share, seed, content_hash, test_share)
-    assert_disjoint(done, content_hash, slides=by is By.SLIDE)
-    return done
-
-
-def _check_shares(validation_share: float, test_share: float) -> None:
     if not (0 < validation_share < 1 and 0 <= test_share < 1 and validation_share + test_share < 1):
         raise SplitError(
             "impossible shares",
@@ -59,6 +52,10 @@ def _check_shares(validation_share: float, test_share: float) -> None:
                 "something to train on, such as 0.2 and 0"
             ],
         )
+    way = by_slide if by is By.SLIDE else by_image
+    done = way(images, validation_share, seed, content_hash, test_share)
+    assert_disjoint(done, content_hash, slides=by is By.SLIDE)
+    return done
 
 
 def by_image(
@@ -69,31 +66,39 @@ def by_image(
     test_share: float = 0.0,
 ) -> list[LabelledImage]:
     """The thesis's seeded image split, within each class and source. Returns the rows that had a split first."""
-    _check_shares(validation_share, test_share)
     identity = identities(images, content_hash)
-    first: dict[str, str] = {}
-    for image in images:
-        digest = content_hash(image.path)
-        first[identity(image)] = min(first.get(identity(image), digest), digest)
     copies: dict[str, list[LabelledImage]] = {}
     for image in images:
         family = image.extra.get(FAMILY_COLUMN)
-        copies.setdefault(f"{image.source}/{family}" if family else first[identity(image)], []).append(image)
+        copies.setdefault(f"{image.source}/{family}" if family else identity(image), []).append(image)
     done = [image for image in images if image.split]
-    strata: dict[tuple[str, str], list[str]] = {}
-    for digest, group in copies.items():
+    strata: dict[tuple[str, str], list[tuple[str, list[LabelledImage]]]] = {}
+    for name, group in copies.items():
         if fixed := next((image.split for image in group if image.split), ""):
             done += [replace(image, split=fixed) for image in group if not image.split]
         else:
-            strata.setdefault(min((image.label, image.source) for image in group), []).append(digest)
-    for position, key in enumerate(sorted(strata)):
-        order = np.random.default_rng([seed, position]).permutation(len(strata[key])).tolist()
-        validation = round(len(order) * validation_share)
-        held_out = dict.fromkeys(order[:validation], "val")
-        held_out |= dict.fromkeys(order[validation : validation + round(len(order) * test_share)], "test")
-        for index, digest in enumerate(sorted(strata[key])):
-            done += [replace(image, split=held_out.get(index, "train")) for image in copies[digest]]
+            digest = name if group[0].extra.get(FAMILY_COLUMN) else min(content_hash(image.path) for image in group)
+            strata.setdefault(min((image.label, image.source) for image in group), []).append((digest, group))
+    for members, ranks in _ranked(strata, seed):
+        validation = round(len(members) * validation_share)
+        test = validation + round(len(members) * test_share)
+        for group, rank in zip(members, ranks, strict=True):
+            name = "val" if rank < validation else "test" if rank < test else "train"
+            done += [replace(image, split=name) for image in group]
     return done
+
+
+_Member = TypeVar("_Member")
+
+
+def _ranked(
+    strata: Mapping[tuple[str, str], list[tuple[str, _Member]]], seed: int
+) -> Iterator[tuple[list[_Member], list[int]]]:
+    """The members of each stratum in the order of their digests, and the place of each in a random order."""
+    for position, key in enumerate(sorted(strata)):
+        members = [member for _, member in sorted(strata[key], key=lambda each: each[0])]
+        order = np.random.default_rng([seed, position]).permutation(len(members))
+        yield members, np.argsort(order).tolist()
 
 
 def by_slide(
@@ -113,7 +118,6 @@ def by_slide(
     Raises:
         SplitError: fewer than two groups, or a share above one half.
     """
-    _check_shares(validation_share, test_share)
     keys = groups(images, content_hash)
     splits = [image.split for image in images]
     fixed = {int(key): name for key, name in zip(keys, splits, strict=True) if name}
@@ -181,15 +185,14 @@ def release_validation(
     for row, key in enumerate(groups(images, content_hash).tolist()):
         if images[row].split == "val":
             held_out.setdefault(key, []).append(row)
-    strata: dict[tuple[str, str], list[list[int]]] = {}
+    strata: dict[tuple[str, str], list[tuple[str, list[int]]]] = {}
     for rows in held_out.values():
-        strata.setdefault(min((images[row].label, images[row].source) for row in rows), []).append(rows)
+        digest = min(content_hash(images[row].path) for row in rows)
+        strata.setdefault(min((images[row].label, images[row].source) for row in rows), []).append((digest, rows))
     released: set[int] = set()
-    for position, key in enumerate(sorted(strata)):
-        members = sorted(strata[key], key=lambda rows: min(content_hash(images[row].path) for row in rows))
-        order = np.random.default_rng([seed, position]).permutation(len(members))
-        for index in order[: round(len(members) * share)].tolist():
-            released.update(members[index])
+    for members, ranks in _ranked(strata, seed):
+        for rows, rank in zip(members, ranks, strict=True):
+            released.update(rows if rank < round(len(members) * share) else ())
     validation = sum(len(rows) for rows in held_out.values())
     if not 0 < len(released) < validation:
         raise SplitError(

@@ -1,7 +1,7 @@
 """Images by class and split, as in Tables 4.1 and 4.2 of the thesis, and by set and source, as in Table 4.11."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -32,17 +32,14 @@ def class_table(images: Iterable[LabelledImage]) -> Table:
     return table
 
 
-def set_counts(
-    images: Sequence[LabelledImage], look_alike_sources: Collection[str] = ()
-) -> Counter[tuple[str, str, str]]:
+def set_counts(images: Sequence[LabelledImage]) -> Counter[tuple[str, str, str]]:
     """Number of images by (set, source, split)."""
-    sets = set_of(images, look_alike_sources)
-    return Counter((name, image.source, image.split) for name, image in zip(sets, images, strict=True))
+    return Counter((name, image.source, image.split) for name, image in zip(set_of(images), images, strict=True))
 
 
-def set_table(images: Sequence[LabelledImage], look_alike_sources: Collection[str] = ()) -> Table:
+def set_table(images: Sequence[LabelledImage]) -> Table:
     """One row for each of the sets A to D and source that has images."""
-    found = set_counts(images, look_alike_sources)
+    found = set_counts(images)
     table = Table("Set", "Source", title="Images by set (thesis Table 4.11) and source")
     for name in (*SPLITS, NO_SPLIT):
         table.add_column(name, justify="right")

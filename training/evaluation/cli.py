@@ -1,8 +1,7 @@
 """``hal evaluate``, ``hal compare``, ``hal sanity`` and ``hal slides characteristics``."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,19 +12,14 @@ from training.errors import explained
 app = typer.Typer(no_args_is_help=True)
 
 
-class Split(StrEnum):
-    """Which images of a manifest."""
-
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
+Split = Literal["train", "val", "test"]
 
 
 @app.command("evaluate")
 def evaluate(
     network: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a bundle.")],
     data: Annotated[Path | None, typer.Option(help="Manifest with labelled images; default: the run's own.")] = None,
-    split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.VAL,
+    split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = "val",
     precision: Annotated[Precision | None, typer.Option(help="Which file of a bundle; default: its first.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the report; default for a run: RUN/evaluation/SPLIT.")
@@ -39,7 +33,7 @@ def evaluate(
     with explained():
         from training.evaluation.evaluate import evaluate as run
 
-        if (report := run(network, data, split.value, precision, out)) is not None:
+        if (report := run(network, data, split, precision, out)) is not None:
             typer.echo(f"report: {report}")
 
 
@@ -69,7 +63,7 @@ def sanity(
     run_abc: Annotated[Path, typer.Argument(help="Folder of a run trained on sets A, B and C.")],
     data: Annotated[Path, typer.Option(help="Manifest with images of set C or D.")],
     out: Annotated[Path, typer.Option(help="Folder for sanity.md, sanity.json and confusion matrices.")],
-    split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = Split.TEST,
+    split: Annotated[Split, typer.Option(help="Which images of the manifest.")] = "test",
 ) -> None:
     """The thesis's sanity test (section 4.4): has a network learned cells, or the databases they come from?
 
@@ -78,11 +72,11 @@ def sanity(
     with explained():
         from training.evaluation.sanity import sanity as run
 
-        run(run_ab, run_abc, data, split.value, out)
+        run(run_ab, run_abc, data, split, out)
         typer.echo(f"sanity test: {out / 'sanity.md'}")
 
 
-slides_app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
+slides_app = typer.Typer(no_args_is_help=True)
 _SLIDE_RULE = SlideRule()
 
 

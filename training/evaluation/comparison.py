@@ -6,26 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from training.evaluation.evaluate import ORDINARY_SETS, choose, images_of, predictions_of
+from training.evaluation.evaluate import ORDINARY_SETS, choose, images_of, open_network, predictions_of
 from training.evaluation.figures.accuracy_bars import Bar, draw_accuracy_bars
-from training.evaluation.figures.training_curves import figures_of, read_history
+from training.evaluation.figures.training_curves import figure_of, read_history
 from training.evaluation.mcnemar import McNemar, mcnemar, require_same_images
-from training.evaluation.measures import Ratio
-from training.evaluation.network import TrainedNetwork, open_network
+from training.evaluation.network import TrainedNetwork
 from training.evaluation.predictions import Predictions
 from training.evaluation.report import Table, publish
 from training.evaluation.results import EvaluationError, Proportion, Record
 
-SPLITS: Final = {"val": "Validation", "test": "Test"}
-FIGURES: Final = (
-    "training_accuracy",
-    "training_loss",
-    "validation_accuracy",
-    "validation_loss",
-    "test_accuracy",
-    "test_loss",
+SPLITS: Final = {"val": "validation", "test": "test"}
+FIGURES: Final = tuple(
+    f"{split}_{figure}" for split in ("training", *SPLITS.values()) for figure in ("accuracy", "loss")
 )
 NOTE: Final = (
     "Losses are cross-entropies at temperature 1, as in the thesis. Training figures are those of the last epoch, of "
@@ -45,13 +39,19 @@ class ComparedNetwork(Record):
     recipe: str
     seed: int
     thesis_table: str
-    training_accuracy: float | None
-    training_loss: float | None
-    validation_accuracy: Ratio | None
-    validation_loss: float | None
-    test_accuracy: Ratio | None
-    test_loss: float | None
+    training_accuracy: float | None = None
+    training_loss: float | None = None
+    validation_accuracy: Proportion | None = None
+    validation_loss: float | None = None
+    test_accuracy: Proportion | None = None
+    test_loss: float | None = None
     thesis: dict[str, float]
+
+    def accuracies(self) -> Iterable[tuple[str, Proportion]]:
+        """Of each split that it was measured on, by ``validation`` and ``test``."""
+        for split, found in (("validation", self.validation_accuracy), ("test", self.test_accuracy)):
+            if found is not None:
+                yield split, found
 
 
 class Comparison(Record):
@@ -86,7 +86,12 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
     )
     publish("Comparison", result, tables_of(result), [NOTE], None if out is None else out / "comparison")
     if out is not None:
-        _draw_bars(result, out)
+        bars = [
+            Bar(row.network, split, found, row.thesis.get(f"{split}_accuracy"))
+            for row in result.rows
+            for split, found in row.accuracies()
+        ]
+        draw_accuracy_bars(bars, out, "accuracy", "Accuracy")
     return result
 
 
@@ -131,13 +136,11 @@ def _left_out(predictions: Iterable[Predictions]) -> dict[str, int]:
 
 
 def _row(name: str, network: TrainedNetwork, predictions: dict[str, dict[str, Predictions]]) -> ComparedNetwork:
-    figures: dict[str, Ratio | float | None] = {}
+    figures: dict[str, Any] = _of_training(network.root)
     for split, word in SPLITS.items():
-        each = predictions[split].get(name)
-        right = each and each.uncalibrated.accuracy
-        figures[f"{word.lower()}_accuracy"] = Ratio.of(right.hits, right.images) if right else None
-        figures[f"{word.lower()}_loss"] = each.uncalibrated.loss if each else None
-    accuracy, loss = _of_training(network.root)
+        if name in predictions[split]:
+            found = predictions[split][name].uncalibrated
+            figures |= {f"{word}_accuracy": found.accuracy, f"{word}_loss": found.loss}
     thesis = network.recipe.get("thesis") or {}
     return ComparedNetwork(
         network=name,
@@ -145,25 +148,22 @@ def _row(name: str, network: TrainedNetwork, predictions: dict[str, dict[str, Pr
         recipe=network.recipe["name"],
         seed=network.recipe["seed"],
         thesis_table=_thesis_table(network),
-        training_accuracy=accuracy,
-        training_loss=loss,
         thesis={figure: thesis[figure] for figure in FIGURES if thesis.get(figure) is not None},
         **figures,
     )
 
 
-def _of_training(root: Path) -> tuple[float | None, float | None]:
+def _of_training(root: Path) -> dict[str, float]:
     """Accuracy and loss of the last epoch of the last stage."""
     stages = list(read_history(root / "history.csv").values())
-    if not stages:
-        return None, None
-    accuracy, loss = (figures_of(stages[-1][-1], column) for column in ("accuracy", "loss"))
-    return (None, None) if math.isnan(accuracy) else (accuracy, loss)
+    if not stages or math.isnan(figure_of(stages[-1][-1], "accuracy")):
+        return {}
+    return {f"training_{figure}": figure_of(stages[-1][-1], figure) for figure in ("accuracy", "loss")}
 
 
 def _thesis_table(network: TrainedNetwork) -> str:
     """Which table of the thesis shows networks of this kind."""
-    if network.recipe.get("projection_head") or network.recipe.get("projection_units"):
+    if network.recipe.get("projection_head"):
         return "5.3 (HAL-C)"
     return "5.2 (HAL-R)" if network.recipe.get("initial_weights") == "random" else "5.1 (HAL-T)"
 
@@ -176,50 +176,33 @@ def tables_of(result: Comparison) -> list[Table]:
         rows.append((row.network, row.thesis_table, *(_cell(getattr(row, figure)) for figure in FIGURES)))
         if row.thesis:
             rows.append((f"  {row.recipe} in the thesis", "", *(_cell(row.thesis.get(figure)) for figure in FIGURES)))
-    tests = tuple(
-        (SPLITS[t.split], t.first, t.second, str(t.only_first_right), str(t.only_second_right), f"{t.p_value:.2g}")
-        for t in result.tests
-    )
-    headings = ("Images", "First", "Second", "Only first right", "Only second right", "p")
-    found = [Table(f"Accuracy and loss ({_how_many(result)})", columns, tuple(rows))]
-    if tests:
-        how_many = "" if len(tests) == 1 else f"; {len(tests)} tests: compare p with {0.05 / len(tests):.2g}, not 0.05"
-        found.append(Table(f"McNemar's exact test{how_many}", headings, tests))
-    return found
+    tables = [Table(f"Accuracy and loss ({_how_many(result)})", columns, tuple(rows))]
+    if count := len(result.tests):
+        title = "McNemar's exact test"
+        if count > 1:
+            title += f"; {count} tests: compare p with {0.05 / count:.2g}, not 0.05"
+        columns = ("Images", "First", "Second", "Only first right", "Only second right", "p")
+        counts = ((str(t.only_first_right), str(t.only_second_right), f"{t.p_value:.2g}") for t in result.tests)
+        named = ((SPLITS[t.split], t.first, t.second) for t in result.tests)
+        tables.append(Table(title, columns, tuple(n + c for n, c in zip(named, counts, strict=True))))
+    return tables
 
 
 def _how_many(result: Comparison) -> str:
     """The images of each split, which are the same for all networks, and those that were left out."""
-    counts = {
-        word.lower(): share.images
-        for word in SPLITS.values()
-        for row in result.rows
-        if (share := getattr(row, f"{word.lower()}_accuracy"))
-    }
-    shown = [f"{count} {word} images" for word, count in counts.items()]
+    counts = {split: found.images for row in result.rows for split, found in row.accuracies()}
     left_out = [
-        f"left out {count} {SPLITS[split].lower()} images {reason}"
+        f"left out {count} {SPLITS[split]} images {reason}"
         for split, reasons in result.left_out.items()
         for reason, count in reasons.items()
     ]
-    return "; ".join([", ".join(shown), *left_out])
+    return "; ".join([", ".join(f"{count} {split} images" for split, count in counts.items()), *left_out])
 
 
-def _cell(value: Ratio | float | None) -> str:
+def _cell(value: Proportion | float | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, Ratio):
+    if isinstance(value, Proportion):
         low, high = value.interval95
         return f"{value.value:.4f} [{low:.3f}, {high:.3f}]"
     return f"{value:.4f}"
-
-
-def _draw_bars(result: Comparison, out: Path) -> None:
-    bars = []
-    for row in result.rows:
-        for word in SPLITS.values():
-            share: Ratio | None = getattr(row, f"{word.lower()}_accuracy")
-            if share is not None:
-                thesis = row.thesis.get(f"{word.lower()}_accuracy")
-                bars.append(Bar(row.network, word.lower(), Proportion(share.hits, share.images), thesis))
-    draw_accuracy_bars(bars, out, "accuracy", "Accuracy")

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -19,12 +18,9 @@ Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 def rotated(degrees: float) -> Change:
     """Turned about the centre, the corners filled by reflection."""
-
-    def change(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        turned = ndimage.rotate(pixels, degrees, axes=(0, 1), reshape=False, order=1, mode="reflect")
-        return np.asarray(turned, np.uint8)
-
-    return change
+    return lambda pixels: np.asarray(
+        ndimage.rotate(pixels, degrees, axes=(0, 1), reshape=False, order=1, mode="reflect"), np.uint8
+    )
 
 
 def brightened(factor: float) -> Change:
@@ -62,16 +58,14 @@ def _bytes(pixels: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
 
 
-CONDITIONS: Final[Mapping[str, Change | None]] = MappingProxyType(
-    {
-        AS_PHOTOGRAPHED: None,
-        "rotated by 45 degrees": rotated(45),
-        "rotated by 90 degrees": rotated(90),
-        "15 % darker": brightened(0.85),
-        "15 % brighter": brightened(1.15),
-        "bluer stain": restained(1.15, 0.85),
-        "redder stain": restained(0.85, 1.15),
-        "JPEG of quality 50": compressed(50),
-        "slightly out of focus": defocused(1.5),
-    }
-)
+CONDITIONS: Final[Mapping[str, Change | None]] = {
+    AS_PHOTOGRAPHED: None,
+    "rotated by 45 degrees": rotated(45),
+    "rotated by 90 degrees": rotated(90),
+    "15 % darker": brightened(0.85),
+    "15 % brighter": brightened(1.15),
+    "bluer stain": restained(1.15, 0.85),
+    "redder stain": restained(0.85, 1.15),
+    "JPEG of quality 50": compressed(50),
+    "slightly out of focus": defocused(1.5),
+}

@@ -11,14 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from contract.description import Metric
 from training.data.manifest import LabelledImage
 from training.evaluation.metrics import About, of_kind
-from training.evaluation.probe import FOLDS, PENALTY, probe
+from training.evaluation.probe import FOLDS, classifier, probe
 
 SEED = 2022
 
@@ -30,24 +29,29 @@ def edit_probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage],
         embeddings: l2-normalised encoder output. Shape: ``(len(images), 2048)``.
     """
     kinds = of_kind(images)
-    if not {"real", "composite", "sham"} <= set(kinds):
+    real, composite, sham = (np.flatnonzero(kinds == kind) for kind in ("real", "composite", "sham"))
+    if not (len(real) and len(composite) and len(sham)):
         return
-    chosen = [place for place, kind in enumerate(kinds) if kind != "composite"]
-    by_kind = [replace(images[place], source=str(kinds[place])) for place in chosen]
-    within = [
-        found for found in probe(embeddings[chosen], by_kind, SEED).classes if found.balanced_accuracy is not None
-    ]
+    chosen = np.flatnonzero(kinds != "composite")
+    by_kind = [replace(images[place], source=str(kinds[place])) for place in chosen.tolist()]
+    within = [found for found in probe(embeddings[chosen], by_kind, SEED).classes if found.chance is not None]
     if within:
-        mean = float(np.mean([found.balanced_accuracy for found in within if found.balanced_accuracy is not None]))
+        mean = float(np.mean([found.balanced_accuracy or 0.0 for found in within]))
         images_probed = sum(sum(found.sources.values()) for found in within)
         name = f"probe, sham or real, mean balanced accuracy of {len(within)} classes (chance 0.5)"
         yield about.metric(name, mean, images_probed, "real images and shams")
-    real, composite, sham = (np.flatnonzero(kinds == kind) for kind in ("real", "composite", "sham"))
     scores = _edited(embeddings, real, composite, sham)
-    name = "probe, composite or real, area under the ROC curve"
-    yield about.metric(name, _area(scores, composite, real), len(real) + len(composite), "real images and composites")
-    name = "the same probe on shams against real, area under the ROC curve (no trace of the edit: 0.5)"
-    yield about.metric(name, _area(scores, sham, real), len(real) + len(sham), "real images and shams")
+    for name, data, edited in (
+        ("probe, composite or real, area under the ROC curve", "real images and composites", composite),
+        (
+            "the same probe on shams against real, area under the ROC curve (no trace of the edit: 0.5)",
+            "real images and shams",
+            sham,
+        ),
+    ):
+        shown = np.concatenate([edited, real])
+        area = float(roc_auc_score(np.isin(shown, edited), scores[shown]))
+        yield about.metric(name, area, len(shown), data)
 
 
 def _edited(
@@ -60,13 +64,7 @@ def _edited(
     centred = embeddings.astype(np.float64) - embeddings[both].mean(axis=0)
     scaled = centred / np.sqrt((centred[both] ** 2).sum(axis=1).mean())
     for fitted, tested in StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(both, target):
-        model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=500)
-        model.fit(scaled[both[fitted]], target[fitted])
+        model = classifier().fit(scaled[both[fitted]], target[fitted])
         scores[both[tested]] = model.decision_function(scaled[both[tested]])
         scores[sham] += model.decision_function(scaled[sham]) / FOLDS
     return scores
-
-
-def _area(scores: NDArray[np.float64], positive: NDArray[np.int64], negative: NDArray[np.int64]) -> float:
-    target = np.repeat([1, 0], [len(positive), len(negative)])
-    return float(roc_auc_score(target, scores[np.concatenate([positive, negative])]))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from contract.bundle import MANIFEST_NAME, BundleNotFoundError
 from contract.description import Evidence, Precision
 from contract.files import write_text
 from training.data import manifest
@@ -15,16 +16,42 @@ from training.evaluation.figures.embedding_map import draw_embedding_map
 from training.evaluation.figures.gallery import draw_gallery, galleries
 from training.evaluation.figures.reliability import draw_reliability
 from training.evaluation.figures.training_curves import draw_training_curves
-from training.evaluation.measures import FILE_NAME, measure
-from training.evaluation.network import TrainedNetwork, is_run, open_network
+from training.evaluation.measures import measure
+from training.evaluation.network import BundleNetwork, TrainedNetwork
 from training.evaluation.predictions import Predictions, predict
 from training.evaluation.probe import probe
-from training.evaluation.report import Figure, ReportContent, caveats, print_measures, write
+from training.evaluation.report import REPORT, Figure, caveats, publish, tables_of, write
 from training.evaluation.results import EvaluationError
 
+RUN_FILE: Final = "recipe.json"
+METRICS: Final = "metrics"
+"""``metrics.json`` and, for people, ``metrics.md``."""
 PROBE_FILE: Final = "probe.json"
 ORDINARY_SETS: Final[tuple[ImageSet, ...]] = ("A", "B", "C")
 """Look-alikes of set D are for the sanity test: whether their labels are right is not known."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether ``hal train`` wrote this folder."""
+    return (folder / RUN_FILE).is_file()
+
+
+def open_network(folder: Path, precision: Precision | None = None) -> TrainedNetwork:
+    """The network of a run or a bundle.
+
+    Raises:
+        BundleNotFoundError: the folder is neither's.
+    """
+    if is_run(folder):
+        from training.evaluation.run_network import RunNetwork  # loads TensorFlow, which a bundle does without
+
+        return RunNetwork.open(folder, precision)
+    if (folder / MANIFEST_NAME).is_file():
+        return BundleNetwork.open(folder, precision)
+    raise BundleNotFoundError(
+        f"no {MANIFEST_NAME} and no {RUN_FILE} in {folder}; give the folder of a bundle ('hal export'), for example "
+        "models/hal-c/2, or of a run ('hal train')"
+    )
 
 
 def evaluate(folder: Path, data: Path | None, split: str, precision: Precision | None, out: Path | None) -> Path | None:
@@ -34,17 +61,23 @@ def evaluate(folder: Path, data: Path | None, split: str, precision: Precision |
         out: gets the report; ``RUN/evaluation/SPLIT`` for a run, nothing for a bundle when ``None``.
     """
     network = open_network(folder, precision)
+    out = out or default_folder(network, split)
     predictions = predictions_of(network, data, split, out)
-    if out is None and is_run(folder):
-        out = default_folder(network, split)
-    results = assess(network, predictions, out)
-    print_measures(results.measures, results.caveats, results.probe)
-    return None if out is None else write(results, out)
+    seed = int(network.recipe["seed"])
+    measures = measure(predictions, network.classes)
+    found = probe(predictions.embeddings, predictions.images, seed)
+    notes, tables = caveats(measures, predictions), tables_of(measures, found, network)
+    publish(network.name, measures, tables, [f"note: {note}" for note in notes], None if out is None else out / METRICS)
+    if out is None:
+        return None
+    write_text(out / PROBE_FILE, found.model_dump_json(indent=2) + "\n")
+    write(out / REPORT, network, measures, notes, tables, _draw(network, predictions, out / "figures", seed))
+    return out / REPORT
 
 
-def default_folder(network: TrainedNetwork, split: str) -> Path:
-    """Where a run keeps its own evaluation."""
-    return network.root / "evaluation" / split
+def default_folder(network: TrainedNetwork, split: str) -> Path | None:
+    """Where a run keeps its own evaluation; ``None`` of a bundle."""
+    return network.root / "evaluation" / split if is_run(network.root) else None
 
 
 def images_of(network: TrainedNetwork, data: Path | None) -> list[LabelledImage]:
@@ -67,33 +100,13 @@ def images_of(network: TrainedNetwork, data: Path | None) -> list[LabelledImage]
 def predictions_of(network: TrainedNetwork, data: Path | None, split: str, out: Path | None = None) -> Predictions:
     """What a network says about a split, kept with the run or in ``out`` and taken from there when still true."""
     images, left_out = choose(images_of(network, data), split, [network], ORDINARY_SETS)
-    folder = out or (default_folder(network, split) if is_run(network.root) else None)
-    return predict(network, images, split, sets_of(images, [network]), left_out, folder)
-
-
-def assess(network: TrainedNetwork, predictions: Predictions, out: Path | None) -> ReportContent:
-    """Figures, probe and caveats, and the pictures where there is a folder for them."""
-    seed = int(network.recipe["seed"])
-    measures = measure(predictions, network.classes)
-    found = probe(predictions.embeddings, predictions.images, seed)
-    notes = caveats(measures, predictions)
-    figures: tuple[Figure, ...] = ()
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / FILE_NAME, measures.model_dump_json(indent=2) + "\n")
-        write_text(out / PROBE_FILE, found.model_dump_json(indent=2) + "\n")
-        figures = tuple(_draw(network, predictions, out / "figures", seed))
-    return ReportContent(network, predictions, measures, found, notes, figures)
+    return predict(network, images, split, sets_of(images, [network]), left_out, out or default_folder(network, split))
 
 
 def _draw(network: TrainedNetwork, predictions: Predictions, folder: Path, seed: int) -> list[Figure]:
-    evaluation, title = predictions.evaluation, f"{predictions.network}, {len(predictions.images)} images"
-    title += f" ({predictions.split})"
-    matrix = evaluation.confusion
-    curves = draw_training_curves(network.root / "history.csv", folder, "training-curves", predictions.network)
-    points = draw_embedding_map(
-        predictions.embeddings, predictions.images, folder, "embedding-map", f"t-SNE, {title}", seed
-    )
+    evaluation, images = predictions.evaluation, predictions.images
+    title = f"{predictions.network}, {len(images)} images ({predictions.split})"
+    matrix, map_title = evaluation.confusion, f"t-SNE, {title}"
     figures = [
         Figure(
             draw_confusion(matrix, folder, "confusion", title),
@@ -105,13 +118,11 @@ def _draw(network: TrainedNetwork, predictions: Predictions, folder: Path, seed:
             "The lymphocyte classes, all others together as Other.",
         ),
         Figure(
-            points,
+            draw_embedding_map(predictions.embeddings, images, folder, "embedding-map", map_title, seed),
             "t-SNE of the l2-normalised encoder output, the same points by class and by source. Neighbours are "
             "meaningful, distances between clusters are not. A class that falls apart by source is a class whose "
-            "source the network sees."
-            if points
-            else "No t-SNE: fewer than five images, or all embeddings are (almost) equal, as of an encoder that has "
-            "collapsed.",
+            "source the network sees. There is none of fewer than five images, nor where all embeddings are (almost) "
+            "equal, as of an encoder that has collapsed.",
         ),
         Figure(
             draw_reliability(evaluation, predictions.uncalibrated, folder, "reliability", title),
@@ -119,6 +130,7 @@ def _draw(network: TrainedNetwork, predictions: Predictions, folder: Path, seed:
             f"Temperature {predictions.fitted.temperature:.3f}, {predictions.fitted.basis}.",
         ),
     ]
+    curves = draw_training_curves(network.root / "history.csv", folder, "training-curves", predictions.network)
     if curves is not None:
         figures.append(Figure(curves, "Training curves, a row a stage. Contrastive stages have another loss."))
     for gallery in galleries(predictions):

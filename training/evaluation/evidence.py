@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from contract.classes import CLASS_NAMES
 from contract.description import Attribution, ClassEvidence, Evidence
 from training.data.manifest import LabelledImage, counts
@@ -34,6 +37,11 @@ def class_evidence(images: Sequence[LabelledImage]) -> tuple[ClassEvidence, ...]
     return tuple(entries)
 
 
+def suppressed(classes: Sequence[ClassEvidence]) -> NDArray[np.bool_]:
+    """Classes that a network was never trained on. Shape: ``(20,)``."""
+    return np.array([entry.evidence is Evidence.NONE for entry in classes])
+
+
 def limits(classes: Sequence[ClassEvidence], images: Sequence[LabelledImage]) -> tuple[str, ...]:
     """What a user must know before believing the figures."""
     missing = [entry.name for entry in classes if entry.evidence is Evidence.NONE]
@@ -46,7 +54,7 @@ def limits(classes: Sequence[ClassEvidence], images: Sequence[LabelledImage]) ->
     if made := [entry.name for entry in classes if entry.evidence is Evidence.COMPOSITE]:
         known.append(
             f"Learned from composites (edited photographs of other cells), wholly or mostly: {', '.join(made)}"
-            ". How well such a class is told on real cells is not known: train on your own confirmed cells first."
+            ". Recall on real cells is unknown: train on your own confirmed cells first."
         )
     if unknown := sum(not has_slide(image) for image in images):
         known.append(

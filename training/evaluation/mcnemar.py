@@ -1,5 +1,7 @@
 """McNemar's exact test: do two networks differ in how often they are right on the same images?"""
 
+from collections.abc import Iterable, Sequence
+
 from scipy.stats import binomtest
 
 from training.evaluation.predictions import Predictions
@@ -41,44 +43,32 @@ def mcnemar(first: Predictions, second: Predictions) -> McNemar:
     )
 
 
-def require_same_images(predictions: list[Predictions]) -> None:
+def require_same_images(predictions: Sequence[Predictions]) -> None:
     """Figures of different images cannot be compared.
 
     Raises:
         EvaluationError: tells for every network how its images or labels differ from those of the first.
     """
     first, *others = predictions
-    problems = [problem for other in others for problem in _differences(first, other)]
-    if problems:
+    if problems := [f"\n  - {problem}" for other in others for problem in _differences(first, other)]:
         raise EvaluationError(
-            f"the networks were evaluated on different {first.split} images and cannot be compared:\n"
-            + "\n".join(f"  - {problem}" for problem in problems)
-            + "\nGive all of them the same images with --data; images of classes that one of them was never trained on "
+            f"the networks were evaluated on different {first.split} images and cannot be compared:{''.join(problems)}"
+            "\nGive all of them the same images with --data; images of classes that one of them was never trained on "
             "are left out for all."
         )
 
 
-def _differences(first: Predictions, other: Predictions) -> list[str]:
-    names = {
-        digest: image.path.name
-        for each in (first, other)
-        for digest, image in zip(each.digests, each.images, strict=True)
-    }
-    labels = [dict(zip(each.digests, (i.label for i in each.images), strict=True)) for each in (first, other)]
-    problems = []
-    for missing, has, lacks in (
-        (labels[0].keys() - labels[1].keys(), first, other),
-        (labels[1].keys() - labels[0].keys(), other, first),
-    ):
+def _differences(first: Predictions, other: Predictions) -> Iterable[str]:
+    one, two = (dict(zip(each.digests, each.images, strict=True)) for each in (first, other))
+    for lacks, has, missing in ((other, first, one.keys() - two.keys()), (first, other, two.keys() - one.keys())):
         if missing:
-            example = names[min(missing)]
-            problems.append(f"{lacks.network} lacks {len(missing)} images of {has.network}'s, such as {example}")
-    if differing := [d for d in labels[0].keys() & labels[1].keys() if labels[0][d] != labels[1][d]]:
-        example = min(differing)
-        problems.append(
+            example = (one | two)[min(missing)].path.name
+            yield f"{lacks.network} lacks {len(missing)} images of {has.network}'s, such as {example}"
+    if differing := sorted(digest for digest in one.keys() & two.keys() if one[digest].label != two[digest].label):
+        here, there = one[differing[0]], two[differing[0]]
+        yield (
             f"{len(differing)} images have another label for {other.network} than for {first.network}, such as "
-            f"{names[example]}: {labels[1][example]!r} and {labels[0][example]!r}"
+            f"{there.path.name}: {there.label!r} and {here.label!r}"
         )
-    if not problems and len(first.digests) != len(other.digests):
-        problems.append(f"{other.network} has {len(other.digests)} rows, {first.network} has {len(first.digests)}")
-    return problems
+    if one.keys() == two.keys() and len(first.digests) != len(other.digests):
+        yield f"{other.network} has {len(other.digests)} rows, {first.network} has {len(first.digests)}"

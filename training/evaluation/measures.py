@@ -1,43 +1,15 @@
 """All figures of an evaluation as one typed object, written to ``metrics.json``."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL, CellClass
 from contract.description import ClassEvidence, Evidence
-from training.evaluation.metrics import EXPERT_LABELLED
+from training.evaluation.metrics import expert_labelled
 from training.evaluation.predictions import Predictions
-from training.evaluation.results import Proportion, Record
-
-FILE_NAME: Final = "metrics.json"
-Method = Literal["Wilson", "Clopper-Pearson"]
-
-
-class Ratio(Record):
-    """``hits`` of ``images`` and the 95 % interval of their share."""
-
-    value: float
-    hits: int
-    images: int
-    interval95: tuple[float, float]
-    method: Method
-
-    @classmethod
-    def of(cls, hits: int, images: int, method: Method = "Wilson") -> "Ratio | None":
-        """``None`` of no images."""
-        if images == 0:
-            return None
-        proportion = Proportion(hits, images)
-        interval = proportion.interval95 if method == "Wilson" else proportion.exact95
-        return cls(value=proportion.value, hits=hits, images=images, interval95=interval, method=method)
-
-    def __str__(self) -> str:
-        low, high = self.interval95
-        return f"{self.value:.4f} [{low:.4f}, {high:.4f}] ({self.hits} of {self.images})"
+from training.evaluation.results import Proportion, Record, share
 
 
 class ClassMeasures(Record):
@@ -48,8 +20,8 @@ class ClassMeasures(Record):
     training_images: int
     images: int
     predicted: int
-    recall: Ratio | None
-    precision: Ratio | None
+    recall: Proportion | None
+    precision: Proportion | None
 
 
 class HairyMeasures(Record):
@@ -68,17 +40,19 @@ class HairyMeasures(Record):
     """
 
     rule: str
-    recall: Ratio | None
-    precision: Ratio | None
-    false_calls: Ratio | None
-    precision_on_hairy_slides: Ratio | None
-    false_calls_on_hairy_slides: Ratio | None
+    recall: Proportion | None
+    precision: Proportion | None
+    false_calls: Proportion | None
+    precision_on_hairy_slides: Proportion | None
+    false_calls_on_hairy_slides: Proportion | None
 
 
 class Measures(Record):
     """The figures of a network on the images of a split.
 
     Attributes:
+        trained_on: images that the network was trained on.
+        validated_with: images that temperature and thresholds were fitted on.
         loss: cross-entropy in nats of the softmax as it is, as in the thesis.
         calibrated_loss: the same after temperature scaling.
         macro_f1: mean over the classes that occur.
@@ -90,8 +64,6 @@ class Measures(Record):
         by_set: accuracy on each of the sets A, B, C and D.
         expert_labelled: accuracy on the Barcelona images (source ``pbc``) of the ten classes that experts labelled.
         confusions: (true, predicted, images), the commonest first.
-        trained_on: images that the network was trained on.
-        validated_with: images that temperature and thresholds were fitted on.
     """
 
     network: str
@@ -101,7 +73,7 @@ class Measures(Record):
     left_out: dict[str, int]
     trained_on: int
     validated_with: int
-    accuracy: Ratio
+    accuracy: Proportion
     loss: float
     calibrated_loss: float
     macro_f1: float
@@ -112,19 +84,17 @@ class Measures(Record):
     fitted_on: str
     classes: tuple[ClassMeasures, ...]
     hairy: tuple[HairyMeasures, ...]
-    by_source: dict[str, Ratio]
-    unfamiliar: dict[str, Ratio]
-    by_set: dict[str, Ratio]
-    expert_labelled: Ratio | None
+    by_source: dict[str, Proportion]
+    unfamiliar: dict[str, Proportion]
+    by_set: dict[str, Proportion]
+    expert_labelled: Proportion | None
     confusions: tuple[tuple[str, str, int], ...]
 
 
 def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measures:
     """Every figure of an evaluation."""
-    calibrated, raw = predictions.evaluation, predictions.uncalibrated
-    hits = calibrated.predicted == calibrated.labels
-    accuracy, sources = _share(hits), [image.source for image in predictions.images]
-    assert accuracy is not None  # noqa: S101  Evaluation refuses to be of no images
+    calibrated, raw, fitted = predictions.evaluation, predictions.uncalibrated, predictions.fitted
+    hits, sources = calibrated.predicted == calibrated.labels, [image.source for image in predictions.images]
     return Measures(
         network=predictions.network,
         network_sha256=predictions.network_sha256,
@@ -133,33 +103,28 @@ def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measu
         left_out=dict(predictions.left_out),
         trained_on=predictions.seen_as.count("train"),
         validated_with=predictions.seen_as.count("val"),
-        accuracy=accuracy,
+        accuracy=calibrated.accuracy,
         loss=raw.loss,
         calibrated_loss=calibrated.loss,
         macro_f1=calibrated.macro_f1,
         calibration_error=calibrated.calibration_error,
         calibration_error_before=raw.calibration_error,
-        temperature=predictions.fitted.temperature,
-        hairy_threshold=predictions.fitted.hairy_threshold,
-        fitted_on=predictions.fitted.basis,
+        temperature=fitted.temperature,
+        hairy_threshold=fitted.hairy_threshold,
+        fitted_on=fitted.basis,
         classes=tuple(_of_class(predictions, cell, classes[cell.index]) for cell in CELL_CLASSES),
         hairy=tuple(_hairy(predictions)),
         by_source=_by(sources, hits),
         unfamiliar={} if predictions.novelty is None else _by(sources, predictions.novelty > 1),
         by_set=_by(predictions.sets, hits),
-        expert_labelled=_share(hits[[i.source == "pbc" and i.label in EXPERT_LABELLED for i in predictions.images]]),
+        expert_labelled=share(hits[expert_labelled(predictions.images)]),
         confusions=tuple(calibrated.commonest_confusions(12)),
     )
 
 
-def _share(hits: NDArray[np.bool_], method: Method = "Wilson") -> Ratio | None:
-    return Ratio.of(int(hits.sum()), len(hits), method)
-
-
-def _by(names: Sequence[str], hits: NDArray[np.bool_]) -> dict[str, Ratio]:
-    of_name = np.array(names)
-    shares = {name: _share(hits[of_name == name]) for name in sorted(Counter(names))}
-    return {name: share for name, share in shares.items() if share is not None}
+def _by(names: Sequence[str], hits: NDArray[np.bool_]) -> dict[str, Proportion]:
+    chosen = {name: hits[np.array(names) == name] for name in sorted(set(names))}
+    return {name: Proportion.of(int(own.sum()), len(own)) for name, own in chosen.items()}
 
 
 def _of_class(predictions: Predictions, cell: CellClass, evidence: ClassEvidence) -> ClassMeasures:
@@ -170,8 +135,8 @@ def _of_class(predictions: Predictions, cell: CellClass, evidence: ClassEvidence
         training_images=evidence.training_images,
         images=int(true.sum()),
         predicted=int(named.sum()),
-        recall=_share(named[true]),
-        precision=_share(true[named]),
+        recall=share(named[true]),
+        precision=share(true[named]),
     )
 
 
@@ -188,16 +153,17 @@ def _hairy(predictions: Predictions) -> Iterable[HairyMeasures]:
 def _hairy_by(rule: str, called: NDArray[np.bool_], predictions: Predictions) -> HairyMeasures:
     hairy = predictions.labels == HAIRY_CELL.index
     # A look-alike of set D may be a hairy cell: it is neither right nor wrong to call it one.
-    others, same_slides = ~hairy & predictions.of_set("B", "C"), predictions.of_set("C")
+    same_slides = predictions.of_set("C")
+    others = ~hairy & (predictions.of_set("B") | same_slides)
 
-    def precision(negatives: NDArray[np.bool_]) -> Ratio | None:
-        return _share(hairy[called & (hairy | negatives)], "Clopper-Pearson")
+    def exact(hits: NDArray[np.bool_]) -> Proportion | None:
+        return share(hits, "Clopper-Pearson")
 
     return HairyMeasures(
         rule=rule,
-        recall=_share(called[hairy], "Clopper-Pearson"),
-        precision=precision(others),
-        false_calls=_share(called[others], "Clopper-Pearson"),
-        precision_on_hairy_slides=precision(same_slides) if same_slides.any() else None,
-        false_calls_on_hairy_slides=_share(called[same_slides], "Clopper-Pearson"),
+        recall=exact(called[hairy]),
+        precision=exact(hairy[called & (hairy | others)]),
+        false_calls=exact(called[others]),
+        precision_on_hairy_slides=exact(hairy[called & (hairy | same_slides)]) if same_slides.any() else None,
+        false_calls_on_hairy_slides=exact(called[same_slides]),
     )

@@ -7,7 +7,7 @@ drawn for it says little about cells.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,8 @@ from training.data.manifest import LabelledImage
 from training.evaluation.calibration import calibration_error_by_chance
 from training.evaluation.results import Evaluation, Proportion
 
-COMMAND = "hal evaluate {bundle} --data {manifest} --split val"
-EXPERT_LABELLED = tuple(cell.name for cell in CELL_CLASSES if cell.index < 9 or cell.id == "erythroblast")
+COMMAND: Final = "hal evaluate {bundle} --data {manifest} --split val"
+EXPERT_LABELLED: Final = frozenset(cell.name for cell in CELL_CLASSES if cell.index < 9 or cell.id == "erythroblast")
 """The ten classes with expert labels in the Barcelona images: nine white cells and the erythroblast."""
 KINDS: Final = {"real": "real images", "composite": "composites", "sham": "shams"}
 
@@ -33,25 +33,15 @@ class About:
     command: str
     condition: str = AS_PHOTOGRAPHED
 
-    def metric(self, name: str, value: float, images: int, data: str, of: Proportion | None = None) -> Metric:
-        """A figure; the interval is Wilson's."""
-        return Metric(
-            name=name,
-            value=value,
-            interval95=of.interval95 if of else None,
-            images=images,
-            data=data,
-            split=self.split,
-            precision=self.precision,
-            command=self.command,
-            condition=self.condition,
-        )
+    def metric(self, name: str, value: float, images: int, data: str, **more: Any) -> Metric:
+        """A figure; ``more`` are further fields, such as its interval."""
+        common = {"split": self.split, "precision": self.precision, "command": self.command}
+        return Metric(name=name, value=value, images=images, data=data, condition=self.condition, **common, **more)
 
     def share(self, name: str, hits: NDArray[np.bool_], data: str, *, exact: bool = False) -> Metric:
-        """A share of images, with the exact interval for rare events."""
-        share = Proportion(int(hits.sum()), len(hits))
-        metric = self.metric(name, share.value, share.images, data, share)
-        return metric.model_copy(update={"interval95": share.exact95, "method": "Clopper-Pearson"}) if exact else metric
+        """A share of images with Wilson's interval, or with the exact one, for rare events."""
+        found = Proportion.of(int(hits.sum()), len(hits), "Clopper-Pearson" if exact else "Wilson")
+        return self.metric(name, found.value, found.images, data, interval95=found.interval95, method=found.method)
 
 
 def bundle_metrics(
@@ -73,23 +63,28 @@ def bundle_metrics(
     """
     labels = np.array([image.class_index for image in images], dtype=np.int64)
     results = {p: Evaluation.at(values, labels, temperature, suppressed) for p, values in logits.items()}
-    about = About("val", shipped, command)
+    about, result = About("val", shipped, command), results[shipped]
     real = of_kind(images) == "real"
-    change = results[shipped].of_images(real).accuracy.value - results["float32"].of_images(real).accuracy.value
+    change = result.of_images(real).accuracy.value - results["float32"].of_images(real).accuracy.value
     name = f"accuracy, {shipped} minus float32"
     return (
-        *accuracies(images, results[shipped], about),
+        *accuracies(images, result, about),
         *(m for p in results if p != shipped for m in accuracies(images, results[p], replace(about, precision=p))),
         about.metric(name, change, int(real.sum()), _sources(images, real)),
-        *errors(images, results[shipped], about),
-        *(() if threshold is None else flags(images, results[shipped], threshold, about)),
-        *recalls(images, results[shipped], about),
+        *errors(images, result, about),
+        *flags(images, result, threshold, about),
+        *recalls(images, result, about),
     )
 
 
 def of_kind(images: Sequence[LabelledImage]) -> NDArray[np.str_]:
     """``real``, ``composite`` or ``sham``; images of other manifests than those of composites are real."""
     return np.array([image.extra.get("kind") or "real" for image in images])
+
+
+def expert_labelled(images: Sequence[LabelledImage]) -> NDArray[np.bool_]:
+    """Which images are of Barcelona (source ``pbc``) and of the classes that experts labelled there."""
+    return np.array([image.source == "pbc" and image.label in EXPERT_LABELLED for image in images])
 
 
 def accuracies(images: Sequence[LabelledImage], result: Evaluation, about: About) -> Iterable[Metric]:
@@ -104,24 +99,30 @@ def accuracies(images: Sequence[LabelledImage], result: Evaluation, about: About
     for source in sorted(set(sources[kinds == "real"])) if len(set(sources)) > 1 else ():
         name = "accuracy, real images" if several else "accuracy"
         yield about.share(name, hits[(sources == source) & (kinds == "real")], source)
-    expert = np.array([image.source == "pbc" and image.label in EXPERT_LABELLED for image in images])
-    if (expert & (kinds == "real")).any():
-        yield about.share("accuracy, ten expert-labelled classes", hits[expert & (kinds == "real")], "pbc")
+    if (expert := expert_labelled(images) & (kinds == "real")).any():
+        yield about.share("accuracy, ten expert-labelled classes", hits[expert], "pbc")
 
 
 def errors(images: Sequence[LabelledImage], result: Evaluation, about: About) -> Iterable[Metric]:
     """Cross-entropy in nats, expected calibration error and how much of it chance would make, of the real images."""
     real = of_kind(images) == "real"
-    of_real, data = result.of_images(real), _sources(images, real)
-    yield about.metric("cross-entropy", of_real.loss, int(real.sum()), data)
-    yield about.metric("expected calibration error", of_real.calibration_error, int(real.sum()), data)
+    of_real, data, count = result.of_images(real), _sources(images, real), int(real.sum())
+    yield about.metric("cross-entropy", of_real.loss, count, data)
+    yield about.metric("expected calibration error", of_real.calibration_error, count, data)
     mean, low, high = calibration_error_by_chance(of_real.probabilities.max(axis=1))
-    chance = about.metric("expected calibration error, were all probabilities true", mean, int(real.sum()), data)
-    yield chance.model_copy(update={"interval95": (low, high), "method": "simulation"})
+    name = "expected calibration error under perfect calibration"
+    yield about.metric(name, mean, count, data, interval95=(low, high), method="simulation")
 
 
-def flags(images: Sequence[LabelledImage], result: Evaluation, threshold: float, about: About) -> Iterable[Metric]:
-    """How many hairy cells the flag finds, and how many others it is raised on, by kind; intervals are exact."""
+def flags(
+    images: Sequence[LabelledImage], result: Evaluation, threshold: float | None, about: About
+) -> Iterable[Metric]:
+    """How many hairy cells the flag finds, and how many others it is raised on, by kind; intervals are exact.
+
+    Nothing where there is no flag (``threshold`` is ``None``).
+    """
+    if threshold is None:
+        return
     kinds = of_kind(images)
     raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
     hairy = result.labels == HAIRY_CELL.index

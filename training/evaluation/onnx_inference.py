@@ -1,6 +1,7 @@
 """Running an exported graph on image files, on the CPU."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +13,22 @@ from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE
 from training.data.images import read_image
 from training.evaluation.conditions import Change
-from training.evaluation.outputs import Outputs
 from training.progress import track
 
 BATCH: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a network gives for n images.
+
+    Attributes:
+        logits: float32. Shape: ``(n, 20)``.
+        embeddings: the encoder's output, l2-normalised, float32. Shape: ``(n, 2048)``.
+    """
+
+    logits: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
 
 
 def onnx_outputs(model: Path, paths: Sequence[Path], what: str, change: Change | None = None) -> Outputs:

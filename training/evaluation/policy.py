@@ -6,27 +6,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.binomial import clopper_pearson
 from contract.classes import HAIRY_CELL
 from contract.description import ClassEvidence, DecisionPolicy, Evidence, FalseFlags
 from training.errors import TrainingError
 from training.evaluation.calibration import require_validation
-from training.evaluation.results import Evaluation, Proportion
+from training.evaluation.results import Evaluation
 
 CONFIDENT_ACCURACY: Final = 0.98
 REVIEW_MARGIN: Final = 0.2
 FALSE_FLAG_RATE: Final = 0.002
 EDGE: Final = 1e-6
 """Probabilities nearer to 0 or 1 count as that near, since their log-odds mean nothing."""
-UNKNOWN_HAIRY: Final = (
-    "Not answered: this bundle has never seen a hairy cell and cannot flag one. Have a qualified technologist look, "
-    "and train on your own confirmed hairy cells."
-)
-KNOWN_HAIRY: Final = "A flag suggests, it does not diagnose: confirm by flow cytometry."
-COMPOSITE_HAIRY: Final = (
-    "This bundle learned hairy cells from composites (edited photographs of other cells), never from a real one: "
-    "before any use beyond demonstration train it on your own confirmed hairy cells, for example with those of MLL23, "
-    "and confirm every flag by flow cytometry."
-)
+ADVICE: Final = {
+    Evidence.NONE: "Not answered: this bundle has never seen a hairy cell and cannot flag one. Have a qualified "
+    "technologist look, and train on your own confirmed hairy cells.",
+    Evidence.COMPOSITE: "This bundle learned hairy cells from composites (edited photographs of other cells), never "
+    "from a real one: before any use beyond demonstration train it on your own confirmed hairy cells, for example with "
+    "those of MLL23, and confirm every flag by flow cytometry.",
+}
 
 
 def decision_policy(
@@ -44,23 +42,19 @@ def decision_policy(
         PolicyError: hairy cells were trained on, but none was held out to choose the threshold by.
     """
     require_validation(split, "the decision policy")
-    evidence = classes[HAIRY_CELL.index].evidence
-    known = evidence is not Evidence.NONE
-    advice = COMPOSITE_HAIRY if evidence is Evidence.COMPOSITE else KNOWN_HAIRY if known else UNKNOWN_HAIRY
-    threshold, basis = (
-        hairy_threshold(validation, split) if known else (None, "none: no hairy cell among the training images")
-    )
+    evidence, photographs = classes[HAIRY_CELL.index].evidence, validation.of_images(real)
+    threshold, basis, false = None, "none: no hairy cell among the training images", None
+    if evidence is not Evidence.NONE:
+        threshold, basis = hairy_threshold(validation, split)
+        data = f"real images of split {split}, which the threshold was chosen on"
+        false = false_flags(photographs, threshold, data)
     return DecisionPolicy(
         version="1",
         hairy_threshold=threshold,
         hairy_threshold_basis=basis,
-        hairy_advice=advice,
-        false_flags=None
-        if threshold is None
-        else false_flags(
-            validation.of_images(real), threshold, f"real images of split {split}, which the threshold was chosen on"
-        ),
-        review_below_probability=confident_from(validation.of_images(real)),
+        hairy_advice=ADVICE.get(evidence, "A flag suggests, it does not diagnose: confirm by flow cytometry."),
+        false_flags=false,
+        review_below_probability=confident_from(photographs),
         review_below_margin=REVIEW_MARGIN,
     )
 
@@ -100,7 +94,7 @@ def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
     recall, flagged = int((positives >= threshold).sum()), int((negatives >= threshold).sum())
     return threshold, (
         f"finds most hairy validation cells while it flags at most {FALSE_FLAG_RATE:.1%} of the others: "
-        f"recall {_exact(recall, len(positives))}, false flags {_exact(flagged, len(negatives))}"
+        f"recall {_told(recall, len(positives))}, false flags {_told(flagged, len(negatives))}"
     )
 
 
@@ -136,7 +130,7 @@ def confident_from(validation: Evaluation) -> float:
     return round(float(top[order[confident[-1]]]), 3) if len(confident) else 1.0
 
 
-def _exact(hits: int, images: int) -> str:
+def _told(hits: int, images: int) -> str:
     """A proportion with its Clopper-Pearson 95 % interval."""
-    low, high = Proportion(hits, images).exact95
+    low, high = clopper_pearson(hits, images)
     return f"{hits} of {images} (95 % interval {low:.4f} to {high:.4f})"

@@ -1,12 +1,11 @@
 """What a network says about labelled images, kept so that figures can be drawn again without computing it again."""
 
-import csv
 import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
@@ -20,9 +19,10 @@ from training.data import manifest
 from training.data.contents import with_pixels
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet
-from training.evaluation.network import TrainedNetwork
-from training.evaluation.outputs import Fitted, suppressed
-from training.evaluation.results import Evaluation, EvaluationError
+from training.evaluation.evidence import suppressed
+from training.evaluation.network import Fitted, TrainedNetwork
+from training.evaluation.onnx_inference import Outputs
+from training.evaluation.results import Evaluation
 
 ARRAYS: Final = "predictions.npz"
 ROWS: Final = "predictions.csv"
@@ -80,12 +80,12 @@ class Predictions:
     def of_labels(self, names: Container[str], left_out: Mapping[str, int]) -> "Predictions":
         """Those for images of some classes only; ``left_out`` tells how many others of the split there are."""
         kept = [row for row, image in enumerate(self.images) if image.label in names]
+        per_image: dict[str, Any] = {
+            name: tuple(getattr(self, name)[row] for row in kept) for name in ("images", "digests", "sets", "seen_as")
+        }
         return replace(
             self,
-            images=tuple(self.images[row] for row in kept),
-            digests=tuple(self.digests[row] for row in kept),
-            sets=tuple(self.sets[row] for row in kept),
-            seen_as=tuple(self.seen_as[row] for row in kept),
+            **per_image,
             logits=self.logits[kept],
             embeddings=self.embeddings[kept],
             novelty=None if self.novelty is None else self.novelty[kept],
@@ -93,8 +93,7 @@ class Predictions:
         )
 
     def save(self, folder: Path) -> None:
-        """Write ``predictions.npz`` and ``predictions.csv``, which is a manifest with five more columns."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write ``predictions.csv``, which is a manifest with five more columns."""
         predicted, top = self.evaluation.predicted, self.evaluation.probabilities.max(axis=1)
         own = zip(self.digests, self.sets, self.seen_as, (CLASS_NAMES[c] for c in predicted), top, strict=True)
         rows = [
@@ -102,58 +101,6 @@ class Predictions:
             for image, (*texts, p) in zip(self.images, own, strict=True)
         ]
         manifest.write(folder / ROWS, rows)
-        about = {
-            "network": self.network,
-            "network_sha256": self.network_sha256,
-            "split": self.split,
-            "fitted": asdict(self.fitted),
-            "left_out": dict(self.left_out),
-        }
-        with replacing(folder / ARRAYS) as partial, partial.open("wb") as stream:
-            np.savez(
-                stream,
-                logits=self.logits,
-                embeddings=self.embeddings,
-                suppressed=self.suppressed,
-                novelty=np.empty(0) if self.novelty is None else self.novelty,
-                about=np.array(json.dumps(about)),
-            )
-
-
-def load(folder: Path) -> Predictions:
-    """Read what :meth:`Predictions.save` wrote; the image files themselves are not needed.
-
-    Raises:
-        EvaluationError: there are no predictions, or their two files do not belong together.
-    """
-    try:
-        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in ("logits", "embeddings", "suppressed")}
-            novelty = stored.get("novelty", np.empty(0))
-            about = json.loads(str(stored["about"]))
-        with (folder / ROWS).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            rows = list(csv.DictReader(stream))
-        if len(rows) != len(arrays["logits"]):
-            raise ValueError(f"{ROWS} has {len(rows)} rows, {ARRAYS} has {len(arrays['logits'])}")
-        return Predictions(
-            network=about["network"],
-            network_sha256=about["network_sha256"],
-            split=about["split"],
-            images=tuple(
-                manifest.image_of(folder, {k: v for k, v in row.items() if k not in OWN_COLUMNS}) for row in rows
-            ),
-            digests=tuple(row["sha256"] for row in rows),
-            sets=tuple(cast("ImageSet", row["set"]) for row in rows),
-            seen_as=tuple(row["seen_as"] for row in rows),
-            fitted=Fitted(**about["fitted"]),
-            left_out=about["left_out"],
-            novelty=novelty if novelty.size else None,
-            **arrays,
-        )
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
-        raise EvaluationError(
-            f"{folder} holds no usable predictions ({error}); write them with 'hal evaluate'"
-        ) from error
 
 
 def predict(
@@ -164,20 +111,25 @@ def predict(
     left_out: Mapping[str, int] | None = None,
     folder: Path | None = None,
 ) -> Predictions:
-    """Ask a network about images, or read what it said about them before.
+    """Ask a network about images, or read what it said about them earlier.
 
     Args:
-        folder: where the predictions are kept; taken from there if the weights and all images are the same.
+        folder: where the outputs are kept; taken from there if the weights and all images are the same.
 
     Raises:
         ImageError: an image cannot be read.
         RunError: the run is not finished.
     """
     digests = tuple(sha256_of(image.path) for image in images)
-    if folder is not None and (known := _known(folder, network, images, digests)) is not None:
-        return replace(known, split=split, sets=tuple(sets), left_out=dict(left_out or {}))
-    fitted = network.fitted()
-    outputs = network.outputs([image.path for image in images], f"{split} images")
+    found = None if folder is None else _kept(folder / ARRAYS, network, digests)
+    if found is None:
+        fitted = network.fitted()
+        outputs = network.outputs([image.path for image in images], f"{split} images")
+        if folder is not None:
+            _keep(folder / ARRAYS, network, digests, outputs, fitted)
+    else:
+        outputs, fitted = found
+    basis = network.familiar
     predictions = Predictions(
         network=network.name,
         network_sha256=network.sha256,
@@ -191,35 +143,29 @@ def predict(
         suppressed=suppressed(network.classes),
         fitted=fitted,
         left_out=dict(left_out or {}),
-        novelty=_novelty(network, outputs.embeddings),
+        novelty=None if basis is None else basis.scores(outputs.embeddings),
     )
     if folder is not None:
         predictions.save(folder)
     return predictions
 
 
-def _known(
-    folder: Path, network: TrainedNetwork, images: Sequence[LabelledImage], digests: tuple[str, ...]
-) -> Predictions | None:
+def _keep(path: Path, network: TrainedNetwork, digests: Sequence[str], outputs: Outputs, fitted: Fitted) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = json.dumps({"network": network.sha256, "images": digests, "fitted": asdict(fitted)})
+    with replacing(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, logits=outputs.logits, embeddings=outputs.embeddings, about=np.array(about))
+
+
+def _kept(path: Path, network: TrainedNetwork, digests: Sequence[str]) -> tuple[Outputs, Fitted] | None:
+    """What this network said about exactly these images; ``None`` where there is nothing such that can be read."""
     try:
-        stored = load(folder)
-    except EvaluationError:
+        with np.load(path, allow_pickle=False) as stored:
+            about = json.loads(str(stored["about"]))
+            outputs = Outputs(stored["logits"], stored["embeddings"])
+        if (about["network"], about["images"]) != (network.sha256, [*digests]):
+            return None
+        # A bundle states what was fitted, and may state something else by now.
+        return outputs, Fitted(**about["fitted"]) if network.validation else network.fitted()
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile):
         return None
-    same: list[tuple[Any, Any]] = [
-        (stored.network_sha256, network.sha256),
-        (stored.digests, digests),
-        ([_said(image) for image in stored.images], [_said(image) for image in images]),
-    ]
-    if any(a != b for a, b in same):
-        return None
-    fitted = stored.fitted if network.validation else network.fitted()
-    return replace(stored, images=tuple(images), fitted=fitted, novelty=_novelty(network, stored.embeddings))
-
-
-def _novelty(network: TrainedNetwork, embeddings: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    basis = network.familiar
-    return None if basis is None else basis.scores(embeddings)
-
-
-def _said(image: LabelledImage) -> tuple[str, ...]:
-    return image.label, image.slide_id, image.source, image.split

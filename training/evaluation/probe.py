@@ -8,7 +8,7 @@ together in the training images.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,15 +30,18 @@ MOST: Final = 200
 FOLDS: Final = 5
 REPEATS: Final = 5
 PENALTY: Final = 10.0
-"""Inverse of the strength of the l2 penalty, for embeddings whose mean squared distance to their mean is 1."""
+"""Inverse of the strength of the l2 penalty."""
 
-Outcome = Literal["told apart well", "told apart in part", "not told apart", "one source only", "too few images"]
+APART: Final = "told apart well"
+PARTLY_APART: Final = "told apart in part"
+NOT_APART: Final = "not told apart"
 
 
 class ClassProbe(Record):
     """What the probe found in one class.
 
     Attributes:
+        outcome: "told apart well", "told apart in part", "not told apart", "one source only" or "too few images".
         balanced_accuracy: mean recall of the sources, by images that the probe was not fitted on; ``None`` where
             nothing could be probed, as the fields below.
         area_under_curve: of the ROC curve (mean of one against the rest for more than two sources), 0.5 by chance.
@@ -46,7 +49,7 @@ class ClassProbe(Record):
 
     name: str
     sources: dict[str, int]
-    outcome: Outcome
+    outcome: str
     verdict: str
     balanced_accuracy: float | None = None
     interval95: tuple[float, float] | None = None
@@ -71,16 +74,16 @@ def probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage], seed
     Args:
         embeddings: l2-normalised encoder output. Shape: ``(len(images), 2048)``.
     """
-    labels = [image.class_index for image in images]
-    everywhere = {image.source for image in images}
+    labels = np.array([image.class_index for image in images])
+    everywhere = sorted({image.source for image in images})
     classes = []
     with track("shortcut probe", len(images)) as advance:
-        for index in sorted(set(labels)):
-            chosen = [position for position, label in enumerate(labels) if label == index]
-            of_class = [images[i] for i in chosen]
+        for index in np.unique(labels):
+            chosen = np.flatnonzero(labels == index)
+            of_class = [images[i] for i in chosen.tolist()]
             classes.append(_probe_class(CLASS_NAMES[index], embeddings[chosen], of_class, len(everywhere) > 1, seed))
             advance(len(chosen))
-    return ProbeReport(classes=tuple(classes), verdict=_verdict(classes, sorted(everywhere)))
+    return ProbeReport(classes=tuple(classes), verdict=" ".join(_verdict(classes, everywhere)))
 
 
 def _probe_class(
@@ -89,7 +92,7 @@ def _probe_class(
     counts = dict(sorted(Counter(image.source for image in images).items()))
     probed = [source for source, count in counts.items() if count >= FEWEST]
     if len(counts) == 1:
-        source = next(iter(counts))
+        (source,) = counts
         warning = "; other classes have other sources, so the source may name the class" if other_sources else ""
         verdict = f"Cannot be told: class {name} comes from one source only ({source}){warning}."
         return ClassProbe(name=name, sources=counts, outcome="one source only", verdict=verdict)
@@ -99,17 +102,20 @@ def _probe_class(
 
     generator = np.random.default_rng(seed)
     of_source = np.array([image.source for image in images])
-    drawn = np.concatenate(
-        [np.sort(generator.permutation(np.flatnonzero(of_source == source))[:MOST]) for source in probed]
-    )
+    drawn = np.concatenate([generator.permutation(np.flatnonzero(of_source == source))[:MOST] for source in probed])
     target = np.searchsorted(probed, of_source[drawn])
-    groups = _slides([images[i] for i in drawn], target)
+    groups = _slides([images[i] for i in drawn.tolist()], target)
     with config_context(assume_finite=True, skip_parameter_validation=True):
         scores, areas = _cross_validate(_rotated(embeddings[drawn]), target, groups, seed)
     mean, interval = _corrected_interval(scores)
     chance = 1 / len(probed)
-    outcome, words = _judge(mean, interval, chance)
-    among = " and ".join(probed) if len(probed) == 2 else f"{', '.join(probed[:-1])} and {probed[-1]}"
+    if interval[0] <= chance:
+        outcome, words = NOT_APART, "not told apart beyond chance"
+    elif mean >= chance + (1 - chance) / 2:
+        outcome, words = APART, "told apart well, so a shortcut by the source is open"
+    else:
+        outcome, words = PARTLY_APART, "told apart in part, so a shortcut by the source is possible"
+    among = f"{', '.join(probed[:-1])} and {probed[-1]}"
     return ClassProbe(
         name=name,
         sources=counts,
@@ -123,13 +129,11 @@ def _probe_class(
     )
 
 
-def _slides(images: Sequence[LabelledImage], target: NDArray[np.int64]) -> NDArray[Any] | None:
+def _slides(images: Sequence[LabelledImage], target: NDArray[np.int64]) -> NDArray[np.str_] | None:
     """Slide of each image, where all are known and each source has at least two to hold out in turn."""
-    slides = [f"{image.source}/{image.slide_id}" for image in images]
-    if not all(image.slide_id for image in images):
-        return None
-    by_source = [len({slide for slide, t in zip(slides, target, strict=True) if t == s}) for s in np.unique(target)]
-    return np.array(slides) if min(by_source) >= 2 else None
+    slides = np.array([f"{image.source}/{image.slide_id}" for image in images])
+    enough = all(len(np.unique(slides[target == source])) >= 2 for source in np.unique(target))
+    return slides if enough and all(image.slide_id for image in images) else None
 
 
 def _rotated(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -142,29 +146,29 @@ def _rotated(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _cross_validate(
-    features: NDArray[np.float64], target: NDArray[np.int64], groups: NDArray[Any] | None, seed: int
+    features: NDArray[np.float64], target: NDArray[np.int64], groups: NDArray[np.str_] | None, seed: int
 ) -> tuple[list[float], list[float]]:
     """Balanced accuracy and area under the ROC curve of every fold of every repetition."""
-    splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
-    folds = FOLDS
+    splitter, folds = StratifiedKFold, FOLDS
     if groups is not None:
-        folds = min(FOLDS, *(len(np.unique(groups[target == source])) for source in np.unique(target)))
+        of_source = (len(np.unique(groups[target == source])) for source in np.unique(target))
+        splitter, folds = StratifiedGroupKFold, min(FOLDS, *of_source)
     scores, areas = [], []
     for repeat in range(REPEATS):
         parts = splitter(folds, shuffle=True, random_state=seed + repeat)
         for fitted, tested in parts.split(features, target, groups):
-            if len(np.unique(target[tested])) < len(np.unique(target)):
-                continue
-            model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=500)
-            model.fit(features[fitted], target[fitted])
-            scores.append(float(balanced_accuracy_score(target[tested], model.predict(features[tested]))))
-            areas.append(_area(target[tested], model.predict_proba(features[tested])))
+            if len(np.unique(target[tested])) == len(np.unique(target)):
+                model = classifier().fit(features[fitted], target[fitted])
+                probabilities = model.predict_proba(features[tested])
+                scores.append(float(balanced_accuracy_score(target[tested], probabilities.argmax(axis=1))))
+                by_source = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
+                areas.append(float(roc_auc_score(target[tested], by_source, multi_class="ovr")))
     return scores, areas
 
 
-def _area(target: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
-    scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
-    return float(roc_auc_score(target, scores, multi_class="ovr"))
+def classifier() -> LogisticRegression:
+    """The linear classifier of every probe, for embeddings whose mean squared distance to their mean is 1."""
+    return LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=500)
 
 
 def _corrected_interval(scores: Sequence[float]) -> tuple[float, tuple[float, float]]:
@@ -174,36 +178,23 @@ def _corrected_interval(scores: Sequence[float]) -> tuple[float, tuple[float, fl
     return mean, (max(mean - reach, 0.0), min(mean + reach, 1.0))
 
 
-def _judge(mean: float, interval: tuple[float, float], chance: float) -> tuple[Outcome, str]:
-    if interval[0] <= chance:
-        return "not told apart", "not told apart beyond chance"
-    if mean >= chance + (1 - chance) / 2:
-        return "told apart well", "told apart well, so a shortcut by the source is open"
-    return "told apart in part", "told apart in part, so a shortcut by the source is possible"
-
-
-def _verdict(classes: Sequence[ClassProbe], sources: Sequence[str]) -> str:
+def _verdict(classes: Sequence[ClassProbe], sources: Sequence[str]) -> Iterable[str]:
     if len(sources) == 1:
-        return (
+        yield (
             f"All images come from one source ({sources[0]}), so the probe has nothing to tell apart. These figures "
             "say nothing about images of another laboratory."
         )
-    return " ".join(_sentences(classes))
-
-
-def _sentences(classes: Sequence[ClassProbe]) -> Iterable[str]:
-    def names(*outcomes: Outcome) -> list[str]:
-        return [each.name for each in classes if each.outcome in outcomes]
-
-    told, probed = names("told apart well", "told apart in part"), [each for each in classes if each.chance is not None]
-    single = names("one source only")
+        return
+    told = [each.name for each in classes if each.outcome in (APART, PARTLY_APART)]
+    single = [each.name for each in classes if each.outcome == "one source only"]
+    probed = sum(each.chance is not None for each in classes)
     if told:
         yield (
-            f"In {len(told)} of {len(probed)} probed classes the source of a cell can be told from its embedding alone "
+            f"In {len(told)} of {probed} probed classes the source of a cell can be told from its embedding alone "
             f"({', '.join(told)}): the network sees which laboratory an image comes from."
         )
     elif probed:
-        yield f"In none of {len(probed)} probed classes could the source be told from the embedding beyond chance."
+        yield f"In none of {probed} probed classes could the source be told from the embedding beyond chance."
     else:
         yield "No class has two sources with enough images to be probed."
     if single:

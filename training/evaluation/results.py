@@ -1,6 +1,7 @@
 """What a network says about labelled images, each figure with its number of images and 95 % confidence interval."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from contract.description import BundleDescription
 from training.errors import TrainingError
 from training.evaluation.calibration import expected_calibration_error, negative_log_likelihood
 
+Method = Literal["Wilson", "Clopper-Pearson"]
+
 
 class Record(BaseModel):
     """What is written as JSON, whole and unchanged."""
@@ -25,28 +28,36 @@ class EvaluationError(TrainingError):
     """There is nothing to evaluate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proportion:
-    """``hits`` of ``images`` with the Wilson 95 % interval."""
+class Proportion(Record):
+    """``hits`` of ``images`` and the 95 % interval of their share.
 
+    Clopper and Pearson's interval (1934) is exact and never too narrow, for few or rare cells; Wilson's is narrower.
+    """
+
+    value: float
     hits: int
     images: int
+    interval95: tuple[float, float]
+    method: Method
 
-    @property
-    def value(self) -> float:
-        """The share, 0 to 1."""
-        return self.hits / self.images
+    @classmethod
+    def of(cls, hits: int, images: int, method: Method = "Wilson") -> "Proportion":
+        """``images`` is at least 1."""
+        if method == "Clopper-Pearson":
+            interval = clopper_pearson(hits, images)
+        else:
+            wilson = binomtest(hits, images).proportion_ci(0.95, method="wilson")
+            interval = float(wilson.low), float(wilson.high)
+        return cls(value=hits / images, hits=hits, images=images, interval95=interval, method=method)
 
-    @property
-    def interval95(self) -> tuple[float, float]:
-        """Wilson's score interval."""
-        interval = binomtest(self.hits, self.images).proportion_ci(0.95, method="wilson")
-        return float(interval.low), float(interval.high)
+    def __str__(self) -> str:
+        low, high = self.interval95
+        return f"{self.value:.4f} [{low:.4f}, {high:.4f}] ({self.hits} of {self.images})"
 
-    @property
-    def exact95(self) -> tuple[float, float]:
-        """The exact interval of Clopper and Pearson (1934), never too narrow; for few or rare cells."""
-        return clopper_pearson(self.hits, self.images)
+
+def share(hits: NDArray[np.bool_], method: Method = "Wilson") -> Proportion | None:
+    """How many of the images are hits; ``None`` of no images."""
+    return Proportion.of(int(hits.sum()), len(hits), method) if len(hits) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,7 @@ class Evaluation:
     @property
     def accuracy(self) -> Proportion:
         """Share of the images whose predicted class is the true one."""
-        return Proportion(int((self.predicted == self.labels).sum()), len(self.labels))
+        return Proportion.of(int((self.predicted == self.labels).sum()), len(self.labels))
 
     @property
     def loss(self) -> float:
@@ -118,9 +129,8 @@ class Evaluation:
     @property
     def confusion(self) -> NDArray[np.int64]:
         """Counts by true class (rows) and predicted class (columns). Shape: ``(20, 20)``."""
-        matrix = np.zeros((CLASS_COUNT, CLASS_COUNT), np.int64)
-        np.add.at(matrix, (self.labels, self.predicted), 1)
-        return matrix
+        pairs = self.labels * CLASS_COUNT + self.predicted
+        return np.bincount(pairs, minlength=CLASS_COUNT**2).reshape(CLASS_COUNT, CLASS_COUNT)
 
     def of_images(self, chosen: NDArray[np.bool_]) -> "Evaluation":
         """The same for a part of the images. Shape of ``chosen``: ``(n,)``."""

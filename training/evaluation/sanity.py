@@ -6,23 +6,22 @@ database gave, the second on A, B and C. If C makes the difference, the first ha
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from contract.classes import HAIRY_CELL
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet, set_of
 from training.evaluation.comparison import distinct_names
-from training.evaluation.evaluate import choose, sets_of
+from training.evaluation.evaluate import choose, is_run, open_network, sets_of
 from training.evaluation.figures.confusion import draw_confusion
 from training.evaluation.mcnemar import McNemar, mcnemar
-from training.evaluation.measures import Ratio
-from training.evaluation.network import TrainedNetwork, is_run, open_network
+from training.evaluation.network import TrainedNetwork
 from training.evaluation.predictions import Predictions, predict
 from training.evaluation.report import Table, publish
-from training.evaluation.results import EvaluationError, Record
+from training.evaluation.results import EvaluationError, Proportion, Record
 
 PARTS: Final[dict[ImageSet, tuple[int, str, str]]] = {"C": (1, "5.4", "sanity_c"), "D": (2, "5.5", "sanity_d")}
 """Part, table of the thesis and field of its figures, by the set that is tested on."""
@@ -44,8 +43,8 @@ class SanityPart(Record):
 
     part: int
     tested_on: ImageSet
-    accuracy: tuple[Ratio, Ratio]
-    called_hairy: tuple[Ratio, Ratio]
+    accuracy: tuple[Proportion, Proportion]
+    called_hairy: tuple[Proportion, Proportion]
     thesis: tuple[float, float] | None
     test: McNemar
     verdict: str
@@ -75,19 +74,19 @@ def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sa
     if bundles := [str(folder) for folder in (run_ab, run_abc) if not is_run(folder)]:
         raise EvaluationError(f"the sanity test needs the folders of two runs ('hal train'); not runs: {bundles}")
     networks = [open_network(folder) for folder in (run_ab, run_abc)]
+    recipes = [network.recipe for network in networks]
     images = manifest.read(data)
     trained_on = training_sets(networks, images)
     require_sets(networks, trained_on)
-    parts, remarks = [], differing_choices(networks)
-    sets = sets_of(images, networks)
-    for tested in PARTS:
-        if not any(of_set == tested and i.split == split for i, of_set in zip(images, sets, strict=True)):
-            remarks.append(f"Part {PARTS[tested][0]} is left out: {data} has no {split} image of set {tested}.")
-            continue
-        predictions = _predict(networks, images, split, tested, out)
-        thesis = (networks[0].recipe.get("thesis") or {}).get(PARTS[tested][2])
-        parts.append(assess_part(predictions, tested, tuple(thesis) if thesis else None))
-        _draw(predictions, tested, out)
+    parts, remarks = [], differing_choices(*recipes)
+    present = {of_set for image, of_set in zip(images, sets_of(images, networks), strict=True) if image.split == split}
+    for tested, (part, _, field) in PARTS.items():
+        if tested in present:
+            predictions = _predict(networks, images, split, tested, out)
+            parts.append(assess_part(predictions, tested, (recipes[0].get("thesis") or {}).get(field)))
+            _draw(predictions, tested, out)
+        else:
+            remarks.append(f"Part {part} is left out: {data} has no {split} image of set {tested}.")
     if not parts:
         raise EvaluationError(
             f"{data} has no {split} image of set C or D: set C needs other cells from the source of the hairy cells, "
@@ -96,7 +95,7 @@ def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sa
     first, second = distinct_names(networks)
     result = Sanity(
         networks=(first, second),
-        recipes=(networks[0].recipe["name"], networks[1].recipe["name"]),
+        recipes=(recipes[0]["name"], recipes[1]["name"]),
         trained_on=(dict(trained_on[0]), dict(trained_on[1])),
         parts=tuple(parts),
         remarks=tuple(remarks),
@@ -122,26 +121,24 @@ def require_sets(networks: Sequence[TrainedNetwork], trained_on: Sequence[Counte
     Raises:
         EvaluationError: lists everything that is not so.
     """
-    problems = []
-    for network, counts, expected in zip(networks, trained_on, ("AB", "ABC"), strict=True):
-        for name in "ABCD":
-            if (counts[name] > 0) != (name in expected):
-                has = f"{counts[name]} images of set {name}" if counts[name] else f"no image of set {name}"
-                problems.append(f"{network.root} was trained on {has}, expected {' and '.join(expected)} only")
+    problems = [
+        f"\n  - {network.root} was trained on {counts[name] or 'no'} image{'s' * (counts[name] > 0)} of set {name}, "
+        f"expected {' and '.join(expected)} only"
+        for network, counts, expected in zip(networks, trained_on, ("AB", "ABC"), strict=True)
+        for name in "ABCD"
+        if (counts[name] > 0) != (name in expected)
+    ]
     if problems:
         raise EvaluationError(
-            "these runs cannot do the sanity test:\n"
-            + "\n".join(f"  - {problem}" for problem in problems)
-            + '\nTrain the first with --set \'sets=["A","B"]\', the second with --set \'sets=["A","B","C"]\'.'
+            f"these runs cannot do the sanity test:{''.join(problems)}\n"
+            'Train the first with --set \'sets=["A","B"]\', the second with --set \'sets=["A","B","C"]\'.'
         )
 
 
-def differing_choices(networks: Sequence[TrainedNetwork]) -> list[str]:
+def differing_choices(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """A remark where two recipes differ in more than their names and sets."""
-    first, second = (network.recipe for network in networks)
-    ignored = {"name", "sets", "thesis"}
-    differing = sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
-    if found := [key for key in differing if key not in ignored]:
+    compared = sorted((first.keys() | second.keys()) - {"name", "sets", "thesis"})
+    if found := [key for key in compared if first.get(key) != second.get(key)]:
         return [f"The recipes differ in more than their sets ({', '.join(found)}), which may make a difference too."]
     return []
 
@@ -151,42 +148,28 @@ def assess_part(
 ) -> SanityPart:
     """Figures and verdict of one part, from what both networks say about the same images."""
     test = mcnemar(*predictions)
-    accuracy = _shares([int((p.evaluation.predicted == p.labels).sum()) for p in predictions], test.images)
-    hairy = _shares([int((p.evaluation.predicted == HAIRY_CELL.index).sum()) for p in predictions], test.images)
-    verdict = _verdict(tested, accuracy, hairy, test.p_value)
+    first, second = (each.evaluation for each in predictions)
+    accuracy = first.accuracy, second.accuracy
+    calls, more_calls = (
+        Proportion.of(int((each.predicted == HAIRY_CELL.index).sum()), test.images) for each in (first, second)
+    )
+    rise = f"from {accuracy[0].value:.3f} to {accuracy[1].value:.3f} (McNemar p = {test.p_value:.2g})"
+    better = accuracy[1].value > accuracy[0].value and test.p_value < 0.05
+    cells = "look-alikes" if tested == "D" else "set C"
+    change = "rises" if better else "does not rise beyond chance"
+    verdict = f"With set C among the training images the accuracy on {cells} {change}, {rise}"
+    if tested == "C" and better:
+        verdict += ": the network trained without it had learned to tell databases apart"
+    elif tested == "C":
+        verdict += ": no sign that the network trained without it had learned the database"
     return SanityPart(
         part=PARTS[tested][0],
         tested_on=tested,
         accuracy=accuracy,
-        called_hairy=hairy,
+        called_hairy=(calls, more_calls),
         thesis=thesis,
         test=test,
-        verdict=verdict,
-    )
-
-
-def _shares(hits: Sequence[int], images: int) -> tuple[Ratio, Ratio]:
-    first, second = (Ratio.of(each, images) for each in hits)
-    if first is None or second is None:
-        raise EvaluationError("there are no images in this part of the sanity test")
-    return first, second
-
-
-def _verdict(tested: ImageSet, accuracy: tuple[Ratio, Ratio], hairy: tuple[Ratio, Ratio], p_value: float) -> str:
-    rise = f"from {accuracy[0].value:.3f} to {accuracy[1].value:.3f} (McNemar p = {p_value:.2g})"
-    calls = f"It calls {hairy[0].value:.1%} of them hairy, the other {hairy[1].value:.1%}."
-    better = accuracy[1].value > accuracy[0].value and p_value < 0.05
-    if tested == "D":
-        change = "rises" if better else "does not rise beyond chance"
-        return f"With set C among the training images the accuracy on look-alikes {change}, {rise}. {calls}"
-    if better:
-        return (
-            f"With set C among the training images the accuracy on set C rises {rise}: the network trained without it "
-            f"had learned to tell databases apart. {calls}"
-        )
-    return (
-        f"With set C among the training images the accuracy on set C does not rise beyond chance, {rise}: no sign that "
-        f"the network trained without it had learned the database. {calls}"
+        verdict=f"{verdict}. It calls {calls.value:.1%} of them hairy, the other {more_calls.value:.1%}.",
     )
 
 
@@ -215,16 +198,14 @@ def _draw(predictions: tuple[Predictions, Predictions], tested: ImageSet, out: P
 
 def tables_of(result: Sanity) -> list[Table]:
     """Tables 5.4 and 5.5."""
+    columns, name = ("Network", *(f"Trained on {trained}" for trained in TRAINED), "Images"), result.recipes[0]
     tables = []
-    columns = ("Network", *(f"Trained on {trained}" for trained in TRAINED), "Images")
     for each in result.parts:
-        name = result.recipes[0]
-        rows = [(name, *(str(share) for share in each.accuracy), str(each.test.images))]
+        images = str(each.test.images)
+        rows = [(name, *map(str, each.accuracy), images)]
         if each.thesis:
             rows.append((f"  {name} in the thesis", *(f"{value:.4g}" for value in each.thesis), ""))
-        rows.append(("called hairy", *(str(share) for share in each.called_hairy), str(each.test.images)))
-        title = (
-            f"Accuracy on set {each.tested_on} (sanity test part {each.part}, thesis Table {PARTS[each.tested_on][1]})"
-        )
-        tables.append(Table(title, columns, tuple(rows)))
+        rows.append(("called hairy", *map(str, each.called_hairy), images))
+        where = f"sanity test part {each.part}, thesis Table {PARTS[each.tested_on][1]}"
+        tables.append(Table(f"Accuracy on set {each.tested_on} ({where})", columns, tuple(rows)))
     return tables

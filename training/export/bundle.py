@@ -18,7 +18,6 @@ from contract.decision import temperatures
 from contract.description import (
     BundleDescription,
     Calibration,
-    Evidence,
     GoldenSample,
     ModelFile,
     Precision,
@@ -29,10 +28,9 @@ from training.data.contents import recorded_hashes, with_pixels
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
 from training.evaluation.calibration import fit_temperature
-from training.evaluation.evidence import attributions, class_evidence, limits
+from training.evaluation.evidence import attributions, class_evidence, limits, suppressed
 from training.evaluation.metrics import COMMAND, bundle_metrics, of_kind
-from training.evaluation.onnx_inference import onnx_outputs
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs, onnx_outputs
 from training.evaluation.policy import decision_policy
 from training.evaluation.results import Evaluation
 from training.export import model_card, triton
@@ -52,12 +50,11 @@ LIBRARIES: Final = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "nu
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The validation images and both graphs' outputs on them."""
+    """The validation images and what each file says about them."""
 
     images: list[LabelledImage]
     labels: NDArray[np.int64]
-    logits: dict[Precision, NDArray[np.float32]]
-    embeddings: dict[Precision, NDArray[np.float32]]
+    outputs: dict[Precision, Outputs]
 
 
 def export(run_folder: Path, out: Path, name: str, version: str, precisions: Sequence[Precision]) -> BundleDescription:
@@ -106,15 +103,14 @@ def write_bundle(
         folder.mkdir()
         written = write_files(run, encoder, head, folder, precisions, scratch=Path(temporary))
         validation = _validate(run, written)
-        files = [describe_file(written[p], p, encoder, head, validation.images) for p in precisions]
+        files = tuple(describe_file(written[p], p, encoder, head, validation.images) for p in precisions)
         golden = _golden(folder, validation, precisions)
         graph = written[precisions[0]].runnable
-        description = _describe(run, name, version, files, validation, golden, folder, graph)
+        description = _describe(run, folder, graph, validation, name=name, version=version, files=files, golden=golden)
         for precision in set(written) - set(precisions):
             written[precision].path.unlink()
-        bundle.write(folder, description)
         image_list.write(folder / image_list.FILE_NAME, with_pixels(run.images), recorded_hashes(run.images))
-        (folder / model_card.FILE_NAME).write_text(model_card.render(description), encoding="utf-8")
+        model_card.rewrite(folder, description)
         folder.rename(out)
     if (config := triton.write(out, description)) is not None:
         run.say(f"export: {config} makes {out.parent.parent} a Triton model repository")
@@ -123,24 +119,19 @@ def write_bundle(
 
 def _validate(run: Run, written: dict[Precision, WrittenFile]) -> Validation:
     images = [image for image in run.images if image.split == "val"]
-    paths = [image.path for image in images]
+    paths, labels = [image.path for image in images], [image.class_index for image in images]
     outputs = {p: onnx_outputs(file.runnable, paths, f"validation images, {p}") for p, file in written.items()}
-    return Validation(
-        images,
-        np.array([image.class_index for image in images], dtype=np.int64),
-        {precision: found.logits for precision, found in outputs.items()},
-        {precision: found.embeddings for precision, found in outputs.items()},
-    )
+    return Validation(images, np.array(labels, dtype=np.int64), outputs)
 
 
 def _golden(folder: Path, validation: Validation, precisions: Sequence[Precision]) -> GoldenSample:
     """Correctly classified images of different classes, with what each file says about them."""
-    first = validation.logits[precisions[0]]
+    first = validation.outputs[precisions[0]].logits
     correct = np.flatnonzero(first.argmax(axis=1) == validation.labels)
     _, positions = np.unique(validation.labels[correct], return_index=True)
     chosen = correct[positions][:GOLDEN_IMAGES]
     images = np.stack([read_image(validation.images[index].path) for index in chosen])
-    logits: dict[str, Any] = {f"logits_{p}": validation.logits[p][chosen] for p in precisions}
+    logits: dict[str, Any] = {f"logits_{p}": validation.outputs[p].logits[chosen] for p in precisions}
     path = folder / "golden.npz"
     np.savez_compressed(path, images=images, **logits)
     return GoldenSample(path=path.name, sha256=bundle.sha256_of(path), images=len(chosen))
@@ -148,22 +139,23 @@ def _golden(folder: Path, validation: Validation, precisions: Sequence[Precision
 
 def _describe(
     run: Run,
-    name: str,
-    version: str,
-    files: Sequence[ModelFile],
-    validation: Validation,
-    golden: GoldenSample,
     folder: Path,
     graph: Path,
+    validation: Validation,
+    *,
+    name: str,
+    version: str,
+    files: tuple[ModelFile, ...],
+    golden: GoldenSample,
 ) -> BundleDescription:
+    """Fit what is fitted on validation images, and write the files of it; ``graph`` runs as the first file will."""
     classes = class_evidence(run.images)
-    suppressed = np.array([entry.evidence is Evidence.NONE for entry in classes])
+    hidden, split = suppressed(classes), "+".join(sorted({image.split for image in validation.images}))
     shipped = files[0].precision
-    outputs = Outputs(validation.logits[shipped], validation.embeddings[shipped])
-    split = "+".join(sorted({image.split for image in validation.images}))
+    outputs, data = validation.outputs[shipped], f"the run's images of split {split}"
     real = of_kind(validation.images) == "real"
-    temperature = fit_temperature(outputs.logits[real], validation.labels[real], suppressed, split)
-    before = Evaluation.at(outputs.logits[real], validation.labels[real], 1.0, suppressed)
+    temperature = fit_temperature(outputs.logits[real], validation.labels[real], hidden, split)
+    before = Evaluation.at(outputs.logits[real], validation.labels[real], 1.0, hidden)
     calibration = Calibration(
         id=f"temperature-{temperature:.4f}",
         temperature=temperature,
@@ -172,40 +164,38 @@ def _describe(
         ece_before=before.calibration_error,
         ece_after=before.calibration_error,
     )
-    novelty, calibration = fit_novelty(folder, graph, shipped, run.images, calibration, suppressed, run.recipe.seed)
+    novelty, calibration = fit_novelty(folder, graph, shipped, run.images, calibration, hidden, run.recipe.seed)
     # As they are served: with the second temperature where a validation image is unfamiliar.
     scores = basis_of(folder, novelty).scores(outputs.embeddings)
     served = temperatures(scores, temperature, calibration.unfamiliar_temperature)
-    after = Evaluation.at(outputs.logits, validation.labels, served, suppressed)
-    manifest_sha256 = manifest.fingerprint(run.images, recorded_hashes(run.images))
+    after = Evaluation.at(outputs.logits, validation.labels, served, hidden)
     policy = decision_policy(after, real, classes, split)
+    major, manifest_path = version.partition(".")[0], model_card.manifest_path(run.root.name, made=not real.all())
     return BundleDescription(
         name=name,
         version=version,
         intended_use=INTENDED_USE,
         limits=limits(classes, run.images),
         classes=classes,
-        files=tuple(files),
+        files=files,
         golden=golden,
-        reference=write_reference(
-            folder, outputs, validation.labels, suppressed, shipped, f"the run's images of split {split}"
-        ),
+        reference=write_reference(folder, outputs, validation.labels, hidden, shipped, data),
         novelty=novelty,
         calibration=calibration.model_copy(update={"ece_after": after.of_images(real).calibration_error}),
         policy=policy,
         metrics=bundle_metrics(
             validation.images,
-            validation.logits,
+            {precision: found.logits for precision, found in validation.outputs.items()},
             served,
-            suppressed,
+            hidden,
             shipped,
             policy.hairy_threshold,
-            _evaluate_command(name, version, model_card.manifest_path(run.root.name, made=not real.all())),
+            COMMAND.format(bundle=f"models/{name}/{major}", manifest=manifest_path),
         ),
         provenance=Provenance(
             run=run.root.name,
             recipe=run.recipe.model_dump(mode="json"),
-            manifest_sha256=manifest_sha256,
+            manifest_sha256=manifest.fingerprint(run.images, recorded_hashes(run.images)),
             initial_weights_sha256=(run.root / "initial_weights.sha256").read_text(encoding="utf-8").strip(),
             started_from=run.started_from,
             seed=run.recipe.seed,
@@ -215,10 +205,6 @@ def _describe(
         ),
         attributions=attributions(run.images),
     )
-
-
-def _evaluate_command(name: str, version: str, data: str) -> str:
-    return COMMAND.format(bundle=f"models/{name}/{version.partition('.')[0]}", manifest=data)
 
 
 def _revision() -> str:

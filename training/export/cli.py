@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True)
 
 
 class Shippable(StrEnum):
-    """The precisions that the export writes."""
+    """The precisions that the export writes; Typer takes no list of a Literal."""
 
     FLOAT32 = "float32"
     INT8 = "int8"

@@ -12,9 +12,8 @@ from contract.classes import CLASS_COUNT
 from contract.description import EmbeddingReference, Precision
 from training.data import manifest
 from training.data.manifest import ManifestError
-from training.evaluation.onnx_inference import onnx_outputs
-from training.evaluation.outputs import Outputs
-from training.export import triton
+from training.evaluation.onnx_inference import Outputs, onnx_outputs
+from training.export import model_card
 
 FILE_NAME: Final = "reference.npz"
 CELLS_OF_A_CLASS: Final = 40
@@ -32,11 +31,9 @@ def write_reference(
     """Write the reference's file into a bundle's folder.
 
     Args:
-        folder: of the bundle.
-        outputs: of the file of ``precision`` on the images.
-        labels: of the images, ``[n]``.
-        suppressed: ``[20]`` bool; classes that are never predicted.
-        precision: of the file.
+        outputs: of the file of ``precision`` on n images.
+        labels: of the images. Shape: ``(n,)``.
+        suppressed: classes that are never predicted. Shape: ``(20,)``.
         data: which images, for people.
 
     Returns:
@@ -81,25 +78,22 @@ def add_reference(folder: Path, data: Path, split: str) -> EmbeddingReference:
         ManifestError: the manifest cannot be read, or has no image of that split.
     """
     loaded = bundle.load(folder)
-    file = loaded.file()
+    file, description = loaded.file(), loaded.description
     images = [image for image in manifest.read(data) if image.split == split]
     if not images:
         raise ManifestError(f"{data} has no image of the split {split!r}", ["a reference needs some"])
     outputs = onnx_outputs(loaded.path(file), [image.path for image in images], f"{split} images, {file.precision}")
-    described = f"{split} images of {data.name}"
     labels = np.array([image.class_index for image in images], dtype=np.int64)
-    reference = write_reference(folder, outputs, labels, loaded.description.suppressed, file.precision, described)
-    description = loaded.description.model_copy(update={"reference": reference})
-    bundle.write(folder, description)
-    triton.write(folder, description)
+    told = f"{split} images of {data.name}"
+    reference = write_reference(folder, outputs, labels, description.suppressed, file.precision, told)
+    model_card.rewrite(folder, description.model_copy(update={"reference": reference}))
     return reference
 
 
 def _evenly(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Positions of at most ``most`` images of each class, evenly spread over their order."""
     chosen = [np.flatnonzero(labels == index) for index in np.unique(labels)]
-    spread = [of[np.linspace(0, len(of) - 1, min(most, len(of))).round().astype(np.int64)] for of in chosen]
-    return np.concatenate(spread) if spread else np.empty(0, np.int64)
+    return np.concatenate([of[np.linspace(0, len(of) - 1, min(most, len(of))).round().astype(int)] for of in chosen])
 
 
 def _root_mean_square(differences: NDArray[np.float64]) -> float:

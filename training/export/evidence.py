@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from contract import bundle
 from contract.bundle import Bundle
 from contract.classes import HAIRY_CELL
-from contract.description import BundleDescription, FalseFlags, Metric
-from contract.files import IMAGE_SUFFIXES, write_text
+from contract.description import BundleDescription, Metric
+from contract.files import IMAGE_SUFFIXES
 from contract.pixels import fit
 from training.data import image_list, manifest
 from training.data.contents import with_pixels
@@ -26,14 +26,13 @@ from training.data.images import ANALYSER_SCALE, read_pixels, scaled
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError
 from training.evaluation import metrics
-from training.evaluation.conditions import CONDITIONS
+from training.evaluation.conditions import CONDITIONS, Change
 from training.evaluation.edit_probe import edit_probe
 from training.evaluation.metrics import About, of_kind
-from training.evaluation.onnx_inference import onnx_outputs, onnx_pixels
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs, onnx_outputs, onnx_pixels
 from training.evaluation.policy import false_flags
 from training.evaluation.results import Evaluation
-from training.export import model_card, triton
+from training.export import model_card
 
 COMMAND: Final = "hal evidence"
 SPLIT: Final = "test"
@@ -71,32 +70,39 @@ def add_evidence(
         ImageError: an image cannot be read.
     """
     loaded = bundle.load(folder)
-    images = _held_out(loaded, data)
-    folder_name = f"models/{loaded.description.name}/{loaded.description.version.partition('.')[0]}"
+    images, before = _held_out(loaded, data), loaded.description
+    threshold = before.policy.hairy_threshold
+    folder_name = f"models/{before.name}/{before.version.partition('.')[0]}"
     about = About(SPLIT, loaded.file().precision, f"{COMMAND} {folder_name} --data {_shown(data)}")
     figures: list[Metric] = []
-    flagged: FalseFlags | None = None
+    policy = before.policy
     for condition, change in CONDITIONS.items():
-        paths = [image.path for image in images]
-        outputs = onnx_outputs(loaded.path(loaded.file()), paths, f"{SPLIT} images, {condition}", change)
-        result = _evaluation(loaded, outputs, images)
-        figures += _of_condition(loaded, images, result, replace(about, condition=condition))
+        outputs, result, novelty = _ask(loaded, images, f"{SPLIT} images, {condition}", change)
+        changed = replace(about, condition=condition)
+        figures += metrics.accuracies(images, result, changed)
+        figures += metrics.flags(images, result, threshold, changed)
         if change is None:
             figures += metrics.errors(images, result, about)
             figures += metrics.recalls(images, result, about)
-            if (novelty := _novelty(loaded, outputs)) is not None:
+            if novelty is not None:
                 figures += metrics.unfamiliar(images, novelty, about)
             figures += edit_probe(outputs.embeddings, images, about)
-            if (threshold := loaded.description.policy.hairy_threshold) is not None:
+            if threshold is not None:
                 real = result.of_images(of_kind(images) == "real")
-                flagged = false_flags(real, threshold, f"real images of split {SPLIT}")
+                flagged = false_flags(real, threshold, f"real images of split {SPLIT}") or policy.false_flags
+                policy = policy.model_copy(update={"false_flags": flagged})
+    about = replace(about, split=model_card.ELSEWHERE)
     for path in elsewhere:
-        there = replace(about, split=model_card.ELSEWHERE, command=f"{about.command} --elsewhere {_shown(path)}")
+        there = replace(about, command=f"{about.command} --elsewhere {_shown(path)}")
         figures += _elsewhere(loaded, manifest.read(path), there)
     if hairy is not None:
         command = f"{about.command} --hairy {_shown(hairy)} --hairy-scale {hairy_scale:g}"
-        figures += _real_hairy(loaded, hairy, hairy_scale, replace(about, split=model_card.ELSEWHERE, command=command))
-    return _write(loaded, figures, flagged)
+        figures += _real_hairy(loaded, hairy, hairy_scale, replace(about, command=command))
+    again = {_question(metric) for metric in figures}
+    kept = (metric for metric in before.metrics if _question(metric) not in again)
+    description = before.model_copy(update={"metrics": (*kept, *figures), "policy": policy})
+    model_card.rewrite(folder, description)
+    return description
 
 
 def _shown(path: Path) -> str:
@@ -113,8 +119,7 @@ def _held_out(loaded: Bundle, data: Path) -> list[LabelledImage]:
         )
     listed = image_list.splits(loaded.root / image_list.FILE_NAME)
     known = [image_list.seen_as(image, bundle.sha256_of(image.path), listed) for image in with_pixels(images)]
-    used = Counter(split for split in known if split not in ("", SPLIT))
-    if used:
+    if used := Counter(split for split in known if split not in ("", SPLIT)):
         found = ", ".join(f"{count} of its split {split!r}" for split, count in sorted(used.items()))
         raise EvidenceError(
             f"test images of {data} had a part in making the bundle: {found}; give the manifest that it was made of"
@@ -128,43 +133,40 @@ def _known(loaded: Bundle, images: Sequence[LabelledImage]) -> list[LabelledImag
     return [image for image in images if image.label in known]
 
 
-def _evaluation(loaded: Bundle, outputs: Outputs, images: Sequence[LabelledImage]) -> Evaluation:
+def _ask(
+    loaded: Bundle, images: Sequence[LabelledImage], what: str, change: Change | None = None
+) -> tuple[Outputs, Evaluation, NDArray[np.float32] | None]:
+    """What the bundle says about images, and the novelty score of each; ``None`` where the bundle gives none."""
+    outputs = onnx_outputs(loaded.path(loaded.file()), [image.path for image in images], what, change)
     labels = np.array([image.class_index for image in images], dtype=np.int64)
-    return Evaluation.of(outputs.logits, labels, loaded.description, _novelty(loaded, outputs))
+    return outputs, *_judged(loaded, outputs, labels)
 
 
-def _novelty(loaded: Bundle, outputs: Outputs) -> NDArray[np.float32] | None:
-    """The score of each image; ``None`` where the bundle gives none."""
+def _judged(
+    loaded: Bundle, outputs: Outputs, labels: NDArray[np.int64]
+) -> tuple[Evaluation, NDArray[np.float32] | None]:
     basis = loaded.novelty()
-    return None if basis is None else basis.scores(outputs.embeddings)
-
-
-def _of_condition(
-    loaded: Bundle, images: Sequence[LabelledImage], result: Evaluation, about: About
-) -> Iterable[Metric]:
-    yield from metrics.accuracies(images, result, about)
-    if (threshold := loaded.description.policy.hairy_threshold) is not None:
-        yield from metrics.flags(images, result, threshold, about)
+    novelty = None if basis is None else basis.scores(outputs.embeddings)
+    return Evaluation.of(outputs.logits, labels, loaded.description, novelty), novelty
 
 
 def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) -> Iterable[Metric]:
     """Accuracy, recall by class and false flags on data sets that the bundle was not trained on."""
     images = _known(loaded, images)
-    names = "+".join(sorted({image.source for image in images}))
+    sources = {image.source for image in images}
+    names = "+".join(sorted(sources))
     if not images:
         raise EvidenceError("a manifest of --elsewhere has no image of a class that the bundle knows")
-    if shared := {image.source for image in images} & {entry.source for entry in loaded.description.attributions}:
+    if shared := sources & {entry.source for entry in loaded.description.attributions}:
         raise EvidenceError(f"the bundle was trained on {', '.join(sorted(shared))}, which is not elsewhere")
-    outputs = onnx_outputs(loaded.path(loaded.file()), [image.path for image in images], f"images of {names}")
-    result = _evaluation(loaded, outputs, images)
+    _, result, novelty = _ask(loaded, images, f"images of {names}")
     hits = result.predicted == result.labels
     yield about.share("accuracy, real images", hits, names)
-    if (novelty := _novelty(loaded, outputs)) is not None:
+    if novelty is not None:
         yield from metrics.unfamiliar(images, novelty, about)
         if (familiar := novelty <= 1).any():
             yield about.share("accuracy, familiar images", hits[familiar], names)
-    if (threshold := loaded.description.policy.hairy_threshold) is not None:
-        yield from metrics.flags(images, result, threshold, about)
+    yield from metrics.flags(images, result, loaded.description.policy.hairy_threshold, about)
     yield from metrics.recalls(images, result, about)
 
 
@@ -178,27 +180,13 @@ def _real_hairy(loaded: Bundle, folder: Path, scale: float, about: About) -> Ite
         )
     pixels = [read_pixels(path) for path in paths]
     at_scale = [scaled(each, ANALYSER_SCALE / scale) for each in pixels]
+    labels = np.full(len(paths), HAIRY_CELL.index, np.int64)
+    data = "/".join(folder.resolve().parts[-2:])
     for name, shown in (("as they are", pixels), (f"scaled to {ANALYSER_SCALE:g} pixels a micrometre", at_scale)):
         outputs = onnx_pixels(loaded.path(loaded.file()), np.stack([fit(each) for each in shown]))
-        labels = np.full(len(paths), HAIRY_CELL.index, np.int64)
-        result = Evaluation.of(outputs.logits, labels, loaded.description, _novelty(loaded, outputs))
+        result, _ = _judged(loaded, outputs, labels)
         raised = result.probabilities[:, HAIRY_CELL.index] >= threshold
-        data = "/".join(folder.resolve().parts[-2:])
         yield about.share(f"real hairy cells flagged, {name}", raised, data, exact=True)
-
-
-def _write(loaded: Bundle, figures: Sequence[Metric], flagged: FalseFlags | None) -> BundleDescription:
-    before = loaded.description
-    again = {_question(metric) for metric in figures}
-    kept = tuple(metric for metric in before.metrics if _question(metric) not in again)
-    changes: dict[str, object] = {"metrics": (*kept, *figures)}
-    if flagged is not None:
-        changes["policy"] = before.policy.model_copy(update={"false_flags": flagged})
-    description = before.model_copy(update=changes)
-    bundle.write(loaded.root, description)
-    triton.write(loaded.root, description)
-    write_text(loaded.root / model_card.FILE_NAME, model_card.render(description))
-    return description
 
 
 def _question(metric: Metric) -> tuple[str, ...]:

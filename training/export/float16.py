@@ -8,7 +8,7 @@ weights are rounded. What a GPU gives, which stores every value in float16 and a
 :func:`as_on_a_gpu`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -104,20 +104,20 @@ def _replace(graph: onnx.GraphProto, nodes: list[NodeProto], weights: list[Tenso
     graph.MergeFrom(fresh)
 
 
-def _between_convolutions(nodes: Iterable[onnx.NodeProto]) -> set[int]:
+def _between_convolutions(nodes: Sequence[NodeProto]) -> set[int]:
     """Positions of the nodes with a convolution at or before them and one at or after them; ``nodes`` in order."""
-    listed = list(nodes)
-    after = _reached((node.op_type == "Conv", node.input, node.output) for node in listed)
-    before = _reached((node.op_type == "Conv", node.output, node.input) for node in reversed(listed))
-    return after & {len(listed) - 1 - position for position in before}
+    last = len(nodes) - 1
+    after = _reached((node.op_type, node.input, node.output) for node in nodes)
+    before = _reached((node.op_type, node.output, node.input) for node in reversed(nodes))
+    return after & {last - position for position in before}
 
 
-def _reached(nodes: Iterable[tuple[bool, Iterable[str], Iterable[str]]]) -> set[int]:
-    """Positions of those that start or that have among their sources what another one leads to."""
+def _reached(nodes: Iterable[tuple[str, Iterable[str], Iterable[str]]]) -> set[int]:
+    """Positions of the convolutions, and of the nodes that have among their sources what such a node leads to."""
     values: set[str] = set()
     positions = set()
-    for position, (starts, sources, leads_to) in enumerate(nodes):
-        if starts or not values.isdisjoint(sources):
+    for position, (kind, sources, leads_to) in enumerate(nodes):
+        if kind == "Conv" or not values.isdisjoint(sources):
             values.update(leads_to)
             positions.add(position)
     return positions

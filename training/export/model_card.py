@@ -1,11 +1,15 @@
 """``MODEL_CARD.md``: one page for people of what ``bundle.json`` says; all figures are there."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from contract import bundle
 from contract.description import AS_PHOTOGRAPHED, BundleDescription, Evidence, Metric, StartedFrom
+from contract.files import write_text
+from training.export import triton
 
 FILE_NAME = "MODEL_CARD.md"
 RECALL = "recall, "
@@ -63,6 +67,13 @@ def render(description: BundleDescription) -> str:
         commands=[*dict.fromkeys(metric.command for metric in metrics)],
         interval=_interval,
     )
+
+
+def rewrite(folder: Path, description: BundleDescription) -> None:
+    """Describe a bundle anew: ``bundle.json``, the card and Triton's configuration."""
+    bundle.write(folder, description)
+    triton.write(folder, description)
+    write_text(folder / FILE_NAME, render(description))
 
 
 def _by_data(elsewhere: Iterable[Metric]) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The ONNX files of a bundle: written in each precision, and compared with Keras."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,11 @@ import onnx
 import onnxruntime
 
 from contract import bundle
+from contract.classes import CLASS_NAMES
 from contract.description import ModelFile, Parity, Precision
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
+from training.errors import TrainingError
 from training.export import onnx_graph
 from training.export.float16 import as_on_a_gpu, to_float16
 from training.export.quantize import quantize
@@ -27,6 +28,10 @@ LARGEST_DIFFERENCE: Final[dict[Precision, float]] = {"float32": 1e-3, "float16":
 GOLDEN_TOLERANCE: Final[dict[Precision, float]] = {"float32": 1e-3, "float16": 0.01, "int8": 0.02}
 CALIBRATION_IMAGES_PER_CLASS: Final = 16
 _PARITY_IMAGES: Final = sum(PARITY_BATCHES)
+
+
+class ExportError(TrainingError):
+    """An exported file does not give what the network gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,9 @@ def write_files(
     run.say("export: converting to ONNX")
     float32, float16, int8 = (folder / f"model.{precision}.onnx" for precision in ("float32", "float16", "int8"))
     onnx.save(onnx_graph.to_onnx(encoder, head), float32)
-    chosen = _per_class([image for image in run.images if image.split == "train"], CALIBRATION_IMAGES_PER_CLASS)
+    trained_on = [image for image in run.images if image.split == "train"]
+    of_class = ([image for image in trained_on if image.label == name] for name in CLASS_NAMES)
+    chosen = [image for images in of_class for image in images[:CALIBRATION_IMAGES_PER_CLASS]]
     run.say(f"export: quantising to int8, ranges from {len(chosen)} training images")
     quantize(float32, int8, [read_image(image.path) for image in chosen])
     written: dict[Precision, WrittenFile] = {
@@ -65,17 +72,6 @@ def write_files(
         written["float16"] = WrittenFile(float16, scratch / "float16-as-on-a-gpu.onnx")
         as_on_a_gpu(float16, written["float16"].runnable)
     return written
-
-
-def _per_class(images: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
-    """The first ``count`` images of each class."""
-    seen: Counter[str] = Counter()
-    chosen = []
-    for image in images:
-        seen[image.label] += 1
-        if seen[image.label] <= count:
-            chosen.append(image)
-    return chosen
 
 
 def describe_file(
@@ -102,7 +98,7 @@ def describe_file(
     largest = float(np.max(differences))
     # Not with >, which lets what is no number pass.
     if not largest <= (allowed := LARGEST_DIFFERENCE.get(precision, math.inf)):
-        raise onnx_graph.ExportError(
+        raise ExportError(
             f"{precision} logits differ from Keras by {largest:.2g}, allowed is {allowed}; ship another precision"
         )
     return ModelFile(

@@ -15,17 +15,15 @@ from contract import bundle
 from contract.bundle import sha256_of
 from contract.decision import temperatures
 from contract.description import BundleDescription, Calibration, Novelty, Precision
-from contract.files import write_text
 from contract.novelty import NoveltyBasis, fit_subspace
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.conditions import Change
 from training.evaluation.metrics import of_kind
-from training.evaluation.onnx_inference import onnx_outputs
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs, onnx_outputs
 from training.evaluation.results import Evaluation
-from training.export import model_card, triton
+from training.export import model_card
 
 FILE_NAME: Final = "novelty.npz"
 COMPONENTS: Final = 64
@@ -39,13 +37,10 @@ FEWEST_UNFAMILIAR: Final = 50
 def subspace_images(images: Sequence[LabelledImage], seed: int) -> list[LabelledImage]:
     """Training images to fit the subspace on: at most :data:`IMAGES_OF_A_SOURCE` of each source, at random."""
     generator = np.random.default_rng(seed)
-    by_source: dict[str, list[LabelledImage]] = {}
-    for image in images:
-        if image.split == "train":
-            by_source.setdefault(image.source, []).append(image)
+    training = [image for image in images if image.split == "train"]
     chosen = []
-    for source in sorted(by_source):
-        found = by_source[source]
+    for source in sorted({image.source for image in training}):
+        found = [image for image in training if image.source == source]
         order = generator.permutation(len(found))[:IMAGES_OF_A_SOURCE]
         chosen += [found[index] for index in sorted(order)]
     return chosen
@@ -60,10 +55,8 @@ def write_novelty(
     """Fit the subspace and its threshold, and write the subspace into a bundle's folder.
 
     Args:
-        folder: of the bundle.
-        training: embeddings ``(n, 2048)`` of training images and the source of each.
+        training: embeddings ``(n, 2048)`` of training images and the source of each, by the file of ``precision``.
         validation: the same of validation images, which set the threshold.
-        precision: of the file that made the embeddings.
 
     Returns:
         The part of ``bundle.json`` that describes it.
@@ -75,9 +68,8 @@ def write_novelty(
     path = folder / FILE_NAME
     np.savez_compressed(path, mean=mean, components=components)
     distances = NoveltyBasis(mean, components, 1.0).scores(validation[0])
-    weights = balanced(validation[1])
     # Images without any distance, as of embeddings that are all the same, are familiar.
-    threshold = max(quantile(distances, weights, 1 - FAMILIAR_RATE), 1e-6)
+    threshold = max(quantile(distances, balanced(validation[1]), 1 - FAMILIAR_RATE), 1e-6)
     return Novelty(
         path=path.name,
         sha256=sha256_of(path),
@@ -102,9 +94,7 @@ def fit_novelty(
     """Fit all of it on a network's images and write the subspace into a bundle's folder.
 
     Args:
-        folder: of the bundle.
-        graph: the ONNX file that makes the embeddings.
-        precision: of that file.
+        graph: the ONNX file of ``precision`` that makes the embeddings.
         images: that the network was made of; those of split ``train`` fit the subspace, real ones of ``val`` the rest.
         calibration: of the bundle, with the temperature of familiar images.
         suppressed: classes that are never predicted. Shape: ``(20,)``.
@@ -118,8 +108,8 @@ def fit_novelty(
         ImageError: an image cannot be read.
     """
     trained = subspace_images(images, seed)
-    held_out = [image for image, kind in zip(images, of_kind(images), strict=True) if kind == "real"]
-    held_out = [image for image in held_out if image.split == "val"]
+    real = of_kind(images) == "real"
+    held_out = [image for image, kept in zip(images, real, strict=True) if kept and image.split == "val"]
     if len(trained) < 2 or not held_out:
         raise ManifestError(
             f"{len(trained)} training images and {len(held_out)} real validation images",
@@ -129,16 +119,13 @@ def fit_novelty(
     def outputs(of: Sequence[LabelledImage], what: str, change: Change | None = None) -> Outputs:
         return onnx_outputs(graph, [image.path for image in of], f"{what}, {precision}", change)
 
-    def embeddings(of: Sequence[LabelledImage], what: str) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
-        return outputs(of, what).embeddings, np.array([image.source for image in of])
-
-    learned, known = embeddings(trained, "training images"), embeddings(held_out, "validation images")
-    novelty = write_novelty(folder, learned, known, precision)
+    learned, familiar = outputs(trained, "training images"), outputs(held_out, "validation images")
+    sources, known = (np.array([image.source for image in of]) for of in (trained, held_out))
+    novelty = write_novelty(folder, (learned.embeddings, sources), (familiar.embeddings, known), precision)
     styled = outputs(held_out, "validation images in other styles", photometric(seed))
+    scores = basis_of(folder, novelty).scores(styled.embeddings)
     labels = np.array([image.class_index for image in held_out], dtype=np.int64)
-    return novelty, with_second_temperature(
-        calibration, styled.logits, basis_of(folder, novelty).scores(styled.embeddings), labels, suppressed
-    )
+    return novelty, with_second_temperature(calibration, styled.logits, scores, labels, suppressed)
 
 
 def basis_of(folder: Path, novelty: Novelty) -> NoveltyBasis:
@@ -157,11 +144,9 @@ def with_second_temperature(
     """A calibration whose unfamiliar images have a temperature of their own, never below that of familiar ones.
 
     Args:
-        calibration: with one temperature.
         logits: of validation images in other styles. Shape: ``(n, 20)``.
         novelty: their scores. Shape: ``(n,)``.
         labels: their class indices. Shape: ``(n,)``.
-        suppressed: see :func:`fit_novelty`.
     """
     familiar, chosen = calibration.temperature, novelty > 1
     if chosen.sum() < FEWEST_UNFAMILIAR:
@@ -208,19 +193,12 @@ def add_novelty(folder: Path, data: Path) -> BundleDescription:
     before, file = loaded.description, loaded.file()
     known = {entry.name for entry in before.classes if entry.training_images}
     images = [image for image in manifest.read(data) if image.label in known]
+    seed = before.provenance.seed
     novelty, calibration = fit_novelty(
-        folder,
-        loaded.path(file),
-        file.precision,
-        images,
-        before.calibration,
-        before.suppressed,
-        before.provenance.seed,
+        folder, loaded.path(file), file.precision, images, before.calibration, before.suppressed, seed
     )
     description = before.model_copy(update={"novelty": novelty, "calibration": calibration})
-    bundle.write(folder, description)
-    triton.write(folder, description)
-    write_text(folder / model_card.FILE_NAME, model_card.render(description))
+    model_card.rewrite(folder, description)
     return description
 
 

@@ -28,22 +28,10 @@ from training.errors import TrainingError
 from training.recipe import Recipe
 
 RUN_FORMAT: Final = 2
-COLUMNS: Final = (
-    "stage",
-    "epoch",
-    "loss",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "spread",
-    "alignment",
-    "uniformity",
-    "seconds",
-)
-"""Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean
-(:mod:`training.fit.embedding_health`); spread, alignment and uniformity are those of its projections."""
-
-
+_HEALTH: Final = ("spread", "alignment", "uniformity")
+COLUMNS: Final = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", *_HEALTH, "seconds")
+"""Of ``history.csv``. In a contrastive stage ``val_accuracy`` is that of the nearest class mean; spread, alignment and
+uniformity are those of the projections (:mod:`training.fit.embedding_health`)."""
 _Model = TypeVar("_Model", bound=BaseModel)
 _OTHERWISE: Final = "train again, or use the version that wrote it"
 
@@ -188,20 +176,17 @@ class Run:
         self._append("recall.csv", ("stage", "epoch", *CLASS_NAMES), {"stage": stage, "epoch": epoch, **recall})
 
     def _append(self, name: str, columns: Sequence[str], row: Mapping[str, float | int | str]) -> None:
-        kept = [
-            each for each in self._rows(name) if (each["stage"], each["epoch"]) != (row["stage"], str(row["epoch"]))
-        ]
-        kept.append({column: _cell(row.get(column, "")) for column in columns})
-        with self.writing(self.root / name) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        path, kept = self.root / name, []
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as stream:
+                kept = list(csv.DictReader(stream))
+        kept = [each for each in kept if (each["stage"], each["epoch"]) != (row["stage"], str(row["epoch"]))]
+        told = {column: row.get(column, "") for column in columns}
+        kept.append({name: f"{value:.5f}" if isinstance(value, float) else str(value) for name, value in told.items()})
+        with self.writing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
-
-    def _rows(self, name: str) -> list[dict[str, str]]:
-        if not (self.root / name).exists():
-            return []
-        with (self.root / name).open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
 
     @contextlib.contextmanager
     def writing(self, path: Path, size: int = 0) -> Iterator[Path]:
@@ -227,7 +212,7 @@ class Run:
     def save(self, progress: Progress, groups: Mapping[str, list[NDArray[Any]]]) -> None:
         """Replace the checkpoint atomically: a kill leaves the old one or the new one."""
         arrays: dict[str, Any] = {
-            f"{name}/{index}": array for name, group in groups.items() for index, array in enumerate(group)
+            f"{name}/{i}": array for name, group in groups.items() for i, array in enumerate(group)
         }
         arrays["progress"] = np.array([progress.stage, progress.epoch, progress.batch])
         path = self.root / "checkpoint.npz"
@@ -253,11 +238,10 @@ class Run:
             progress = Progress(*(int(value) for value in arrays.pop("progress")))
         except (BadZipFile, ValueError, KeyError, OSError, EOFError, zlib.error) as error:
             raise RunError(f"{path} is damaged ({error}); delete it to begin this run again") from error
-        groups: dict[str, dict[int, NDArray[Any]]] = {}
-        for key, array in arrays.items():
-            name, _, index = key.partition("/")
-            groups.setdefault(name, {})[int(index)] = array
-        return progress, {name: [group[i] for i in range(len(group))] for name, group in groups.items()}
+        groups: dict[str, list[NDArray[Any]]] = {}
+        for key in sorted(arrays, key=lambda key: int(key.rpartition("/")[2])):
+            groups.setdefault(key.rpartition("/")[0], []).append(arrays[key])
+        return progress, groups
 
 
 def _understood(model: type[_Model], text: str, path: Path) -> _Model:
@@ -277,7 +261,3 @@ def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _cell(value: float | int | str) -> str:
-    return f"{value:.5f}" if isinstance(value, float) else str(value)

@@ -51,7 +51,7 @@ def start(
     spread = strategy(devices)
     chosen = override(recipe.find(recipe_name), choices)
     Run.require_new(root)
-    found = check(data, decode=lambda images: in_use(images, chosen), shared_slides=shared_slides)
+    found = check(data, lambda images: in_use(images, chosen), shared_slides=shared_slides)
     found.require()
     images = trainable(found.images, chosen)
     if encoder_from is not None and start_from is not None:

@@ -149,8 +149,7 @@ class Trainer:
                 for number, (inputs, indices) in enumerate(remaining, start=first + 1):
                     labels = self.train.labels[indices]
                     meter.add(*update(inputs, labels), labels)
-                    if meter.suspects_collapse:
-                        meter.refuse_collapse(lambda rows: model(rows, training=False), inputs)
+                    meter.refuse_collapse(lambda rows: model(rows, training=False), inputs)
                     advance(len(indices), f"epoch {epoch + 1} of {stage.epochs}, loss {meter.recent_loss:.3f}")
                     if views is None and number % BATCHES_BETWEEN_CHECKPOINTS == 0 and number < len(batches):
                         self._checkpoint(Progress(self.progress.stage, epoch, number), model, optimizer, meter.state)

@@ -1,7 +1,8 @@
-"""What is watched while a network learns: loss, accuracy, the spread of its projections, and recall by class."""
+"""What is watched while a network learns: loss, accuracy, the health of its projections, and recall by class."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -56,27 +57,24 @@ class Meter:
         self._recent.append((loss, len(outputs)))
         self._batches += 1
 
-    @property
-    def suspects_collapse(self) -> bool:
-        """Whether the last :data:`COLLAPSE_WINDOW` batches had the loss of a single point; asked after each batch, it
-        is so once in as many.
-        """
-        due = self._stage.contrastive and self._batches % COLLAPSE_WINDOW == 0
-        return due and is_loss_of_one_point(*self._recent_loss_at_full_size())
-
     def refuse_collapse(self, project: Callable[[Any], Any], inputs: Any) -> None:
-        """Find out whether a suspicion is right.
+        """Look, once in :data:`COLLAPSE_WINDOW` batches, whether all projections lie on one point.
+
+        Only where the loss of these batches was that of a single point the projections are computed.
 
         Args:
             project: inputs to projections, without dropout or augmentation.
             inputs: of the last batch.
 
         Raises:
-            CollapseError: the projections lie on one point.
+            CollapseError: they do.
         """
-        rows = inputs[:: -(-len(inputs) // LOOKED_AT)]
+        if not self._stage.contrastive or self._batches % COLLAPSE_WINDOW:
+            return
         loss, views = self._recent_loss_at_full_size()
-        refuse_collapse(loss, spread(np.asarray(project(rows), np.float32)), views, self._stage.name)
+        if is_loss_of_one_point(loss, views):
+            rows = inputs[:: -(-len(inputs) // LOOKED_AT)]
+            refuse_collapse(loss, spread(np.asarray(project(rows), np.float32)), views, self._stage.name)
 
     def _recent_loss_at_full_size(self) -> tuple[float, int]:
         """Recent loss as if all batches, the last of an epoch too, had as many views as most of them."""
@@ -130,13 +128,10 @@ def validation_figures(
         return {"val_loss": float(CrossEntropy()(outputs, labels)), "val_accuracy": float(hits.mean())}, recall
     order = np.random.default_rng(recipe.seed).permutation(len(labels))[:MOST_COMPARED]
     projections, labels = outputs[order], labels[order]
-    health = embedding_health(projections, labels)
     accuracy, found = class_mean_accuracy(projections, labels)
     figures = {
         "val_loss": float(supervised_contrastive_loss(projections[:, None], labels, recipe.temperature)),
         "val_accuracy": accuracy,
-        "spread": health.spread,
-        "alignment": health.alignment,
-        "uniformity": health.uniformity,
+        **asdict(embedding_health(projections, labels)),
     }
     return figures, {c: hits / images for c, (hits, images) in found.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 
-def supervised_contrastive_loss(projections: Any, labels: Any | None = None, temperature: float = 0.1) -> Any:
+def supervised_contrastive_loss(projections: Any, labels: Any, temperature: float = 0.1) -> Any:
     r"""Mean over anchors of thesis Eq. 13.
 
     .. math:: L_i = \frac{-1}{|P(i)|} \sum_{p \in P(i)} \log
@@ -23,8 +23,8 @@ def supervised_contrastive_loss(projections: Any, labels: Any | None = None, tem
 
     Args:
         projections: unit vectors, one for each view. Shape: ``(batch, views, dimension)``.
-        labels: class indices or one-hot rows. Shape: ``(batch,)``, ``(batch, 1)`` or ``(batch, classes)``.
-            ``None``: only views of the same image are positives, which is SimCLR's NT-Xent (Chen et al. 2020).
+        labels: class indices. Shape: ``(batch,)``. Where every image has its own, only its views are positives, which
+            is SimCLR's NT-Xent (Chen et al. 2020).
         temperature: tau, above 0; the thesis uses 0.1.
 
     Returns:
@@ -45,7 +45,10 @@ def supervised_contrastive_loss(projections: Any, labels: Any | None = None, tem
         raise ValueError(f"projections have shape {projections.shape}, expected (batch, views, dimension)")
     batch, views = tf.shape(projections)[0], tf.shape(projections)[1]
     anchors = tf.reshape(projections, (batch * views, projections.shape[2]))
-    classes = tf.repeat(tf.range(batch) if labels is None else _class_indices(labels), views)
+    labels = tf.convert_to_tensor(labels)
+    if labels.shape.rank != 1:
+        raise ValueError(f"labels have shape {labels.shape}, expected (batch,)")
+    classes = tf.repeat(labels, views)
 
     others = ~tf.eye(batch * views, dtype=tf.bool)
     positives = (classes[:, None] == classes[None, :]) & others
@@ -55,17 +58,6 @@ def supervised_contrastive_loss(projections: Any, labels: Any | None = None, tem
     positive_count = tf.reduce_sum(tf.cast(positives, tf.float32), axis=1)
     anchor_losses = -tf.math.divide_no_nan(tf.reduce_sum(log_likelihood, axis=1), positive_count)
     return tf.math.divide_no_nan(tf.reduce_sum(anchor_losses), tf.reduce_sum(tf.cast(positive_count > 0, tf.float32)))
-
-
-def _class_indices(labels: Any) -> Any:
-    labels = tf.convert_to_tensor(labels)
-    if labels.shape.rank == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape.rank == 2:
-        return tf.argmax(labels, axis=1, output_type=tf.int32)
-    if labels.shape.rank != 1:
-        raise ValueError(f"labels have shape {labels.shape}, expected (batch,), (batch, 1) or one-hot (batch, classes)")
-    return tf.cast(labels, tf.int32)
 
 
 def _log_sum_exp(values: Any, mask: Any) -> Any:

@@ -18,48 +18,30 @@ _CAPABILITY: Final = {"mixed_float16": (7, 0), "mixed_bfloat16": (8, 0)}
 
 
 def slowness(precision: str) -> str | None:
-    """Why training in ``precision`` is slow on this machine, and what to choose; ``None`` where no reason is known.
+    """Why training in a recipe's ``precision`` is slow on this machine, and what to choose; ``None`` where it is not.
 
-    Args:
-        precision: of a recipe.
+    ``None`` also where the machine does not tell what it can do.
     """
     if precision == "float32":
         return None
-    return _on_gpu(precision, capabilities) if (capabilities := gpu_capabilities()) else _on_cpu(precision, cpu_flags())
-
-
-def _on_gpu(precision: str, capabilities: dict[str, tuple[int, int] | None]) -> str | None:
-    """Capabilities are by the GPU's name, ``None`` where it is unknown, as that of AMD's."""
-    needed = _CAPABILITY[precision]
-    lacking = {name: has for name, has in capabilities.items() if has is not None and has < needed}
-    if not lacking:
-        return None
-    shown = ", ".join(f"{name} has {major}.{minor}" for name, (major, minor) in lacking.items())
-    float16 = precision == "mixed_bfloat16" and all(has >= _CAPABILITY["mixed_float16"] for has in lacking.values())
-    return (
-        f"{precision} is slow on a GPU of compute capability below {needed[0]}.{needed[1]} ({shown}): the result is "
-        f"right, but a new run is faster with {_instead('mixed_float16' if float16 else 'float32')}"
-    )
-
-
-def _on_cpu(precision: str, flags: Set[str] | None) -> str | None:
-    """The CPU's flags are ``None`` where they are unknown."""
-    has_bfloat16 = flags is not None and bool(flags & _BFLOAT16_FLAGS)
-    if precision == "mixed_float16":
-        instead = _instead("mixed_bfloat16" if has_bfloat16 else "float32")
-        return (
-            f"mixed_float16 is for GPUs and slow on a CPU: the result is right, but a new run is faster with {instead}"
-        )
-    if flags is None or has_bfloat16:
-        return None
-    return (
-        "this CPU has no instructions for mixed_bfloat16 (AVX512_BF16, AMX, Arm's BF16): the result is right, but a "
-        f"new run is faster with {_instead('float32')}"
-    )
-
-
-def _instead(precision: str) -> str:
-    return f"--set precision={precision}"
+    if capabilities := gpu_capabilities():
+        needed = _CAPABILITY[precision]
+        lacking = {name: has for name, has in capabilities.items() if has is not None and has < needed}
+        if not lacking:
+            return None
+        shown = ", ".join(f"{name} has {major}.{minor}" for name, (major, minor) in lacking.items())
+        where = f"a GPU of compute capability below {needed[0]}.{needed[1]} ({shown})"
+        float16 = precision == "mixed_bfloat16" and all(has >= _CAPABILITY["mixed_float16"] for has in lacking.values())
+        instead = "mixed_float16" if float16 else "float32"
+    else:
+        flags = cpu_flags()
+        has_bfloat16 = flags is not None and bool(flags & _BFLOAT16_FLAGS)
+        if precision == "mixed_bfloat16" and (flags is None or has_bfloat16):
+            return None
+        lacking_bfloat16 = "this CPU, which has no instructions for it (AVX512_BF16, AMX, Arm's BF16)"
+        where = "any CPU" if precision == "mixed_float16" else lacking_bfloat16
+        instead = "mixed_bfloat16" if has_bfloat16 else "float32"
+    return f"{precision} is slow on {where}: the result is right, but --set precision={instead} makes a new run faster"
 
 
 def gpu_capabilities() -> dict[str, tuple[int, int] | None]:

@@ -6,17 +6,15 @@ training. Its validation accuracy belongs to hal-c3001-selection. A GPU is wante
     hal train hal-c3001 --data datasets/mine.csv --run runs/hal-c3001
 """
 
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, ThesisFigures, contrastive_stages
+from training.recipe import ThesisFigures, contrastive_stages, hal_c
 
-RECIPE = Recipe(
-    name="hal-c3001",
-    projection_head=ProjectionHead(units=16, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
-    temperature=0.1,
-    stages=contrastive_stages(
+RECIPE = hal_c(
+    "hal-c3001",
+    *contrastive_stages(
         projection={"epochs": 7, "learning_rate": 1e-3, "batch_size": 16},
         encoder={"epochs": 10, "learning_rate": 1e-5, "batch_size": 16},
         classifier={"epochs": 20, "learning_rate": 1e-3, "batch_size": 16},
     ),
+    units=16,
     thesis=ThesisFigures(test_accuracy=0.9004, test_loss=0.3550),
 )

@@ -8,18 +8,16 @@ and ``--set 'sets=["A","B","C"]'`` takes them all. A GPU is wanted.
     hal train hal-c3001-selection --data datasets/mine.csv --run runs/hal-c3001-selection
 """
 
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, ThesisFigures, contrastive_stages
+from training.recipe import ThesisFigures, contrastive_stages, hal_c
 
-RECIPE = Recipe(
-    name="hal-c3001-selection",
-    projection_head=ProjectionHead(units=16, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
-    temperature=0.1,
-    stages=contrastive_stages(
+RECIPE = hal_c(
+    "hal-c3001-selection",
+    *contrastive_stages(
         projection={"epochs": 7, "learning_rate": 1e-5, "batch_size": 16},
         encoder={"epochs": 7, "learning_rate": 1e-5, "batch_size": 16},
         classifier={"epochs": 20, "learning_rate": 1e-3, "batch_size": 16},
     ),
+    units=16,
     sets=("A", "B"),
     thesis=ThesisFigures(validation_accuracy=0.9129, validation_loss=0.2660),
 )

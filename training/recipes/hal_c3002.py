@@ -9,17 +9,15 @@ it twice. A GPU is wanted.
     hal train hal-c3002 --data datasets/mine.csv --run runs/hal-c3002 --encoder-from runs/hal-c3003
 """
 
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, ThesisFigures, contrastive_stages
+from training.recipe import ThesisFigures, contrastive_stages, hal_c
 
-RECIPE = Recipe(
-    name="hal-c3002",
-    projection_head=ProjectionHead(units=128, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.2, normalised=True),
-    temperature=0.1,
-    stages=contrastive_stages(
+RECIPE = hal_c(
+    "hal-c3002",
+    *contrastive_stages(
         projection={"epochs": 7, "learning_rate": 1e-3, "batch_size": 16},
         encoder={"epochs": 10, "learning_rate": 1e-5, "batch_size": 16},
         classifier={"epochs": 20, "learning_rate": 1e-3, "batch_size": 16},
     ),
+    dropout=0.2,
     thesis=ThesisFigures(validation_accuracy=0.9186, validation_loss=0.2546, test_accuracy=0.9020, test_loss=0.3518),
 )

@@ -12,37 +12,18 @@ on two cores with AVX512-BF16.
     hal train hal-c3003-cpu --data datasets/open.csv --run runs/hal-c3003-cpu
 """
 
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, contrastive_stages
+from training.recipe import CACHED, classifier_stage, hal_c, projection_stage
 
-RECIPE = Recipe(
-    name="hal-c3003-cpu",
-    projection_head=ProjectionHead(units=128, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
-    temperature=0.1,
-    stages=contrastive_stages(
-        projection={
-            "epochs": 40,
-            "learning_rate": 1e-3,
-            "batch_size": 64,
-            "classes_per_batch": 8,
-            "feature_views": 2,
-            "decay": "cosine",
-        },
-        encoder={
-            "epochs": 6,
-            "learning_rate": 1e-4,
-            "batch_size": 16,
-            "classes_per_batch": 8,
-            "warm_up": 0.05,
-            "decay": "cosine",
-        },
-        classifier={
-            "epochs": 200,
-            "learning_rate": 1e-3,
-            "batch_size": 32,
-            "feature_views": 3,
-            "decay": "cosine",
-        },
+_BALANCED = {"batch_size": 16, "classes_per_batch": 8}
+
+RECIPE = hal_c(
+    "hal-c3003-cpu",
+    projection_stage(
+        "projection", **CACHED, feature_views=2, epochs=40, learning_rate=1e-3, batch_size=64, classes_per_batch=8
     ),
+    projection_stage(
+        "encoder", trains_encoder=True, epochs=6, learning_rate=1e-4, warm_up=0.05, decay="cosine", **_BALANCED
+    ),
+    classifier_stage("classifier", **CACHED, feature_views=3, epochs=200, learning_rate=1e-3, batch_size=32),
     precision="mixed_bfloat16",
 )

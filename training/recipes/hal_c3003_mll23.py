@@ -9,58 +9,21 @@ believing it.
     hal train hal-c3003-mll23 --data datasets/mll23.csv --run runs/mll23
 """
 
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, projection_stage
+from training.recipe import CACHED, classifier_stage, hal_c, projection_stage
 from training.recipes.hal_c3003_open import CLASSIFIER_VIEWS, VIEWS
 
-RECIPE = Recipe(
-    name="hal-c3003-mll23",
-    projection_head=ProjectionHead(units=128, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
-    temperature=0.1,
-    stages=(
-        projection_stage(
-            "projection",
-            trains_encoder=False,
-            epochs=10,
-            learning_rate=1e-3,
-            batch_size=96,
-            feature_views=2,
-            decay="cosine",
-            augmentation=VIEWS,
-        ),
-        projection_stage(
-            "encoder",
-            trains_encoder=True,
-            frozen_blocks=4,
-            epochs=10,
-            learning_rate=2e-4,
-            batch_size=96,
-            micro_batch=48,
-            warm_up=0.05,
-            decay="cosine",
-            augmentation=VIEWS,
-        ),
-        classifier_stage(
-            "classifier",
-            trains_encoder=False,
-            epochs=60,
-            learning_rate=1e-3,
-            batch_size=64,
-            feature_views=2,
-            decay="cosine",
-            augmentation=CLASSIFIER_VIEWS,
-        ),
-        classifier_stage(
-            "fine_tuning",
-            trains_encoder=True,
-            frozen_blocks=4,
-            epochs=1,
-            learning_rate=3e-5,
-            batch_size=32,
-            warm_up=0.05,
-            decay="cosine",
-            augmentation=CLASSIFIER_VIEWS,
-        ),
+_TUNED = {"trains_encoder": True, "frozen_blocks": 4, "warm_up": 0.05, "decay": "cosine"}
+_CACHED = {**CACHED, "feature_views": 2, "learning_rate": 1e-3}
+
+RECIPE = hal_c(
+    "hal-c3003-mll23",
+    projection_stage("projection", **_CACHED, epochs=10, batch_size=96, augmentation=VIEWS),
+    projection_stage(
+        "encoder", **_TUNED, epochs=10, learning_rate=2e-4, batch_size=96, micro_batch=48, augmentation=VIEWS
+    ),
+    classifier_stage("classifier", **_CACHED, epochs=60, batch_size=64, augmentation=CLASSIFIER_VIEWS),
+    classifier_stage(
+        "fine_tuning", **_TUNED, epochs=1, learning_rate=3e-5, batch_size=32, augmentation=CLASSIFIER_VIEWS
     ),
     precision="mixed_bfloat16",
 )

@@ -9,52 +9,28 @@ thesis's three steps a fourth one tunes encoder and classifier together at a sma
 """
 
 from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, projection_stage
+from training.recipe import CACHED, classifier_stage, hal_c, projection_stage
 
 VIEWS = PROJECTION_AUGMENTATION.model_copy(update={"contrast": 0.2, "zoom": 0.15, "mirror": True, "styles": True})
 CLASSIFIER_VIEWS = CLASSIFIER_AUGMENTATION.model_copy(update={"zoom": 0.15, "mirror": True, "styles": True})
-_ENCODER = {"frozen_blocks": 4, "batch_size": 48, "learning_rate": 2e-4, "augmentation": VIEWS}
+_CACHED = {**CACHED, "feature_views": 2, "learning_rate": 1e-3}
+_TUNED = {"trains_encoder": True, "frozen_blocks": 4, "warm_up": 0.05}
+_ENCODER = {**_TUNED, "batch_size": 48, "learning_rate": 2e-4, "augmentation": VIEWS}
 
-RECIPE = Recipe(
-    name="hal-c3003-open",
-    projection_head=ProjectionHead(units=128, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
-    temperature=0.1,
-    stages=(
-        projection_stage(
-            "projection",
-            trains_encoder=False,
-            image_side=128,
-            epochs=10,
-            learning_rate=1e-3,
-            batch_size=96,
-            feature_views=2,
-            decay="cosine",
-            augmentation=VIEWS,
-        ),
-        projection_stage("encoder_small", trains_encoder=True, image_side=160, epochs=3, warm_up=0.05, **_ENCODER),
-        projection_stage("encoder", trains_encoder=True, epochs=1, warm_up=0.05, decay="cosine", **_ENCODER),
-        classifier_stage(
-            "classifier",
-            trains_encoder=False,
-            epochs=40,
-            learning_rate=1e-3,
-            batch_size=64,
-            feature_views=2,
-            decay="cosine",
-            augmentation=CLASSIFIER_VIEWS,
-        ),
-        classifier_stage(
-            "fine_tuning",
-            trains_encoder=True,
-            frozen_blocks=4,
-            epochs=1,
-            learning_rate=1e-4,
-            batch_size=32,
-            warm_up=0.05,
-            decay="cosine",
-            augmentation=CLASSIFIER_VIEWS,
-        ),
+RECIPE = hal_c(
+    "hal-c3003-open",
+    projection_stage("projection", **_CACHED, image_side=128, epochs=10, batch_size=96, augmentation=VIEWS),
+    projection_stage("encoder_small", **_ENCODER, image_side=160, epochs=3),
+    projection_stage("encoder", **_ENCODER, epochs=1, decay="cosine"),
+    classifier_stage("classifier", **_CACHED, epochs=40, batch_size=64, augmentation=CLASSIFIER_VIEWS),
+    classifier_stage(
+        "fine_tuning",
+        **_TUNED,
+        epochs=1,
+        learning_rate=1e-4,
+        batch_size=32,
+        decay="cosine",
+        augmentation=CLASSIFIER_VIEWS,
     ),
     precision="mixed_bfloat16",
 )

@@ -15,60 +15,27 @@ beside other work.
 """
 
 from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, projection_stage
+from training.recipe import CACHED, classifier_stage, hal_c, projection_stage
 
 VIEWS = PROJECTION_AUGMENTATION.model_copy(update={"mirror": True, "stain": 0.08, "brightness": 0.1})
 CLASSIFIER_VIEWS = CLASSIFIER_AUGMENTATION.model_copy(update={"mirror": True, "stain": 0.05, "brightness": 0.05})
-_BATCH = {"batch_size": 40, "classes_per_batch": 20, "augmentation": VIEWS}
+_CACHED = {**CACHED, "learning_rate": 1e-3, "classes_per_batch": 20}
+_ENCODER = {
+    "trains_encoder": True,
+    "frozen_blocks": 4,
+    "learning_rate": 1.5e-4,
+    "batch_size": 40,
+    "classes_per_batch": 20,
+    "augmentation": VIEWS,
+}
 
-RECIPE = Recipe(
-    name="hal-c3003-twenty",
-    projection_head=ProjectionHead(units=128, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
-    temperature=0.1,
-    stages=(
-        projection_stage(
-            "projection",
-            trains_encoder=False,
-            epochs=30,
-            learning_rate=1e-3,
-            batch_size=80,
-            classes_per_batch=20,
-            feature_views=2,
-            decay="cosine",
-            augmentation=VIEWS,
-        ),
-        projection_stage(
-            "encoder_small",
-            trains_encoder=True,
-            frozen_blocks=4,
-            image_side=192,
-            epochs=8,
-            learning_rate=1.5e-4,
-            warm_up=0.05,
-            **_BATCH,
-        ),
-        projection_stage(
-            "encoder",
-            trains_encoder=True,
-            frozen_blocks=4,
-            epochs=4,
-            learning_rate=1.5e-4,
-            warm_up=0.02,
-            decay="cosine",
-            **_BATCH,
-        ),
-        classifier_stage(
-            "classifier",
-            trains_encoder=False,
-            epochs=100,
-            learning_rate=1e-3,
-            batch_size=40,
-            classes_per_batch=20,
-            feature_views=3,
-            decay="cosine",
-            augmentation=CLASSIFIER_VIEWS,
-        ),
+RECIPE = hal_c(
+    "hal-c3003-twenty",
+    projection_stage("projection", **_CACHED, feature_views=2, epochs=30, batch_size=80, augmentation=VIEWS),
+    projection_stage("encoder_small", **_ENCODER, image_side=192, epochs=8, warm_up=0.05),
+    projection_stage("encoder", **_ENCODER, epochs=4, warm_up=0.02, decay="cosine"),
+    classifier_stage(
+        "classifier", **_CACHED, feature_views=3, epochs=100, batch_size=40, augmentation=CLASSIFIER_VIEWS
     ),
     precision="mixed_bfloat16",
 )

@@ -15,46 +15,25 @@ this one begins with.
     hal train hal-c3003-twenty-further --data datasets/further/manifest.csv --start-from runs/twenty --run runs/further
 """
 
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, projection_stage
+from training.recipe import CACHED, classifier_stage, hal_c, projection_stage
 from training.recipes.hal_c3003_twenty import CLASSIFIER_VIEWS, VIEWS
 
-RECIPE = Recipe(
-    name="hal-c3003-twenty-further",
-    projection_head=ProjectionHead(units=128, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
-    temperature=0.1,
-    stages=(
-        projection_stage(
-            "projection",
-            trains_encoder=False,
-            epochs=20,
-            learning_rate=1e-3,
-            batch_size=80,
-            feature_views=2,
-            decay="cosine",
-            augmentation=VIEWS,
-        ),
-        projection_stage(
-            "encoder",
-            trains_encoder=True,
-            frozen_blocks=4,
-            epochs=12,
-            learning_rate=1e-4,
-            batch_size=40,
-            warm_up=0.02,
-            decay="cosine",
-            augmentation=VIEWS,
-        ),
-        classifier_stage(
-            "classifier",
-            trains_encoder=False,
-            epochs=30,
-            learning_rate=1e-3,
-            batch_size=40,
-            feature_views=3,
-            decay="cosine",
-            augmentation=CLASSIFIER_VIEWS,
-        ),
+_CACHED = {**CACHED, "learning_rate": 1e-3}
+
+RECIPE = hal_c(
+    "hal-c3003-twenty-further",
+    projection_stage("projection", **_CACHED, feature_views=2, epochs=20, batch_size=80, augmentation=VIEWS),
+    projection_stage(
+        "encoder",
+        trains_encoder=True,
+        frozen_blocks=4,
+        epochs=12,
+        learning_rate=1e-4,
+        batch_size=40,
+        warm_up=0.02,
+        decay="cosine",
+        augmentation=VIEWS,
     ),
+    classifier_stage("classifier", **_CACHED, feature_views=3, epochs=30, batch_size=40, augmentation=CLASSIFIER_VIEWS),
     precision="mixed_bfloat16",
 )

@@ -7,15 +7,10 @@ rates it may not collapse; then it ends like any run, and ``hal compare`` tells 
     hal train hal-c-two-steps --data datasets/mine.csv --run runs/hal-c-two-steps
 """
 
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, projection_stage
+from training.recipe import classifier_stage, hal_c, projection_stage
 
-RECIPE = Recipe(
-    name="hal-c-two-steps",
-    projection_head=ProjectionHead(units=128, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
-    temperature=0.1,
-    stages=(
-        projection_stage("encoder", trains_encoder=True, epochs=10, learning_rate=1e-3, batch_size=16),
-        classifier_stage("classifier", trains_encoder=False, epochs=20, learning_rate=1e-3, batch_size=16),
-    ),
+RECIPE = hal_c(
+    "hal-c-two-steps",
+    projection_stage("encoder", trains_encoder=True, epochs=10, learning_rate=1e-3, batch_size=16),
+    classifier_stage("classifier", trains_encoder=False, epochs=20, learning_rate=1e-3, batch_size=16),
 )

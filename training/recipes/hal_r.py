@@ -10,14 +10,11 @@ hal-r-live-bn lets batch normalisation live.
     hal train hal-r --data datasets/mine.csv --run runs/hal-r
 """
 
-from training.recipe import ClassifierHead, Recipe, ThesisFigures, classifier_stage
+from training.recipe import ThesisFigures, classifier_stage, hal_t
 
-RECIPE = Recipe(
-    name="hal-r",
+RECIPE = hal_t(
+    "hal-r",
+    classifier_stage("training", trains_encoder=True, epochs=100, patience=3, learning_rate=1e-3, batch_size=25),
     initial_weights="random",
-    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
-    stages=(
-        classifier_stage("training", trains_encoder=True, epochs=100, patience=3, learning_rate=1e-3, batch_size=25),
-    ),
     thesis=ThesisFigures(training_accuracy=0.08778, training_loss=2.837, test_accuracy=0.07617, test_loss=2.889),
 )

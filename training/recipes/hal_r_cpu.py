@@ -7,14 +7,11 @@ training.live_batch_normalisation=true`` is the labelled deviation.
     hal train hal-r-cpu --data datasets/open.csv --run runs/hal-r-cpu
 """
 
-from training.recipe import ClassifierHead, Recipe, classifier_stage
+from training.recipe import classifier_stage, hal_t
 
-RECIPE = Recipe(
-    name="hal-r-cpu",
+RECIPE = hal_t(
+    "hal-r-cpu",
+    classifier_stage("training", trains_encoder=True, epochs=6, patience=3, learning_rate=1e-3, batch_size=16),
     initial_weights="random",
-    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
-    stages=(
-        classifier_stage("training", trains_encoder=True, epochs=6, patience=3, learning_rate=1e-3, batch_size=16),
-    ),
     precision="mixed_bfloat16",
 )

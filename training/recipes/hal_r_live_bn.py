@@ -5,21 +5,7 @@ All else is HAL-R's (Table 4.6). The thesis has no figures for it: its HAL-R nam
     hal train hal-r-live-bn --data datasets/mine.csv --run runs/hal-r-live-bn
 """
 
-from training.recipe import ClassifierHead, Recipe, classifier_stage
+from training.recipes import hal_r
 
-RECIPE = Recipe(
-    name="hal-r-live-bn",
-    initial_weights="random",
-    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
-    stages=(
-        classifier_stage(
-            "training",
-            trains_encoder=True,
-            live_batch_normalisation=True,
-            epochs=100,
-            patience=3,
-            learning_rate=1e-3,
-            batch_size=25,
-        ),
-    ),
-)
+_LIVE = hal_r.RECIPE.stages[0].model_copy(update={"live_batch_normalisation": True})
+RECIPE = hal_r.RECIPE.model_copy(update={"name": "hal-r-live-bn", "stages": (_LIVE,), "thesis": None})

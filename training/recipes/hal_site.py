@@ -11,48 +11,28 @@ other half's cells of 17 classes, where the last layer alone stayed at 0.53. Thi
     hal train hal-site --data datasets/site-split.csv --start-from runs/hal-c3003-open --run runs/site
 """
 
-from training.recipe import ClassifierHead, ProjectionHead, Recipe, classifier_stage, projection_stage
+from training.recipe import CACHED, classifier_stage, hal_c, projection_stage
 from training.recipes.hal_c3003_open import CLASSIFIER_VIEWS, VIEWS
 
-RECIPE = Recipe(
-    name="hal-site",
-    projection_head=ProjectionHead(units=128, dropout=0.2),
-    classifier_head=ClassifierHead(dropout=0.3, normalised=True),
-    temperature=0.1,
-    stages=(
-        projection_stage(
-            "projection",
-            trains_encoder=False,
-            image_side=128,
-            epochs=10,
-            learning_rate=1e-3,
-            batch_size=80,
-            feature_views=2,
-            decay="cosine",
-            augmentation=VIEWS,
-        ),
-        projection_stage(
-            "encoder",
-            trains_encoder=True,
-            frozen_blocks=4,
-            image_side=160,
-            epochs=6,
-            learning_rate=1e-4,
-            batch_size=40,
-            warm_up=0.05,
-            decay="cosine",
-            augmentation=VIEWS,
-        ),
-        classifier_stage(
-            "classifier",
-            trains_encoder=False,
-            epochs=60,
-            learning_rate=1e-3,
-            batch_size=40,
-            feature_views=3,
-            decay="cosine",
-            augmentation=CLASSIFIER_VIEWS,
-        ),
+_CACHED = {**CACHED, "learning_rate": 1e-3}
+
+RECIPE = hal_c(
+    "hal-site",
+    projection_stage(
+        "projection", **_CACHED, feature_views=2, image_side=128, epochs=10, batch_size=80, augmentation=VIEWS
     ),
+    projection_stage(
+        "encoder",
+        trains_encoder=True,
+        frozen_blocks=4,
+        image_side=160,
+        epochs=6,
+        learning_rate=1e-4,
+        batch_size=40,
+        warm_up=0.05,
+        decay="cosine",
+        augmentation=VIEWS,
+    ),
+    classifier_stage("classifier", **_CACHED, feature_views=3, epochs=60, batch_size=40, augmentation=CLASSIFIER_VIEWS),
     precision="mixed_bfloat16",
 )

@@ -9,15 +9,12 @@ this recipe's are of A, B and C; ``--set 'sets=["A","B"]'`` gives figures to com
     hal train hal-t3001 --data datasets/mine.csv --run runs/hal-t3001
 """
 
-from training.recipe import ClassifierHead, Recipe, ThesisFigures, classifier_stage
+from training.recipe import ThesisFigures, classifier_stage, hal_t
 
-RECIPE = Recipe(
-    name="hal-t3001",
-    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
-    stages=(
-        classifier_stage("top_layer", trains_encoder=False, epochs=10, learning_rate=1e-3, batch_size=20),
-        classifier_stage("fine_tuning", trains_encoder=True, epochs=4, learning_rate=1e-4, batch_size=20),
-    ),
+RECIPE = hal_t(
+    "hal-t3001",
+    classifier_stage("top_layer", trains_encoder=False, epochs=10, learning_rate=1e-3, batch_size=20),
+    classifier_stage("fine_tuning", trains_encoder=True, epochs=4, learning_rate=1e-4, batch_size=20),
     thesis=ThesisFigures(
         validation_accuracy=0.9087,
         validation_loss=0.2811,

@@ -9,15 +9,12 @@ and C (Table 5.4), on set D 0.07407 and 0.1481 (Table 5.5). A GPU is wanted; on 
     hal train hal-t3002 --data datasets/mine.csv --run runs/hal-t3002
 """
 
-from training.recipe import ClassifierHead, Recipe, ThesisFigures, classifier_stage
+from training.recipe import ThesisFigures, classifier_stage, hal_t
 
-RECIPE = Recipe(
-    name="hal-t3002",
-    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
-    stages=(
-        classifier_stage("top_layer", trains_encoder=False, epochs=6, learning_rate=1e-3, batch_size=25),
-        classifier_stage("fine_tuning", trains_encoder=True, epochs=5, learning_rate=1e-4, batch_size=25),
-    ),
+RECIPE = hal_t(
+    "hal-t3002",
+    classifier_stage("top_layer", trains_encoder=False, epochs=6, learning_rate=1e-3, batch_size=25),
+    classifier_stage("fine_tuning", trains_encoder=True, epochs=5, learning_rate=1e-4, batch_size=25),
     thesis=ThesisFigures(
         validation_accuracy=0.9057,
         validation_loss=0.2921,

@@ -9,15 +9,12 @@ this recipe's are of A, B and C; ``--set 'sets=["A","B"]'`` gives figures to com
     hal train hal-t3003 --data datasets/mine.csv --run runs/hal-t3003
 """
 
-from training.recipe import ClassifierHead, Recipe, ThesisFigures, classifier_stage
+from training.recipe import ThesisFigures, classifier_stage, hal_t
 
-RECIPE = Recipe(
-    name="hal-t3003",
-    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
-    stages=(
-        classifier_stage("top_layer", trains_encoder=False, epochs=15, learning_rate=1e-3, batch_size=25),
-        classifier_stage("fine_tuning", trains_encoder=True, epochs=5, learning_rate=1e-4, batch_size=25),
-    ),
+RECIPE = hal_t(
+    "hal-t3003",
+    classifier_stage("top_layer", trains_encoder=False, epochs=15, learning_rate=1e-3, batch_size=25),
+    classifier_stage("fine_tuning", trains_encoder=True, epochs=5, learning_rate=1e-4, batch_size=25),
     thesis=ThesisFigures(
         validation_accuracy=0.9056,
         validation_loss=0.3021,

@@ -9,30 +9,13 @@ Measured on 769 validation images of 13 classes: accuracy 0.883 (docs/comparison
     hal train hal-t-cpu --data datasets/open.csv --run runs/hal-t-cpu
 """
 
-from training.recipe import ClassifierHead, Recipe, classifier_stage
+from training.recipe import CACHED, classifier_stage, hal_t
 
-RECIPE = Recipe(
-    name="hal-t-cpu",
-    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
-    stages=(
-        classifier_stage(
-            "top_layer",
-            trains_encoder=False,
-            epochs=60,
-            learning_rate=1e-3,
-            batch_size=32,
-            feature_views=3,
-            decay="cosine",
-        ),
-        classifier_stage(
-            "fine_tuning",
-            trains_encoder=True,
-            epochs=6,
-            learning_rate=1e-4,
-            batch_size=16,
-            warm_up=0.05,
-            decay="cosine",
-        ),
+RECIPE = hal_t(
+    "hal-t-cpu",
+    classifier_stage("top_layer", **CACHED, feature_views=3, epochs=60, learning_rate=1e-3, batch_size=32),
+    classifier_stage(
+        "fine_tuning", trains_encoder=True, epochs=6, learning_rate=1e-4, batch_size=16, warm_up=0.05, decay="cosine"
     ),
     precision="mixed_bfloat16",
 )

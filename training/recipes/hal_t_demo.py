@@ -9,21 +9,10 @@ docs/composites.md.
     hal sanity runs/demo-ab runs/demo-abc --data datasets/demo/manifest.csv --out reports/sanity
 """
 
-from training.recipe import ClassifierHead, Recipe, classifier_stage
+from training.recipe import CACHED, classifier_stage, hal_t
 
-RECIPE = Recipe(
-    name="hal-t-demo",
-    classifier_head=ClassifierHead(dropout=0.2, normalised=False),
-    stages=(
-        classifier_stage(
-            "top_layer",
-            trains_encoder=False,
-            epochs=60,
-            learning_rate=1e-3,
-            batch_size=32,
-            feature_views=2,
-            decay="cosine",
-        ),
-    ),
+RECIPE = hal_t(
+    "hal-t-demo",
+    classifier_stage("top_layer", **CACHED, feature_views=2, epochs=60, learning_rate=1e-3, batch_size=32),
     precision="mixed_bfloat16",
 )

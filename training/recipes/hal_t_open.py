@@ -6,28 +6,23 @@ of an image make one step of the contrastive loss, so HAL-T has twice its epochs
     hal train hal-t-open --data datasets/twenty/manifest.csv --run runs/hal-t-open
 """
 
-from training.recipe import ClassifierHead, Recipe, classifier_stage
+from training.recipe import CACHED, classifier_stage, hal_t
 from training.recipes.hal_c3003_open import CLASSIFIER_VIEWS
 
-_TUNED = {"frozen_blocks": 4, "batch_size": 32, "learning_rate": 1e-4, "augmentation": CLASSIFIER_VIEWS}
+_CACHED = {**CACHED, "feature_views": 2, "learning_rate": 1e-3, "augmentation": CLASSIFIER_VIEWS}
+_TUNED = {
+    "trains_encoder": True,
+    "frozen_blocks": 4,
+    "batch_size": 32,
+    "learning_rate": 1e-4,
+    "augmentation": CLASSIFIER_VIEWS,
+}
 
-RECIPE = Recipe(
-    name="hal-t-open",
-    classifier_head=ClassifierHead(dropout=0.3, normalised=False),
-    stages=(
-        classifier_stage(
-            "top_layer",
-            trains_encoder=False,
-            image_side=128,
-            epochs=20,
-            learning_rate=1e-3,
-            batch_size=64,
-            feature_views=2,
-            decay="cosine",
-            augmentation=CLASSIFIER_VIEWS,
-        ),
-        classifier_stage("fine_tuning_small", trains_encoder=True, image_side=160, epochs=6, warm_up=0.05, **_TUNED),
-        classifier_stage("fine_tuning", trains_encoder=True, epochs=3, warm_up=0.02, decay="cosine", **_TUNED),
-    ),
+RECIPE = hal_t(
+    "hal-t-open",
+    classifier_stage("top_layer", **_CACHED, image_side=128, epochs=20, batch_size=64),
+    classifier_stage("fine_tuning_small", **_TUNED, image_side=160, epochs=6, warm_up=0.05),
+    classifier_stage("fine_tuning", **_TUNED, epochs=3, warm_up=0.02, decay="cosine"),
+    dropout=0.3,
     precision="mixed_bfloat16",
 )

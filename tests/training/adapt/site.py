@@ -16,8 +16,7 @@ from contract.classes import BY_ID, CELL_CLASSES, CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, EmbeddingReference, Evidence
 from tests.service.tiny_bundle import description_for
 from training.adapt.layer import Cells, LastLayer, solver
-from training.evaluation.onnx_inference import onnx_pixels
-from training.evaluation.outputs import Outputs
+from training.evaluation.onnx_inference import Outputs, onnx_pixels
 from training.export.embedding_reference import write_reference
 from training.export.float16 import as_on_a_gpu, to_float16
 
@@ -27,8 +26,8 @@ NO_CELLS = Cells(np.empty((0, EMBEDDING_SIZE), np.float32), np.empty(0, np.int64
 SUPPRESSED = ~np.isin(np.arange(CLASS_COUNT), CLASSES)
 
 
-def graph(layer: LastLayer, *, fused: bool = True, normalised: bool = True) -> onnx.ModelProto:
-    """Two convolutions, pooling, l2 norm and a last layer, as one operator or as two."""
+def graph(layer: LastLayer, *, normalised: bool = True) -> onnx.ModelProto:
+    """Two convolutions, pooling, l2 norm and a last layer."""
     generator = np.random.default_rng(5)
     constants = {
         "starts": np.array([100, 100], np.int64),
@@ -42,11 +41,6 @@ def graph(layer: LastLayer, *, fused: bool = True, normalised: bool = True) -> o
         "bias": layer.bias.astype(np.float32),
     }
     stands_on = "embedding" if normalised else "pooled"
-    last = [
-        helper.make_node("MatMul", [stands_on, "weights"], ["products"]),
-        helper.make_node("Add", ["products", "bias"], ["sums"]),
-        helper.make_node("Identity", ["sums"], ["logits"]),
-    ]
     nodes = [
         helper.make_node("Slice", ["image", "starts", "ends", "axes"], ["patch"]),
         helper.make_node("Cast", ["patch"], ["floats"], to=TensorProto.FLOAT),
@@ -60,7 +54,7 @@ def graph(layer: LastLayer, *, fused: bool = True, normalised: bool = True) -> o
         helper.make_node("GlobalAveragePool", ["seen"], ["means"]),
         helper.make_node("Flatten", ["means"], ["pooled"]),
         helper.make_node("LpNormalization", ["pooled"], ["embedding"], axis=1, p=2),
-        *([helper.make_node("Gemm", [stands_on, "weights", "bias"], ["logits"])] if fused else last),
+        helper.make_node("Gemm", [stands_on, "weights", "bias"], ["logits"]),
     ]
     model = helper.make_model(
         helper.make_graph(
@@ -97,7 +91,7 @@ class Site:
     root: Path
     cast: NDArray[np.float64] | None = field(default_factory=lambda: CAST)
 
-    def parent(self, *, fused: bool = True, normalised: bool = True) -> Bundle:
+    def parent(self, *, normalised: bool = True) -> Bundle:
         """``models/parent/1``: float32 and float16 files of a network that knows the classes in its own light."""
         folder = self.root / "models" / "parent" / "1"
         folder.mkdir(parents=True)
@@ -109,7 +103,7 @@ class Site:
         images = np.stack([coloured(label, generator) for label in labels])
         cells = Cells(onnx_pixels(path, images).embeddings, labels, np.arange(len(labels)))
         layer = nothing.moved(solver(nothing, cells, NO_CELLS, SUPPRESSED)(1e-4))
-        onnx.save(graph(layer, fused=fused, normalised=normalised), path)
+        onnx.save(graph(layer, normalised=normalised), path)
         to_float16(path, folder / "model.float16.onnx")
         as_on_a_gpu(folder / "model.float16.onnx", folder / "gpu.onnx")
         golden = images[::20]

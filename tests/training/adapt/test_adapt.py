@@ -189,14 +189,13 @@ def test_cells_of_classes_that_are_never_answered_are_left_out(site: Site, paren
     assert adapted.description.classes == parent.description.classes
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_a_last_layer_is_read_and_replaced_in_either_form(tmp_path: Path, fused: bool) -> None:
+def test_a_last_layer_is_read_and_replaced(tmp_path: Path) -> None:
     generator = np.random.default_rng(2)
     first, second = (
         LastLayer(generator.normal(size=(EMBEDDING_SIZE, CLASS_COUNT)), generator.normal(size=CLASS_COUNT))
         for _ in range(2)
     )
-    onnx.save(graph(first, fused=fused), tmp_path / "first.onnx")
+    onnx.save(graph(first), tmp_path / "first.onnx")
     write_layer(tmp_path / "first.onnx", tmp_path / "second.onnx", second)
     np.testing.assert_allclose(read_layer(tmp_path / "second.onnx").weights, second.weights, rtol=1e-6)
     images = np.stack([coloured(index, generator) for index in CLASSES])

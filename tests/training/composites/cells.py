@@ -6,28 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.paths import CELLS
-from training.composites.generators import PLATELETS
 from training.composites.segment import Cell, segment_platelet, segment_white_cell
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
 
-FOLDER = CELLS
-
 
 def rows() -> list[LabelledImage]:
     """Every sample, the first of a class for training, the second for validation."""
-    with (FOLDER / "labels.csv").open(newline="", encoding="utf-8") as stream:
+    with (CELLS / "labels.csv").open(newline="", encoding="utf-8") as stream:
         entries = list(csv.DictReader(stream))
     return [
         LabelledImage(
-            FOLDER / row["file"], row["label"], "", row["source"], "val" if row["file"].endswith("-2.jpg") else "train"
+            CELLS / row["file"], row["label"], "", row["source"], "val" if row["file"].endswith("-2.jpg") else "train"
         )
         for row in entries
     ]
 
 
 def pixels(name: str) -> NDArray[np.uint8]:
-    return read_image(FOLDER / f"{name}.jpg")
+    return read_image(CELLS / f"{name}.jpg")
 
 
 def cell(name: str) -> Cell:
@@ -38,6 +35,3 @@ def donors(count: int, platelets: bool) -> list[Cell]:
     if platelets:
         return [cell("large-thrombocyte-1")] * count
     return [cell(f"monocyte-{1 + i % 2}") for i in range(count)]
-
-
-__all__ = ["PLATELETS", "cell", "donors", "pixels", "rows"]

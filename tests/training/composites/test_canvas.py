@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.composites.cells import FOLDER
-from training.composites.canvas import BARCELONA, SECOND_LABORATORY, open_canvas, save
+from tests.paths import CELLS
+from training.composites.canvas import open_canvas, save, second_laboratory
 
 
 def blockiness(image: np.ndarray, offset: int) -> float:
@@ -20,7 +20,7 @@ def blockiness(image: np.ndarray, offset: int) -> float:
 @pytest.fixture
 def photograph(tmp_path: Path) -> Path:
     """A larger image of strong compression, whose centre does not begin at a block."""
-    tile = np.asarray(Image.open(FOLDER / "lymphocyte-1.jpg").convert("RGB"))
+    tile = np.asarray(Image.open(CELLS / "lymphocyte-1.jpg").convert("RGB"))
     frame = np.pad(tile, ((53, 54), (52, 52), (0, 0)), mode="reflect")
     Image.fromarray(frame).save(tmp_path / "frame.jpg", quality=40, subsampling=0)
     return tmp_path / "frame.jpg"
@@ -46,7 +46,7 @@ def test_an_unedited_image_hardly_changes(photograph: Path) -> None:
 
 
 def test_small_images_keep_their_padding(tmp_path: Path) -> None:
-    tile = np.asarray(Image.open(FOLDER / "blast-1.jpg").convert("RGB"))[3:253, 3:253]
+    tile = np.asarray(Image.open(CELLS / "blast-1.jpg").convert("RGB"))[3:253, 3:253]
     Image.fromarray(tile).save(tmp_path / "small.jpg", quality=90)
     canvas = open_canvas(tmp_path / "small.jpg")
     done = canvas.finished(canvas.pixels)
@@ -62,11 +62,10 @@ def test_what_was_not_jpeg_is_not_compressed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["noise.png"]
 
 
-def test_the_second_look_differs_alike_for_parent_and_child() -> None:
-    pixels = open_canvas(FOLDER / "lymphocyte-1.jpg").pixels
+def test_the_second_style_differs_alike_for_parent_and_child() -> None:
+    pixels = open_canvas(CELLS / "lymphocyte-1.jpg").pixels
     key = "0123456789abcdef"
-    assert BARCELONA.applied(pixels, key) is pixels
-    changed = SECOND_LABORATORY.applied(pixels, key)
-    np.testing.assert_array_equal(changed, SECOND_LABORATORY.applied(pixels, key))
+    changed = second_laboratory(pixels, key)
+    np.testing.assert_array_equal(changed, second_laboratory(pixels, key))
     assert np.abs(changed.astype(int) - pixels).mean() > 8
     assert np.corrcoef(changed.ravel(), pixels.ravel())[0, 1] > 0.9

@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tests.training.composites.cells import FOLDER, cell
+from tests.paths import CELLS
+from tests.training.composites.cells import cell
 from training.composites.canvas import open_canvas
 from training.composites.edited_control import edited_control, redrawn, repoured
 from training.composites.generators import cytoplasm_of
@@ -16,7 +17,7 @@ ROUND = ["lymphocyte-1", "lymphocyte-2", "erythroblast-1"]
 
 def finished(name: str, seed: int | None) -> NDArray[np.uint8]:
     """As a made set holds it: the copy of the real image, or a sham."""
-    canvas = open_canvas(FOLDER / f"{name}.jpg")
+    canvas = open_canvas(CELLS / f"{name}.jpg")
     if seed is None:
         return canvas.finished(canvas.pixels)
     return canvas.finished(

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from contract.classes import BY_NAME
 from tests.training.composites.cells import cell, pixels, rows
 from training.composites.segment import SegmentationError, segment_platelet, segment_white_cell
 from training.data.presets.pbc import equivalent_diameter
@@ -72,7 +71,3 @@ def test_a_cell_beside_the_centre_is_refused() -> None:
 def test_a_dark_picture_is_refused() -> None:
     with pytest.raises(SegmentationError, match="bright background"):
         segment_white_cell((pixels("lymphocyte-1") * 0.5).astype(np.uint8))
-
-
-def test_the_samples_are_of_known_classes() -> None:
-    assert {row.label for row in rows()} <= set(BY_NAME)

@@ -11,16 +11,16 @@ from typer.testing import CliRunner
 
 from tests.training import small
 from training.data import manifest
-from training.data.check import check
+from training.data.check import Kind, check
 from training.data.cli import app
 from training.data.contents import COLUMN, PIXELS_COLUMN, recorded_hashes, with_pixels
-from training.data.findings import Kind
 from training.data.manifest import LabelledImage
 from training.data.splits import by_image
 
 
 def test_a_check_states_the_hash_of_every_image_and_a_manifest_keeps_it(tmp_path: Path) -> None:
-    found = check(small.cells(tmp_path / "cells"))
+    manifest.write(tmp_path / "cells.csv", small.cells(tmp_path / "cells"))
+    found = check(tmp_path / "cells.csv")
     manifest.write(tmp_path / "manifest.csv", found.images)
     for image in manifest.read(tmp_path / "manifest.csv"):
         assert image.extra[COLUMN] == hashlib.sha256(image.path.read_bytes()).hexdigest()
@@ -49,20 +49,22 @@ def written_anew(image: LabelledImage, suffix: str, **changes: str) -> LabelledI
 @pytest.mark.parametrize("suffix", ANEW)
 def test_a_photograph_written_anew_may_not_test_what_it_trained(tmp_path: Path, suffix: str) -> None:
     cells = small.cells(tmp_path / "cells")
-    found = check([*cells, written_anew(cells[0], suffix, split="test")], decode=True)
+    manifest.write(tmp_path / "cells.csv", [*cells, written_anew(cells[0], suffix, split="test")])
+    found = check(tmp_path / "cells.csv", list)
     (error,) = found.errors
     assert error.kind is Kind.CONTENT_IN_SPLITS
     assert "written anew" in error.message
     assert cells[0].path.name in error.message
-    stated = check(found.images)
+    manifest.write(tmp_path / "cells.csv", found.images)
+    stated = check(tmp_path / "cells.csv")
     assert [each.message for each in stated.errors] == [error.message], "what is stated is not decoded again"
 
 
 def test_equal_files_in_two_splits_are_told_once(tmp_path: Path) -> None:
     cells = small.cells(tmp_path / "cells")
     (tmp_path / "copy.png").write_bytes(cells[0].path.read_bytes())
-    found = check([*cells, replace(cells[0], path=tmp_path / "copy.png", split="test")], decode=True)
-    (error,) = found.errors
+    manifest.write(tmp_path / "cells.csv", [*cells, replace(cells[0], path=tmp_path / "copy.png", split="test")])
+    (error,) = check(tmp_path / "cells.csv", list).errors
     assert "written anew" not in error.message
 
 

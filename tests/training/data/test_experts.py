@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.classes import CLASS_NAMES
-from training.data.experts import agree, joined, labels_in
+from training.data.experts import agree
 
 LABELS = st.sampled_from(CLASS_NAMES[:3])
 ENTRIES = st.lists(st.one_of(st.just(""), LABELS), max_size=5)
@@ -37,9 +37,3 @@ def test_an_image_is_used_just_when_enough_experts_labelled_it_and_all_agree(ent
 )
 def test_the_reason_says_what_was_missing(label: str, cell: str, split: str, reason: str) -> None:
     assert agree(label, cell, split).reason == reason
-
-
-@settings(deadline=None)
-@given(st.lists(LABELS).map(tuple))
-def test_labels_are_read_as_they_were_written(labels: tuple[str, ...]) -> None:
-    assert labels_in(joined(labels)) == labels

@@ -132,8 +132,10 @@ def test_byte_identical_images_are_kept_once_and_not_at_all_when_labels_disagree
     single = image(tmp_path, "e", "three")
     found = deduplicate([*same, *disputed, single], sha256_of)
     assert found.images == [same[0], single]
-    assert found.repeated == [same[1].path]
-    assert found.conflicting == [i.path for i in disputed]
+    assert [(each.image, each.reason) for each in found.dropped] == [
+        (same[1], "the same image as another"),
+        *((image, "the same image as one with another label") for image in disputed),
+    ]
 
 
 def test_the_fingerprint_is_of_contents_and_labels_wherever_they_lie(tmp_path: Path) -> None:

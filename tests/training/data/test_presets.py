@@ -121,27 +121,12 @@ def test_mll23_is_brought_to_the_analyser_s_scale_once_and_every_image_names_its
 
 def test_every_class_of_mll23_is_mapped_or_left_out_for_a_reason() -> None:
     """The 18 names of ``labels_MLL23.csv``."""
-    names = [
-        "myeloblast",
-        "neutrophil_segmented",
-        "lymphocyte",
-        "hairy_cell",
-        "monocyte",
-        "eosinophil",
-        "normoblast",
-        "promyelocyte_atypical",
-        "lymphocyte_large_granular",
-        "plasma_cell",
-        "smudge_cell",
-        "myelocyte",
-        "promyelocyte",
-        "neutrophil_band",
-        "basophil",
-        "metamyelocyte",
-        "lymphocyte_neoplastic",
-        "lymphocyte_reactive",
-    ]
-    assert sorted([*PRESETS["mll23"].labels, *PRESETS["mll23"].left_out]) == sorted(names)
+    names = (
+        "basophil eosinophil hairy_cell lymphocyte lymphocyte_large_granular lymphocyte_neoplastic lymphocyte_reactive "
+        "metamyelocyte monocyte myeloblast myelocyte neutrophil_band neutrophil_segmented normoblast plasma_cell "
+        "promyelocyte promyelocyte_atypical smudge_cell"
+    )
+    assert sorted([*PRESETS["mll23"].labels, *PRESETS["mll23"].left_out]) == names.split()
 
 
 def test_every_class_of_aml_lmu_is_mapped_or_left_out_for_a_reason() -> None:
@@ -201,17 +186,10 @@ def test_the_raabin_layout_gives_smears(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
-def test_every_preset_names_classes_of_ours_and_says_what_its_scale_means(preset: Preset) -> None:
+def test_every_preset_names_classes_of_ours_and_its_origin(preset: Preset) -> None:
     assert set(preset.labels.values()) <= set(CLASS_NAMES)
     assert not set(preset.labels) & set(preset.left_out)
-    assert all((preset.title, preset.licence, preset.citation, preset.layout, preset.scale))
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "JPEG", "png", "bmp", "tif", "tiff"])
-def test_every_format_is_found_and_can_be_decoded(tmp_path: Path, suffix: str) -> None:
-    plain(tmp_path / "Monocyte" / f"1_1.{suffix}", 90)
-    (row,) = PRESETS["raabin"].rows(tmp_path)
-    np.testing.assert_allclose(read_image(row.path), 90, atol=2)
+    assert all((preset.title, preset.licence, preset.citation, preset.layout))
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
@@ -222,14 +200,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 def test_sources_that_cannot_be_used_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(presets.SourceError) as caught:
         presets.find(["pbc", f"pbc={tmp_path}", "unknown=x", "mll23=nowhere"])
-    assert [line.split("'")[1] for line in str(caught.value).splitlines()] == ["pbc", "unknown=x", "mll23=nowhere"]
-
-
-@pytest.mark.parametrize("source", ["pbc", "unknown=x", "pbc=nowhere"])
-def test_sources_that_cannot_be_used_are_refused(tmp_path: Path, source: str) -> None:
-    with pytest.raises(presets.SourceError):
-        prepare([source], tmp_path / "out.csv", Choices(seed=1))
-    assert not (tmp_path / "out.csv").exists()
+    assert [problem.split("'")[1] for problem in caught.value.problems] == ["pbc", "unknown=x", "mll23=nowhere"]
 
 
 @pytest.mark.parametrize(("um", "expected"), [(3.9, None), (4.0, "Large thrombocyte"), (7.0, "Giant thrombocyte")])

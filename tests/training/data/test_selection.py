@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contract.bundle import sha256_of
 from training.data.manifest import LabelledImage, ManifestError
-from training.data.selection import exclude, limit, read_exclusions, select
+from training.data.selection import exclude, limit, read_exclusions
 
 
 def content(path: Path) -> str:
@@ -89,15 +89,3 @@ def test_a_list_is_read_without_comments_and_all_unreadable_lists_are_named(tmp_
     with pytest.raises(ManifestError) as caught:
         read_exclusions([tmp_path / "none.txt", tmp_path])
     assert len(caught.value.problems) == 2
-
-
-def test_what_is_excluded_does_not_count_for_the_cap() -> None:
-    images = [image(f"{i}.png") for i in range(4)]
-    found = select(images, content, ["0.png", "1.png"], cap=2)
-    assert [i.path.name for i in found.images] == ["2.png", "3.png"]
-    assert {d.reason for d in found.dropped} == {"named in an exclusion list"}
-
-
-def test_a_cap_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        limit([], 0, 1, content)

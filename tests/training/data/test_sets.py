@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.data.manifest import LabelledImage
-from training.data.sets import hairy_sources, set_of
+from training.data.sets import set_of
 
 
 def image(label: str, source: str, look_alike: str = "") -> LabelledImage:
@@ -23,15 +23,8 @@ def test_the_thesis_s_own_databases() -> None:
     assert set_of(images) == ["A", "B", "C", "D"]
 
 
-def test_a_source_can_be_declared_to_hold_look_alikes() -> None:
-    images = [image("Hairy cell", "doubtful"), image("Lymphocyte", "doubtful"), image("Lymphocyte", "other")]
-    assert set_of(images) == ["A", "C", "B"]
-    assert set_of(images, ["doubtful"]) == ["D", "D", "B"]
-
-
 def test_look_alikes_make_no_source_a_hairy_one() -> None:
     images = [image("Hairy cell", "WBCTrain", "yes"), image("Lymphocyte", "WBCTrain", " ")]
-    assert hairy_sources(images) == frozenset()
     assert set_of(images) == ["D", "B"]
 
 

@@ -14,7 +14,8 @@ from contract.description import ClassEvidence, Evidence
 from contract.novelty import NoveltyBasis
 from training.data.manifest import LabelledImage
 from training.data.sets import set_of
-from training.evaluation.network import Fitted, Outputs
+from training.evaluation.network import Fitted
+from training.evaluation.onnx_inference import Outputs
 from training.evaluation.predictions import Predictions
 
 HAIRY = HAIRY_CELL.name

@@ -12,7 +12,6 @@ from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.evaluation import comparison
 from training.evaluation.comparison import compare
-from training.evaluation.predictions import load
 from training.evaluation.results import EvaluationError
 
 THESIS = {"validation_accuracy": 0.9184, "validation_loss": 0.2551, "test_accuracy": 0.9024, "test_loss": 0.3462}
@@ -92,7 +91,7 @@ def test_networks_are_compared_on_the_classes_that_all_know_and_what_is_left_out
     told = "left out 4 test images of a class that one of the networks was never trained on"
     assert told in (tmp_path / "out" / "comparison.md").read_text()
     assert list(json.loads((tmp_path / "out" / "comparison.json").read_text())["left_out"]["val"].values()) == [4]
-    kept = [len(load(folder / "evaluation" / "test").images) for folder in networks]
+    kept = [len(manifest.read(folder / "evaluation" / "test" / "predictions.csv")) for folder in networks]
     assert kept == [10, 6], "each run keeps all that it knows"
 
 

@@ -6,7 +6,8 @@ from sklearn.metrics import f1_score, log_loss, precision_score, recall_score
 
 from contract.classes import CLASS_NAMES
 from tests.training.evaluation.made import EVERY_CLASS, HAIRY, everyone, image, predictions
-from training.evaluation.measures import Measures, Ratio, measure
+from training.evaluation.measures import Measures, measure
+from training.evaluation.results import Proportion
 
 
 def hairy_case(threshold: float | None = None) -> Measures:
@@ -36,17 +37,17 @@ def test_figures_equal_scikit_learns() -> None:
 
 def test_precision_over_all_negatives_hides_what_the_negatives_of_the_hairy_slides_show() -> None:
     (hairy,) = hairy_case().hairy
-    assert hairy.recall == Ratio.of(9, 10, "Clopper-Pearson")
-    assert hairy.precision == Ratio.of(9, 13, "Clopper-Pearson")
-    assert hairy.false_calls == Ratio.of(4, 120, "Clopper-Pearson")
-    assert hairy.precision_on_hairy_slides == Ratio.of(9, 13, "Clopper-Pearson")
-    assert hairy.false_calls_on_hairy_slides == Ratio.of(4, 20, "Clopper-Pearson")
+    assert hairy.recall == Proportion.of(9, 10, "Clopper-Pearson")
+    assert hairy.precision == Proportion.of(9, 13, "Clopper-Pearson")
+    assert hairy.false_calls == Proportion.of(4, 120, "Clopper-Pearson")
+    assert hairy.precision_on_hairy_slides == Proportion.of(9, 13, "Clopper-Pearson")
+    assert hairy.false_calls_on_hairy_slides == Proportion.of(4, 20, "Clopper-Pearson")
 
 
 def test_the_flag_is_measured_beside_the_largest_probability() -> None:
     largest, flag = hairy_case(threshold=0.9).hairy
     assert largest.recall is not None
-    assert flag.recall == Ratio.of(0, 10, "Clopper-Pearson")
+    assert flag.recall == Proportion.of(0, 10, "Clopper-Pearson")
     assert "0.9" in flag.rule
 
 

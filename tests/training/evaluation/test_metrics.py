@@ -51,7 +51,7 @@ def test_composites_and_shams_have_figures_of_their_own_and_touch_no_other() -> 
     flagged = found["hairy cells flagged, composites | int8 | pbc"]
     assert (flagged.value, flagged.images, flagged.method) == (0.75, 8, "Clopper-Pearson")
     none = found["false hairy flags, real images | int8 | pbc"]
-    assert (none.value, none.interval95) == (0, Proportion(0, 10).exact95)
+    assert (none.value, none.interval95) == (0, Proportion.of(0, 10, "Clopper-Pearson").interval95)
     assert found["false hairy flags, shams | int8 | pbc"].value == 0.25
     assert "hairy cells flagged, real images | int8 | pbc" not in found
 

@@ -17,8 +17,7 @@ from training.data import manifest
 from training.data.images import UnreadableImageError, read_image
 from training.data.manifest import LabelledImage
 from training.evaluation.calibration import fit_temperature
-from training.evaluation.evaluate import predictions_of
-from training.evaluation.network import is_run, open_network
+from training.evaluation.evaluate import is_run, open_network, predictions_of
 from training.evaluation.results import EvaluationError
 from training.evaluation.run_network import RunNetwork
 from training.fit.run import Progress, Run, RunError
@@ -84,7 +83,7 @@ def test_the_temperature_is_that_of_the_validation_images_whatever_split_is_eval
 
 def test_a_run_trained_on_its_validation_images_has_no_temperature(finished: Run) -> None:
     recipe = finished.recipe.model_copy(update={"train_splits": ("train", "val")})
-    network = RunNetwork(Run(finished.root, recipe, finished.images))
+    network = RunNetwork.of(Run(finished.root, recipe, finished.images))
     fitted = network.fitted()
     assert (fitted.temperature, fitted.hairy_threshold) == (1.0, None)
     assert "trained on its validation images" in fitted.basis
@@ -112,7 +111,7 @@ def test_a_run_knows_its_images_by_content_and_those_of_the_run_that_it_began_wi
 
 def test_an_unfinished_run_is_not_evaluated(run: Run) -> None:
     with pytest.raises(RunError, match="--resume"):
-        predictions_of(open_network(run.root), None, "val")
+        open_network(run.root)
 
 
 def test_a_run_has_no_int8_file(finished: Run) -> None:
@@ -140,7 +139,7 @@ def test_the_shipped_bundle_answers_with_logits_and_unit_embeddings(tmp_path: Pa
 
 def test_a_bundle_knows_its_training_images_by_their_content(tmp_path: Path) -> None:
     network = open_network(BUNDLE)
-    digest = next(digest for digest, row in network.listed.items() if row.split == "train")  # type: ignore[attr-defined]
+    digest = next(digest for digest, split in network.known.items() if split == "train")
     renamed = LabelledImage(tmp_path / "renamed.jpg", "Lymphocyte", "", "pbc", "test")
     assert network.seen_as(renamed, digest) == "train"
     assert network.seen_as(renamed, "0" * 64) == ""

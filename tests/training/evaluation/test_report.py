@@ -107,7 +107,7 @@ def test_the_report_tells_images_intervals_recipe_seed_evidence_and_limits(writt
     text = " ".join(written.page.text.split())
     for told in (
         "Evaluated on 20 images of split “val”",
-        "95 % interval 0.699 to 0.972",
+        "Accuracy 0.9000 0.699 to 0.972 20",
         "never trained on: Artefact",
         "Left out: 3 images of a class that was never trained on",
         "These are not test images",

@@ -27,7 +27,7 @@ def test_figures_equal_scikit_learns(evaluation: Evaluation) -> None:
 
 def test_the_interval_is_wilsons_as_published_for_the_thesis() -> None:
     """90.24 % of 15,374 images: 89.8 to 90.7 %."""
-    low, high = Proportion(13_874, 15_374).interval95
+    low, high = Proportion.of(13_874, 15_374).interval95
     assert (round(100 * low, 1), round(100 * high, 1)) == (89.8, 90.7)
 
 
@@ -56,4 +56,4 @@ def test_the_exact_interval_is_that_of_the_beta_distribution(hits: int, images: 
     """Clopper and Pearson's bounds are quantiles of beta distributions."""
     low = beta.ppf(0.025, hits, images - hits + 1) if hits else 0.0
     high = beta.ppf(0.975, hits + 1, images - hits) if hits < images else 1.0
-    assert Proportion(hits, images).exact95 == pytest.approx((low, high), abs=1e-9)
+    assert Proportion.of(hits, images, "Clopper-Pearson").interval95 == pytest.approx((low, high), abs=1e-9)

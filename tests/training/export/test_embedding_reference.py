@@ -1,6 +1,5 @@
 """What drift is measured against, for a bundle that was exported without it."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,8 @@ import onnxruntime as ort
 import pytest
 
 from contract import bundle as bundles
-from contract.classes import HAIRY_CELL
-from tests.paths import CELLS
-from tests.service.tiny_bundle import TinyNetwork, description_for
+from tests.service.tiny_bundle import TinyNetwork
+from tests.training.export.made import SAMPLES, sample_manifest, tiny_bundle
 from training.data.images import read_image
 from training.data.manifest import ManifestError
 from training.export.embedding_reference import add_reference
@@ -18,24 +16,12 @@ from training.export.embedding_reference import add_reference
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    network, root = TinyNetwork(), tmp_path / "tiny" / "1"
-    root.mkdir(parents=True)
-    (root / "model.onnx").write_bytes(network.graph())
-    images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
-    np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-    bundles.write(root, description_for(root))
-    return root
+    return tiny_bundle(tmp_path, TinyNetwork())
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    path = tmp_path / "cells.csv"
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("path", "label", "slide_id", "source", "split"))
-        for place, cell in enumerate(sorted(CELLS.glob("*.jpg"))):
-            writer.writerow((cell, "Basophil", "", "pbc", "val" if place % 2 else "train"))
-    return path
+    return sample_manifest(tmp_path / "cells.csv", "train", "val")
 
 
 def test_a_bundle_is_given_the_means_of_its_own_embeddings(folder: Path, data: Path) -> None:
@@ -44,7 +30,7 @@ def test_a_bundle_is_given_the_means_of_its_own_embeddings(folder: Path, data: P
     after = bundles.load(folder)
     assert after.description.reference == reference
     assert after.description.files == before.description.files
-    images = np.stack([read_image(path) for path in sorted(CELLS.glob("*.jpg"))[1::2]])
+    images = np.stack([read_image(path) for path in SAMPLES[1::2]])
     assert reference.images == len(images)
     session = ort.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     logits, embeddings = session.run(["logits", "embedding"], {"image": images})

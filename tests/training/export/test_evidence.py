@@ -1,6 +1,5 @@
 """``hal evidence``: the figures of images that had no part in making a bundle, written into the bundle."""
 
-import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from typer.testing import CliRunner
 from contract import bundle as bundles
 from contract.classes import CLASS_NAMES, HAIRY_CELL
 from contract.description import Metric
-from tests.service.tiny_bundle import TinyNetwork, description_for, with_novelty
+from tests.service.tiny_bundle import TinyNetwork, with_novelty
+from tests.training.export.made import tiny_bundle, write_manifest
 from training.data import image_list, manifest
 from training.data.contents import with_pixels
 from training.evaluation.conditions import CONDITIONS
@@ -37,26 +37,18 @@ class Made:
         return path
 
     def write(self, rows: list[tuple[Path, str, str, str, str]], name: str = "made.csv") -> Path:
-        path = self.root / name
-        with path.open("w", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(("path", "label", "slide_id", "source", "split", "kind"))
-            writer.writerows((cell, label, "", source, split, kind) for cell, label, source, split, kind in rows)
-        return path
+        listed = [(cell, label, "", source, split, kind) for cell, label, source, split, kind in rows]
+        return write_manifest(self.root / name, listed, "kind")
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
-    network, root = TinyNetwork(), tmp_path / "tiny" / "1"
-    root.mkdir(parents=True)
-    (root / "model.onnx").write_bytes(network.graph())
-    images = np.stack([network.cell(index) for index in (0, 7, HAIRY_CELL.index)])
-    np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-    described = description_for(root)
+    network = TinyNetwork()
+    folder = tiny_bundle(tmp_path, network)
+    described = bundles.load(folder).description
     policy = described.policy.model_copy(update={"hairy_threshold": 0.5, "false_flags": None})
-    provenance = described.provenance.model_copy(update={"recipe": {"name": "tiny"}})
-    bundles.write(root, described.model_copy(update={"policy": policy, "provenance": provenance}))
-    return Made(root, tmp_path, network)
+    bundles.write(folder, described.model_copy(update={"policy": policy}))
+    return Made(folder, tmp_path, network)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What unfamiliar images are told by: subspace, threshold and second temperature."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from contract.decision import calibrated_probabilities, temperatures
 from contract.description import Calibration
 from contract.novelty import NoveltyBasis
 from tests.paths import CELLS
-from tests.service.tiny_bundle import TinyNetwork, description_for
+from tests.service.tiny_bundle import TinyNetwork
+from tests.training.export.made import SAMPLES, sample_manifest, tiny_bundle
 from training.data.images import read_image
 from training.data.manifest import LabelledImage, ManifestError
 from training.evaluation.calibration import expected_calibration_error
@@ -118,21 +118,7 @@ def test_styles_change_most_images_and_are_the_same_again() -> None:
 
 def made(tmp_path: Path, *splits: str) -> tuple[Path, Path]:
     """A bundle without novelty, and a manifest of the sample cells in these splits in turn."""
-    network, root = TinyNetwork(), tmp_path / "tiny" / "1"
-    root.mkdir(parents=True)
-    (root / "model.onnx").write_bytes(network.graph())
-    images = np.stack([network.cell(index) for index in (0, 7, 19)])
-    np.savez(root / "golden.npz", images=images, logits_float32=network.logits(images))
-    described = description_for(root)
-    provenance = described.provenance.model_copy(update={"recipe": {"name": "tiny"}})
-    bundles.write(root, described.model_copy(update={"provenance": provenance}))
-    data = tmp_path / "cells.csv"
-    with data.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("path", "label", "slide_id", "source", "split"))
-        for place, cell in enumerate(sorted(CELLS.glob("*.jpg"))):
-            writer.writerow((cell, "Basophil", "", "pbc", splits[place % len(splits)]))
-    return root, data
+    return tiny_bundle(tmp_path, TinyNetwork()), sample_manifest(tmp_path / "cells.csv", *splits)
 
 
 def test_a_bundle_without_it_is_given_it_and_keeps_its_weights(tmp_path: Path) -> None:
@@ -144,8 +130,7 @@ def test_a_bundle_without_it_is_given_it_and_keeps_its_weights(tmp_path: Path) -
     assert (after.description.files, after.description.policy) == (before.description.files, before.description.policy)
     assert written.novelty is not None
     assert after.novelty() is not None
-    cells = len(list(CELLS.glob("*.jpg")))
-    assert written.novelty.images + written.novelty.validation_images == cells
+    assert written.novelty.images + written.novelty.validation_images == len(SAMPLES)
     assert written.calibration.styled_images == written.novelty.validation_images
     assert "An image is unfamiliar" in (folder / "MODEL_CARD.md").read_text()
 

@@ -121,12 +121,6 @@ def test_a_bar_within_another_is_drawn_below_it(clock: Clock, terminal: Terminal
     assert "500/1000" in terminal.last()
 
 
-def test_a_terminal_is_no_place_where_a_clock_that_has_not_moved_ends_work(terminal: Terminal) -> None:
-    with track("hashing", 3) as advance:
-        advance(3)
-    assert "3/3" in terminal.last()
-
-
 def test_a_run_that_goes_on_shows_the_images_that_it_has_learned_from(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,15 @@ def test_an_epoch_repeated_after_a_kill_replaces_its_row_in_the_history(run: Run
     assert lines[1].startswith("encoder,1,2.00000")
 
 
+def test_a_history_with_columns_that_are_not_written_any_more_goes_on(run: Run) -> None:
+    (run.root / "history.csv").write_text("stage,epoch,loss,uniformity\nprojection,1,2.0,-0.1\n")
+    run.record({"stage": "encoder", "epoch": 1, "loss": 1.0})
+    assert [(row["stage"], row["loss"]) for row in small.history(run.root)] == [
+        ("projection", "2.0"),
+        ("encoder", "1.00000"),
+    ]
+
+
 def test_the_order_of_images_in_the_manifest_is_kept_by_the_run(run: Run, cells: list[LabelledImage]) -> None:
     reopened = Run.open(run.root)
     assert [image.path.resolve() for image in reopened.images] == [image.path.resolve() for image in cells]

@@ -17,7 +17,6 @@ from tests.training import small
 from training.fit.update import Contrastive, CrossEntropy, Objective, Update, random_state
 from training.networks import xception as networks
 from training.networks.augmentation import PROJECTION_AUGMENTATION
-from training.networks.losses import supervised_contrastive_loss
 
 IMAGES = 12
 SETTINGS = {"contrastive": (Contrastive(0.1), 16), "cross-entropy": (CrossEntropy(), 20)}
@@ -71,23 +70,6 @@ def test_gradients_in_micro_batches_are_those_of_one_graph_over_the_whole_batch(
 
     assert found_loss == pytest.approx(float(loss), rel=1e-6)
     assert relative_difference(found, expected) < 1e-5
-
-
-def test_gradients_of_accumulated_small_batches_would_be_others() -> None:
-    """The mistake that gradient caching avoids; it shows that the test above can fail."""
-    objective, _ = SETTINGS["contrastive"]
-    pixels, labels = batch()
-    inputs = np.repeat(pixels, objective.copies, axis=0)
-    model = network("contrastive")
-    _, cached = update(model, objective, 4).gradients(inputs, labels)
-    with tf.GradientTape() as tape:
-        losses = [
-            objective(model(inputs[2 * start : 2 * start + 8], training=True), labels[start : start + 4])
-            for start in range(0, IMAGES, 4)
-        ]
-        loss = tf.add_n(losses) / len(losses)
-    accumulated = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-    assert relative_difference(accumulated, cached) > 0.05
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
@@ -171,16 +153,6 @@ def test_two_devices_learn_what_one_learns(on_devices: dict[str, Any], setting: 
 def test_a_run_whose_epochs_end_with_fewer_images_than_devices_is_finished_and_resumed(tmp_path: Path) -> None:
     found = _answer(_begin("mirrored", str(tmp_path)))
     assert found == {"devices": 2, "updates": [4, 2], "same": True}
-
-
-def test_a_loss_on_each_devices_own_images_would_be_another() -> None:
-    """What the gathering avoids: labels 0 and 1 lie on different devices, so no device alone would see a negative."""
-    generator = np.random.default_rng(0)
-    z = tf.math.l2_normalize(generator.normal(size=(8, 2, 16)), axis=-1)
-    labels = np.repeat([0, 1], 4)
-    whole = supervised_contrastive_loss(z, labels)
-    halves = (supervised_contrastive_loss(z[:4], labels[:4]) + supervised_contrastive_loss(z[4:], labels[4:])) / 2
-    assert abs(float(whole) - float(halves)) > 0.1
 
 
 def _begin(*arguments: str) -> subprocess.Popen[str]:

@@ -16,33 +16,10 @@ def cell(count: int = 1) -> np.ndarray:
 
 
 def test_settings_are_those_of_table_4_10() -> None:
-    assert PROJECTION_AUGMENTATION.model_dump() == {
-        "contrast": 0.5,
-        "rotation": 0.5,
-        "translation": 0.1,
-        "zoom": 0.1,
-        "mirror": False,
-        "stain": 0.0,
-        "brightness": 0.0,
-        "styles": False,
-        "fill_mode": "reflect",
-    }
-    assert CLASSIFIER_AUGMENTATION.model_dump() == {
-        "contrast": 0.1,
-        "rotation": 0.5,
-        "translation": 0.05,
-        "zoom": 0.05,
-        "mirror": False,
-        "stain": 0.0,
-        "brightness": 0.0,
-        "styles": False,
-        "fill_mode": "reflect",
-    }
-
-
-def test_the_two_views_of_an_image_differ() -> None:
-    views = np.asarray(PROJECTION_AUGMENTATION.layer(1)(cell(2), training=True))
-    assert np.abs(views[0] - views[1]).mean() > 1
+    none_of_ours = {"mirror": False, "stain": 0.0, "brightness": 0.0, "styles": False, "fill_mode": "reflect"}
+    for augmentation, contrast, shift in ((PROJECTION_AUGMENTATION, 0.5, 0.1), (CLASSIFIER_AUGMENTATION, 0.1, 0.05)):
+        drawn = {"contrast": contrast, "rotation": 0.5, "translation": shift, "zoom": shift}
+        assert augmentation.model_dump() == drawn | none_of_ours
 
 
 def test_outside_training_images_pass_unchanged() -> None:

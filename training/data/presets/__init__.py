@@ -54,7 +54,7 @@ def find(
             except SourceError as error:
                 problems.append(str(error))
     if problems:
-        raise SourceError("\n".join(problems))
+        raise SourceError("the images cannot be found", problems)
     if archives:
         found.append((review.preset(archives), unpacked))
     return found
@@ -62,12 +62,6 @@ def find(
 
 def read(sources: Iterable[tuple[Preset, Path]]) -> tuple[list[LabelledImage], list[Skipped]]:
     """All rows of several data sets, and what was left out of them."""
-    images: list[LabelledImage] = []
-    skipped: list[Skipped] = []
-    for preset, folder in sources:
-        for row in preset.rows(folder):
-            if isinstance(row, Skipped):
-                skipped.append(row)
-            else:
-                images.append(row)
-    return images, skipped
+    rows = [row for preset, folder in sources for row in preset.rows(folder)]
+    skipped = [row for row in rows if isinstance(row, Skipped)]
+    return [row for row in rows if isinstance(row, LabelledImage)], skipped

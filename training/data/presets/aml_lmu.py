@@ -3,7 +3,7 @@
 ``annotations.dat`` of the collection gives for each image the first annotation and two later ones, ``nan`` for none and
 ``UNC`` where the annotator could not decide. Where the file lies in the folder, the three become ``expert_labels``, and
 the agreement rule of :mod:`training.data.experts` applies to all images of that manifest. Whether the two later ones
-are of two examiners or of one is not said there.
+are of two examiners or of one is not said there. The scale is not said either; cells look larger than the analyser's.
 """
 
 from collections.abc import Iterator
@@ -24,11 +24,9 @@ UNDECIDED: Final = "UNC"
 class _Munich(Preset):
     def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:
         """As every preset, with the labels of the later annotations where they are at hand."""
-        files = self.files(folder)
         annotations = _annotations(folder)
-        for path in files:
-            row = self.row(path)
-            codes = annotations.get(path.stem)
+        for row in super().rows(folder):
+            codes = annotations.get(row.path.stem)
             yield row if codes is None or isinstance(row, Skipped) else self._annotated(row, codes)
 
     def _annotated(self, row: LabelledImage, codes: tuple[str, ...]) -> LabelledImage | Skipped:
@@ -36,8 +34,8 @@ class _Munich(Preset):
             return Skipped(row.path, "an annotator could not decide on a class")
         if unknown := [code for code in codes if code not in self.labels]:
             return Skipped(row.path, f"an annotator chose {unknown[0]!r}, which has no counterpart among the 20")
-        labels = experts.joined(tuple(self.labels[code] for code in codes))
-        return replace(row, extra=row.extra | {experts.COLUMN: labels})
+        labels = [self.labels[code] for code in codes]
+        return replace(row, extra=row.extra | {experts.COLUMN: experts.SEPARATOR.join(labels)})
 
 
 def _annotations(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -51,8 +49,7 @@ def _annotations(folder: Path) -> dict[str, tuple[str, ...]]:
                 if len(fields) != 4:
                     problems.append(f"{path}, line {line}: {text!r}")
     if problems:
-        shown = "\n".join(f"  - {problem}" for problem in problems[:20])
-        raise SourceError(f"{len(problems)} lines are not 'path annotation annotation annotation':\n{shown}")
+        raise SourceError(f"{len(problems)} lines are not 'path annotation annotation annotation'", problems)
     return found
 
 
@@ -85,8 +82,4 @@ AML_LMU: Final = _Munich(
     },
     left_out={"LYA": "atypical lymphocytes may be reactive or neoplastic, which is not said"},
     code_of=file_prefix,
-    scale=(
-        "400x400 pixels through a 100x objective, cropped at the centre; the scale in pixels per micrometre is not in "
-        "the collection, and cells look larger than the analyser's"
-    ),
 )

@@ -6,27 +6,21 @@ from pathlib import Path
 from typing import Final
 
 from contract.files import Found, image_files
-from training.data.manifest import LabelledImage
-from training.errors import TrainingError
+from training.data.manifest import LabelledImage, ManifestError
 
 RESAMPLED_COLUMN: Final = "resampled_from_pixels_per_um"
 
 
-class SourceError(TrainingError):
-    """A data set cannot be read."""
+class SourceError(ManifestError):
+    """A data set cannot be read; ``problems`` lists everything that is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An image that a preset leaves out, and why.
-
-    Attributes:
-        unreadable: it has no label because it cannot be decoded, and not by a rule of the preset.
-    """
+    """An image that a preset leaves out, and why."""
 
     path: Path
     reason: str
-    unreadable: bool = False
 
 
 def file_prefix(path: Path) -> str:
@@ -46,49 +40,33 @@ class Preset:
         left_out: codes without a counterpart among the 20 classes, and why; every other unknown code is left out too.
         code_of: the class code of an image file.
         slide_of: the slide id of an image file, empty where unknown.
-        pixels_per_um: scale as published, or ``None``. The analyser's is about 10. Images are cropped or padded to
-            256x256; cells of another scale are larger or smaller than the analyser's, and what a network learns from
-            them about size is wrong by that factor.
-        resampled: they are brought to the analyser's scale when they are prepared (:mod:`training.data.resample`).
-        scale: what the scale means for these images, in a sentence.
+        resampled_from: pixels a micrometre of images that are brought to the analyser's scale, about 10, when they are
+            prepared (:mod:`training.data.prepare`). All others are only cropped or padded to 256x256: what a network
+            learns about size from cells of another scale is wrong by that factor.
     """
 
     name: str
-    title: str
-    licence: str
-    citation: str
-    layout: str
-    labels: Mapping[str, str]
-    scale: str
+    title: str = ""
+    licence: str = "unknown"
+    citation: str = ""
+    layout: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     code_of: Callable[[Path], str] = lambda path: path.parent.name
     slide_of: Callable[[Path], str] = lambda _: ""
-    pixels_per_um: float | None = None
-    resampled: bool = False
+    resampled_from: float | None = None
 
     def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:
-        """One item for each image file below ``folder``, in the order of their names."""
-        found = self._found(folder)
+        """One item for each image file below ``folder``, in the order of their names.
+
+        Raises:
+            SourceError: see :func:`files_below`.
+        """
+        found = files_below(folder, f"preset {self.name} expects {self.layout}: '{self.title}'")
         for path in found.images:
             yield self.row(path)
         for path, reason in found.problems:
             yield Skipped(path, reason.rstrip("."))
-
-    def files(self, folder: Path) -> list[Path]:
-        """The image files below ``folder``, see :func:`contract.files.image_files`.
-
-        Raises:
-            SourceError: there is none, or a folder cannot be listed or a name is no regular file; all are named.
-        """
-        return self._found(folder).images
-
-    def _found(self, folder: Path) -> Found:
-        found = image_files(folder)
-        if closed := [f"{path}: {reason}" for path, reason in found.problems if not path.is_file()]:
-            raise SourceError("images may be missing:\n" + "\n".join(f"  - {problem}" for problem in closed))
-        if not found.images:
-            raise SourceError(f"no images below {folder}; preset {self.name} expects {self.layout}: '{self.title}'")
-        return found
 
     def row(self, path: Path) -> LabelledImage | Skipped:
         """The row of one file, or why it has none."""
@@ -100,9 +78,23 @@ class Preset:
     def image(self, path: Path, label: str, **extra: str) -> LabelledImage:
         """A row of this data set without a split."""
         told = {name: _as_text(value) for name, value in extra.items()}
-        if self.resampled:
-            told[RESAMPLED_COLUMN] = f"{self.pixels_per_um:g}"
+        if self.resampled_from is not None:
+            told[RESAMPLED_COLUMN] = f"{self.resampled_from:g}"
         return LabelledImage(path, label, _as_text(self.slide_of(path)), _as_text(self.name), "", told)
+
+
+def files_below(folder: Path, expected: str) -> Found:
+    """The image files below a folder, see :func:`contract.files.image_files`.
+
+    Raises:
+        SourceError: there is none, or a folder cannot be listed or a name is no regular file; all are named.
+    """
+    found = image_files(folder)
+    if closed := [f"{path}: {reason}" for path, reason in found.problems if not path.is_file()]:
+        raise SourceError("images may be missing", closed)
+    if not found.images:
+        raise SourceError(f"no images below {folder}", [expected])
+    return found
 
 
 def _as_text(name: str) -> str:

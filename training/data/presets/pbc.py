@@ -1,4 +1,7 @@
-"""Barcelona: peripheral blood of healthy donors on a CellaVision DM96, ten expert-labelled classes and platelets."""
+"""Barcelona: peripheral blood of healthy donors on a CellaVision DM96, ten expert-labelled classes and platelets.
+
+360x363 pixels, cropped at the centre, at the scale that this product expects.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +67,8 @@ class _Barcelona(Preset):
     def _platelet(self, path: Path) -> LabelledImage | Skipped:
         try:
             diameter = equivalent_diameter(read_pixels(path))
-        except ImageError as error:
-            return Skipped(path, str(error), unreadable=True)
+        except ImageError:
+            return self.image(path, "")  # 'hal data prepare' decodes every image, and names it or leaves it out
         if (label := size_class(diameter)) is None:
             return Skipped(path, f"platelet of {diameter:.1f} um is neither large nor giant")
         measured = {"evidence": "size-derived", "diameter_um": f"{diameter:.2f}"}
@@ -95,6 +98,4 @@ PBC: Final = _Barcelona(
         "PMY": "Promyelocyte",
     },
     code_of=file_prefix,
-    pixels_per_um=10.0,
-    scale="360x363 pixels from a CellaVision analyser, cropped at the centre: the scale that this product expects",
 )

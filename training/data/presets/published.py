@@ -1,6 +1,5 @@
 """Published data sets that need no code of their own: Munich's bone marrow, MLL23 (with hairy cells) and Raabin-WBC."""
 
-from pathlib import Path
 from typing import Final
 
 from training.data.presets.base import Preset, file_prefix
@@ -34,11 +33,8 @@ MATEK_MARROW: Final = Preset(
         "PEB": "Erythroblast (NRBC)",
     },
     code_of=file_prefix,
-    scale=(
-        "250x250 pixels through a 40x objective, padded by reflection; the scale in pixels per micrometre is not "
-        "published, and marrow smears differ from blood smears"
-    ),
 )
+"""250x250 pixels, padded by reflection; the scale is not published, and marrow smears differ from blood smears."""
 
 
 MLL23: Final = Preset(
@@ -73,19 +69,9 @@ MLL23: Final = Preset(
         "lymphocyte_large_granular": "large granular lymphocytes may be normal or neoplastic, which is not said",
         "promyelocyte_atypical": "atypical promyelocytes are leukaemic; no class of the 20 is theirs alone",
     },
-    pixels_per_um=11.52,
-    resampled=True,
-    scale=(
-        "288x288 pixels of 25x25 um, resampled once, when they are prepared, to 250x250 at the analyser's scale, and "
-        "padded by reflection"
-    ),
+    resampled_from=11.52,
 )
-
-
-def smear(path: Path) -> str:
-    """The smear of an image, from its file name; empty where the name has no underscore."""
-    name, separator, _ = path.stem.partition("_")
-    return name if separator else ""
+"""288x288 pixels of 25x25 um, resampled to 250x250."""
 
 
 RAABIN: Final = Preset(
@@ -100,10 +86,7 @@ RAABIN: Final = Preset(
     layout="one folder a class, in Train, TestA and TestB or not (Train/Basophil/*.jpg)",
     labels={"Basophil": "Basophil", "Eosinophil": "Eosinophil", "Lymphocyte": "Lymphocyte", "Monocyte": "Monocyte"},
     left_out={"Neutrophil": "band and segmented neutrophils are not told apart"},
-    slide_of=smear,
-    scale=(
-        "575x575 pixels, cropped at the centre; the scale is not published, differs between the two microscopes, and "
-        "is so much larger than the analyser's that the crop cuts into large cells: for tests of robustness, not for "
-        "learning sizes"
-    ),
+    slide_of=lambda path: path.stem.split("_")[0] if "_" in path.stem else "",
 )
+"""575x575 pixels, cropped at the centre, from two microscopes at scales that are not published; the crop cuts into
+large cells. For tests of robustness, not for learning sizes."""

@@ -60,7 +60,16 @@ class _Review(Preset):
             ManifestError: an archive cannot be used; everything that is wrong with all of them is listed, and nothing
                 is unpacked.
         """
-        cells, problems = _examine(self.archives)
+        cells: list[Confirmed] = []
+        problems: list[str] = []
+        for path in self.archives:
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    found, wrong = _cells(path, archive)
+            except _UNREADABLE as error:
+                found, wrong = [], [f"cannot be read as a ZIP archive: {error}"]
+            cells += found
+            problems += [f"{path.name}: {problem}" for problem in wrong]
         if problems:
             raise ManifestError("the corrections cannot be used; export them again from the review page", problems)
         last = {cell.row["sha256"]: cell for cell in sorted(cells, key=lambda cell: cell.exported)}
@@ -82,16 +91,7 @@ class _Review(Preset):
 
 def preset(archives: Sequence[Path]) -> Preset:
     """The preset of the archives together."""
-    return _Review(
-        name=NAME,
-        title="cells confirmed on the review page",
-        licence="the laboratory's own",
-        citation="",
-        layout=f"a ZIP archive with {MANIFEST}, as the review page exports it",
-        labels={},
-        scale="that of the laboratory's images",
-        archives=tuple(archives),
-    )
+    return _Review(name=NAME, archives=tuple(archives))
 
 
 def _overruled(cell: Confirmed, final: Confirmed) -> str:
@@ -103,20 +103,6 @@ def _overruled(cell: Confirmed, final: Confirmed) -> str:
 def _unpacked(folder: Path, cell: Confirmed) -> Path:
     """No name of the archive becomes one of this machine."""
     return folder / (cell.row["sha256"] + PurePosixPath(cell.row["image"]).suffix.lower())
-
-
-def _examine(archives: Sequence[Path]) -> tuple[list[Confirmed], list[str]]:
-    cells: list[Confirmed] = []
-    problems: list[str] = []
-    for path in archives:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                found, wrong = _cells(path, archive)
-        except _UNREADABLE as error:
-            found, wrong = [], [f"cannot be read as a ZIP archive: {error}"]
-        cells += found
-        problems += [f"{path.name}: {problem}" for problem in wrong]
-    return cells, problems
 
 
 def _cells(path: Path, archive: zipfile.ZipFile) -> tuple[list[Confirmed], list[str]]:

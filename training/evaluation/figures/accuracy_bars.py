@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.manifest import write_csv
 from training.evaluation.figures.palette import COLOURS, HEADING, SMALL, TEXT, figure, save, tidy
 from training.evaluation.results import Proportion
 
@@ -28,24 +27,19 @@ def draw_accuracy_bars(bars: Sequence[Bar], folder: Path, name: str, title: str)
     drawn = figure(1.1 + len(networks) * (0.22 + 0.24 * len(series)))
     axes = drawn.add_subplot()
     thickness = 0.8 / len(series)
-    marked = False
-    for position, each in enumerate(series):
-        chosen = [bar for bar in bars if bar.series == each]
-        heights = [networks.index(bar.network) + (position - (len(series) - 1) / 2) * thickness for bar in chosen]
-        values = np.array([bar.accuracy.value for bar in chosen])
-        reach = np.abs(np.array([bar.accuracy.interval95 for bar in chosen]).T - values).clip(0)
-        colour = COLOURS[(0, 4, 2, 5)[position % 4]]
-        axes.barh(heights, values, thickness * 0.9, color=colour, alpha=0.85, label=each)
-        axes.errorbar(values, heights, xerr=reach, fmt="none", ecolor="black", elinewidth=0.9, capsize=2)
-        for bar, height in zip(chosen, heights, strict=True):
-            end = max(bar.accuracy.interval95[1], bar.thesis or 0)
-            axes.text(end + 0.015, height, f"{bar.accuracy.value:.3f}", va="center", fontsize=SMALL)
-            if bar.thesis is not None:
-                label = None if marked else "the thesis, on its own images"
-                axes.plot(
-                    [bar.thesis], [height], "D", color="white", markeredgecolor="black", markersize=4.5, label=label
-                )
-                marked = True
+    labels = {"thesis": "the thesis, on its own images"} | {each: each for each in series}
+    for bar in bars:
+        position, accuracy = series.index(bar.series), bar.accuracy
+        height = networks.index(bar.network) + (position - (len(series) - 1) / 2) * thickness
+        reach = np.abs(np.array([accuracy.interval95]).T - accuracy.value)
+        colour, label = COLOURS[(0, 4, 2, 5)[position % 4]], labels.pop(bar.series, None)
+        axes.barh(height, accuracy.value, thickness * 0.9, color=colour, alpha=0.85, label=label)
+        axes.errorbar(accuracy.value, height, xerr=reach, fmt="none", ecolor="black", elinewidth=0.9, capsize=2)
+        end = max(accuracy.interval95[1], bar.thesis or 0)
+        axes.text(end + 0.015, height, f"{accuracy.value:.3f}", va="center", fontsize=SMALL)
+        if bar.thesis is not None:
+            label = labels.pop("thesis", None)
+            axes.plot(bar.thesis, height, "D", color="white", markeredgecolor="black", markersize=4.5, label=label)
     axes.set_yticks(range(len(networks)), networks, fontsize=TEXT)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.09)
@@ -58,5 +52,4 @@ def draw_accuracy_bars(bars: Sequence[Bar], folder: Path, name: str, title: str)
         (bar.network, bar.series, bar.accuracy.hits, bar.accuracy.images, *bar.accuracy.interval95, bar.thesis)
         for bar in bars
     )
-    write_csv(folder / f"{name}.csv", ("network", "images of", "right", "images", "low", "high", "thesis"), rows)
-    return save(drawn, folder / f"{name}.png")
+    return save(drawn, folder, name, ("network", "images of", "right", "images", "low", "high", "thesis"), rows)

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, CLASS_NAMES
-from training.data.manifest import write_csv
-from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, contrast, figure, save
+from training.evaluation.figures.palette import GREY, HEADING, PALE, SMALL, TEXT, figure, save
 
 OTHER = "Other"
+DARK = 0.7157
+"""Depth of a cell, 0 to 1, from which on white is read better than black."""
 
 
 def draw_confusion(matrix: NDArray[np.int64], folder: Path, name: str, title: str) -> Path:
@@ -22,13 +21,13 @@ def draw_confusion(matrix: NDArray[np.int64], folder: Path, name: str, title: st
     Args:
         matrix: counts by true class (rows) and predicted class (columns). Shape: ``(20, 20)``.
     """
-    return _draw(matrix, CLASS_NAMES, folder, name, title, size=(7.0, 6.5), font=SMALL)
+    return _draw(matrix, CLASS_NAMES, folder, name, title, 6.5, SMALL)
 
 
 def draw_lymphocytes(matrix: NDArray[np.int64], folder: Path, name: str, title: str) -> Path:
     """The four lymphocyte classes and all others as one. Arguments as for :func:`draw_confusion`."""
     reduced, names = lymphocyte_matrix(matrix)
-    return _draw(reduced, names, folder, name, title, size=(6.4, 4.4), font=TEXT)
+    return _draw(reduced, names, folder, name, title, 4.4, TEXT)
 
 
 def lymphocyte_matrix(matrix: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -49,38 +48,30 @@ def lymphocyte_matrix(matrix: NDArray[np.int64]) -> tuple[NDArray[np.int64], tup
 
 
 def _draw(
-    matrix: NDArray[np.int64],
-    names: Sequence[str],
-    folder: Path,
-    name: str,
-    title: str,
-    size: tuple[float, float],
-    font: int,
+    matrix: NDArray[np.int64], names: Sequence[str], folder: Path, name: str, title: str, height: float, font: int
 ) -> Path:
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares = matrix / totals.clip(1)
-    width, height = size
-    drawn = figure(height, width)
+    totals = matrix.sum(axis=1)
+    shares = matrix / totals.clip(1)[:, None]
+    drawn = figure(height)
     axes = drawn.add_subplot()
     # The square root lets a few confusions stand out from none.
     norm = PowerNorm(0.5, vmin=0, vmax=1)
     picture = axes.imshow(shares, cmap="Blues", norm=norm)
-    _write_counts(axes, matrix, norm(shares), font)
-    for row in np.flatnonzero(totals[:, 0] == 0):
+    depths = norm(shares)
+    for row, column in np.argwhere(matrix > 0):
+        colour = "white" if depths[row, column] > DARK else "black"
+        axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=font, color=colour)
+    for row in np.flatnonzero(totals == 0):
         axes.axhspan(row - 0.5, row + 0.5, color=PALE, zorder=2)
     ticks = np.arange(len(names))
-    labels = [f"{each} ({total})" for each, total in zip(names, totals[:, 0], strict=True)]
-    axes.set_yticks(ticks, labels, fontsize=font)
+    axes.set_yticks(ticks, [f"{each} ({total})" for each, total in zip(names, totals, strict=True)], fontsize=font)
     if len(names) > 8:
         axes.set_xticks(ticks, names, fontsize=font, rotation=90)
     else:
         axes.set_xticks(ticks, [each.replace(" ", "\n") for each in names], fontsize=SMALL)
-    absent = (totals[:, 0] == 0) & (matrix.sum(axis=0) == 0)
-    for y, x, gone, empty in zip(
-        axes.get_yticklabels(), axes.get_xticklabels(), absent, totals[:, 0] == 0, strict=True
-    ):
-        y.set_color(GREY if empty else "black")
-        x.set_color(GREY if gone else "black")
+    for labels, used in ((axes.get_yticklabels(), totals), (axes.get_xticklabels(), totals + matrix.sum(axis=0))):
+        for label, count in zip(labels, used, strict=True):
+            label.set_color("black" if count else GREY)
     axes.set_xticks(ticks[:-1] + 0.5, minor=True)
     axes.set_yticks(ticks[:-1] + 0.5, minor=True)
     axes.grid(which="minor", color="#d5d5d5", linewidth=0.4)
@@ -91,25 +82,5 @@ def _draw(
     scale = drawn.colorbar(picture, ax=axes, shrink=0.5, pad=0.01, aspect=30)
     scale.set_label("Share of the true class", fontsize=SMALL)
     scale.ax.tick_params(labelsize=SMALL)
-    write_csv(
-        folder / f"{name}.csv",
-        ("true class", *names),
-        ([each, *row] for each, row in zip(names, matrix.tolist(), strict=True)),
-    )
-    return save(drawn, folder / f"{name}.png")
-
-
-def _write_counts(axes: Axes, matrix: NDArray[np.int64], depths: NDArray[np.float64], font: int) -> None:
-    colours = matplotlib.colormaps["Blues"]
-    for row, column in np.argwhere(matrix > 0):
-        ground = colours(float(depths[row, column]))
-        dark = contrast(ground, (1, 1, 1)) > contrast(ground, (0, 0, 0))
-        axes.text(
-            column,
-            row,
-            f"{matrix[row, column]}",
-            ha="center",
-            va="center",
-            fontsize=font,
-            color="white" if dark else "black",
-        )
+    rows = ([each, *row] for each, row in zip(names, matrix.tolist(), strict=True))
+    return save(drawn, folder, name, ("true class", *names), rows)

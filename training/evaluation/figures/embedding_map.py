@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from contract.classes import CELL_CLASSES
-from training.data.manifest import LabelledImage, write_csv
+from training.data.manifest import LabelledImage
 from training.evaluation.figures.palette import HEADING, SMALL, TEXT, figure, point_style, save
 
 MOST: Final = 4000
@@ -61,47 +61,47 @@ def draw_embedding_map(
         return None
     chosen = [images[index] for index in shown]
     labels = np.array([image.class_index for image in chosen])
-    sources = sorted({image.source for image in chosen})
-    by_source = np.array([sources.index(image.source) for image in chosen])
+    sources = np.array([image.source for image in chosen])
+    classes = [cell for cell in CELL_CLASSES if (labels == cell.index).any()]
 
     drawn = figure(5.3)
     left, right = drawn.subplots(1, 2)
-    size = float(np.clip(4000 / len(points), 2.5, 14))
-    classes = [cell for cell in CELL_CLASSES if (labels == cell.index).any()]
-    for cell in classes:
-        _scatter(left, points[labels == cell.index], point_style(cell.index), size)
+    by_class = [(f"{cell.index + 1}  {cell.name}", cell.index, labels == cell.index) for cell in classes]
+    handles = _scatter(left, "by class", points, by_class)
+    drawn.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=SMALL, frameon=False, handletextpad=0.2)
     places = _apart(np.array([_middle(points[labels == cell.index]) for cell in classes]), np.ptp(points) * APART)
     halo = [withStroke(linewidth=2.2, foreground="white")]
     for cell, (x, y) in zip(classes, places, strict=True):
         number = str(cell.index + 1)
         left.text(x, y, number, ha="center", va="center", size=TEXT, weight="bold", path_effects=halo, zorder=5)
-    for position in np.random.default_rng(seed).permutation(len(sources)):
-        _scatter(right, points[by_source == position], point_style(int(position)), size)
-    for axes, heading in ((left, "by class"), (right, "by source")):
-        axes.set_title(heading, fontsize=TEXT)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_box_aspect(1)
-    handles = [_handle(f"{cell.index + 1}  {cell.name}", point_style(cell.index)) for cell in classes]
-    drawn.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=SMALL, frameon=False, handletextpad=0.2)
-    named = [_handle(source, point_style(position)) for position, source in enumerate(sources)]
-    right.legend(handles=named, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, fontsize=SMALL, frameon=False)
+    by_source = [(str(source), place, sources == source) for place, source in enumerate(np.unique(sources))]
+    handles = _scatter(right, "by source", points, by_source)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02)}
+    right.legend(handles=handles, ncols=2, fontsize=SMALL, frameon=False, **below)
     part = f", {len(points)} of {len(images)} images" if len(points) < len(images) else ""
     drawn.suptitle(f"{title}{part}", fontsize=HEADING)
-    write_csv(
-        folder / f"{name}.csv",
-        ("image", "class", "source", "x", "y"),
-        (
-            (image.path.name, image.label, image.source, f"{x:.3f}", f"{y:.3f}")
-            for image, (x, y) in zip(chosen, points, strict=True)
-        ),
+    rows = (
+        (image.path.name, image.label, image.source, f"{x:.3f}", f"{y:.3f}")
+        for image, (x, y) in zip(chosen, points, strict=True)
     )
-    return save(drawn, folder / f"{name}.png")
+    return save(drawn, folder, name, ("image", "class", "source", "x", "y"), rows)
 
 
-def _scatter(axes: Axes, points: NDArray[np.float64], style: tuple[str, str], size: float) -> None:
-    colour, marker = style
-    axes.scatter(points[:, 0], points[:, 1], s=size, c=colour, marker=marker, alpha=0.75, linewidths=0, rasterized=True)
+def _scatter(
+    axes: Axes, heading: str, points: NDArray[np.float64], groups: Sequence[tuple[str, int, NDArray[np.bool_]]]
+) -> list[Line2D]:
+    """Draw groups of points (name, place in the palette, which points) and return what a legend shows of each."""
+    size, handles = float(np.clip(4000 / len(points), 2.5, 14)), []
+    for name, place, chosen in groups:
+        colour, marker = point_style(place)
+        x, y = points[chosen].T
+        axes.scatter(x, y, s=size, c=colour, marker=marker, alpha=0.75, linewidths=0, rasterized=True)
+        handles.append(Line2D([], [], linestyle="", color=colour, marker=marker, markersize=4, label=name))
+    axes.set_title(heading, fontsize=TEXT)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_box_aspect(1)
+    return handles
 
 
 def _middle(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,8 +121,3 @@ def _apart(places: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
         directions = np.where(lengths[..., None] > 0, gaps / lengths.clip(1e-9)[..., None], np.array([1.0, 0.0]))
         moved += (directions * ((distance - lengths) * near)[..., None] / 2).sum(axis=1)
     return moved
-
-
-def _handle(label: str, style: tuple[str, str]) -> Line2D:
-    colour, marker = style
-    return Line2D([], [], linestyle="", color=colour, marker=marker, markersize=4, label=label)

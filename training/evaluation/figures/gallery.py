@@ -51,26 +51,19 @@ def draw_gallery(gallery: Gallery, predictions: Predictions, folder: Path) -> Pa
     Returns:
         ``None`` for an empty gallery; the CSV file is written nevertheless.
     """
-    evaluation = predictions.evaluation
-    top = evaluation.probabilities.max(axis=1)
-
-    write_csv(
-        folder / f"{gallery.name}.csv",
-        ("image", "source", "true class", "predicted class", "probability"),
-        (
-            (image.path.name, image.source, image.label, CLASS_NAMES[named], f"{probability:.4f}")
-            for image, named, probability in (
-                (predictions.images[i], evaluation.predicted[i], top[i]) for i in gallery.chosen
-            )
-        ),
-    )
-    if len(gallery.chosen) == 0:
+    named, top = predictions.evaluation.predicted, predictions.evaluation.probabilities.max(axis=1)
+    rows = [
+        (image.path.name, image.source, image.label, CLASS_NAMES[named[index]], f"{top[index]:.4f}")
+        for index, image in ((index, predictions.images[index]) for index in gallery.chosen)
+    ]
+    columns = ("image", "source", "true class", "predicted class", "probability")
+    if not rows:
+        write_csv(folder / f"{gallery.name}.csv", columns, rows)
         return None
     shown = gallery.chosen[:MOST]
     titles = [
-        f"{_wrapped(predictions.images[i].label, 'is ')}\n"
-        + _wrapped(f"{CLASS_NAMES[evaluation.predicted[i]]} {top[i]:.2f}", "→ ")
-        for i in shown
+        "\n".join(textwrap.wrap(f"is {label}", 18) + textwrap.wrap(f"→ {called} {float(p):.2f}", 18))
+        for _, _, label, called, p in rows[:MOST]
     ]
     lines = -(-len(shown) // COLUMNS)
     drawn = figure(0.4 + lines * (1.2 + 0.135 * max(title.count("\n") + 1 for title in titles)))
@@ -83,10 +76,6 @@ def draw_gallery(gallery: Gallery, predictions: Predictions, folder: Path) -> Pa
             axes.imshow(read_image(predictions.images[index].path))
         except ImageError:
             axes.text(0.5, 0.5, "image not found", ha="center", color=GREY, fontsize=SMALL, transform=axes.transAxes)
-    part = f", {len(shown)} of {len(gallery.chosen)}" if len(shown) < len(gallery.chosen) else f", {len(shown)}"
-    drawn.suptitle(f"{gallery.title}{part}", fontsize=HEADING)
-    return save(drawn, folder / f"{gallery.name}.png", DPI)
-
-
-def _wrapped(text: str, mark: str) -> str:
-    return "\n".join(textwrap.wrap(f"{mark}{text}", 18))
+    of_all = f" of {len(rows)}" if len(shown) < len(rows) else ""
+    drawn.suptitle(f"{gallery.title}, {len(shown)}{of_all}", fontsize=HEADING)
+    return save(drawn, folder, gallery.name, columns, rows, DPI)

@@ -1,12 +1,14 @@
 """Colours, markers, lines and type sizes of all figures: for print, in colour or not, and for the colour-blind."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from training.data.manifest import write_csv
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, "Color Universal Design", without its yellow, which is too pale on white."""
@@ -33,21 +35,6 @@ def line_style(position: int) -> dict[str, Any]:
     return {"color": COLOURS[position], "linestyle": LINES[position]}
 
 
-def contrast(one: Sequence[float], other: Sequence[float]) -> float:
-    """The contrast ratio of two sRGB colours, 1 to 21 (Web Content Accessibility Guidelines 2.2).
-
-    Args:
-        one, other: red, green and blue, 0 to 1; further channels are not looked at.
-    """
-    darker, lighter = sorted((_luminance(one), _luminance(other)))
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(colour: Sequence[float]) -> float:
-    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in colour[:3]]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 def figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure of a size in inches, drawn without a window."""
     drawn = Figure(figsize=(width, height), layout="constrained")
@@ -55,9 +42,12 @@ def figure(height: float, width: float = WIDTH) -> Figure:
     return drawn
 
 
-def save(drawn: Figure, path: Path, dpi: int = DPI) -> Path:
-    """Write a figure as PNG and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save(
+    drawn: Figure, folder: Path, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], dpi: int = DPI
+) -> Path:
+    """Write a figure as PNG, and its data beside it as CSV; return the picture's path."""
+    write_csv(folder / f"{name}.csv", columns, rows)
+    path = folder / f"{name}.png"
     drawn.savefig(path, dpi=dpi, facecolor="white")
     return path
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.manifest import write_csv
 from training.evaluation.calibration import BINS, confidence_bin
 from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, tidy
 from training.evaluation.results import Evaluation, Proportion
@@ -26,7 +25,7 @@ def reliability(evaluation: Evaluation) -> list[Bin]:
     right = evaluation.predicted == evaluation.labels
     bins = confidence_bin(top)
     return [
-        Bin(int(b), float(top[bins == b].mean()), Proportion(int(right[bins == b].sum()), int((bins == b).sum())))
+        Bin(int(b), float(top[bins == b].mean()), Proportion.of(int(right[bins == b].sum()), int((bins == b).sum())))
         for b in np.unique(bins)
     ]
 
@@ -38,35 +37,19 @@ def draw_reliability(calibrated: Evaluation, uncalibrated: Evaluation, folder: P
     upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", label="perfectly calibrated")
     values = np.array([each.right.value for each in after])
-    intervals = np.array([each.right.interval95 for each in after]).T
-    reach = np.abs(intervals - values).clip(0)
-    upper.errorbar(
-        [each.confidence for each in after],
-        values,
-        yerr=reach,
-        fmt="o-",
-        color=COLOURS[0],
-        markersize=4,
-        linewidth=1.2,
-        elinewidth=0.8,
-        capsize=2,
-        label=f"after temperature scaling, ECE {calibrated.calibration_error:.3f}",
-    )
-    upper.plot(
-        [each.confidence for each in before],
-        [each.right.value for each in before],
-        "s--",
-        color=COLOURS[1],
-        markersize=4,
-        markerfacecolor="none",
-        linewidth=0.9,
-        label=f"before, ECE {uncalibrated.calibration_error:.3f}",
-    )
+    reach = np.abs(np.array([each.right.interval95 for each in after]).T - values)
+    drawn_after = {"color": COLOURS[0], "markersize": 4, "linewidth": 1.2, "elinewidth": 0.8, "capsize": 2}
+    label = f"after temperature scaling, ECE {calibrated.calibration_error:.3f}"
+    upper.errorbar([each.confidence for each in after], values, yerr=reach, fmt="o-", label=label, **drawn_after)
+    drawn_before = {"color": COLOURS[1], "markersize": 4, "linewidth": 0.9, "markerfacecolor": "none"}
+    label = f"before, ECE {uncalibrated.calibration_error:.3f}"
+    points = [each.confidence for each in before], [each.right.value for each in before]
+    upper.plot(*points, "s--", label=label, **drawn_before)
     upper.set_ylabel("Share that is right", fontsize=TEXT)
     upper.set_ylim(-0.02, 1.02)
     upper.legend(fontsize=SMALL, frameon=False, loc="lower right")
-    edges = np.linspace(0, 1, BINS + 1)
-    lower.hist(calibrated.probabilities.max(axis=1), edges.tolist(), color=COLOURS[5], edgecolor="white", linewidth=0.5)
+    edges = np.linspace(0, 1, BINS + 1).tolist()
+    lower.hist(calibrated.probabilities.max(axis=1), edges, color=COLOURS[5], edgecolor="white", linewidth=0.5)
     lower.set_ylabel("Images", fontsize=TEXT)
     lower.set_xlabel("Largest probability", fontsize=TEXT)
     lower.set_xlim(0, 1)
@@ -78,5 +61,4 @@ def draw_reliability(calibrated: Evaluation, uncalibrated: Evaluation, folder: P
         for when, bins in (("after", after), ("before", before))
         for each in bins
     ]
-    write_csv(folder / f"{name}.csv", ("scaling", "from", "to", "mean confidence", "right", "images"), rows)
-    return save(drawn, folder / f"{name}.png")
+    return save(drawn, folder, name, ("scaling", "from", "to", "mean confidence", "right", "images"), rows)

@@ -8,15 +8,17 @@ of flags that can occur; nothing is drawn at random.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from scipy import stats
 
 from contract.slide import Advice, SlideRule, advise, count_flags
-from training.data.manifest import write_csv
 from training.evaluation.figures.palette import GREY, HEADING, SMALL, figure, line_style, save
 
 CELLS: Final = (100, 200, 400, 600, 1000)
@@ -45,15 +47,6 @@ class Setting:
     spread: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Characteristics:
-    """Shares of slides that get each advice; they sum to 1."""
-
-    follow_up: float
-    no_indication: float
-    too_few_cells: float
-
-
 @cache
 def fewest_hits(rule: SlideRule, cells: int, stated_rate: float) -> int:
     """The smallest number of flags on ``cells`` white cells that is followed up; ``cells + 1`` if none is."""
@@ -63,13 +56,12 @@ def fewest_hits(rule: SlideRule, cells: int, stated_rate: float) -> int:
     return cells + 1
 
 
-def characteristics(rule: SlideRule, setting: Setting, cells: int, prevalence: float) -> Characteristics:
-    """What happens to slides of ``cells`` white cells, a share ``prevalence`` of them hairy in the long run."""
-    least = fewest_hits(rule, cells, setting.stated_rate)
-    follow_up = float(at_least(least, cells, prevalence, setting))
-    rest = 1 - follow_up
-    enough = cells >= rule.min_cells
-    return Characteristics(follow_up, rest if enough else 0.0, 0.0 if enough else rest)
+def followed_up(rule: SlideRule, setting: Setting, cells: int, prevalence: float) -> float:
+    """Share of the slides of ``cells`` white cells that are followed up, ``prevalence`` of their cells being hairy.
+
+    The others get ``no indication`` from :attr:`contract.slide.SlideRule.min_cells` on, else ``too few cells``.
+    """
+    return at_least(fewest_hits(rule, cells, setting.stated_rate), cells, prevalence, setting)
 
 
 def at_least(hits: int, cells: int, prevalence: float, setting: Setting) -> float:
@@ -89,67 +81,59 @@ def at_least(hits: int, cells: int, prevalence: float, setting: Setting) -> floa
 
 def write(rule: SlideRule, folder: Path) -> tuple[Path, Path]:
     """``slide-rule.png`` and ``slide-rule.csv`` in ``folder``."""
-    table = folder / "slide-rule.csv"
     columns = ("false_flag_rate", "sensitivity", "cells", "fewest_flags", "prevalence", "followed_up", "no_indication")
-    write_csv(table, columns, _rows(rule))
-    return save(_figure(rule), folder / "slide-rule.png", _DPI), table
+    picture = save(_figure(rule), folder, "slide-rule", columns, _rows(rule), _DPI)
+    return picture, picture.with_suffix(".csv")
 
 
 def _rows(rule: SlideRule) -> Iterable[tuple[Any, ...]]:
-    for rate in RATES:
-        for sensitivity in SENSITIVITIES:
-            for cells in CELLS:
-                least = fewest_hits(rule, cells, rate)
-                for prevalence in PREVALENCES:
-                    found = characteristics(rule, Setting(rate, rate, sensitivity), cells, prevalence)
-                    figures = (f"{found.follow_up:.6f}", f"{found.no_indication:.6f}")
-                    yield rate, sensitivity, cells, least, prevalence, *figures
+    for rate, sensitivity, cells, prevalence in product(RATES, SENSITIVITIES, CELLS, PREVALENCES):
+        share = followed_up(rule, Setting(rate, rate, sensitivity), cells, prevalence)
+        negative = 1 - share if cells >= rule.min_cells else 0.0
+        fewest = fewest_hits(rule, cells, rate)
+        yield rate, sensitivity, cells, fewest, prevalence, f"{share:.6f}", f"{negative:.6f}"
 
 
-def _figure(rule: SlideRule) -> Any:
+def _figure(rule: SlideRule) -> Figure:
+    """By cells, by rate of false flags and by sensitivity; and slides without a single hairy cell."""
     drawn = figure(7.2, 9.0)
-    (by_cells, by_rate), (by_sensitivity, negative) = drawn.subplots(2, 2)
-    shares = [place / 1000 for place in range(101)]
-
-    def line(axes: Any, position: int, label: str, setting: Setting, cells: int) -> None:
-        values = [characteristics(rule, setting, cells, share).follow_up for share in shares]
-        axes.plot(shares, values, **line_style(position), label=label)
-
-    for position, cells in enumerate(CELLS):
-        line(by_cells, position, f"{cells} cells", Setting(0.002, 0.002), cells)
-    by_cells.set_title("False flags 0.2 %, sensitivity 80 %", fontsize=HEADING)
-    for position, rate in enumerate(RATES):
-        least = fewest_hits(rule, 200, rate)
-        line(by_rate, position, f"{100 * rate:g} % (from {least} flags on)", Setting(rate, rate), 200)
-    by_rate.set_title("200 cells, sensitivity 80 %, by rate of false flags", fontsize=HEADING)
-    for position, sensitivity in enumerate(SENSITIVITIES):
-        line(by_sensitivity, position, f"{100 * sensitivity:g} %", Setting(0.002, 0.002, sensitivity), 200)
-    by_sensitivity.set_title("200 cells, false flags 0.2 %, by sensitivity", fontsize=HEADING)
-    for axes in (by_cells, by_rate, by_sensitivity):
-        axes.set_xlabel("hairy cells among the white cells of the slide", fontsize=SMALL)
-        axes.set_ylabel("slides that are followed up", fontsize=SMALL)
+    by_hairy_cells = {
+        "False flags 0.2 %, sensitivity 80 %": [(f"{cells} cells", Setting(0.002, 0.002), cells) for cells in CELLS],
+        "200 cells, sensitivity 80 %, by rate of false flags": [
+            (f"{100 * rate:g} % (from {fewest_hits(rule, 200, rate)} flags on)", Setting(rate, rate), 200)
+            for rate in RATES
+        ],
+        "200 cells, false flags 0.2 %, by sensitivity": [
+            (f"{100 * sensitivity:g} %", Setting(0.002, 0.002, sensitivity), 200) for sensitivity in SENSITIVITIES
+        ],
+    }
+    prevalences = np.linspace(0, 0.1, 101).tolist()
+    *panels, negative = drawn.subplots(2, 2).flat
+    for axes, (title, lines) in zip(panels, by_hairy_cells.items(), strict=True):
+        for position, (label, setting, cells) in enumerate(lines):
+            values = [followed_up(rule, setting, cells, prevalence) for prevalence in prevalences]
+            axes.plot(prevalences, values, **line_style(position), label=label)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylim(-0.02, 1.02)
-        axes.legend(fontsize=SMALL, frameon=False, loc="lower right", handlelength=3.5)
-    _negatives(negative, rule)
-    for axes in (by_cells, by_rate, by_sensitivity, negative):
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.tick_params(labelsize=SMALL)
-        axes.spines[["top", "right"]].set_visible(False)
-    return drawn
-
-
-def _negatives(axes: Any, rule: SlideRule) -> None:
-    """Slides without a single hairy cell, and what happens when slides differ in their rate of false flags."""
+        _label(axes, title, "hairy cells among the white cells of the slide", "slides that are followed up")
     sizes = range(50, 1001, 25)
     for position, spread in enumerate(SPREADS):
         setting = Setting(0.002, 0.002, spread=spread)
-        values = [characteristics(rule, setting, cells, 0.0).follow_up for cells in sizes]
+        values = [followed_up(rule, setting, cells, 0.0) for cells in sizes]
         label = "slides alike" if not spread else f"slides differ, rho = {spread:g}"
-        axes.plot(sizes, values, **line_style(position), label=label)
-    axes.axhline(rule.significance, color=GREY, linewidth=0.8, zorder=0)
-    axes.set_title("No hairy cell on the slide, false flags 0.2 % on average", fontsize=HEADING)
-    axes.set_xlabel("white cells on the slide", fontsize=SMALL)
-    axes.set_ylabel("slides that are followed up for nothing", fontsize=SMALL)
-    axes.set_ylim(0, None)
-    axes.legend(fontsize=SMALL, frameon=False, loc="upper left", handlelength=3.5)
+        negative.plot(sizes, values, **line_style(position), label=label)
+    negative.axhline(rule.significance, color=GREY, linewidth=0.8, zorder=0)
+    negative.set_ylim(0, None)
+    title = "No hairy cell on the slide, false flags 0.2 % on average"
+    _label(negative, title, "white cells on the slide", "slides that are followed up for nothing")
+    return drawn
+
+
+def _label(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=HEADING)
+    axes.set_xlabel(x, fontsize=SMALL)
+    axes.set_ylabel(y, fontsize=SMALL)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(fontsize=SMALL, frameon=False, handlelength=3.5)
+    axes.tick_params(labelsize=SMALL)
+    axes.spines[["top", "right"]].set_visible(False)
