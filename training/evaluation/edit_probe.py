@@ -38,14 +38,14 @@ def edit_probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage],
     if within:
         mean = float(np.mean([found.balanced_accuracy or 0.0 for found in within]))
         images_probed = sum(sum(found.sources.values()) for found in within)
-        name = f"probe, sham or real, mean balanced accuracy of {len(within)} classes (chance 0.5)"
-        yield about.metric(name, mean, images_probed, "real images and shams")
+        name = f"probe, edited control or real, mean balanced accuracy of {len(within)} classes (chance 0.5)"
+        yield about.metric(name, mean, images_probed, "real images and edited controls")
     scores = _edited(embeddings, real, composite, sham)
     for name, data, edited in (
         ("probe, composite or real, area under the ROC curve", "real images and composites", composite),
         (
-            "the same probe on shams against real, area under the ROC curve (no trace of the edit: 0.5)",
-            "real images and shams",
+            "the same probe on edited controls against real, area under the ROC curve (no trace of the edit: 0.5)",
+            "real images and edited controls",
             sham,
         ),
     ):

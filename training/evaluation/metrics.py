@@ -1,8 +1,7 @@
 """The figures that a bundle carries: each with its images, its data, its interval and the command that gives it.
 
-Real cells, composites and edited controls (column ``kind`` of the manifest, see :mod:`training.composites`; figures of
-the last are named "shams", as in the bundles that exist) are never mixed in a figure: how well a network knows what was
-drawn for it says little about cells.
+Real cells, composites and edited controls (column ``kind`` of the manifest, see :mod:`training.composites`) are never
+mixed in a figure: how well a network knows what was drawn for it says little about cells.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from training.evaluation.results import Evaluation, Proportion
 COMMAND: Final = "hal evaluate {bundle} --data {manifest} --split val"
 EXPERT_LABELLED: Final = frozenset(cell.name for cell in CELL_CLASSES if cell.index < 9 or cell.id == "erythroblast")
 """The ten classes with expert labels in the Barcelona images: nine white cells and the erythroblast."""
-KINDS: Final = {"real": "real images", "composite": "composites", "sham": "shams"}
+KINDS: Final = {"real": "real images", "composite": "composites", "sham": "edited controls"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def test_composites_and_shams_have_figures_of_their_own_and_touch_no_other() -> 
     found = measured(rows, said)
     assert found["accuracy, real images | int8 | pbc"].value == 1
     assert found["accuracy, ten expert-labelled classes | int8 | pbc"].images == 10
-    assert found["accuracy, shams | int8 | pbc"].value == 0.75
+    assert found["accuracy, edited controls | int8 | pbc"].value == 0.75
     assert found["accuracy, composites | int8 | pbc"].value == 0.75
     assert found["accuracy, int8 minus float32 | int8 | pbc"].value == 0
     assert found["expected calibration error | int8 | pbc"].images == 10
@@ -52,7 +52,7 @@ def test_composites_and_shams_have_figures_of_their_own_and_touch_no_other() -> 
     assert (flagged.value, flagged.images, flagged.method) == (0.75, 8, "Clopper-Pearson")
     none = found["false hairy flags, real images | int8 | pbc"]
     assert (none.value, none.interval95) == (0, Proportion.of(0, 10, "Clopper-Pearson").interval95)
-    assert found["false hairy flags, shams | int8 | pbc"].value == 0.25
+    assert found["false hairy flags, edited controls | int8 | pbc"].value == 0.25
     assert "hairy cells flagged, real images | int8 | pbc" not in found
 
 

@@ -71,7 +71,7 @@ def test_real_cells_composites_and_shams_of_the_test_split_are_measured_apart(ma
     metrics = add_evidence(made.folder, data).metrics
     accuracy = found(metrics, "accuracy, composites")
     assert (accuracy.value, accuracy.images, accuracy.split) == (1, 5, "test")
-    assert found(metrics, "accuracy, shams").value == 1
+    assert found(metrics, "accuracy, edited controls").value == 1
     assert found(metrics, "false hairy flags, real images").value == pytest.approx(0.2)
     assert found(metrics, "hairy cells flagged, composites").value == 1
     assert found(metrics, "recall, Lymphocyte").value == pytest.approx(0.8)
@@ -82,7 +82,7 @@ def test_real_cells_composites_and_shams_of_the_test_split_are_measured_apart(ma
 def test_every_condition_is_measured_on_the_same_images(made: Made, data: Path) -> None:
     metrics = add_evidence(made.folder, data).metrics
     for condition in CONDITIONS:
-        assert found(metrics, "false hairy flags, shams", condition).images == 4
+        assert found(metrics, "false hairy flags, edited controls", condition).images == 4
     assert found(metrics, "hairy cells flagged, composites", "rotated by 90 degrees").value == 1
     changed = [m.value for m in metrics if m.name == "accuracy, composites" and m.condition == "15 % darker"]
     assert changed == [0 if _darker_is_another(made.network) else 1]
