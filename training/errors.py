@@ -3,9 +3,12 @@
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import typer
 
@@ -22,7 +25,7 @@ class MemoryShortError(TrainingError):
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Print an error that the user can mend, without a traceback, and exit with 1.
+    """Print an error that the user can mend, without a traceback, and exit with 1; end at SIGTERM as at Ctrl-C.
 
     A pipe that its reader closed is left to the command line, which ends quietly.
     """
@@ -32,7 +35,8 @@ def explained() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
-        yield
+        with _tidying_up_at_sigterm():
+            yield
     except (TrainingError, BundleError) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from error
@@ -46,3 +50,21 @@ def explained() -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(1) from error
+
+
+@contextlib.contextmanager
+def _tidying_up_at_sigterm() -> Iterator[None]:
+    """What is half written, such as a bundle's folder, goes when a batch system stops the command, too."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
