@@ -52,22 +52,21 @@ class Settings(BaseSettings):
     bundle: Path = Field(default=Path("models/hal-c/2"), description="Folder of the bundle to serve.")
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on; 0.0.0.0 opens the service to the network and needs HAL_KEYS_FILE.",
+        description="Address to listen on; 0.0.0.0 serves the network and needs HAL_KEYS_FILE.",
     )
     keys_file: Path | None = Field(
         default=None,
-        description="File of API keys ('hal keys add'), read again within a second of a change. Not set: no keys, and "
-        "only this machine is answered.",
+        description="File of API keys ('hal keys add'); a change counts within a second. Not set: no keys, this "
+        "machine only.",
     )
     allow_anonymous: bool = Field(
-        default=False, description="Answer other machines without keys, in a network that is protected otherwise."
+        default=False, description="Answer other machines without keys; for a network that is protected otherwise."
     )
     cors_origins: str | None = Field(
         default=None,
         pattern=rf"^{_ORIGIN}(,{_ORIGIN})*$",
-        description="Pages of other sites that may use the service from a browser: their origins, as in "
-        "https://lis.example,https://lab.example:8443. They send their key as others do. Not set: the service's own "
-        "page only.",
+        description="Origins of other sites whose pages may call the service: https://lis.example,"
+        "https://lab.example:8443. Not set: the service's own page only.",
     )
     port: int = Field(
         default=8000,
@@ -78,8 +77,8 @@ class Settings(BaseSettings):
     )
     device: Device = Field(
         default=Device.AUTO,
-        description="auto: CUDA where ONNX Runtime has it and the driver sees a GPU, else the CPU. A GPU that does not "
-        "work is an error.",
+        description="auto: CUDA where ONNX Runtime and the driver have it, else the CPU. A GPU that does not work is "
+        "an error.",
     )
     precision: Precision | None = Field(
         default=None, description="File of the bundle to serve. Not set: float16 on a GPU, else the bundle's first."
@@ -118,17 +117,17 @@ class Settings(BaseSettings):
     max_json_bytes: int = Field(
         default=8 * MEBIBYTE,
         ge=1024,
-        description="Most bytes of a request to /v2 in JSON, where a cell takes some 1 MiB (192 KiB as a binary "
-        "tensor); above them 413.",
+        description="Most bytes of a JSON request to /v2, some 1 MiB per image (192 KiB as a binary tensor); above "
+        "them 413.",
     )
     upload_timeout_s: float = Field(
-        default=60, gt=0, le=3600, description="Seconds in which a request body must have arrived; past them 408."
+        default=60, gt=0, le=3600, description="Most seconds until a request body has arrived; past them 408."
     )
     header_timeout_s: float = Field(
         default=10,
         gt=0,
         le=3600,
-        description="Seconds in which the head of a request must have arrived; past them the connection is closed.",
+        description="Most seconds until the head of a request has arrived; past them the connection is closed.",
     )
     keep_alive_s: float = Field(
         default=75,
@@ -140,10 +139,10 @@ class Settings(BaseSettings):
         default=60,
         gt=0,
         le=3600,
-        description="Seconds in which a client must take something of its answer; past them the connection is closed.",
+        description="Most seconds in which a client takes nothing of its answer; past them the connection is closed.",
     )
     max_image_bytes: int = Field(
-        default=16 * MEBIBYTE, ge=1, description="Most bytes of an encoded image; a larger one is refused on its own."
+        default=16 * MEBIBYTE, ge=1, description="Most bytes of an encoded image; larger ones are refused."
     )
     max_pixels: int = Field(
         default=4096 * 4096, ge=256 * 256, description="Most pixels that an image may declare, checked before decoding."
@@ -161,8 +160,8 @@ class Settings(BaseSettings):
         default=None,
         gt=0,
         lt=1,
-        description="Rate of false hairy flags on the site's own slides, for the advice on slides: the upper limit of "
-        "its 95 % interval. Not set: the bundle's.",
+        description="Rate of false hairy flags on the site's slides, upper limit of its 95 % interval. Not set: the "
+        "bundle's.",
     )
     slide_min_cells: int = Field(
         default=_RULE.min_cells, ge=1, description="Fewest white cells of a slide for the advice 'no indication'."
@@ -187,32 +186,31 @@ class Settings(BaseSettings):
     )
     cuda_graphs: bool = Field(
         default=False,
-        description="With HAL_DEVICE=cuda: replay each batch size as a CUDA graph, which ONNX Runtime refuses if part "
-        "of the network runs on the CPU. Unverified.",
+        description="With HAL_DEVICE=cuda: replay batches as CUDA graphs; an error if part of the network runs on the "
+        "CPU. Unverified.",
     )
     drain_s: float = Field(
         default=25,
         gt=0,
         le=3600,
-        description="Seconds from SIGTERM to the end of the process, in which accepted work must finish. Keep it below "
-        "the platform's kill timeout.",
+        description="Most seconds from SIGTERM to the end of the process. Keep it below the platform's kill timeout.",
     )
     drain_delay_s: float = Field(
         default=0,
         ge=0,
         le=600,
-        description="First seconds of HAL_DRAIN_S, in which the service reports not ready but still serves, for load "
+        description="First seconds of HAL_DRAIN_S, in which the service is not ready but still serves, for load "
         "balancers (5 in Kubernetes).",
     )
     stall_s: float = Field(
         default=60,
         gt=0,
         le=3600,
-        description="Most seconds of a batch; past them /health/live fails, so that the service is restarted.",
+        description="Most seconds of a batch; past them /health/live fails.",
     )
     drift: bool = Field(
         default=True,
-        description="Compare embeddings with the bundle's reference, so that /metrics shows a change of stain.",
+        description="Measure the drift of embeddings (hal_embedding_drift).",
     )
     audit: SecretStr | None = Field(
         default=None,
@@ -221,13 +219,12 @@ class Settings(BaseSettings):
     )
     audit_journal: Path = Field(
         default=Path("audit-journal"),
-        description="Writable folder on a local disk for the journal, which keeps rows until PostgreSQL has them; "
-        "unused with HAL_AUDIT=sqlite:...",
+        description="Writable folder on a local disk that keeps rows until PostgreSQL has them; unused with SQLite.",
     )
     audit_journal_bytes: int = Field(
         default=256 * MEBIBYTE,
         ge=MEBIBYTE,
-        description="Most bytes in HAL_AUDIT_JOURNAL (some 1,000 per row); beyond them no images are accepted.",
+        description="Most bytes in HAL_AUDIT_JOURNAL (some 1,000 per row); above them 503.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged."

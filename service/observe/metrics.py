@@ -108,19 +108,17 @@ class Metrics:
         self._flagged = counter("hal_cells_flagged", "Cells flagged as possible hairy cells.")
         self._unfamiliar = counter(
             "hal_images_unfamiliar",
-            "Classified images that look unlike those that the model learned from; 0 where the bundle cannot tell.",
+            "Classified images that look unlike the training images; 0 where the bundle cannot tell.",
         )
         self._top_probability = Summary(
             "hal_top_probability",
-            "Probability of the predicted class; the mean, sum / count, falls when cells look unfamiliar.",
+            "Probability of the predicted class; its mean is sum / count.",
             registry=None,
         )
         self._request_s = histogram(
             "hal_request_seconds", "Seconds from the head of a request with images to its answer.", buckets=_LONG_S
         )
-        self._decode_s = histogram(
-            "hal_decode_seconds", "Seconds to decode one image, whether it succeeds or is refused.", buckets=_SHORT_S
-        )
+        self._decode_s = histogram("hal_decode_seconds", "Seconds to decode or refuse an image.", buckets=_SHORT_S)
         self._queue_s = histogram("hal_queue_seconds", "Seconds that an image waited for the device.", buckets=_LONG_S)
         self._device_s = histogram("hal_device_seconds", "Seconds of the network on one batch.", buckets=_LONG_S)
         self._batch = histogram("hal_batch_images", "Images in a batch.", buckets=_IMAGES)
@@ -146,13 +144,11 @@ class Metrics:
         self.images_left = Polled(
             "counter",
             "hal_images_left",
-            "Images that left unanswered: withdrawn with their request, or past their deadline.",
+            "Images not answered: withdrawn with their request, or past their deadline.",
             "reason",
             ("withdrawn", "expired"),
         )
-        self.clients_gone = Polled(
-            "counter", "hal_clients_gone", "Requests whose client went away, sending or waiting.", values=("",)
-        )
+        self.clients_gone = Polled("counter", "hal_clients_gone", "Requests whose client disconnected.", values=("",))
         self.batches_failed = Polled(
             "counter",
             "hal_batches_failed",
@@ -168,21 +164,21 @@ class Metrics:
             "gauge",
             "hal_embedding_drift",
             "Distance of the recent mean embedding from the bundle's, in standard deviations of single images: "
-            "overall, and within the predicted classes (HAL_DRIFT).",
+            "overall, within_class (HAL_DRIFT).",
             "scope",
         )
         self.embedding_images = Polled("counter", "hal_embedding_images", "Images whose embedding was compared.")
         self.audit_database_up = Polled(
-            "gauge", "hal_audit_database_up", "1 while the audit trail's database takes rows (HAL_AUDIT)."
+            "gauge", "hal_audit_database_up", "1 while the audit database takes rows (HAL_AUDIT)."
         )
         self.audit_full = Polled(
-            "gauge", "hal_audit_full", "1 while the audit journal and so the service refuse images."
+            "gauge", "hal_audit_full", "1 while the service refuses images since the audit journal is full."
         )
         self.audit_waiting_rows = Polled(
             "gauge", "hal_audit_waiting_rows", "Rows in the audit journal that wait for the database."
         )
         self.audit_journal_bytes = Polled("gauge", "hal_audit_journal_bytes", "Bytes in use in the audit journal.")
-        self.audit_rows = Polled("counter", "hal_audit_rows", "Rows of the audit trail in its database.")
+        self.audit_rows = Polled("counter", "hal_audit_rows", "Rows written to the audit database.")
         self.log_lines_lost = Polled(
             "counter", "hal_log_lines_lost", "Log lines not written, as on a full disk.", values=("",)
         )
