@@ -90,7 +90,8 @@ async function open(slide) {
   try {
     if (!(await store.open(slide))) return `“${slide.name}” is open in another tab. Close it there.`;
   } catch (error) {
-    return `“${slide.name}” cannot be read: ${error.message || error.name}`;
+    kept.failed(error);
+    return `“${slide.name}” cannot be read.`;
   }
   started = null;
   advice.clear();

@@ -11,7 +11,7 @@ const within = (slide, first = []) => IDBKeyRange.bound([slide, ...first], [slid
 export class Persistence {
   /**
    * @param {import("./vendor/idb.js").IDBPDatabase|null} database `null`: nothing can be kept
-   * @param {(error: Error) => void} failed called if something could not be written
+   * @param {(error: Error) => void} failed called if something cannot be written or read
    */
   constructor(database, failed) {
     this.database = database;

@@ -217,3 +217,19 @@ def test_a_database_that_the_browser_closes_is_named_and_leaves_no_error_behind(
         expect(visit.page.get_by_role("dialog")).to_be_visible()
         visit.shows("#warnings", "This browser cannot keep the slide")
         visit.progress("48 of 48 classified")
+
+
+def test_a_slide_that_cannot_be_read_when_the_page_opens_is_no_silence(
+    browser: Browser, bundle: Bundle, images: list[Path]
+) -> None:
+    broken = """const all = IDBObjectStore.prototype.getAll;
+    IDBObjectStore.prototype.getAll = function (...given) {
+        if (this.name === "cells") throw new DOMException("the disk is damaged", "UnknownError");
+        return all.apply(this, given);
+    };"""
+    with serving(bundle) as live, visiting(browser, live.url) as visit:
+        visit.choose(*images)
+        visit.progress("48 of 48 classified")
+        visit.page.add_init_script(broken)
+        visit.page.reload()
+        visit.shows("#warnings", "the disk is damaged")
