@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 from contract import bundle
 from contract.novelty import NoveltyBasis, fit_subspace
 from training.data import manifest
-from training.data.manifest import LabelledImage
+from training.data.manifest import LabelledImage, ManifestError
 from training.evaluation.metrics import of_kind
 from training.evaluation.onnx_inference import Outputs, onnx_outputs
 from training.export.novelty import COMPONENTS, FAMILIAR_RATE, balanced, quantile, subspace_images
@@ -94,7 +94,7 @@ def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
 
     Raises:
         BundleError: the bundle cannot be loaded.
-        ManifestError: a manifest cannot be read.
+        ManifestError: a manifest cannot be read, or lacks images of a split.
         ImageError: an image cannot be read.
     """
     loaded = bundle.load(folder)
@@ -105,6 +105,9 @@ def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
     known = [image for image in real if image.split == "val"]
     sets = {"test": [image for image in real if image.split == "test"]}
     sets |= {path.stem: manifest.read(path) for path in elsewhere}
+    if not (len(trained) > 1 and known and sets["test"]):
+        counted = f"{len(trained)} training, {len(known)} real validation and {len(sets['test'])} real test images"
+        raise ManifestError(f"{data} has {counted}", ["expected some of each: give the manifest of the bundle's run"])
 
     def outputs(of: Sequence[LabelledImage], what: str) -> Outputs:
         return onnx_outputs(graph, [image.path for image in of], what)

@@ -51,6 +51,14 @@ def test_the_command_prints_a_row_for_each_detector(tmp_path: Path) -> None:
     assert "test 16 images, other 12 images" in done.output
 
 
+def test_a_manifest_without_test_images_is_refused(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    folder, data = site.parent().root, site.cells(2, 2)
+    done = CliRunner().invoke(app, ["bench", "novelty", str(folder), "--data", str(data), "--elsewhere", str(data)])
+    assert done.exit_code == 1
+    assert "12 training, 0 real validation and 0 real test images" in " ".join(done.output.split())
+
+
 def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere.csv")
     done = CliRunner().invoke(app, ["bench", "novelty", str(tmp_path), "--data", nowhere, "--elsewhere", nowhere])
