@@ -4,8 +4,8 @@ A body is one raw image, or a form or an archive with one or many files.
 """
 
 import asyncio
-import http
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 
 from python_multipart.multipart import parse_options_header
@@ -33,7 +33,7 @@ that one that is announced and never sent keeps nobody out."""
 class UploadsFullError(ServiceError):
     """The bodies that are in the service leave no room for more of one."""
 
-    status, code = http.HTTPStatus.TOO_MANY_REQUESTS, "uploads_full"
+    status, code = HTTPStatus.TOO_MANY_REQUESTS, "uploads_full"
     retry_after_s = 1
 
     def __init__(self, most_bytes: int) -> None:
