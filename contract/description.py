@@ -162,10 +162,10 @@ class Calibration(_Part):
     """Temperature scaling (Guo et al. 2017): probabilities are ``softmax(logits / temperature)``.
 
     Attributes:
-        unfamiliar_temperature: of images that the novelty threshold calls unfamiliar, fitted on validation images in
-            other stain and camera styles; ``None`` where the bundle does not tell them apart.
-        styled_images: how many of those there were, and the calibration error on them with one temperature
-            (``styled_ece_before``) and with both (``styled_ece_after``).
+        unfamiliar_temperature: of images that the novelty threshold calls unfamiliar, fitted on validation images at
+            another scale and in other stain and camera styles; ``None`` where the bundle does not tell them apart.
+        shifted_images: how many of those there were, and the calibration error on them with one temperature
+            (``shifted_ece_before``) and with both (``shifted_ece_after``).
     """
 
     id: str
@@ -175,9 +175,9 @@ class Calibration(_Part):
     images: Annotated[int, Field(gt=0)]
     ece_before: Probability
     ece_after: Probability
-    styled_images: Annotated[int, Field(gt=0)] | None = None
-    styled_ece_before: Probability | None = None
-    styled_ece_after: Probability | None = None
+    shifted_images: Annotated[int, Field(gt=0)] | None = None
+    shifted_ece_before: Probability | None = None
+    shifted_ece_after: Probability | None = None
 
 
 class FalseFlags(_Part):

@@ -105,9 +105,9 @@ def refit_calibration(
         "images": len(labels),
         "ece_before": Evaluation.at(held_out, labels, 1.0, suppressed).calibration_error,
         "ece_after": Evaluation.at(held_out, labels, temperature, suppressed).calibration_error,
-        "styled_images": None,
-        "styled_ece_before": None,
-        "styled_ece_after": None,
+        "shifted_images": None,
+        "shifted_ece_before": None,
+        "shifted_ece_after": None,
     }
     return parent.model_copy(update=changes)
 

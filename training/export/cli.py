@@ -22,7 +22,7 @@ class Shippable(StrEnum):
 @app.command("export")
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Option("--out", help="The bundle's folder, for example models/hal-c/2.")],
+    out: Annotated[Path, typer.Option("--out", help="The bundle's folder, for example models/hal-c/3.")],
     version: Annotated[str, typer.Option(help="Semantic version of the bundle.")] = "1.0.0",
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "hal-c",
     precision: Annotated[
@@ -54,7 +54,7 @@ def drift_reference(
 ) -> None:
     """Measure the embeddings that a service compares its own with, for a bundle that was exported without them.
 
-    Example: hal drift-reference models/hal-c/2 --data datasets/open.csv
+    Example: hal drift-reference models/hal-c/3 --data datasets/open.csv
     """
     with explained():
         from training.export.embedding_reference import add_reference
@@ -83,8 +83,8 @@ def novelty_reference(
         if novelty is not None:
             typer.echo(
                 f"{bundle}: {novelty.components} components of {novelty.images} training images, threshold "
-                f"{novelty.threshold:.4g} on {novelty.validation_images} validation images; calibration error in other "
-                f"styles {calibration.styled_ece_before:.4f} before, {calibration.styled_ece_after:.4f} after"
+                f"{novelty.threshold:.4g} on {novelty.validation_images} validation images; calibration error of "
+                f"shifted ones {calibration.shifted_ece_before:.4f} before, {calibration.shifted_ece_after:.4f} after"
             )
 
 
@@ -105,7 +105,7 @@ def evidence(
     of focus; probes for traces of editing; other data sets; real hairy cells. Run it once, when nothing is chosen any
     more.
 
-    Example: hal evidence models/hal-c/2 --data datasets/twenty/manifest.csv --elsewhere datasets/raabin.csv
+    Example: hal evidence models/hal-c/3 --data datasets/twenty/manifest.csv --elsewhere datasets/raabin.csv
     """
     with explained():
         from training.export.evidence import add_evidence

@@ -159,10 +159,15 @@ def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) ->
         raise EvidenceError("a manifest of --elsewhere has no image of a class that the bundle knows")
     if shared := sources & {entry.source for entry in loaded.description.attributions}:
         raise EvidenceError(f"the bundle was trained on {', '.join(sorted(shared))}, which is not elsewhere")
-    _, result, novelty = _ask(loaded, images, f"images of {names}")
+    outputs, result, novelty = _ask(loaded, images, f"images of {names}")
     hits = result.predicted == result.labels
     yield about.share("accuracy, real images", hits, names)
+    yield about.metric("expected calibration error", result.calibration_error, len(images), names)
     if novelty is not None:
+        described = loaded.description
+        alike = Evaluation.at(outputs.logits, result.labels, described.calibration.temperature, described.suppressed)
+        name = "expected calibration error, one temperature"
+        yield about.metric(name, alike.calibration_error, len(images), names)
         yield from metrics.unfamiliar(images, novelty, about)
         if (familiar := novelty <= 1).any():
             yield about.share("accuracy, familiar images", hits[familiar], names)

@@ -35,6 +35,14 @@ _SHOWN = (
     "unfamiliar images",
 )
 _REAL_HAIRY = "real hairy cells flagged"
+_COLUMNS = (
+    _ACCURACY,
+    "expected calibration error",
+    "unfamiliar images",
+    "accuracy, familiar images",
+    _FALSE_FLAGS,
+)
+"""Of the table of other laboratories."""
 
 
 def render(description: BundleDescription) -> str:
@@ -82,8 +90,7 @@ def _by_data(elsewhere: Iterable[Metric]) -> dict[str, dict[str, Any]]:
     for metric in elsewhere:
         if metric.name.startswith((RECALL, _REAL_HAIRY)):
             continue
-        names = ("accuracy, real images", "unfamiliar images", "accuracy, familiar images", _FALSE_FLAGS)
-        row = rows.setdefault(metric.data, dict.fromkeys(names, ""))
+        row = rows.setdefault(metric.data, dict.fromkeys(_COLUMNS, ""))
         row[metric.name] = f"{metric.value:.3f}"
         row["images"] = max(metric.images, row.get("images", 0))
     return rows

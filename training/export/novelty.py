@@ -1,7 +1,8 @@
 """The subspace, the threshold and the second temperature by which a bundle tells unfamiliar images.
 
 What laboratories elsewhere do to images is not known when a bundle is made. So the second temperature is fitted on
-validation images in photometric styles (:mod:`training.networks.styles`): the same cells, other stains and cameras.
+shifted validation images: the same cells at another scale and in two photometric styles
+(:mod:`training.networks.styles`) at once, which is more than the network saw in training.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,9 @@ from contract.bundle import sha256_of
 from contract.decision import temperatures
 from contract.description import BundleDescription, Calibration, Novelty, Precision
 from contract.novelty import NoveltyBasis, fit_subspace
+from contract.pixels import fit
 from training.data import manifest
+from training.data.images import scaled
 from training.data.manifest import LabelledImage, ManifestError
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.conditions import Change
@@ -27,11 +30,13 @@ from training.export import model_card
 
 FILE_NAME: Final = "novelty.npz"
 COMPONENTS: Final = 64
-"""On the embeddings of models/hal-c/2, 16 to 256 components differ by less than 0.01 in AUROC."""
+"""On the embeddings of models/hal-c/3, 16 to 256 components differ by less than 0.01 in AUROC."""
 FAMILIAR_RATE: Final = 0.02
 IMAGES_OF_A_SOURCE: Final = 1000
 FEWEST_UNFAMILIAR: Final = 50
-"""With fewer unfamiliar ones among them, all validation images in other styles fit the second temperature."""
+"""With fewer unfamiliar ones among them, all shifted validation images fit the second temperature."""
+LARGEST_SCALE: Final = 1.8
+"""Shifted images are up to so many times as large, or as small."""
 
 
 def subspace_images(images: Sequence[LabelledImage], seed: int) -> list[LabelledImage]:
@@ -98,7 +103,7 @@ def fit_novelty(
         images: that the network was made of; those of split ``train`` fit the subspace, real ones of ``val`` the rest.
         calibration: of the bundle, with the temperature of familiar images.
         suppressed: classes that are never predicted. Shape: ``(20,)``.
-        seed: of the choice of images and of the styles.
+        seed: of the choice of images and of their shifts.
 
     Returns:
         The parts of ``bundle.json``.
@@ -122,10 +127,10 @@ def fit_novelty(
     learned, familiar = outputs(trained, "training images"), outputs(held_out, "validation images")
     sources, known = (np.array([image.source for image in of]) for of in (trained, held_out))
     novelty = write_novelty(folder, (learned.embeddings, sources), (familiar.embeddings, known), precision)
-    styled = outputs(held_out, "validation images in other styles", photometric(seed))
-    scores = basis_of(folder, novelty).scores(styled.embeddings)
+    shifted = outputs(held_out, "shifted validation images", shift(seed))
+    scores = basis_of(folder, novelty).scores(shifted.embeddings)
     labels = np.array([image.class_index for image in held_out], dtype=np.int64)
-    return novelty, with_second_temperature(calibration, styled.logits, scores, labels, suppressed)
+    return novelty, with_second_temperature(calibration, shifted.logits, scores, labels, suppressed)
 
 
 def basis_of(folder: Path, novelty: Novelty) -> NoveltyBasis:
@@ -144,7 +149,7 @@ def with_second_temperature(
     """A calibration whose unfamiliar images have a temperature of their own, never below that of familiar ones.
 
     Args:
-        logits: of validation images in other styles. Shape: ``(n, 20)``.
+        logits: of shifted validation images. Shape: ``(n, 20)``.
         novelty: their scores. Shape: ``(n,)``.
         labels: their class indices. Shape: ``(n,)``.
     """
@@ -156,23 +161,26 @@ def with_second_temperature(
     changes = {
         "id": f"temperature-{familiar:.4f}-unfamiliar-{second:.4f}",
         "unfamiliar_temperature": second,
-        "styled_images": len(labels),
-        "styled_ece_before": Evaluation.at(logits, labels, familiar, suppressed).calibration_error,
-        "styled_ece_after": Evaluation.at(logits, labels, both, suppressed).calibration_error,
+        "shifted_images": len(labels),
+        "shifted_ece_before": Evaluation.at(logits, labels, familiar, suppressed).calibration_error,
+        "shifted_ece_after": Evaluation.at(logits, labels, both, suppressed).calibration_error,
     }
     return calibration.model_copy(update=changes)
 
 
-def photometric(seed: int) -> Change:
-    """Each image in the next of the styles that views get in training."""
+def shift(seed: int) -> Change:
+    """Each image at the next scale and in the next two of the styles that views get in training."""
     # Imported when needed: all else here, and 'hal adapt', does without TensorFlow.
     from training.networks.styles import PhotometricStyle
 
-    style = PhotometricStyle(seed)
+    style, generator = PhotometricStyle(seed), np.random.default_rng(seed)
 
     def change(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        styled = np.asarray(style(pixels[np.newaxis].astype(np.float32), training=True))[0]
-        return np.asarray(np.clip(np.rint(styled), 0, 255), np.uint8)
+        factor = LARGEST_SCALE ** generator.uniform(-1, 1)
+        shifted = fit(scaled(pixels, factor))[np.newaxis].astype(np.float32)
+        for _ in range(2):
+            shifted = style(shifted, training=True)
+        return np.asarray(np.clip(np.rint(shifted[0]), 0, 255), np.uint8)
 
     return change
 

@@ -20,7 +20,7 @@ from training.data.images import read_image
 from training.data.manifest import LabelledImage, ManifestError
 from training.evaluation.calibration import expected_calibration_error
 from training.export import novelty
-from training.export.novelty import add_novelty, photometric, subspace_images, with_second_temperature, write_novelty
+from training.export.novelty import add_novelty, shift, subspace_images, with_second_temperature, write_novelty
 
 DIMENSION = 16
 ONE = Calibration(id="t", temperature=1.5, fitted_on="made", images=5, ece_before=0.1, ece_after=0.05)
@@ -93,7 +93,7 @@ def test_unfamiliar_images_get_a_temperature_that_takes_their_overconfidence_awa
     assert fitted.temperature == ONE.temperature
     assert fitted.unfamiliar_temperature > 1.5 * fitted.temperature
     both = temperatures(scores, fitted.temperature, fitted.unfamiliar_temperature)
-    for stated, temperature in ((fitted.styled_ece_before, ONE.temperature), (fitted.styled_ece_after, both)):
+    for stated, temperature in ((fitted.shifted_ece_before, ONE.temperature), (fitted.shifted_ece_after, both)):
         found = expected_calibration_error(calibrated_probabilities(logits, temperature, nothing), labels)
         assert stated == pytest.approx(found)
     unfamiliar = calibrated_probabilities(logits, both, nothing)[1000:]
@@ -107,13 +107,13 @@ def test_an_unfamiliar_image_is_never_believed_more_than_a_familiar_one() -> Non
     assert fitted.unfamiliar_temperature == ONE.temperature
 
 
-def test_styles_change_most_images_and_are_the_same_again() -> None:
+def test_shifts_change_images_and_are_the_same_again() -> None:
     pixels = read_image(CELLS / "lymphocyte-1.jpg")
-    first, again = photometric(7), photometric(7)
-    styled = [first(pixels) for _ in range(12)]
-    assert all(each.dtype == np.uint8 and each.shape == pixels.shape for each in styled)
-    assert sum(bool((each != pixels).any()) for each in styled) >= 6
-    np.testing.assert_array_equal(styled, [again(pixels) for _ in range(12)])
+    first, again = shift(7), shift(7)
+    shifted = [first(pixels) for _ in range(12)]
+    assert all(each.dtype == np.uint8 and each.shape == pixels.shape for each in shifted)
+    assert all((each != pixels).any() for each in shifted)
+    np.testing.assert_array_equal(shifted, [again(pixels) for _ in range(12)])
 
 
 def made(tmp_path: Path, *splits: str) -> tuple[Path, Path]:
@@ -131,7 +131,7 @@ def test_a_bundle_without_it_is_given_it_and_keeps_its_weights(tmp_path: Path) -
     assert written.novelty is not None
     assert after.novelty() is not None
     assert written.novelty.images + written.novelty.validation_images == len(SAMPLES)
-    assert written.calibration.styled_images == written.novelty.validation_images
+    assert written.calibration.shifted_images == written.novelty.validation_images
     assert "An image is unfamiliar" in (folder / "MODEL_CARD.md").read_text()
 
 
