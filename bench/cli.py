@@ -101,7 +101,7 @@ def load_test(
 @bench_app.command("service")
 def bench_service(
     bundle: Annotated[Path, typer.Option(help="The bundle to serve; its golden sample is sent.")] = Path(
-        "models/hal-c/2"
+        "models/hal-c/3"
     ),
     out: Annotated[Path, typer.Option(help="Folder for service.json, service.md and the pictures.")] = Path(
         "bench-service"
@@ -145,7 +145,7 @@ def bench_service(
 
 @bench_app.command("gpu")
 def bench_gpu(
-    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = Path("models/hal-c/2"),
+    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = Path("models/hal-c/3"),
     out: Annotated[Path, typer.Option(help="Folder for gpu.json and gpu.md.")] = Path("bench-gpu"),
     device: Annotated[
         list[Provider] | None,

@@ -173,7 +173,7 @@ def read_description(root: Path) -> BundleDescription:
     except (FileNotFoundError, NotADirectoryError):
         raise BundleNotFoundError(
             f"no {MANIFEST_NAME} in {root}{_instead(root)}; point HAL_BUNDLE (or --bundle) at a folder written by "
-            "'hal export', for example models/hal-c/2"
+            "'hal export', for example models/hal-c/3"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleInvalidError(path, [f"cannot be read: {error}"]) from error

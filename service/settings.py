@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         env_prefix="HAL_", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
 
-    bundle: Path = Field(default=Path("models/hal-c/2"), description="Folder of the bundle to serve.")
+    bundle: Path = Field(default=Path("models/hal-c/3"), description="Folder of the bundle to serve.")
     host: str = Field(
         default="127.0.0.1",
         description="Address to listen on; 0.0.0.0 serves the network and needs HAL_KEYS_FILE.",

@@ -103,19 +103,17 @@ def road() -> Iterator[FaultyRoad]:
 
 
 @pytest.fixture(scope="session")
-def open_sources() -> list[str]:
-    """The image collections under HAL_SHARED that the shipped bundle was made of."""
+def open_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of the images under HAL_SHARED that the shipped bundle was made of, split as for it."""
     if not SHARED:
         pytest.skip("HAL_SHARED is not set: the real images are not at hand")
-    root = Path(SHARED) / "data" / "real" / "images"
-    return [f"pbc={root / 'pbc_barcelona'}", f"matek-marrow={root / 'bm_cytomorphology_mll'}"]
-
-
-@pytest.fixture(scope="session")
-def open_images(open_sources: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Their manifest, split as for the shipped bundle; its 300 platelets are measured once."""
     from training.data.prepare import Choices, prepare
 
-    path = tmp_path_factory.mktemp("open") / "open.csv"
-    prepare(open_sources, path, Choices(test_share=0.15))
+    data, path = Path(SHARED) / "data", tmp_path_factory.mktemp("open") / "open.csv"
+    folders = {
+        "pbc": ("real/images/pbc_barcelona", "more/pbc/images"),
+        "matek-marrow": ("real/images/bm_cytomorphology_mll", "more/matek/images"),
+    }
+    sources = [f"{preset}={data / folder}" for preset, both in folders.items() for folder in both]
+    prepare(sources, path, Choices(test_share=0.17, validation_share=0.08))
     return path

@@ -42,7 +42,7 @@ def test_the_configuration_is_the_one_that_the_export_writes_for_the_newest_vers
 
 
 def test_folders_of_another_layout_get_no_configuration(tmp_path: Path) -> None:
-    description = load(MODELS / "hal-c" / "2").description
+    description = load(MODELS / "hal-c" / "3").description
     (tmp_path / "out").mkdir()
     assert triton.write(tmp_path / "out", description) is None
     assert triton.write(tmp_path / "other" / "1", description) is None

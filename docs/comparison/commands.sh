@@ -1,5 +1,5 @@
 # The commands behind docs/comparison.md, some days on two cores. FOLDER stands for the unpacked data sets.
-# Bundle hal-c 1.0.0: git checkout 66f8043 -- models/hal-c/1
+# Bundles hal-c 1.0.0 and 2.0.0: git checkout 66f8043 -- models/hal-c/1; git checkout 6375b92 -- models/hal-c/2
 
 # All images
 hal data prepare --preset pbc=FOLDER --preset matek-marrow=FOLDER --like models/hal-c/1/images.csv --out datasets/open.csv

@@ -34,38 +34,38 @@ _ANSWERS: Final = (
     answers.ReloadAnswer,
     answers.ModelAnswer,
 )
-# What the bundle hal-c 2.0.0 says of service/static/cells/segmented-neutrophil-1.jpg and of a file that is no image.
+# What the bundle hal-c 3.0.0 says of service/static/cells/segmented-neutrophil-1.jpg and of a file that is no image.
 _MODEL_EXAMPLE: Final = {
     "name": "hal-c",
-    "version": "2.0.0",
-    "sha256": "b7bdf7619d4d2edda4ea97f1bd3386a14f6685a2c0881cf0333f4e3db3f5d24c",
+    "version": "3.0.0",
+    "sha256": "6c69d592058787dad0b1bfb0d78a29520b6be16de0f79e59080286b232014113",
     "precision": "int8",
     "intended_use": "For research use. Pre-classifies images of single cells of stained peripheral blood smears; "
     "assists a qualified technologist, who confirms every class. Not for diagnosis.",
     "decision_policy": "1",
-    "calibration": "temperature-1.3936",
+    "calibration": "temperature-1.0499-unfamiliar-1.4682",
     "preprocessing": "1",
 }
 _HAIRY_EXAMPLE: Final = {
-    "threshold": 0.3097901036663883,
+    "threshold": 0.45525941951034427,
     "advice": "A flag suggests, it does not diagnose: confirm by flow cytometry.",
 }
 _PROBABILITIES: Final = (
-    *(0.963601, 0.001563, 0.000367, 0.000634, 0.000781, 0.025572, 0.00045, 0.000364, 0.000223, 0.000835),
-    *(0.000309, 0.000315, 0.000501, 0.000408, 0.00198, 0.000307, 0.000349, 0.000548, 0.000428, 0.000467),
+    *(0.993949, 0.000386, 9.2e-05, 0.0001, 7.5e-05, 0.004038, 5.9e-05, 2.4e-05, 6e-06, 5.3e-05),
+    *(1.7e-05, 1.6e-05, 1e-05, 4.8e-05, 0.00105, 1.9e-05, 2e-05, 1.5e-05, 1e-05, 1.5e-05),
 )
 _CLASSIFIED_EXAMPLE: Final = {
     "class_id": "segmented-neutrophil",
     "class_name": "Segmented neutrophil",
-    "confidence": 0.963601,
-    "candidates": [{"class_id": "segmented-neutrophil", "probability": 0.963601}],
-    "hairy_cell": {"probability": 0.000315, "flag": False},
+    "confidence": 0.993949,
+    "candidates": [{"class_id": "segmented-neutrophil", "probability": 0.993949}],
+    "hairy_cell": {"probability": 1.6e-05, "flag": False},
     "review": [],
-    "novelty": None,
+    "novelty": {"score": 0.432243, "unfamiliar": False},
     "probabilities": dict(zip(BY_ID, _PROBABILITIES, strict=True)),
     "index": 0,
     "client_ref": "segmented-neutrophil-1.jpg",
-    "image_sha256": "9b38fc9c1130b6ea286a03ff15029adb08f02a4d536fb3072ed66bdab13be307",
+    "image_sha256": "6bb5f4b391b3b5c9d9f59884729e57d09df071011bf32bdffbb162d9b9619546",
 }
 _REFUSED_EXAMPLE: Final = {
     "error": {

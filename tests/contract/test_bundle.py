@@ -60,7 +60,7 @@ def test_asking_for_a_precision_that_is_not_there_names_those_that_are(tmp_path:
 @pytest.mark.parametrize("place", ["", "nowhere", "a file"])
 def test_a_missing_bundle_says_where_to_point(tmp_path: Path, place: str) -> None:
     (tmp_path / "a file").touch()
-    with pytest.raises(BundleNotFoundError, match=r"no bundle\.json in .*HAL_BUNDLE.*models/hal-c/2"):
+    with pytest.raises(BundleNotFoundError, match=r"no bundle\.json in .*HAL_BUNDLE.*models/hal-c/3"):
         load(tmp_path / place)
 
 

@@ -13,20 +13,25 @@ from tests.docs.pages import ROOT, text
 BOTH = "matek-marrow+pbc"
 HAIRY = "commons_hcl/hairy_cell"
 TEST, ELSEWHERE = "test", "never trained on"
+ACCURACY, UNFAMILIAR = "accuracy, real images", "unfamiliar images"
 ROWS = {
-    "Accuracy, real cells of 13 classes, Barcelona and Matek marrow": ("accuracy, real images", TEST, BOTH),
+    "Accuracy, real cells of 13 classes, Barcelona and Matek marrow": (ACCURACY, TEST, BOTH),
     "Accuracy, the ten expert-labelled classes of Barcelona": ("accuracy, ten expert-labelled classes", TEST, "pbc"),
+    "Accuracy, Matek marrow": (ACCURACY, TEST, "matek-marrow"),
     "Expected calibration error, real cells": ("expected calibration error", TEST, BOTH),
     "**False hairy flags**, real cells": ("false hairy flags, real images", TEST, BOTH),
-    "False hairy flags, edited controls": ("false hairy flags, shams", TEST, BOTH),
+    "False hairy flags, edited controls": ("false hairy flags, edited controls", TEST, BOTH),
     "Hairy cells flagged, *composites*": ("hairy cells flagged, composites", TEST, "pbc"),
     "Hairy cells flagged, *real*, five of one photograph": ("real hairy cells flagged, as they are", ELSEWHERE, HAIRY),
-    "Accuracy on Raabin-WBC, not used in training (smartphone photographs, larger scale)": (
-        "accuracy, real images",
-        ELSEWHERE,
-        "raabin",
-    ),
-    "Accuracy on AML-LMU, not used in training": ("accuracy, real images", ELSEWHERE, "aml-lmu"),
+    "Called unfamiliar, Barcelona": (UNFAMILIAR, TEST, "pbc"),
+    "Called unfamiliar, Matek marrow": (UNFAMILIAR, TEST, "matek-marrow"),
+    "**Raabin-WBC** (smartphone, larger scale): called unfamiliar": (UNFAMILIAR, ELSEWHERE, "raabin"),
+    "Raabin-WBC: accuracy": (ACCURACY, ELSEWHERE, "raabin"),
+    "**Chula** (Bangkok): called unfamiliar": (UNFAMILIAR, ELSEWHERE, "chula"),
+    "Chula: accuracy": (ACCURACY, ELSEWHERE, "chula"),
+    "**AML-LMU** (Munich, leukaemia): called unfamiliar": (UNFAMILIAR, ELSEWHERE, "aml-lmu"),
+    "AML-LMU: accuracy": (ACCURACY, ELSEWHERE, "aml-lmu"),
+    "AML-LMU: accuracy of the others": ("accuracy, familiar images", ELSEWHERE, "aml-lmu"),
 }
 
 

@@ -96,12 +96,16 @@ def test_every_class_has_images_and_says_which(shipped: Bundle) -> None:
 
 def test_the_figures_that_a_user_relies_on_are_stated_and_good_enough(shipped: Bundle) -> None:
     """Limits a little below what was measured, so that a later bundle cannot be much worse unnoticed."""
-    assert stated(shipped, "accuracy, ten expert-labelled classes", data="pbc").value >= 0.88
-    assert stated(shipped, "expected calibration error").value <= 0.05
+    assert stated(shipped, "accuracy, ten expert-labelled classes", data="pbc").value >= 0.90
+    assert stated(shipped, "accuracy, real images", data="matek-marrow").value >= 0.86
+    assert stated(shipped, "expected calibration error").value <= 0.03
     false_flags = stated(shipped, "false hairy flags, real images")
-    assert false_flags.value <= 0.005
-    assert false_flags.images > 500
+    assert false_flags.value <= 0.002
+    assert false_flags.images > 2000
     assert false_flags.method == "Clopper-Pearson"
+    assert stated(shipped, "unfamiliar images", data="pbc").value <= 0.04
+    assert stated(shipped, "unfamiliar images", "never trained on", "raabin").value >= 0.95
+    assert stated(shipped, "unfamiliar images", "never trained on", "chula").value >= 0.80
     assert shipped.path(shipped.file()).stat().st_size < 25_000_000
 
 
@@ -112,10 +116,13 @@ def test_the_stated_accuracy_is_found_again_on_the_downloaded_test_images(shippe
     from training.evaluation.onnx_inference import onnx_outputs
     from training.evaluation.results import Evaluation
 
-    images = [image for image in manifest.read(open_images) if image.split == "test"]
+    images = [image for image in manifest.read(open_images) if image.split == "test"][::5]
     labels = np.array([image.class_index for image in images])
     logits = onnx_outputs(shipped.path(shipped.file()), [image.path for image in images], "test images").logits
-    found = Evaluation.of(logits, labels, shipped.description).accuracy
-    expected = stated(shipped, "accuracy, real images")
-    assert abs(found.images - expected.images) <= 3
-    assert found.value == pytest.approx(expected.value, abs=0.012)
+    found, expected = (
+        Evaluation.of(logits, labels, shipped.description).accuracy,
+        stated(shipped, "accuracy, real images"),
+    )
+    assert len(images) == pytest.approx(expected.images / 5, rel=0.02)
+    deviation = (expected.value * (1 - expected.value) / len(images)) ** 0.5
+    assert found.value == pytest.approx(expected.value, abs=3 * deviation)

@@ -9,7 +9,7 @@ from service.settings import Device, Fit
 
 def test_without_variables_the_shipped_bundle_is_served_on_port_8000_of_this_machine() -> None:
     settings = load_settings()
-    assert (settings.bundle, settings.host, settings.port) == (Path("models/hal-c/2"), "127.0.0.1", 8000)
+    assert (settings.bundle, settings.host, settings.port) == (Path("models/hal-c/3"), "127.0.0.1", 8000)
     assert (settings.device, settings.fit, settings.precision) == (Device.AUTO, Fit.STRICT, None)
 
 

@@ -25,7 +25,7 @@ def adapt(
 
     Seconds on a CPU. A bundle that is not better on held-out slides, or that forgets, is not written.
 
-    Example: hal adapt models/hal-c/2 --data datasets/site.csv --out models/site/1
+    Example: hal adapt models/hal-c/3 --data datasets/site.csv --out models/site/1
     """
     with explained():
         from training.adapt.adapt import adapt as run

@@ -28,7 +28,7 @@ def evaluate(
     """Measure a network on labelled images: figures with intervals, pictures, shortcut probe, one HTML report.
 
     Examples: hal evaluate runs/first | hal evaluate runs/first --data datasets/mine.csv --split test |
-    hal evaluate models/hal-c/2 --data datasets/open.csv --split val --out reports/hal-c
+    hal evaluate models/hal-c/3 --data datasets/open.csv --split val --out reports/hal-c
     """
     with explained():
         from training.evaluation.evaluate import evaluate as run

@@ -50,7 +50,7 @@ def open_network(folder: Path, precision: Precision | None = None) -> TrainedNet
         return BundleNetwork.open(folder, precision)
     raise BundleNotFoundError(
         f"no {MANIFEST_NAME} and no {RUN_FILE} in {folder}; give the folder of a bundle ('hal export'), for example "
-        "models/hal-c/2, or of a run ('hal train')"
+        "models/hal-c/3, or of a run ('hal train')"
     )
 
 

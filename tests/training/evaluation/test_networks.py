@@ -23,7 +23,7 @@ from training.evaluation.run_network import RunNetwork
 from training.fit.run import Progress, Run, RunError
 from training.networks import xception as networks
 
-BUNDLE = ROOT / "models" / "hal-c" / "2"
+BUNDLE = ROOT / "models" / "hal-c" / "3"
 CELLS = ROOT / "service" / "static" / "cells"
 
 

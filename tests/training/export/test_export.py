@@ -23,7 +23,7 @@ from training.fit.trainer import Trainer
 from training.networks import xception as networks
 
 TRAINING_ONLY = {"Dropout", "RandomUniform", "RandomNormal", "RandomUniformLike", "Bernoulli"}
-SHIPPED = ROOT / "models" / "hal-c" / "2"
+SHIPPED = ROOT / "models" / "hal-c" / "3"
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +135,8 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
     assert np.mean(basis.scores(embeddings) > 1) <= novelty.familiar_rate
     calibration = manifest.calibration
     assert (calibration.unfamiliar_temperature or 0) >= calibration.temperature
-    assert calibration.styled_images == len(validation)
-    assert f"{calibration.styled_ece_after:.3f} with it" in render(manifest)
+    assert calibration.shifted_images == len(validation)
+    assert f"{calibration.shifted_ece_after:.3f} with it" in render(manifest)
 
     golden = loaded.golden()
     for precision in ("float32", "float16"):
