@@ -15,7 +15,7 @@ POISON = 255
 
 
 class SlowDevice:
-    """Gives logits whose argmax is the image's first value modulo 20; raises if an image's first value is 255.
+    """Gives logits whose argmax is the image's first value modulo 20; raises if an image's first pixel is pure red.
 
     While it is held, each batch waits for one :meth:`release`.
     """
@@ -37,7 +37,7 @@ class SlowDevice:
         self._begun.release()
         if self._held:
             assert self._permits.acquire(timeout=PATIENCE_S), "the test never released this batch"
-        if POISON in firsts:
+        if (images[:, 0, 0] == (POISON, 0, 0)).all(axis=1).any():
             raise RuntimeError("poisoned batch")
         return np.eye(20, dtype=np.float32)[firsts % 20] * 10, np.zeros((len(images), EMBEDDING_SIZE), np.float32)
 
