@@ -78,16 +78,25 @@ def parity(path: Path, precision: Precision, layer: LastLayer, images: NDArray[n
 
 
 def _tensors(model: ModelProto, name: str) -> tuple[TensorProto, TensorProto, bool]:
-    """Weights and bias of the layer that gives the logits, and whether the weights are transposed."""
+    """Weights and bias of the layer that gives the logits, and whether the weights are transposed.
+
+    ONNX Runtime's quantiser writes one node (Gemm), tf2onnx two (MatMul, Add).
+    """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    last = next((node for node in model.graph.node if "logits" in node.output), None)
-    if last is not None and last.op_type == "Gemm" and len(last.input) == 3 and {*last.input[1:]} <= {*constants}:
+    producers = {output: node for node in model.graph.node for output in node.output}
+    last, transposed, inputs = producers.get("logits"), False, []
+    if last is not None and last.op_type == "Gemm":
         options = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in last.attribute}
-        plain = options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0 and not options.get("transA", 0)
-        weights, bias, transposed = constants[last.input[1]], constants[last.input[2]], bool(options.get("transB", 0))
-        shape = [EMBEDDING_SIZE, CLASS_COUNT]
-        fits = list(weights.dims) == (shape[::-1] if transposed else shape) and list(bias.dims) == [CLASS_COUNT]
-        if plain and fits:
+        if options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0 and not options.get("transA", 0):
+            inputs, transposed = list(last.input[1:]), bool(options.get("transB", 0))
+    elif last is not None and last.op_type == "Add":
+        product = producers.get(last.input[0])
+        if product is not None and product.op_type == "MatMul":
+            inputs = [product.input[1], last.input[1]]
+    if len(inputs) == 2 and {*inputs} <= {*constants}:
+        weights, bias = (constants[each] for each in inputs)
+        shape = [CLASS_COUNT, EMBEDDING_SIZE] if transposed else [EMBEDDING_SIZE, CLASS_COUNT]
+        if list(weights.dims) == shape and list(bias.dims) == [CLASS_COUNT]:
             return weights, bias, transposed
     raise LayerError(
         f"{name} does not end in a layer of {EMBEDDING_SIZE} weights and a bias for each of {CLASS_COUNT} logits, as "

@@ -189,13 +189,19 @@ def test_cells_of_classes_that_are_never_answered_are_left_out(site: Site, paren
     assert adapted.description.classes == parent.description.classes
 
 
-def test_a_last_layer_is_read_and_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nodes", [1, 2], ids=["Gemm", "MatMul and Add"])
+def test_a_last_layer_is_read_and_replaced(tmp_path: Path, nodes: int) -> None:
     generator = np.random.default_rng(2)
     first, second = (
         LastLayer(generator.normal(size=(EMBEDDING_SIZE, CLASS_COUNT)), generator.normal(size=CLASS_COUNT))
         for _ in range(2)
     )
-    onnx.save(graph(first), tmp_path / "first.onnx")
+    model = graph(first)
+    if nodes == 2:
+        gemm = model.graph.node.pop()
+        product = onnx.helper.make_node("MatMul", gemm.input[:2], ["product"])
+        model.graph.node.extend([product, onnx.helper.make_node("Add", ["product", gemm.input[2]], ["logits"])])
+    onnx.save(model, tmp_path / "first.onnx")
     write_layer(tmp_path / "first.onnx", tmp_path / "second.onnx", second)
     np.testing.assert_allclose(read_layer(tmp_path / "second.onnx").weights, second.weights, rtol=1e-6)
     images = np.stack([coloured(index, generator) for index in CLASSES])
