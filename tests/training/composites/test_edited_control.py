@@ -35,7 +35,7 @@ def high_frequencies(image: NDArray[np.uint8], where: NDArray[np.bool_]) -> floa
     return float(np.std(ndimage.laplace(grey)[where]))
 
 
-@pytest.mark.parametrize("name", ["lymphocyte-1", "lymphocyte-2", "monocyte-1", "erythroblast-1"])
+@pytest.mark.parametrize("name", ["lymphocyte-1", "monocyte-1", "erythroblast-1"])
 def test_background_of_shams_is_as_noisy_as_that_of_real_images(name: str) -> None:
     real = finished(name, None)
     for seed in range(3):
@@ -56,7 +56,7 @@ def test_the_place_from_which_a_cell_was_taken_is_as_noisy_as_the_rest(name: str
     np.testing.assert_allclose(plate[hole].mean(axis=0), plate[around].mean(axis=0), atol=6)
 
 
-@pytest.mark.parametrize("name", ["lymphocyte-2", "monocyte-1", "segmented-neutrophil-2"])
+@pytest.mark.parametrize("name", ["lymphocyte-1", "monocyte-1", "segmented-neutrophil-2"])
 def test_a_sham_keeps_size_and_colours_of_its_cell(name: str) -> None:
     parent = cell(name)
     label = name.rpartition("-")[0].replace("-", " ").capitalize()

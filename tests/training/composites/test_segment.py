@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from tests.training.composites.cells import cell, pixels, rows
@@ -50,8 +51,10 @@ def test_a_platelet_has_the_size_by_which_it_was_named() -> None:
 
 
 def test_a_ragged_platelet_is_refused() -> None:
+    image = Image.new("RGB", (256, 256), (252, 229, 202))
+    ImageDraw.Draw(image).arc((100, 100, 156, 156), 90, 330, (130, 80, 150), 10)
     with pytest.raises(SegmentationError, match="ragged"):
-        cell("large-thrombocyte-2")
+        segment_platelet(np.asarray(image))
 
 
 def test_an_empty_field_is_refused() -> None:
