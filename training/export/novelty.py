@@ -30,7 +30,7 @@ from training.export import model_card
 
 FILE_NAME: Final = "novelty.npz"
 COMPONENTS: Final = 64
-"""On the embeddings of models/hal-c/3, 16 to 256 components differ by less than 0.01 in AUROC."""
+"""Of models/hal-c/3, 64 to 256 components differ by less than 0.01 in AUROC; 16 lose 0.04 on Chula."""
 FAMILIAR_RATE: Final = 0.02
 IMAGES_OF_A_SOURCE: Final = 1000
 FEWEST_UNFAMILIAR: Final = 50
