@@ -1,14 +1,17 @@
 """What is found out about the installation when the service starts."""
 
 import importlib.metadata
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from contract.bundle import Bundle
 from service.environment import clashing_runtimes
-from tests.service.process import ROOT, running
+from tests.service.process import ROOT, environment, running
 
 
 @pytest.mark.parametrize("installed", [[], ["onnxruntime"], ["onnxruntime-gpu"]])
@@ -42,3 +45,16 @@ def find_only(installed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
+
+
+def test_novelty_takes_no_threads_from_the_engine() -> None:
+    """Those of OpenBLAS spin while they wait."""
+    pytest.importorskip("threadpoolctl")
+    for first in ("hal", "service.http.app"):
+        asked = (
+            f"import {first}, numpy, threadpoolctl; print([p['num_threads'] for p in threadpoolctl.threadpool_info()])"
+        )
+        variables = environment()
+        variables.pop("OPENBLAS_NUM_THREADS", None)
+        told = subprocess.run([sys.executable, "-c", asked], env=variables, capture_output=True, text=True, check=True)
+        assert set(json.loads(told.stdout)) == {1}, first
