@@ -35,7 +35,7 @@ def high_frequencies(image: NDArray[np.uint8], where: NDArray[np.bool_]) -> floa
     return float(np.std(ndimage.laplace(grey)[where]))
 
 
-@pytest.mark.parametrize("name", ["lymphocyte-1", "monocyte-1", "erythroblast-1"])
+@pytest.mark.parametrize("name", ["lymphocyte-1", "monocyte-1", "erythroblast-1", "erythroblast-2"])
 def test_background_of_shams_is_as_noisy_as_that_of_real_images(name: str) -> None:
     real = finished(name, None)
     for seed in range(3):
