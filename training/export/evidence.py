@@ -164,10 +164,9 @@ def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) ->
     yield about.share("accuracy, real images", hits, names)
     yield about.metric("expected calibration error", result.calibration_error, len(images), names)
     if novelty is not None:
-        described = loaded.description
-        alike = Evaluation.at(outputs.logits, result.labels, described.calibration.temperature, described.suppressed)
+        one = Evaluation.of(outputs.logits, result.labels, loaded.description)
         name = "expected calibration error, one temperature"
-        yield about.metric(name, alike.calibration_error, len(images), names)
+        yield about.metric(name, one.calibration_error, len(images), names)
         yield from metrics.unfamiliar(images, novelty, about)
         if (familiar := novelty <= 1).any():
             yield about.share("accuracy, familiar images", hits[familiar], names)

@@ -35,13 +35,7 @@ _SHOWN = (
     "unfamiliar images",
 )
 _REAL_HAIRY = "real hairy cells flagged"
-_COLUMNS = (
-    _ACCURACY,
-    "expected calibration error",
-    "unfamiliar images",
-    "accuracy, familiar images",
-    _FALSE_FLAGS,
-)
+_COLUMNS = (_ACCURACY, "expected calibration error", "unfamiliar images", "accuracy, familiar images", _FALSE_FLAGS)
 """Of the table of other laboratories."""
 
 

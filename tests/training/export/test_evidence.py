@@ -148,6 +148,7 @@ def test_unfamiliar_images_are_counted_by_source_and_familiar_ones_measured_apar
         ("raabin", 4): pytest.approx(0.75 if lymphocytes else 0.25),
     }
     assert found(metrics, "accuracy, familiar images").value == (0 if lymphocytes else 1)
+    assert found(metrics, "expected calibration error, one temperature").images == 4
 
 
 def test_real_hairy_cells_are_shown_at_their_own_scale_and_at_the_analyser_s(made: Made, data: Path) -> None:
