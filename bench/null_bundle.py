@@ -66,6 +66,7 @@ def write_null_bundle(root: Path, like: Bundle) -> Bundle:
         "files": (file,),
         "golden": GoldenSample(path=golden.name, sha256=bundles.sha256_of(golden), images=_GOLDEN_IMAGES),
         "reference": None,
+        "novelty": None,
         "metrics": (),
     }
     return bundles.write(root, like.description.model_copy(update=changes))

@@ -19,8 +19,10 @@ from bench.real import greedy_latencies
 from bench.report import null_table, soak_table
 from bench.requests import noise
 from bench.service import Setup, bench_service, growth, soak
-from contract.bundle import Bundle
+from contract.bundle import Bundle, load
+from service.settings import Settings
 from tests import stubborn
+from tests.paths import ROOT
 from tests.processes import command, marked
 from tests.service.process import environment
 
@@ -36,7 +38,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real, "PAUSE_S", 0.02)
 
 
-def test_the_null_bundle_costs_nothing_and_is_described_like_another(tmp_path: Path, bundle: Bundle) -> None:
+def test_the_null_bundle_costs_nothing_and_is_described_like_another(tmp_path: Path) -> None:
+    bundle = load(ROOT / Settings().bundle)
     null = write_null_bundle(tmp_path, bundle)
     images = null.golden()["images"]
     session = ort.InferenceSession(null.path(null.file()))
@@ -77,8 +80,8 @@ def test_figures_tables_and_pictures_are_written(bundle: Bundle, tmp_path: Path)
 def test_the_real_bundle_is_measured_beside_a_loop_and_an_ideal_batcher(bundle: Bundle, tmp_path: Path) -> None:
     said: list[str] = []
     figures = bench_service(bundle, tmp_path, [Part.REAL], peers=None, seconds=0.4, say=said.append)["real"]
-    for load in ("saturated", "busy", "plain"):
-        assert figures[load]["outcomes"]["ok"] > 0
+    for name in ("saturated", "busy", "plain"):
+        assert figures[name]["outcomes"]["ok"] > 0
     assert figures["bare"]["one_image_after_a_pause_ms"] > 0
     assert figures["ideal_ms"] > 0
     assert figures["ideal_same_ms"] > 0
