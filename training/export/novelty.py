@@ -2,7 +2,9 @@
 
 What laboratories elsewhere do to images is not known when a bundle is made. So the second temperature is fitted on
 shifted validation images: the same cells at another scale and in two photometric styles
-(:mod:`training.networks.styles`) at once, which is more than the network saw in training.
+(:mod:`training.networks.styles`) at once, which is more than the network saw in training. It is the one at which all of
+them together have the smallest calibration error: those that pass as familiar keep the first temperature and are
+believed too much, which the unfamiliar ones make up for.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,6 @@ from contract.pixels import fit
 from training.data import manifest
 from training.data.images import scaled
 from training.data.manifest import LabelledImage, ManifestError
-from training.evaluation.calibration import fit_temperature
 from training.evaluation.conditions import Change
 from training.evaluation.metrics import of_kind
 from training.evaluation.onnx_inference import Outputs, onnx_outputs
@@ -34,7 +35,9 @@ COMPONENTS: Final = 64
 FAMILIAR_RATE: Final = 0.02
 IMAGES_OF_A_SOURCE: Final = 1000
 FEWEST_UNFAMILIAR: Final = 50
-"""With fewer unfamiliar ones among them, all shifted validation images fit the second temperature."""
+"""With fewer unfamiliar ones among them, the second temperature is fitted as that of all shifted validation images."""
+HOTTEST: Final = 8.0
+"""Times the first temperature: the largest second one."""
 LARGEST_SCALE: Final = 1.8
 """Shifted images are up to so many times as large, or as small."""
 
@@ -153,17 +156,21 @@ def with_second_temperature(
         novelty: their scores. Shape: ``(n,)``.
         labels: their class indices. Shape: ``(n,)``.
     """
-    familiar, chosen = calibration.temperature, novelty > 1
-    if chosen.sum() < FEWEST_UNFAMILIAR:
-        chosen = np.ones_like(chosen)
-    second = max(familiar, fit_temperature(logits[chosen], labels[chosen], suppressed, "val"))
-    both = temperatures(novelty, familiar, second)
+    familiar = calibration.temperature
+
+    def error(scores: NDArray[np.float32], second: float) -> float:
+        both = temperatures(scores, familiar, second)
+        return Evaluation.at(logits, labels, both, suppressed).calibration_error
+
+    few = np.count_nonzero(novelty > 1) < FEWEST_UNFAMILIAR
+    fitted_on = np.full_like(novelty, np.inf) if few else novelty
+    second = min(familiar * np.geomspace(1, HOTTEST, 100), key=lambda each: error(fitted_on, each)).item()
     changes = {
         "id": f"temperature-{familiar:.4f}-unfamiliar-{second:.4f}",
         "unfamiliar_temperature": second,
         "shifted_images": len(labels),
-        "shifted_ece_before": Evaluation.at(logits, labels, familiar, suppressed).calibration_error,
-        "shifted_ece_after": Evaluation.at(logits, labels, both, suppressed).calibration_error,
+        "shifted_ece_before": error(novelty, familiar),
+        "shifted_ece_after": error(novelty, second),
     }
     return calibration.model_copy(update=changes)
 
