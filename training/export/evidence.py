@@ -162,7 +162,7 @@ def _elsewhere(loaded: Bundle, images: Sequence[LabelledImage], about: About) ->
     outputs, result, novelty = _ask(loaded, images, f"images of {names}")
     hits = result.predicted == result.labels
     yield about.share("accuracy, real images", hits, names)
-    yield about.metric("expected calibration error", result.calibration_error, len(images), names)
+    yield from metrics.errors(images, result, about)
     if novelty is not None:
         one = Evaluation.of(outputs.logits, result.labels, loaded.description)
         name = "expected calibration error, one temperature"

@@ -35,7 +35,14 @@ _SHOWN = (
     "unfamiliar images",
 )
 _REAL_HAIRY = "real hairy cells flagged"
-_COLUMNS = (_ACCURACY, "expected calibration error", "unfamiliar images", "accuracy, familiar images", _FALSE_FLAGS)
+_COLUMNS = (
+    _ACCURACY,
+    "expected calibration error",
+    "expected calibration error under perfect calibration",
+    "unfamiliar images",
+    "accuracy, familiar images",
+    _FALSE_FLAGS,
+)
 """Of the table of other laboratories."""
 
 

@@ -123,14 +123,16 @@ def test_other_data_sets_are_measured_by_class_and_kept_out_of_the_other_tables(
     there = [metric for metric in manifest_.metrics if metric.split == "never trained on"]
     assert {metric.name: metric.value for metric in there} == {
         "accuracy, real images": 0.75,
+        "cross-entropy": pytest.approx(-np.log(1e-12) / 4, rel=1e-3),
         "expected calibration error": pytest.approx(0.25, abs=1e-3),
+        "expected calibration error under perfect calibration": pytest.approx(0, abs=1e-3),
         "false hairy flags, real images": 0.25,
         "recall, Lymphocyte": 0.75,
     }
     again = add_evidence(made.folder, data)
     assert [metric for metric in again.metrics if metric.split == "never trained on"] == there, "and none is taken away"
     card = (made.folder / "MODEL_CARD.md").read_text()
-    assert "| raabin | 4 | 0.750 | 0.250 |  |  | 0.250 |" in card
+    assert "| raabin | 4 | 0.750 | 0.250 | 0.001 |  |  | 0.250 |" in card
     assert "| 0.800 | 0.490 to 0.943 | 10 |" in card, "the table of classes shows the test images"
 
 
