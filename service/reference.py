@@ -17,8 +17,8 @@ Written by `hal reference --out docs/reference.md`; a test compares it with the 
 
 ## Settings
 
-Environment variables, read at the start; an empty one counts as not set. Unknown `HAL_*` names are warned about.
-OpenTelemetry's own variables configure traces.
+Environment variables, read at the start; an empty one counts as not set. A wrong value ends the start and is named with
+its limits; unknown `HAL_*` names are warned about. OpenTelemetry's own variables configure traces.
 
 | Variable | Default (allowed) | Meaning |
 |---|---|---|
@@ -66,16 +66,7 @@ def _default(field: FieldInfo) -> str:
 
 def _allowed(field: FieldInfo) -> str:
     kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not type(None)]
-    words = [word for kind in kinds for word in _words(kind)]
-    if words:
-        return _cell(", ".join(f"`{word}`" for word in words))
-    bounds = [
-        f"{sign}{getattr(rule, name)}"
-        for rule in field.metadata
-        for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
-        if hasattr(rule, name)
-    ]
-    return _cell(", ".join(bounds))
+    return _cell(", ".join(f"`{word}`" for kind in kinds for word in _words(kind)))
 
 
 def _words(kind: Any) -> list[str]:

@@ -65,8 +65,8 @@ class Settings(BaseSettings):
     cors_origins: str | None = Field(
         default=None,
         pattern=rf"^{_ORIGIN}(,{_ORIGIN})*$",
-        description="Origins of other sites whose pages may call the service: https://lis.example,"
-        "https://lab.example:8443. Not set: the service's own page only.",
+        description="Origins of other sites whose pages may call the service: "
+        "https://lis.example,https://lab.example:8443.",
     )
     port: int = Field(
         default=8000,
@@ -215,7 +215,7 @@ class Settings(BaseSettings):
     audit: SecretStr | None = Field(
         default=None,
         description="Database with one row per image: sqlite:////var/lib/hal/audit.db or "
-        "postgresql+psycopg://user:password@host/database. Not set: none.",
+        "postgresql+psycopg://user:password@host/database.",
     )
     audit_journal: Path = Field(
         default=Path("audit-journal"),

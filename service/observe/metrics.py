@@ -100,21 +100,17 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         # Registered below, all in one way.
         counter, histogram = partial(Counter, registry=None), partial(Histogram, registry=None)
-        self._requests = counter("hal_requests", "Requests by route and outcome.", ("route", "outcome"))
+        self._requests = counter("hal_requests", "Requests.", ("route", "outcome"))
         self._images = counter(
             "hal_images", "Images by outcome: classified, or the code of the error in the image's place.", ("outcome",)
         )
-        self._predicted = counter("hal_cells_predicted", "Classified cells by predicted class.", ("class",))
+        self._predicted = counter("hal_cells_predicted", "Classified cells.", ("class",))
         self._flagged = counter("hal_cells_flagged", "Cells flagged as possible hairy cells.")
         self._unfamiliar = counter(
             "hal_images_unfamiliar",
             "Classified images that look unlike the training images; 0 where the bundle cannot tell.",
         )
-        self._top_probability = Summary(
-            "hal_top_probability",
-            "Probability of the predicted class; its mean is sum / count.",
-            registry=None,
-        )
+        self._top_probability = Summary("hal_top_probability", "Probability of the predicted class.", registry=None)
         self._request_s = histogram(
             "hal_request_seconds", "Seconds from the head of a request with images to its answer.", buckets=_LONG_S
         )
@@ -130,7 +126,7 @@ class Metrics:
             "state",
             ("starting", "ready", "stalled", "draining", "failed"),
         )
-        self.reloads = Polled("counter", "hal_reloads", "Reloads by outcome.", "outcome", ("done", "refused"))
+        self.reloads = Polled("counter", "hal_reloads", "Reloads.", "outcome", ("done", "refused"))
         self.queue_images = Polled(
             "gauge", "hal_queue_images", "Images that wait for the device.", "priority", _PRIORITIES
         )
