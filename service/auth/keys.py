@@ -156,11 +156,7 @@ class KeyStore:
 
 
 def add(path: Path, name: str, role: Role) -> str:
-    """Make a key, write its hash to the file, and return the key: it cannot be had again.
-
-    Raises:
-        KeysError: the name is taken or not a name, or the file cannot be used.
-    """
+    """Make a key, write its hash to the file, and return the key: it cannot be had again."""
     secret = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     try:
@@ -178,12 +174,10 @@ def add(path: Path, name: str, role: Role) -> str:
 
 
 def revoke(path: Path, name: str) -> None:
-    """Remove a key; a running service refuses it within a second.
-
-    Raises:
-        KeysError: there is no such key, or the file cannot be used.
-    """
-    with _changing(path, must_exist=True) as keys:
+    """Remove a key; a running service refuses it within a second."""
+    if not path.exists():
+        read(path)
+    with _changing(path) as keys:
         if not any(key.name == name for key in keys):
             known = ", ".join(key.name for key in keys) or "none"
             raise KeysError(f"there is no key {name!r} in {path}; it has: {known}")
@@ -191,20 +185,21 @@ def revoke(path: Path, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _changing(path: Path, *, must_exist: bool = False) -> Iterator[list[Key]]:
+def _changing(path: Path) -> Iterator[list[Key]]:
     """The keys, written back when the block ends well; two commands at once do not lose each other's change.
 
     The file is written in place: a container has one that is mounted into it by its inode, and would never see another
     file that takes its name.
     """
-    if must_exist and not path.exists():
-        read(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Readable by a group: that of the container's user, see docs/deploy.md.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
         with os.fdopen(descriptor, "r+b") as file:
-            _lock(descriptor)
+            with contextlib.suppress(ImportError):  # Windows
+                import fcntl
+
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # Waits for other commands; the lock ends with the file.
             keys = [*read(path)] if (size := os.fstat(descriptor).st_size) else []
             yield keys
             text = _File(keys=tuple(keys)).model_dump_json(indent=2).encode() + b"\n"
@@ -217,11 +212,3 @@ def _changing(path: Path, *, must_exist: bool = False) -> Iterator[list[Key]]:
             os.fsync(descriptor)
     except OSError as error:
         raise KeysError(f"the file of keys {path} cannot be changed: {error.strerror}") from error
-
-
-def _lock(descriptor: int) -> None:
-    """Wait for other commands; the lock ends with the file."""
-    with contextlib.suppress(ImportError):  # Windows
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -62,7 +62,7 @@ def create_app(service: Service) -> RequestMiddleware:
     for routes in (slides, operate, v2, page):
         api.include_router(routes.router)
     budget = UploadBudget(service.settings.max_uploads_bytes)
-    authorisation = Authorisation.of(service.settings)
+    authorisation = Authorisation(service.settings.keys_file)
     api.state.service = service
     router = Router([Route("/classify", ClassifyEndpoint()), Mount("/", api)], lifespan=lifespan)
     return RequestMiddleware(router, api, service, authorisation, budget)
