@@ -36,11 +36,7 @@ class WorkThreads:
         return self._running == self._count
 
     def start(self) -> None:
-        """Start those that do not run.
-
-        Raises:
-            NoThreadError: the system gives no more; to be called again.
-        """
+        """Start those that do not run; after NoThreadError to be called again."""
         while self._running < self._count:
             start_thread(self._work, self._name)
             self._running += 1
@@ -126,7 +122,6 @@ class EngineThread:
     Attributes:
         max_batch: most images that :meth:`run` takes.
         watch: given logits and embeddings of each batch, in the thread.
-        closed: whether :meth:`close` was called.
     """
 
     def __init__(self, max_batch: int = 1) -> None:
@@ -140,24 +135,14 @@ class EngineThread:
         self._at_work = 0
 
     async def open(self, make: Callable[[], Opened]) -> Opened:
-        """Start the threads, call ``make`` in one, keep the engine that it gives, and return it.
-
-        Raises:
-            NoThreadError: there is no thread for it.
-        """
+        """Start the threads, call ``make`` in one, keep the engine that it gives, and return it."""
         self._thread.start()
         self._stacking.start()
         self._engine = engine = await self._thread.call(make)
         return engine
 
     async def run(self, images: Sequence[Image]) -> Rows:
-        """A row for each of ``n`` images ``[256, 256, 3]``: its logits and behind them its embedding.
-
-        Shape: ``(n, 20 + 2048)``.
-
-        Raises:
-            Exception: whatever the engine raises, or it gave something else than logits.
-        """
+        """Rows ``[n, 20 + 2048]`` for ``n`` images ``[256, 256, 3]``: logits, and behind them the embedding."""
 
         def stack() -> NDArray[np.uint8]:
             return self._stacks.take(images, self.max_batch)
