@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Final
 
 from fastapi import FastAPI
 from starlette.routing import Mount, Route, Router
@@ -17,20 +16,12 @@ from service.http.uploads import UploadBudget
 from service.serving.observer import service_version
 from service.serving.service import Service
 
-_DESCRIPTION: Final = (
-    "Pre-classifies images of blood cells into 20 classes and flags possible hairy cells. "
-    "For research use, assists a qualified technologist."
-)
-
 
 def create_app(service: Service) -> RequestMiddleware:
     """The application that serves ``service``; the network is loaded after the server listens, so that it can be asked.
 
     ``/classify`` is routed past FastAPI, whose way to a handler costs as much as parsing the request, answering it and
     writing the answer together. Everything else is FastAPI's.
-
-    Raises:
-        KeysError: the file of keys cannot be used.
     """
 
     @contextlib.asynccontextmanager
@@ -46,7 +37,8 @@ def create_app(service: Service) -> RequestMiddleware:
     api = FastAPI(
         title="HAL",
         summary="Images of blood cells in, 20 probabilities and a hairy-cell flag out.",
-        description=_DESCRIPTION,
+        description="Pre-classifies images of blood cells into 20 classes and flags possible hairy cells. "
+        "For research use, assists a qualified technologist.",
         version=service_version(),
         docs_url=None,
         redoc_url=None,

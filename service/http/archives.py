@@ -21,8 +21,8 @@ def unzip(archive: bytes, max_files: int, max_bytes: int) -> list[Uploaded]:
     and Windows add are passed over.
 
     Raises:
-        UploadError: 400 for an archive that is broken, encrypted, packed in an unusual way or empty, 413 for one with
-            more than ``max_files`` files or ``max_bytes`` bytes when unpacked.
+        UploadError: 400 for an archive that is broken, encrypted, packed in an unusual way or empty, 413 for too many
+            files or unpacked bytes.
     """
     # Counted first: zipfile makes an object for every entry. Folders and what macOS adds to a file are entries too.
     if archive.count(_ENTRY) > 3 * max_files:

@@ -66,11 +66,7 @@ def files_of(body: bytes, boundary: bytes, max_files: int) -> list[Uploaded]:
 
 
 def reference_of(given: bytes | str) -> str | None:
-    """What a client calls an image, ``None`` if it is empty.
-
-    Raises:
-        UploadError: it is too long.
-    """
+    """What a client calls an image, ``None`` if it is empty."""
     reference = given if isinstance(given, str) else given.decode("utf-8", "replace")
     if len(reference) > LONGEST_REFERENCE:
         raise UploadError(

@@ -71,10 +71,7 @@ class RequestMiddleware:
 
     It names a request (``X-Request-ID``, the client's if it is sensible), asks it for a key before its body is read,
     reserves its body's part of the upload budget, tells browsers what they must not do with the answer, counts it, logs
-    it, and answers when it fails.
-
-    Args:
-        api: whose state the routes read; ``scope["app"]`` of every request.
+    it, and answers when it fails. ``api`` is ``scope["app"]`` of every request: the routes read its state.
     """
 
     def __init__(

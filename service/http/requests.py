@@ -44,11 +44,7 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 
 def read_options(request: Request) -> RequestOptions:
-    """What ``X-Priority`` and ``X-Request-Timeout-Ms`` ask for; the time begins now.
-
-    Raises:
-        InvalidHeaderError: one or both of them are not understood.
-    """
+    """What ``X-Priority`` and ``X-Request-Timeout-Ms`` ask for; the time begins now."""
     priority, timeout_ms = parse_options(headers_of(request.scope))
     due = None if timeout_ms is None else asyncio.get_running_loop().time() + timeout_ms / 1000
     return RequestOptions(priority, due)
@@ -81,11 +77,7 @@ def parse_options(headers: Mapping[str, str]) -> tuple[Priority | None, int | No
 
 @contextlib.asynccontextmanager
 async def due(options: RequestOptions) -> AsyncIterator[None]:
-    """Bound what is done by the time that the request has.
-
-    Raises:
-        DeadlineExceededError: it is over.
-    """
+    """Bound what is done by the time that the request has; :class:`DeadlineExceededError` when it is over."""
     try:
         async with asyncio.timeout_at(options.due) as limit:
             yield
@@ -105,12 +97,9 @@ def respond(answer: Struct, status: int = 200) -> Response:
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of ``work``, which is cancelled if the client goes away.
+    """The result of ``work``, or :class:`ClientDisconnect`: it is cancelled if the client goes away.
 
     The client is not watched in the first :data:`_UNWATCHED_S`, in which a fast device has answered.
-
-    Raises:
-        ClientDisconnect: it did.
     """
     caller = asyncio.current_task()
     assert caller is not None  # noqa: S101 - a route runs in a task

@@ -40,11 +40,7 @@ class PortError(Exception):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A bound socket, before the model is loaded: a taken port is found out at once.
-
-    Raises:
-        PortError: the address cannot be listened on.
-    """
+    """A bound socket, or :class:`PortError`; before the model is loaded, so that a taken port is found out at once."""
     host = f"HAL_HOST={settings.host!r}"
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
@@ -165,11 +161,7 @@ def _handle_hangup(server: _Server, service: Service) -> None:
 
 
 def serve(service: Service, listener: socket.socket) -> None:
-    """Serve until a signal ends it or the network cannot be opened, which ``service`` knows then.
-
-    Raises:
-        KeysError: the file of keys cannot be used.
-    """
+    """Serve until a signal ends it or the network cannot be opened, which ``service`` knows then."""
     server = _Server(config_for(create_app(service), service.settings), service, url_of(listener))
     _handle_hangup(server, service)
     announce(service.settings, service.bundle, listener)

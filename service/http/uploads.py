@@ -44,11 +44,7 @@ class UploadsFullError(ServiceError):
 
 
 class UploadBudget:
-    """How many bytes of request bodies may be in the service at once. To be used in one event loop.
-
-    Each body has a limit of its own, but any number of them can be on their way; each stays in memory until its request
-    is answered.
-    """
+    """How many bytes of request bodies may be in the service at once: each stays until its request is answered."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
@@ -63,11 +59,7 @@ class Reservation:
         self._size = 0
 
     def receiving(self, headers: Mapping[str, str], receive: Receive) -> Receive:
-        """Reserve a body of the declared length, or as it arrives by what is returned.
-
-        Raises:
-            UploadsFullError: there is no room for it; from what is returned, too.
-        """
+        """Reserve a body of the declared length, or as it arrives by what is returned; or :class:`UploadsFullError`."""
         declared = headers.get("content-length")
         if declared is not None and int(declared) <= SMALL:
             self._reserve(int(declared))
