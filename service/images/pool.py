@@ -42,12 +42,7 @@ _Done: TypeAlias = tuple[asyncio.Future[Decoded], Decoded | BaseException]
 
 
 class Decoders:
-    """Threads that decode. To be used in one event loop.
-
-    Args:
-        threads: how many.
-        decode: gives the pixels or raises :class:`ImageRefusedError`; called in the threads.
-    """
+    """Threads that call ``decode``, which gives pixels or refuses. To be used in one event loop."""
 
     def __init__(self, threads: int, decode: Decode) -> None:
         self.decode_one = decode
@@ -60,11 +55,7 @@ class Decoders:
         self._new = 0
 
     def start(self) -> None:
-        """Start the threads that do not run, for the running event loop.
-
-        Raises:
-            NoThreadError: the system gives no more; to be called again.
-        """
+        """Start the threads that do not run, for the running event loop; after NoThreadError to be called again."""
         while self._running < self._threads:
             start_thread(self._work, f"hal-decode_{self._running}", asyncio.get_running_loop())
             self._running += 1

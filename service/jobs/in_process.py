@@ -55,12 +55,6 @@ class InProcess:
         return tuple(str(self._model[name]) for name in STAMP)
 
     async def __aenter__(self) -> Self:
-        """Open the network.
-
-        Raises:
-            JobError: it cannot be opened.
-            BundleError: its files changed, or do not give the expected outputs.
-        """
         self._hal = Service(self._settings, self._bundle)
         await self._hal.open()
         if self._hal.failure is not None:

@@ -34,10 +34,8 @@ Result = TypeVar("Result")
 class Job:
     """What every actor is told.
 
-    Attributes:
-        settings: of the service.
-        bundle: the bundle's files by name, or where it is on every machine.
-        folder: the working directory, if paths depend on it.
+    ``bundle`` has the bundle's files by name, or says where it is on every machine; ``folder`` is the working
+    directory, if paths depend on it.
     """
 
     settings: Settings
