@@ -33,9 +33,7 @@ class Lifecycle:
     """A bundle at work.
 
     Attributes:
-        bundle: what is served; another one after a reload.
-        device: what the network runs on, ``None`` until it is opened.
-        batcher: feeds the network, ``None`` until it is opened; for others only to be looked at.
+        device, batcher: ``None`` until the network is opened.
         aside: threads for work that would hold up the event loop.
         failure: why the network could not be opened, or ``None``.
         abandoned: at the end, whether an engine's thread was left at work.
@@ -86,11 +84,7 @@ class Lifecycle:
             logger.info("ready on %s, batches of at most %d images", self.device, model.network.max_batch)
 
     def start_threads(self) -> None:
-        """Start what answers will need, so that no request is the first to find that there is no thread.
-
-        Raises:
-            NoThreadError: the system gives no more; to be called again.
-        """
+        """Start what answers will need, so that no request is the first to find that there is no thread."""
         self.aside.start()
 
     async def reload(self) -> ReloadAnswer:
@@ -189,12 +183,7 @@ class Lifecycle:
         return batcher is not None and (batcher.broken or batcher.busy_s > self.settings.stall_s)
 
     def require_ready(self) -> None:
-        """Find out whether images should be sent here.
-
-        Raises:
-            NotReadyError: the service starts, drains, has stalled or failed.
-            AuditFullError: nobody would be able to tell later what was answered.
-        """
+        """Raise :class:`NotReadyError` or :class:`AuditFullError` if images should not be sent here."""
         if (state := self.state) is not State.READY:
             raise NotReadyError(state)
         self.observer.check_room()

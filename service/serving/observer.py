@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Literal
+from typing import Final
 
 from msgspec.structs import asdict
 
@@ -39,12 +39,6 @@ def service_version() -> str:
 
 
 class Observer:
-    """Sees what a service does.
-
-    Raises:
-        AuditError: the audit trail cannot be kept as asked.
-    """
-
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics()
         self.metrics.service.info({"version": service_version()})
@@ -103,17 +97,9 @@ class Observer:
         return timed
 
     def check_room(self) -> None:
-        """Find out whether the rows of more images could be kept.
-
-        Raises:
-            AuditFullError: they could not.
-        """
+        """Raise :class:`AuditFullError` if the rows of more images could not be kept."""
         if self.audit is not None:
             self.audit.check_room()
-
-    @property
-    def audit_goes_to(self) -> Literal["database", "journal"] | None:
-        return None if self.audit is None else self.audit.goes_to
 
     def ran(self, batch: Sequence[QueuedImage], begin: float, end: float) -> None:
         """The device has finished a batch; times by ``time.perf_counter``."""
@@ -126,8 +112,7 @@ class Observer:
     async def answered(self, stamp: ModelStamp, results: Sequence[ClassifiedImage | RefusedImage]) -> None:
         """A request may be answered with these results of one model once this returns: their rows are on the disk.
 
-        Raises:
-            AuditFullError: the rows could not be written; the request must not be answered with the results.
+        After AuditFullError it must not.
         """
         if self.audit is not None:
             version = self._versions[stamp]

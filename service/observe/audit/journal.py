@@ -59,10 +59,9 @@ class _Entry(NamedTuple):
 
 
 class AuditJournal:
-    """A file of rows. Several services of one machine may share it.
+    """A file of rows, made if it is not there. Several services of one machine may share it.
 
     Args:
-        path: the file; made if it is not there.
         setting: what to name in messages about it.
         max_bytes: most bytes in use; ``None`` where the file is the database itself and grows as the disk allows.
 
@@ -70,9 +69,6 @@ class AuditJournal:
         problem: why it takes no rows now, or ``None``.
         written: rows that were committed.
         committed: set after each commit; for the forwarder to wait for.
-
-    Raises:
-        AuditError: the file cannot be opened or written.
     """
 
     def __init__(self, path: Path, *, setting: str, max_bytes: int | None = None) -> None:
