@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from contract.description import ModelFile
     from contract.slide import SlideSummary
     from service.serving.answers import ModelStamp
-    from service.slides.results import GivenSlide
+    from service.slides import GivenSlide
 
 app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
 
@@ -51,7 +51,7 @@ def summary(
     from service.environment import SettingsError, load_settings
     from service.serving.answers import ModelStamp
     from service.serving.fhir import fhir_bundle
-    from service.slides.results import ResultsError, read_files
+    from service.slides import ResultsError, read_files
 
     try:
         settings = load_settings({"bundle": bundle, "site_fpr": site_fpr})

@@ -15,7 +15,7 @@ from contract.description import Evidence
 from contract.differential import DifferentialRow
 from contract.slide import HairyCount, SlideSummary
 from service.serving.answers import ModelStamp
-from service.slides.results import GivenReport
+from service.slides import GivenReport
 
 MEDIA_TYPE: Final = "application/fhir+json"
 CLASS_SYSTEM: Final = "urn:hal:class_id"

@@ -21,7 +21,7 @@ from service.http.uploads import read_body
 from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
 from service.serving.fhir import MEDIA_TYPE, fhir_bundle
 from service.serving.service import Service
-from service.slides.results import MOST_BYTES, GivenModel, GivenReport, GivenSlide, ResultsError, read_slide
+from service.slides import MOST_BYTES, GivenModel, GivenReport, GivenSlide, ResultsError, read_slide
 
 router = APIRouter(prefix="/slides", tags=["slides"])
 
