@@ -9,20 +9,16 @@ import typer
 from typer.core import TyperCommand
 
 from service.auth import cli as keys_command
+from service.errors import UserError
 from service.jobs.classify import classify
 from service.jobs.exit_codes import JobCommand
 from service.jobs.score.cli import score
 from service.jobs.slides import app as slides_app
 
-app = typer.Typer(help="Serve a bundle over HTTP.", no_args_is_help=True)
+app = typer.Typer()
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(slides_app, name="slides")
 logger = logging.getLogger("hal.cli")
-
-
-@app.callback()
-def _group() -> None:
-    """Serve a bundle over HTTP."""
 
 
 class _ServeCommand(TyperCommand):
@@ -60,15 +56,12 @@ def serve(
     from service.observe import logs
 
     open_closed_streams()
-    from service.auth.authorise import ExposedError, check_exposure
-    from service.auth.keys import KeysError
-    from service.engine.sessions import EngineError, check_device
-    from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
-    from service.http.server import PortError, listen
+    from service.auth.authorise import check_exposure
+    from service.engine.sessions import check_device
+    from service.environment import clashing_runtimes, load_settings, unknown_variables
+    from service.http.server import listen
     from service.http.server import serve as run
-    from service.observe.audit import AuditError
     from service.serving.service import Service
-    from service.threads import NoThreadError
 
     options = {
         "bundle": bundle,
@@ -98,16 +91,7 @@ def serve(
             # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
             release_streams()
             os._exit(0)
-    except (
-        SettingsError,
-        AuditError,
-        BundleError,
-        EngineError,
-        ExposedError,
-        KeysError,
-        NoThreadError,
-        PortError,
-    ) as error:
+    except (BundleError, UserError) as error:
         logs.say(f"hal serve: {error}", err=True)
         raise typer.Exit(1) from None
     finally:

@@ -1,4 +1,8 @@
-"""What every error has that a client is told of."""
+"""The two kinds of errors that people are told of: on a terminal, and over HTTP."""
+
+
+class UserError(Exception):
+    """What was asked for cannot be done; the message says what was wrong, what was expected and what to do."""
 
 
 class ServiceError(Exception):

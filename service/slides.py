@@ -15,6 +15,7 @@ from contract.classes import BY_ID
 from contract.description import Probability, Sha256
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError
+from service.errors import UserError
 
 MOST_RESULTS: Final = 100_000
 MOST_BYTES: Final = 256 * MOST_RESULTS
@@ -26,7 +27,7 @@ _MOST_PROBLEMS: Final = 10
 _Short = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class ResultsError(Exception):
+class ResultsError(UserError):
     """Results cannot be read; the message lists what was wrong where."""
 
 

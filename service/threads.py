@@ -4,11 +4,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
+from service.errors import UserError
+
 _GONE_S: Final = 0.01
 """Until the system has seen the end of a thread that Python has seen."""
 
 
-class NoThreadError(Exception):
+class NoThreadError(UserError):
     """The system gives this process no more threads."""
 
     def __init__(self) -> None:
@@ -19,11 +21,7 @@ class NoThreadError(Exception):
 
 
 def start_thread(work: Callable[..., object], name: str, *arguments: Any) -> threading.Thread:
-    """A thread that does ``work`` and never keeps the process from ending.
-
-    Raises:
-        NoThreadError: the system gives no more.
-    """
+    """A thread that does ``work`` and never keeps the process from ending; or :class:`NoThreadError`."""
     thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
     try:
         thread.start()
@@ -33,12 +31,9 @@ def start_thread(work: Callable[..., object], name: str, *arguments: Any) -> thr
 
 
 def require_threads(count: int) -> None:
-    """Find out whether a library can start ``count`` threads of its own, by starting and ending as many.
+    """Raise if a library could not start ``count`` threads of its own, which is found out by starting as many.
 
     ONNX Runtime waits for ever for those that it could start if it cannot start them all.
-
-    Raises:
-        NoThreadError: it cannot.
     """
     end = threading.Event()
     started: list[threading.Thread] = []

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.auth.keys import KeyStore, Role
-from service.errors import ServiceError
+from service.errors import ServiceError, UserError
 from service.settings import Settings
 
 _OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/v2"})
@@ -27,7 +27,7 @@ def is_open(path: str) -> bool:
     return path in _OPEN or path.startswith(_OPEN_BELOW)
 
 
-class ExposedError(Exception):
+class ExposedError(UserError):
     """The service would answer a network without asking for keys."""
 
 

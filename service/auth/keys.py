@@ -20,6 +20,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from service.errors import UserError
+
 logger = logging.getLogger("hal.keys")
 
 PREFIX: Final = "hal_"
@@ -39,8 +41,8 @@ class Role(StrEnum):
         return roles.index(self) >= roles.index(needed)
 
 
-class KeysError(Exception):
-    """The file of keys cannot be used or changed; the message says what was wrong and what to do."""
+class KeysError(UserError):
+    """The file of keys cannot be used or changed."""
 
 
 class Key(BaseModel):
@@ -72,11 +74,7 @@ def find(keys: Iterable[Key], presented: str) -> Key | None:
 
 
 def read(path: Path) -> tuple[Key, ...]:
-    """The keys of a file.
-
-    Raises:
-        KeysError: it is not there, cannot be read or is not a file of keys.
-    """
+    """The keys of a file; :class:`KeysError` if it is not there, cannot be read or is not a file of keys."""
     try:
         return _File.model_validate_json(path.read_bytes()).keys
     except FileNotFoundError:

@@ -9,6 +9,7 @@ import onnxruntime as ort
 from contract.bundle import Bundle
 from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
 from service.engine import cuda
+from service.errors import UserError
 from service.settings import Device, Settings, available_cores
 from service.threads import require_threads
 
@@ -22,8 +23,8 @@ _PROVIDERS: Final = {
 _ORT_TYPES: Final = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
-class EngineError(Exception):
-    """The network cannot be run as asked; the message says what was wrong, what was expected and what to do."""
+class EngineError(UserError):
+    """The network cannot be run as asked."""
 
 
 class DeviceUnavailableError(EngineError):
@@ -108,13 +109,7 @@ def _provider(device: Device) -> str:
 
 
 def open_session(device: Device, graph: bytes, file: ModelFile, settings: Settings) -> Any:
-    """A session of ``graph`` on ``device``, which is not ``auto``.
-
-    Raises:
-        DeviceUnavailableError: the device cannot be used, or ONNX Runtime fell back to another.
-        GraphMismatchError: ONNX Runtime cannot load the graph.
-        NoThreadError: the system gives no threads for it.
-    """
+    """A session of ``graph`` on ``device``, which is not ``auto``, and on no other; or an :class:`EngineError`."""
     provider, session_options = _provider(device), _session_options(device, settings)
     require_threads(session_options.intra_op_num_threads)
     if device is not Device.CPU and hasattr(ort, "preload_dlls"):

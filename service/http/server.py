@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from contract.bundle import Bundle
 from service.engine.sessions import served_file
+from service.errors import UserError
 from service.http.app import create_app
 from service.http.connections import connections
 from service.http.middleware import RequestMiddleware
@@ -35,7 +36,7 @@ _HOST_ADVICE: Final = (
 )
 
 
-class PortError(Exception):
+class PortError(UserError):
     """The address cannot be listened on."""
 
 

@@ -9,14 +9,14 @@ from contract.description import ModelFile
 from service.batching.batcher import Batcher
 from service.batching.rate import Statistics
 from service.engine.onnx import OnnxEngine
-from service.engine.sessions import EngineError, served_file
+from service.engine.sessions import served_file
 from service.engine.thread import WorkThreads
+from service.errors import UserError
 from service.serving.answers import ModelStamp, ReloadAnswer
 from service.serving.model import Models, OpenEngine, ServedModel
 from service.serving.observer import Observer
 from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
 from service.settings import Device, Settings
-from service.threads import NoThreadError
 
 logger = logging.getLogger("hal.lifecycle")
 
@@ -109,7 +109,7 @@ class Lifecycle:
             model = await self._models.open(lambda: load(path.resolve()))
         except Exception as error:
             self.reloads_refused += 1
-            known = isinstance(error, BundleError | EngineError | NoThreadError)
+            known = isinstance(error, BundleError | UserError)
             logger.error("%s is refused, the old bundle stays: %s", path, error, exc_info=not known)
             reason = error if known else "it cannot be opened; the service's log says why"
             raise BundleRefusedError(f"The bundle is refused and the old one stays: {reason}") from error
