@@ -14,3 +14,12 @@ class ServiceError(Exception):
     status: int = 500
     code: str = "internal_error"
     retry_after_s: int | None = None
+
+
+class RequestError(ServiceError):
+    """A request cannot be answered as it is."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.auth.keys import KeyStore, Role
-from service.errors import ServiceError, UserError
+from service.errors import RequestError, UserError
 from service.settings import Settings
 
 _OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/v2"})
@@ -29,15 +29,6 @@ def is_open(path: str) -> bool:
 
 class ExposedError(UserError):
     """The service would answer a network without asking for keys."""
-
-
-class RefusedError(ServiceError):
-    """A request has not the right to what it asks for: 401 without a known key, 403 with one for something else."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        self.status = status
-        self.code = code
-        super().__init__(message)
 
 
 def check_exposure(settings: Settings, listener: socket.socket) -> None:
@@ -81,14 +72,14 @@ class Authorisation:
         self.keys = None if keys_file is None else KeyStore(keys_file)
 
     def check(self, scope: Scope) -> str | None:
-        """The name of the key that a request came with, ``None`` where none is needed; or :class:`RefusedError`."""
+        """The name of the key that a request came with, ``None`` where none is needed; or :class:`RequestError`."""
         path = str(scope["path"])
         if is_open(path):
             return None
         needed = Role.METRICS if path == _METRICS else Role.ADMIN if path.startswith("/admin/") else Role.CLASSIFY
         if self.keys is None:
             if needed is Role.ADMIN and not (_is_local(scope) and _is_asked_by_its_own(scope)):
-                raise RefusedError(
+                raise RequestError(
                     403,
                     "admin_key_needed",
                     "Without keys the service is changed from its own machine only, by its address or as localhost, "
@@ -100,16 +91,16 @@ class Authorisation:
         if not presented:
             if path == _METRICS and _is_local(scope):
                 return None
-            raise RefusedError(
+            raise RequestError(
                 401, "key_missing", "A key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
             )
         key = self.keys.find(presented)
         if key is None:
-            raise RefusedError(
+            raise RequestError(
                 401, "key_unknown", "The key is not known here or was revoked; ask whoever runs this service for one."
             )
         if not key.role.covers(needed):
-            raise RefusedError(403, "key_not_for_this", f"This needs a key of the role {needed}, yours is {key.role}.")
+            raise RequestError(403, "key_not_for_this", f"This needs a key of the role {needed}, yours is {key.role}.")
         return key.name
 
 

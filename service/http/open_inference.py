@@ -35,13 +35,7 @@ _MAX_HEAD_BYTES: Final = 1 << 16
 class InferenceRequestError(ServiceError):
     """The request breaks the protocol or does not fit this model; the message says what is expected."""
 
-    status = 400
-    code = "invalid_request"
-
-
-class UnknownModelError(ServiceError):
-    status = 404
-    code = "unknown_model"
+    status, code = 400, "invalid_request"
 
 
 class _Parameters(Struct, frozen=True):

@@ -13,7 +13,7 @@ from starlette.types import Scope
 from service.batching.admission import RequestOptions
 from service.batching.errors import DeadlineExceededError
 from service.batching.queue import Priority
-from service.errors import ServiceError
+from service.errors import RequestError
 from service.serving.answers import encode
 from service.serving.service import Service
 
@@ -24,12 +24,6 @@ LINES: Final = "application/x-ndjson"
 _UNWATCHED_S: Final = 0.05
 
 Result = TypeVar("Result")
-
-
-class InvalidHeaderError(ServiceError):
-    """A header says something that cannot be meant; every such header is listed."""
-
-    status, code = 400, "invalid_header"
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -54,7 +48,7 @@ def parse_options(headers: Mapping[str, str]) -> tuple[Priority | None, int | No
     """Priority and milliseconds that headers (see :func:`headers_of`) ask for, ``None`` for each that is not there.
 
     Raises:
-        InvalidHeaderError: one or both of them are not understood.
+        RequestError: one or both of them are not understood.
     """
     problems = []
     priority, timeout_ms = None, None
@@ -71,7 +65,7 @@ def parse_options(headers: Mapping[str, str]) -> tuple[Priority | None, int | No
         else:
             problems.append(f"{TIMEOUT} is {given[:50]!r}, expected whole milliseconds from 1 to {LONGEST_TIMEOUT_MS}")
     if problems:
-        raise InvalidHeaderError("; ".join(problems) + ". Correct or leave out the header.")
+        raise RequestError(400, "invalid_header", "; ".join(problems) + ". Correct or leave out the header.")
     return priority, timeout_ms
 
 

@@ -11,11 +11,11 @@ from service.batching.rate import Statistics
 from service.engine.onnx import OnnxEngine
 from service.engine.sessions import served_file
 from service.engine.thread import WorkThreads
-from service.errors import UserError
+from service.errors import RequestError, UserError
 from service.serving.answers import ModelStamp, ReloadAnswer
 from service.serving.model import Models, OpenEngine, ServedModel
 from service.serving.observer import Observer
-from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
+from service.serving.states import BundleRefusedError, NotReadyError, State
 from service.settings import Device, Settings
 
 logger = logging.getLogger("hal.lifecycle")
@@ -93,12 +93,12 @@ class Lifecycle:
         Requests that were accepted before are finished by the model that they began with; then its memory is free.
 
         Raises:
-            NotReadyError: there is nothing to take over from, or the service stops.
-            ReloadUnderWayError: another reload has not ended.
+            ServiceError: there is nothing to take over from, the service stops, or another reload has not ended.
             BundleRefusedError: the bundle cannot be served; the old one stays.
         """
         if self._one_reload.locked():
-            raise ReloadUnderWayError
+            message = "A bundle is being opened already; ask again when that is done."
+            raise RequestError(409, "reload_under_way", message)
         async with self._one_reload:
             return await self._reload()
 

@@ -25,15 +25,6 @@ _EXPLANATIONS: Final = {
 }
 
 
-class ReloadUnderWayError(ServiceError):
-    """A bundle is being opened already."""
-
-    status, code = 409, "reload_under_way"
-
-    def __init__(self) -> None:
-        super().__init__("A bundle is being opened already; ask again when that is done.")
-
-
 class BundleRefusedError(ServiceError):
     """A bundle cannot take over; the message says everything that is wrong with it, and the old one serves on."""
 
