@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -63,16 +63,6 @@ class _File(BaseModel):
     keys: tuple[Key, ...] = ()
 
 
-def find(keys: Iterable[Key], presented: str) -> Key | None:
-    """The key that was presented, or ``None``. The time taken tells nothing about any key."""
-    digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest()
-    found = None
-    for key in keys:
-        if hmac.compare_digest(key.sha256, digest):
-            found = key
-    return found
-
-
 def read(path: Path) -> tuple[Key, ...]:
     """The keys of a file; :class:`KeysError` if it is not there, cannot be read or is not a file of keys."""
     try:
@@ -117,9 +107,15 @@ class KeyStore:
             )
 
     def find(self, presented: str) -> Key | None:
+        """The key that was presented, or ``None``. The time taken tells nothing about any key."""
         if time.monotonic() >= self._look_again:
             self.reload()
-        return find(self._keys, presented)
+        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest()
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.sha256, digest):
+                found = key
+        return found
 
     def reload(self) -> None:
         with self._lock:

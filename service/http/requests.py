@@ -45,11 +45,7 @@ def read_options(request: Request) -> RequestOptions:
 
 
 def parse_options(headers: Mapping[str, str]) -> tuple[Priority | None, int | None]:
-    """Priority and milliseconds that headers (see :func:`headers_of`) ask for, ``None`` for each that is not there.
-
-    Raises:
-        RequestError: one or both of them are not understood.
-    """
+    """Priority and milliseconds that headers (see :func:`headers_of`) ask for, ``None`` for each that is not there."""
     problems = []
     priority, timeout_ms = None, None
     if (given := headers.get(PRIORITY.lower())) is not None:

@@ -52,6 +52,7 @@ class ServedModel:
         self.file = served_file(bundle, settings.device, settings.precision)
         self.device = device
         self.network = network
+        self.max_batch = network.max_batch
         self.stamp = ModelStamp.of(bundle, self.file)
         policy = bundle.description.policy
         self.hairy_rule = HairyRule(policy.hairy_threshold, policy.hairy_advice)
@@ -59,10 +60,6 @@ class ServedModel:
         self._basis = basis
         self._users = 0
         self._retired = False
-
-    @property
-    def max_batch(self) -> int:
-        return self.network.max_batch
 
     async def run(self, images: Sequence[Image]) -> Rows:
         return await self.network.run(images)
