@@ -50,7 +50,6 @@ def serve(
 
     Example: hal serve --bundle models/mine/1 --port 8080
     """
-    _require_extra()
     from contract.bundle import BundleError, load
     from contract.streams import open_closed_streams, release_streams
     from service.observe import logs
@@ -107,25 +106,9 @@ def reference(
     out: Annotated[Path | None, typer.Option(help="Write the page here instead of printing it.")] = None,
 ) -> None:
     """Write the reference of all settings and metrics, from the code."""
-    _require_extra()
     from service.reference import page
 
     if out is None:
         typer.echo(page(), nl=False)
     else:
         out.write_text(page(), encoding="utf-8")
-
-
-def _require_extra() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import pydantic_settings  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        typer.echo(
-            f"hal serve: {error.name} is not installed. In the folder of HAL's source 'make run' installs and starts "
-            "the service for the CPU; for CUDA: .venv/bin/pip install -e '.[service-gpu]'. Never both.",
-            err=True,
-        )
-        raise typer.Exit(1) from None
