@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from starlette.routing import Mount, Route, Router
 
-from service.auth.authorise import Authorisation
 from service.http import documentation, errors
 from service.http.middleware import RequestMiddleware
 from service.http.routes import operate, page, slides, v2
 from service.http.routes.classify import ClassifyEndpoint
-from service.http.uploads import UploadBudget
 from service.serving.observer import service_version
 from service.serving.service import Service
 
@@ -53,8 +51,6 @@ def create_app(service: Service) -> RequestMiddleware:
     page.assets()  # Read now, and not by the event loop at the first request.
     for routes in (slides, operate, v2, page):
         api.include_router(routes.router)
-    budget = UploadBudget(service.settings.max_uploads_bytes)
-    authorisation = Authorisation(service.settings.keys_file)
     api.state.service = service
     router = Router([Route("/classify", ClassifyEndpoint()), Mount("/", api)], lifespan=lifespan)
-    return RequestMiddleware(router, api, service, authorisation, budget)
+    return RequestMiddleware(router, api, service)

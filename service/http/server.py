@@ -15,8 +15,6 @@ import uvicorn
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from contract.bundle import Bundle
-from service.engine.sessions import served_file
 from service.errors import UserError
 from service.http.app import create_app
 from service.http.connections import connections
@@ -62,10 +60,10 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def announce(settings: Settings, bundle: Bundle, listener: socket.socket) -> None:
+def announce(service: Service, listener: socket.socket) -> None:
     """Say where the service is, and let clients wait from then on who would be refused until the server runs."""
     listener.listen(_BACKLOG)
-    description, file = bundle.description, served_file(bundle, settings.device, settings.precision)
+    settings, description, file = service.settings, service.bundle.description, service.file
     url = url_of(listener)
     example = _EXAMPLE if Path(_EXAMPLE).exists() else "cell.jpg"
     key = ' -H "Authorization: Bearer $KEY"' if settings.keys_file else ""
@@ -165,7 +163,7 @@ def serve(service: Service, listener: socket.socket) -> None:
     """Serve until a signal ends it or the network cannot be opened, which ``service`` knows then."""
     server = _Server(config_for(create_app(service), service.settings), service, url_of(listener))
     _handle_hangup(server, service)
-    announce(service.settings, service.bundle, listener)
+    announce(service, listener)
     # What lives as long as the process (modules, routes, models of the documentation) is not looked through again by
     # every full collection, which would stop all requests for milliseconds.
     gc.collect()

@@ -30,12 +30,12 @@ _THREADS: Final = 3
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestContext:
     """What belongs to a request wherever it goes.
 
-    ``key`` is the name of its API key; ``span``, where none is made, that of the trace that it came with or an invalid
-    one.
+    ``key`` is the name of its API key, once that was checked; ``span``, where none is made, that of the trace that it
+    came with or an invalid one.
     """
 
     request_id: str = "-"
