@@ -184,8 +184,7 @@ class Lifecycle:
 
     def require_ready(self) -> None:
         """Raise :class:`NotReadyError` or :class:`AuditFullError` if images should not be sent here."""
-        if (state := self.state) is not State.READY:
-            raise NotReadyError(state)
+        self._ready_batcher()
         self.observer.check_room()
 
     def begin_drain(self, *, turn_away: bool = True) -> None:
