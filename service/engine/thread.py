@@ -1,6 +1,7 @@
 """An engine in a thread of its own, which an event loop hands batches to."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from contract.classes import CLASS_COUNT
 from service.batching.queue import Image, Rows
 from service.engine.onnx import Engine
-from service.threads import start_thread
+from service.threads import deliver, start_thread
 
 Result = TypeVar("Result")
 Opened = TypeVar("Opened", bound=Engine)
@@ -63,22 +64,11 @@ class WorkThreads:
 
 def _do(work: Callable[[], Any], answer: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> None:
     try:
-        result, error = work(), None
-    except BaseException as raised:
-        result, error = None, raised
-    try:
-        loop.call_soon_threadsafe(_deliver, answer, result, error)
-    except RuntimeError:
-        return  # The loop was closed: nobody waits any more.
-
-
-def _deliver(answer: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if answer.done():
-        return
-    if error is None:
-        answer.set_result(result)
-    else:
-        answer.set_exception(error)
+        outcome = work()
+    except BaseException as error:
+        outcome = error
+    with contextlib.suppress(RuntimeError):  # The loop was closed: nobody waits any more.
+        loop.call_soon_threadsafe(deliver, answer, outcome)
 
 
 class Stacks:

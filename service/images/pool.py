@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from contract.refusals import ImageRefusedError
 from service.batching.queue import BULK_TURN, Priority
-from service.threads import start_thread
+from service.threads import deliver, start_thread
 
 _MOST_IMAGES: Final = 8
 _MOST_BYTES: Final = 1 << 17
@@ -139,9 +139,4 @@ class Decoders:
 
 def _deliver(done: Sequence[_Done]) -> None:
     for answer, outcome in done:
-        if answer.done():
-            continue
-        if isinstance(outcome, BaseException):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
+        deliver(answer, outcome)
