@@ -58,7 +58,9 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._one_reload = asyncio.Lock()
         self._reloading: asyncio.Task[None] | None = None
-        self.observer.watch(lambda: self.state, lambda: {"done": self.reloads, "refused": self.reloads_refused})
+        metrics = self.observer.metrics
+        metrics.state.read = lambda: {each: each is self.state for each in State}
+        metrics.reloads.read = lambda: {"done": self.reloads, "refused": self.reloads_refused}
 
     async def open(self) -> None:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""

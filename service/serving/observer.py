@@ -5,7 +5,7 @@ The way of an image calls :meth:`Observer.ran` once a batch and :meth:`Observer.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -24,7 +24,6 @@ from service.observe.metrics import MODEL_LABELS, Metrics
 from service.observe.tracing import Tracer, current
 from service.serving.answers import ClassifiedImage, ModelStamp, RefusedImage
 from service.serving.model import ServedModel
-from service.serving.states import State
 from service.settings import Settings
 
 _AUDIT_S: Final = 10.0
@@ -51,10 +50,6 @@ class Observer:
         self._settings = settings
         self.drift: EmbeddingDrift | None = None
         self._versions: dict[ModelStamp, SettingsVersion] = {}
-
-    def watch(self, state: Callable[[], State], reloads: Callable[[], Mapping[str, int]]) -> None:
-        self.metrics.state.read = lambda: {each: each is state() for each in State}
-        self.metrics.reloads.read = reloads
 
     def watch_batcher(self, batcher: Batcher) -> None:
         metrics, counts = self.metrics, batcher.statistics
