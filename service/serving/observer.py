@@ -48,7 +48,6 @@ class Observer:
         if self.audit is not None:
             self.audit.show(self.metrics)
         self._settings = settings
-        self.drift: EmbeddingDrift | None = None
         self._versions: dict[ModelStamp, SettingsVersion] = {}
 
     def watch_batcher(self, batcher: Batcher) -> None:
@@ -71,9 +70,9 @@ class Observer:
         )
         known = {**asdict(model.stamp), "device": model.device}
         self.metrics.model.info({name: known[name] for name in MODEL_LABELS})
-        drift = self.drift = None
+        drift = None
         if model.reference is not None and description.reference is not None:
-            drift = self.drift = EmbeddingDrift(description.reference, model.reference, description.suppressed)
+            drift = EmbeddingDrift(description.reference, model.reference, description.suppressed)
             model.network.watch = drift.add
         self.metrics.embedding_drift.read = drift.distances if drift else dict
         self.metrics.embedding_images.read = (lambda: {"": drift.images}) if drift else dict
