@@ -84,7 +84,8 @@ def main() -> None:
         sys.exit(
             f"hal {command}: the Python package {error.name!r} is not installed here. "
             "In the folder of HAL's source 'make install-dev' installs everything, training too, into .venv; "
-            "the service alone: .venv/bin/pip install -e '.[service]'."
+            "the service alone: .venv/bin/pip install -e '.[service]' for the CPU ('make run' does it and starts it), "
+            "'.[service-gpu]' for CUDA, never both."
         )
     finally:
         if (lost := release_streams()) is not None:

@@ -9,20 +9,16 @@ import typer
 from typer.core import TyperCommand
 
 from service.auth import cli as keys_command
+from service.errors import UserError
 from service.jobs.classify import classify
 from service.jobs.exit_codes import JobCommand
 from service.jobs.score.cli import score
 from service.jobs.slides import app as slides_app
 
-app = typer.Typer(help="Serve a bundle over HTTP.", no_args_is_help=True)
+app = typer.Typer()
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(slides_app, name="slides")
 logger = logging.getLogger("hal.cli")
-
-
-@app.callback()
-def _group() -> None:
-    """Serve a bundle over HTTP."""
 
 
 class _ServeCommand(TyperCommand):
@@ -54,21 +50,17 @@ def serve(
 
     Example: hal serve --bundle models/mine/1 --port 8080
     """
-    _require_extra()
     from contract.bundle import BundleError, load
     from contract.streams import open_closed_streams, release_streams
     from service.observe import logs
 
     open_closed_streams()
-    from service.auth.authorise import ExposedError, check_exposure
-    from service.auth.keys import KeysError
-    from service.engine.sessions import EngineError, check_device
-    from service.environment import SettingsError, clashing_runtimes, load_settings, unknown_variables
-    from service.http.server import PortError, listen
+    from service.auth.authorise import check_exposure
+    from service.engine.sessions import check_device
+    from service.environment import clashing_runtimes, load_settings, unknown_variables
+    from service.http.server import listen
     from service.http.server import serve as run
-    from service.observe.audit import AuditError
     from service.serving.service import Service
-    from service.threads import NoThreadError
 
     options = {
         "bundle": bundle,
@@ -98,16 +90,7 @@ def serve(
             # Python would wait for the engine's thread, which may build an engine for minutes or hang for ever.
             release_streams()
             os._exit(0)
-    except (
-        SettingsError,
-        AuditError,
-        BundleError,
-        EngineError,
-        ExposedError,
-        KeysError,
-        NoThreadError,
-        PortError,
-    ) as error:
+    except (BundleError, UserError) as error:
         logs.say(f"hal serve: {error}", err=True)
         raise typer.Exit(1) from None
     finally:
@@ -123,25 +106,9 @@ def reference(
     out: Annotated[Path | None, typer.Option(help="Write the page here instead of printing it.")] = None,
 ) -> None:
     """Write the reference of all settings and metrics, from the code."""
-    _require_extra()
     from service.reference import page
 
     if out is None:
         typer.echo(page(), nl=False)
     else:
         out.write_text(page(), encoding="utf-8")
-
-
-def _require_extra() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import pydantic_settings  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        typer.echo(
-            f"hal serve: {error.name} is not installed. In the folder of HAL's source 'make run' installs and starts "
-            "the service for the CPU; for CUDA: .venv/bin/pip install -e '.[service-gpu]'. Never both.",
-            err=True,
-        )
-        raise typer.Exit(1) from None

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from service.errors import UserError
 from service.settings import Settings
 
 _RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
@@ -17,16 +18,12 @@ _KUBERNETES_NAME: Final = re.compile(r"(HAL\w*?)_(SERVICE_HOST|SERVICE_PORT(_\w+
 _READ_ELSEWHERE: Final = frozenset({"HAL_API_KEY", "HAL_SHARED", "HAL_XCEPTION_WEIGHTS"})
 
 
-class SettingsError(Exception):
+class SettingsError(UserError):
     """Settings cannot be used; the message lists every wrong one with its value and what is allowed."""
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the environment; ``overrides`` (by field name, ``None`` for "not given") win over it.
-
-    Raises:
-        SettingsError: one or more values are not allowed; all of them are listed.
-    """
+    """Read the environment; ``overrides`` (by field name, ``None`` for "not given") win over it."""
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
     try:
         return Settings(**given)

@@ -1,4 +1,8 @@
-"""What every error has that a client is told of."""
+"""The two kinds of errors that people are told of: on a terminal, and over HTTP."""
+
+
+class UserError(Exception):
+    """What was asked for cannot be done; the message says what was wrong, what was expected and what to do."""
 
 
 class ServiceError(Exception):
@@ -10,3 +14,12 @@ class ServiceError(Exception):
     status: int = 500
     code: str = "internal_error"
     retry_after_s: int | None = None
+
+
+class RequestError(ServiceError):
+    """A request cannot be answered as it is."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)

@@ -1,14 +1,17 @@
 """Threads that are started before they are needed: where the system gives no more, that is found out at the start."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any, Final
+
+from service.errors import UserError
 
 _GONE_S: Final = 0.01
 """Until the system has seen the end of a thread that Python has seen."""
 
 
-class NoThreadError(Exception):
+class NoThreadError(UserError):
     """The system gives this process no more threads."""
 
     def __init__(self) -> None:
@@ -19,11 +22,7 @@ class NoThreadError(Exception):
 
 
 def start_thread(work: Callable[..., object], name: str, *arguments: Any) -> threading.Thread:
-    """A thread that does ``work`` and never keeps the process from ending.
-
-    Raises:
-        NoThreadError: the system gives no more.
-    """
+    """A thread that does ``work`` and never keeps the process from ending; or :class:`NoThreadError`."""
     thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
     try:
         thread.start()
@@ -32,13 +31,20 @@ def start_thread(work: Callable[..., object], name: str, *arguments: Any) -> thr
     return thread
 
 
+def deliver(answer: asyncio.Future[Any], outcome: Any) -> None:
+    """Give who awaits it what became of work in a thread, an exception or a result, unless nobody does any more."""
+    if answer.done():
+        return
+    if isinstance(outcome, BaseException):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
+
+
 def require_threads(count: int) -> None:
-    """Find out whether a library can start ``count`` threads of its own, by starting and ending as many.
+    """Raise if a library could not start ``count`` threads of its own, which is found out by starting as many.
 
     ONNX Runtime waits for ever for those that it could start if it cannot start them all.
-
-    Raises:
-        NoThreadError: it cannot.
     """
     end = threading.Event()
     started: list[threading.Thread] = []

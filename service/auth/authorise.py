@@ -7,19 +7,18 @@ Without ``HAL_KEYS_FILE`` everybody who reaches the service may use it; so it th
 import ipaddress
 import re
 import socket
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.auth.keys import KeyStore, Role
-from service.errors import ServiceError
+from service.errors import RequestError, UserError
 from service.settings import Settings
 
-_OPEN: Final = frozenset({"/", "/health/live", "/health/ready", "/health/startup", "/docs", "/openapi.json", "/v2"})
+_OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/v2"})
 _OPEN_BELOW: Final = ("/health/", "/v2/health/", "/static/", "/docs/")
-_ADMIN_BELOW: Final = "/admin/"
 _METRICS: Final = "/metrics"
 _PORT: Final = re.compile(r":\d*$")
 
@@ -28,29 +27,12 @@ def is_open(path: str) -> bool:
     return path in _OPEN or path.startswith(_OPEN_BELOW)
 
 
-class ExposedError(Exception):
+class ExposedError(UserError):
     """The service would answer a network without asking for keys."""
 
 
-class RefusedError(ServiceError):
-    """A request has not the right to what it asks for.
-
-    ``status`` is 401 if no known key came with it and 403 if its key is for something else.
-    """
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        self.status = status
-        self.code = code
-        super().__init__(message)
-
-
 def check_exposure(settings: Settings, listener: socket.socket) -> None:
-    """Refuse to answer a network without keys.
-
-    Raises:
-        ExposedError: ``listener`` is bound to an address that others can reach, there are no keys, and
-            ``HAL_ALLOW_ANONYMOUS`` is not set.
-    """
+    """Raise :class:`ExposedError` if others can reach ``listener`` and neither keys nor HAL_ALLOW_ANONYMOUS are set."""
     if settings.keys_file is not None or settings.allow_anonymous:
         return
     host = str(listener.getsockname()[0])
@@ -75,39 +57,29 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
 class Authorisation:
     """Decides whether a request may pass, before its body is read.
 
     Open to all: the page, the documentation and ``/health``. ``/admin`` needs an admin key. ``/metrics`` needs a key
     of any role, but none on this machine, where Prometheus often runs. Everything else, known or not, needs a key of
     the role classify.
+
+    Raises:
+        KeysError: see :class:`~service.auth.keys.KeyStore`.
     """
 
-    keys: KeyStore | None
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Authorisation":
-        """What the settings ask for.
-
-        Raises:
-            KeysError: see :class:`~service.auth.keys.KeyStore`.
-        """
-        return cls(None if settings.keys_file is None else KeyStore(settings.keys_file))
+    def __init__(self, keys_file: Path | None) -> None:
+        self.keys = None if keys_file is None else KeyStore(keys_file)
 
     def check(self, scope: Scope) -> str | None:
-        """The name of the key that a request came with; ``None`` where none is needed.
-
-        Raises:
-            RefusedError: it may not pass.
-        """
+        """The name of the key that a request came with, ``None`` where none is needed; or :class:`RequestError`."""
         path = str(scope["path"])
         if is_open(path):
             return None
-        needed = Role.METRICS if path == _METRICS else Role.ADMIN if path.startswith(_ADMIN_BELOW) else Role.CLASSIFY
+        needed = Role.METRICS if path == _METRICS else Role.ADMIN if path.startswith("/admin/") else Role.CLASSIFY
         if self.keys is None:
             if needed is Role.ADMIN and not (_is_local(scope) and _is_asked_by_its_own(scope)):
-                raise RefusedError(
+                raise RequestError(
                     403,
                     "admin_key_needed",
                     "Without keys the service is changed from its own machine only, by its address or as localhost, "
@@ -119,16 +91,16 @@ class Authorisation:
         if not presented:
             if path == _METRICS and _is_local(scope):
                 return None
-            raise RefusedError(
+            raise RequestError(
                 401, "key_missing", "A key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
             )
         key = self.keys.find(presented)
         if key is None:
-            raise RefusedError(
+            raise RequestError(
                 401, "key_unknown", "The key is not known here or was revoked; ask whoever runs this service for one."
             )
         if not key.role.covers(needed):
-            raise RefusedError(403, "key_not_for_this", f"This needs a key of the role {needed}, yours is {key.role}.")
+            raise RequestError(403, "key_not_for_this", f"This needs a key of the role {needed}, yours is {key.role}.")
         return key.name
 
 

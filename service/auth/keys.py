@@ -12,13 +12,15 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import UserError
 
 logger = logging.getLogger("hal.keys")
 
@@ -39,8 +41,8 @@ class Role(StrEnum):
         return roles.index(self) >= roles.index(needed)
 
 
-class KeysError(Exception):
-    """The file of keys cannot be used or changed; the message says what was wrong and what to do."""
+class KeysError(UserError):
+    """The file of keys cannot be used or changed."""
 
 
 class Key(BaseModel):
@@ -61,22 +63,8 @@ class _File(BaseModel):
     keys: tuple[Key, ...] = ()
 
 
-def find(keys: Iterable[Key], presented: str) -> Key | None:
-    """The key that was presented, or ``None``. The time taken tells nothing about any key."""
-    digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest()
-    found = None
-    for key in keys:
-        if hmac.compare_digest(key.sha256, digest):
-            found = key
-    return found
-
-
 def read(path: Path) -> tuple[Key, ...]:
-    """The keys of a file.
-
-    Raises:
-        KeysError: it is not there, cannot be read or is not a file of keys.
-    """
+    """The keys of a file; :class:`KeysError` if it is not there, cannot be read or is not a file of keys."""
     try:
         return _File.model_validate_json(path.read_bytes()).keys
     except FileNotFoundError:
@@ -119,9 +107,15 @@ class KeyStore:
             )
 
     def find(self, presented: str) -> Key | None:
+        """The key that was presented, or ``None``. The time taken tells nothing about any key."""
         if time.monotonic() >= self._look_again:
             self.reload()
-        return find(self._keys, presented)
+        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest()
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.sha256, digest):
+                found = key
+        return found
 
     def reload(self) -> None:
         with self._lock:
@@ -156,11 +150,7 @@ class KeyStore:
 
 
 def add(path: Path, name: str, role: Role) -> str:
-    """Make a key, write its hash to the file, and return the key: it cannot be had again.
-
-    Raises:
-        KeysError: the name is taken or not a name, or the file cannot be used.
-    """
+    """Make a key, write its hash to the file, and return the key: it cannot be had again."""
     secret = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     try:
@@ -178,12 +168,10 @@ def add(path: Path, name: str, role: Role) -> str:
 
 
 def revoke(path: Path, name: str) -> None:
-    """Remove a key; a running service refuses it within a second.
-
-    Raises:
-        KeysError: there is no such key, or the file cannot be used.
-    """
-    with _changing(path, must_exist=True) as keys:
+    """Remove a key; a running service refuses it within a second."""
+    if not path.exists():
+        read(path)
+    with _changing(path) as keys:
         if not any(key.name == name for key in keys):
             known = ", ".join(key.name for key in keys) or "none"
             raise KeysError(f"there is no key {name!r} in {path}; it has: {known}")
@@ -191,20 +179,21 @@ def revoke(path: Path, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _changing(path: Path, *, must_exist: bool = False) -> Iterator[list[Key]]:
+def _changing(path: Path) -> Iterator[list[Key]]:
     """The keys, written back when the block ends well; two commands at once do not lose each other's change.
 
     The file is written in place: a container has one that is mounted into it by its inode, and would never see another
     file that takes its name.
     """
-    if must_exist and not path.exists():
-        read(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Readable by a group: that of the container's user, see docs/deploy.md.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
         with os.fdopen(descriptor, "r+b") as file:
-            _lock(descriptor)
+            with contextlib.suppress(ImportError):  # Windows
+                import fcntl
+
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # Waits for other commands; the lock ends with the file.
             keys = [*read(path)] if (size := os.fstat(descriptor).st_size) else []
             yield keys
             text = _File(keys=tuple(keys)).model_dump_json(indent=2).encode() + b"\n"
@@ -217,11 +206,3 @@ def _changing(path: Path, *, must_exist: bool = False) -> Iterator[list[Key]]:
             os.fsync(descriptor)
     except OSError as error:
         raise KeysError(f"the file of keys {path} cannot be changed: {error.strerror}") from error
-
-
-def _lock(descriptor: int) -> None:
-    """Wait for other commands; the lock ends with the file."""
-    with contextlib.suppress(ImportError):  # Windows
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -37,12 +37,10 @@ class Admission:
     """The permits of one device, all free at first. To be used in one event loop.
 
     Args:
-        limit: permits in all.
-        bulk_limit: most of them that bulk may hold.
+        limit: permits in all, of which bulk may hold ``bulk_limit``.
         deadline_s: seconds in which an image must be answered once it has a permit, preparation included.
         max_batch: most images that the next batch may have; a request holds at most twice as many permits.
         rate: how fast permits come free.
-        statistics: where refused requests and expired images are counted.
     """
 
     def __init__(
@@ -77,12 +75,7 @@ class Admission:
         return self.taken < self._limits[Priority.ROUTINE] and self._taken[priority] < self._limits[priority]
 
     def check(self, priority: Priority = Priority.ROUTINE) -> None:
-        """Find out whether a request would be accepted now.
-
-        Raises:
-            DrainingError: :meth:`drain` was called.
-            QueueFullError: no permit is free for this priority.
-        """
+        """Raise :class:`DrainingError` or :class:`QueueFullError` if a request would be refused now."""
         if self._draining:
             raise DrainingError
         if not self.free(priority):
@@ -99,21 +92,12 @@ class Admission:
         priority: Priority = Priority.ROUTINE,
         due: float | None = None,
     ) -> list[Result]:
-        """``await work(item)`` for each item, each with a permit of its own.
-
-        Args:
-            items: at least one.
-            work: what to do with each.
-            priority: whose permits.
-            due: when, in the event loop's time, the request as a whole must be answered; ``None``: only the deadline of
-                each item counts.
-
-        Returns:
-            The results in the order of the items.
+        """The results of ``work`` for items, at least one, in their order; each has a permit of its own meanwhile.
 
         Raises:
             DrainingError, QueueFullError: see :meth:`check`; nothing was started.
-            DeadlineExceededError: an item took longer than its deadline or ``due`` passed; the others were withdrawn.
+            DeadlineExceededError: an item took longer than its deadline or :attr:`RequestOptions.due` passed; the
+                others were withdrawn.
             Exception: whatever ``work`` raises; the others were withdrawn.
         """
         self.check(priority)

@@ -36,18 +36,11 @@ class Batcher:
     """Feeds a network with batches. To be made, used and drained in one event loop.
 
     Args:
-        network: what images are given to unless they ask for another.
-        queue_limit: most images accepted and not yet answered.
-        bulk_limit: most of them that may be bulk; ``None`` for all.
-        deadline_s: seconds in which an image must be answered once it has a permit, preparation included.
-        statistics: where everything is counted; ``None``: in new ones.
+        network: what images are given to unless they ask for another; may be replaced at any time, and images that
+            were accepted before keep theirs.
+        queue_limit, bulk_limit, deadline_s: see :class:`service.batching.admission.Admission`.
         on_batch: called with each batch that the device finished, when it began and when it ended
             (``time.perf_counter``), once its images have their answers; what it raises is logged.
-
-    Attributes:
-        network: may be replaced at any time; images that were accepted before keep the one that they were given.
-        admission: through which requests come.
-        statistics: what happened so far.
     """
 
     def __init__(
@@ -55,13 +48,13 @@ class Batcher:
         network: Network,
         *,
         queue_limit: int,
+        bulk_limit: int,
         deadline_s: float,
-        bulk_limit: int | None = None,
-        statistics: Statistics | None = None,
-        on_batch: OnBatch = lambda *_: None,
+        statistics: Statistics,
+        on_batch: OnBatch,
     ) -> None:
         self.network = network
-        self.statistics = Statistics() if statistics is None else statistics
+        self.statistics = statistics
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
         self._queue = Queue()
@@ -69,7 +62,7 @@ class Batcher:
         self._rate = Rate()
         self.admission = Admission(
             queue_limit,
-            queue_limit if bulk_limit is None else bulk_limit,
+            bulk_limit,
             deadline_s=deadline_s,
             max_batch=lambda: self.network.max_batch,
             rate=self._rate,
@@ -108,10 +101,9 @@ class Batcher:
     async def infer(
         self, image: Image, *, network: Network | None = None, priority: Priority = Priority.ROUTINE
     ) -> Any:
-        """The network's result for one image ``[256, 256, 3]``. A caller that is cancelled leaves the queue at once.
+        """The network's result for one image ``[256, 256, 3]``, or :class:`ModelFailedError`.
 
-        Raises:
-            ModelFailedError: the network failed on this image.
+        A caller that is cancelled leaves the queue at once.
         """
         if self._worker.done():
             raise ModelFailedError

@@ -25,39 +25,31 @@ from service.observe.tracing import current_span
 logger = logging.getLogger("hal.batching")
 
 BULK_TURN: Final = 4
-"""While bulk images wait, at least one batch in so many has places for them ..."""
 BULK_PART: Final = 4
-"""... the whole divided by this, at least one."""
+"""While bulk images wait, at least one batch in BULK_TURN has places for them: its size by BULK_PART, at least one."""
 
 Image = NDArray[np.uint8]
 Rows = NDArray[np.float32]
 
 
 class Priority(StrEnum):
-    """Who waits for an answer."""
+    """Who waits for an answer: somebody at the bench, or a job that works through an archive."""
 
     ROUTINE = "routine"
-    """Somebody at the bench."""
     BULK = "bulk"
-    """A job that works through an archive."""
 
 
 class Network(Protocol):
     """A network on its device, and what its rows mean."""
 
     @property
-    def max_batch(self) -> int:
-        """Most images that :meth:`run` takes."""
-        ...
+    def max_batch(self) -> int: ...
 
     async def run(self, images: Sequence[Image]) -> Rows:
-        """A row, logits first, for each of ``n`` images ``[256, 256, 3]``.
+        """A row, logits first, for each of at most ``max_batch`` images ``[256, 256, 3]``.
 
-        It may be called once more before it has returned: that batch is prepared meanwhile, and run afterwards.
-
-        Raises:
-            MemoryError: the device has no memory for a batch of this size.
-            Exception: anything else that failed.
+        It may be called once more before it has returned: that batch is prepared meanwhile, and run afterwards. It
+        raises MemoryError if the device has no memory for a batch of this size, and whatever else failed.
         """
         ...
 

@@ -14,9 +14,9 @@ import numpy as np
 from contract.bundle import BundleError, load
 from contract.description import IMAGE_SIDE
 from service.engine.onnx import OnnxEngine
-from service.engine.sessions import EngineError, check_device, providers
-from service.environment import SettingsError, load_settings
-from service.threads import NoThreadError
+from service.engine.sessions import check_device, providers
+from service.environment import load_settings
+from service.errors import UserError
 
 
 def main() -> None:
@@ -51,5 +51,5 @@ def _say(what: Any) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (BundleError, EngineError, NoThreadError, SettingsError) as error:
+    except (BundleError, UserError) as error:
         sys.exit(str(error))

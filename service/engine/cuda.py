@@ -30,13 +30,7 @@ _CUDART: Final = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cuda
 
 
 def driver_fault(open_library: Callable[[str], Any] = ctypes.CDLL) -> str | None:
-    """Why no GPU can be used, or ``None`` if the driver sees one.
-
-    A session on CUDA finds out only after the bundle was read.
-
-    Args:
-        open_library: loads a shared library by name or raises :class:`OSError`.
-    """
+    """Why no GPU can be used, ``None`` if the driver sees one. A session finds out only after the bundle was read."""
     try:
         driver = open_library(_DRIVER)
     except OSError:
@@ -72,13 +66,10 @@ class _Size:
 
 
 class BoundBatches:
-    """Runs a session in batches of the given sizes.
+    """Runs a session in batches of the given sizes, ascending.
 
-    Args:
-        session: with input ``image`` and outputs ``logits`` and ``embedding``.
-        sizes: of batches, ascending.
-        device: where the session runs, in ONNX Runtime's words (``cuda``, ``cpu``).
-        graphs: whether the session was opened with ``enable_cuda_graph``: each size gets a graph of its own.
+    ``device`` is where it runs, in ONNX Runtime's words (``cuda``, ``cpu``). With ``graphs`` it was opened with
+    ``enable_cuda_graph``, and each size gets a graph of its own.
     """
 
     def __init__(self, session: Any, sizes: Sequence[int], device: str, *, graphs: bool = False) -> None:
@@ -115,9 +106,8 @@ def _lock_pages(buffer: NDArray[np.uint8]) -> None:
         except OSError:
             continue
         status = runtime.cudaHostRegister(ctypes.c_void_p(buffer.ctypes.data), ctypes.c_size_t(buffer.nbytes), 0)
-        if status == 0:
-            return
-        logger.warning("cudaHostRegister failed with status %d: copies to the GPU will be slower", status)
+        if status:
+            logger.warning("cudaHostRegister failed with status %d: copies to the GPU will be slower", status)
         return
     logger.warning(
         "no CUDA runtime library found to page-lock %d bytes: copies to the GPU will be slower", buffer.nbytes

@@ -87,9 +87,7 @@ class OnnxEngine:
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """What the network gives for images ``[n, 256, 256, 3]``, ``n`` from 1 to ``max_batch``.
 
-        Raises:
-            DeviceMemoryError: there is no memory for so many images; the session stays usable.
-            Exception: whatever else ONNX Runtime raises; the session stays usable.
+        Raises :class:`DeviceMemoryError`, or whatever else ONNX Runtime raises; the session stays usable.
         """
         try:
             if self._bound is not None:
@@ -107,11 +105,7 @@ class OnnxEngine:
             self.run(np.zeros((size, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8))
 
     def check_golden(self, bundle: Bundle) -> None:
-        """Compare calibrated probabilities of the golden sample with the bundle's.
-
-        Raises:
-            GoldenMismatchError: one differs by more than the file's tolerance.
-        """
+        """Raise if a calibrated probability of the golden sample differs from the bundle's by more than allowed."""
         golden = bundle.golden()
         images, expected = golden["images"], golden[f"logits_{self.file.precision}"]
         starts = range(0, len(images), self._max_batch)

@@ -9,6 +9,7 @@ import onnxruntime as ort
 from contract.bundle import Bundle
 from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
 from service.engine import cuda
+from service.errors import UserError
 from service.settings import Device, Settings, available_cores
 from service.threads import require_threads
 
@@ -22,8 +23,8 @@ _PROVIDERS: Final = {
 _ORT_TYPES: Final = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
-class EngineError(Exception):
-    """The network cannot be run as asked; the message says what was wrong, what was expected and what to do."""
+class EngineError(UserError):
+    """The network cannot be run as asked."""
 
 
 class DeviceUnavailableError(EngineError):
@@ -35,11 +36,7 @@ class GraphMismatchError(EngineError):
 
 
 def check_signature(session: Any, description: BundleDescription) -> None:
-    """Compare a session's inputs and outputs with the description's; a dimension without a fixed size agrees with any.
-
-    Raises:
-        GraphMismatchError: every disagreement is listed.
-    """
+    """Raise with every input and output that is not as described; a dimension without a fixed size agrees with any."""
     spec = description.input
     problems = _disagreements("input", session.get_inputs(), spec.name, spec.dtype, spec.shape)
     for output in description.outputs:
@@ -67,7 +64,7 @@ def _disagreements(role: str, found: Sequence[Any], name: str, dtype: str, shape
 
 
 def resolved(device: Device, *, tell: bool = False) -> Device:
-    """The device; what ``auto`` finds is CUDA if ONNX Runtime has it and the driver sees a GPU, else the CPU.
+    """The device; for ``auto`` CUDA if ONNX Runtime has it and the driver sees a GPU, else the CPU.
 
     ``tell`` logs why an ONNX Runtime that has CUDA is not used with it.
     """
@@ -86,9 +83,6 @@ def served_file(bundle: Bundle, device: Device, precision: Precision | None) -> 
     """The file of ``precision``; if that is ``None``, float16 on a GPU where the bundle has it, else its first.
 
     On a GPU, ONNX Runtime leaves most of an int8 graph to the CPU.
-
-    Raises:
-        BundleError: the bundle has no file of that precision.
     """
     on_gpu = resolved(device) is not Device.CPU
     if precision is None and on_gpu and "float16" in {file.precision for file in bundle.description.files}:
@@ -97,11 +91,7 @@ def served_file(bundle: Bundle, device: Device, precision: Precision | None) -> 
 
 
 def check_device(device: Device) -> None:
-    """Refuse a device that cannot be there, before a bundle is read and an address is promised.
-
-    Raises:
-        DeviceUnavailableError: this ONNX Runtime does not know the device, or the driver sees no GPU.
-    """
+    """Raise if this ONNX Runtime does not know the device or the driver sees no GPU, before a bundle is read."""
     if device is not Device.AUTO:
         _provider(device)
         if device is not Device.CPU and (fault := cuda.driver_fault()):
@@ -119,13 +109,7 @@ def _provider(device: Device) -> str:
 
 
 def open_session(device: Device, graph: bytes, file: ModelFile, settings: Settings) -> Any:
-    """A session of ``graph`` on ``device``, which is not ``auto``.
-
-    Raises:
-        DeviceUnavailableError: the device cannot be used, or ONNX Runtime fell back to another.
-        GraphMismatchError: ONNX Runtime cannot load the graph.
-        NoThreadError: the system gives no threads for it.
-    """
+    """A session of ``graph`` on ``device``, which is not ``auto``, and on no other; or an :class:`EngineError`."""
     provider, session_options = _provider(device), _session_options(device, settings)
     require_threads(session_options.intra_op_num_threads)
     if device is not Device.CPU and hasattr(ort, "preload_dlls"):

@@ -1,6 +1,7 @@
 """An engine in a thread of its own, which an event loop hands batches to."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from contract.classes import CLASS_COUNT
 from service.batching.queue import Image, Rows
 from service.engine.onnx import Engine
-from service.threads import start_thread
+from service.threads import deliver, start_thread
 
 Result = TypeVar("Result")
 Opened = TypeVar("Opened", bound=Engine)
@@ -36,11 +37,7 @@ class WorkThreads:
         return self._running == self._count
 
     def start(self) -> None:
-        """Start those that do not run.
-
-        Raises:
-            NoThreadError: the system gives no more; to be called again.
-        """
+        """Start those that do not run; after NoThreadError to be called again."""
         while self._running < self._count:
             start_thread(self._work, self._name)
             self._running += 1
@@ -67,22 +64,11 @@ class WorkThreads:
 
 def _do(work: Callable[[], Any], answer: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> None:
     try:
-        result, error = work(), None
-    except BaseException as raised:
-        result, error = None, raised
-    try:
-        loop.call_soon_threadsafe(_deliver, answer, result, error)
-    except RuntimeError:
-        return  # The loop was closed: nobody waits any more.
-
-
-def _deliver(answer: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if answer.done():
-        return
-    if error is None:
-        answer.set_result(result)
-    else:
-        answer.set_exception(error)
+        outcome = work()
+    except BaseException as error:
+        outcome = error
+    with contextlib.suppress(RuntimeError):  # The loop was closed: nobody waits any more.
+        loop.call_soon_threadsafe(deliver, answer, outcome)
 
 
 class Stacks:
@@ -126,7 +112,6 @@ class EngineThread:
     Attributes:
         max_batch: most images that :meth:`run` takes.
         watch: given logits and embeddings of each batch, in the thread.
-        closed: whether :meth:`close` was called.
     """
 
     def __init__(self, max_batch: int = 1) -> None:
@@ -140,24 +125,14 @@ class EngineThread:
         self._at_work = 0
 
     async def open(self, make: Callable[[], Opened]) -> Opened:
-        """Start the threads, call ``make`` in one, keep the engine that it gives, and return it.
-
-        Raises:
-            NoThreadError: there is no thread for it.
-        """
+        """Start the threads, call ``make`` in one, keep the engine that it gives, and return it."""
         self._thread.start()
         self._stacking.start()
         self._engine = engine = await self._thread.call(make)
         return engine
 
     async def run(self, images: Sequence[Image]) -> Rows:
-        """A row for each of ``n`` images ``[256, 256, 3]``: its logits and behind them its embedding.
-
-        Shape: ``(n, 20 + 2048)``.
-
-        Raises:
-            Exception: whatever the engine raises, or it gave something else than logits.
-        """
+        """Rows ``[n, 20 + 2048]`` for ``n`` images ``[256, 256, 3]``: logits, and behind them the embedding."""
 
         def stack() -> NDArray[np.uint8]:
             return self._stacks.take(images, self.max_batch)

@@ -3,24 +3,16 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Final
 
 from fastapi import FastAPI
 from starlette.routing import Mount, Route, Router
 
-from service.auth.authorise import Authorisation
 from service.http import documentation, errors
 from service.http.middleware import RequestMiddleware
 from service.http.routes import operate, page, slides, v2
 from service.http.routes.classify import ClassifyEndpoint
-from service.http.uploads import UploadBudget
 from service.serving.observer import service_version
 from service.serving.service import Service
-
-_DESCRIPTION: Final = (
-    "Pre-classifies images of blood cells into 20 classes and flags possible hairy cells. "
-    "For research use, assists a qualified technologist."
-)
 
 
 def create_app(service: Service) -> RequestMiddleware:
@@ -28,9 +20,6 @@ def create_app(service: Service) -> RequestMiddleware:
 
     ``/classify`` is routed past FastAPI, whose way to a handler costs as much as parsing the request, answering it and
     writing the answer together. Everything else is FastAPI's.
-
-    Raises:
-        KeysError: the file of keys cannot be used.
     """
 
     @contextlib.asynccontextmanager
@@ -46,7 +35,8 @@ def create_app(service: Service) -> RequestMiddleware:
     api = FastAPI(
         title="HAL",
         summary="Images of blood cells in, 20 probabilities and a hairy-cell flag out.",
-        description=_DESCRIPTION,
+        description="Pre-classifies images of blood cells into 20 classes and flags possible hairy cells. "
+        "For research use, assists a qualified technologist.",
         version=service_version(),
         docs_url=None,
         redoc_url=None,
@@ -61,8 +51,6 @@ def create_app(service: Service) -> RequestMiddleware:
     page.assets()  # Read now, and not by the event loop at the first request.
     for routes in (slides, operate, v2, page):
         api.include_router(routes.router)
-    budget = UploadBudget(service.settings.max_uploads_bytes)
-    authorisation = Authorisation.of(service.settings)
     api.state.service = service
     router = Router([Route("/classify", ClassifyEndpoint()), Mount("/", api)], lifespan=lifespan)
-    return RequestMiddleware(router, api, service, authorisation, budget)
+    return RequestMiddleware(router, api, service)

@@ -7,7 +7,8 @@ import zlib
 from pathlib import PurePosixPath
 from typing import Final
 
-from service.http.forms import Uploaded, UploadError, reference_of
+from service.errors import RequestError
+from service.http.forms import Uploaded, reference_of
 
 _ENTRY: Final = b"PK\x01\x02"
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -21,8 +22,8 @@ def unzip(archive: bytes, max_files: int, max_bytes: int) -> list[Uploaded]:
     and Windows add are passed over.
 
     Raises:
-        UploadError: 400 for an archive that is broken, encrypted, packed in an unusual way or empty, 413 for one with
-            more than ``max_files`` files or ``max_bytes`` bytes when unpacked.
+        RequestError: 400 for an archive that is broken, encrypted, packed in an unusual way or empty, 413 for too many
+            files or unpacked bytes.
     """
     # Counted first: zipfile makes an object for every entry. Folders and what macOS adds to a file are entries too.
     if archive.count(_ENTRY) > 3 * max_files:
@@ -42,7 +43,7 @@ def unzip(archive: bytes, max_files: int, max_bytes: int) -> list[Uploaded]:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise _broken(str(error)) from error
     if not images:
-        raise UploadError(400, "no_image", "The ZIP archive has no file; put images into it.")
+        raise RequestError(400, "no_image", "The ZIP archive has no file; put images into it.")
     return images
 
 
@@ -60,9 +61,9 @@ def _is_passed_over(name: str) -> bool:
     return name.endswith("/") or name.startswith("__MACOSX/") or last.startswith(".") or last.lower() in _LITTER
 
 
-def _too_large(code: str, found: str, most: str) -> UploadError:
-    return UploadError(413, code, f"The ZIP archive has {found}, at most {most} are accepted; send several archives.")
+def _too_large(code: str, found: str, most: str) -> RequestError:
+    return RequestError(413, code, f"The ZIP archive has {found}, at most {most} are accepted; send several archives.")
 
 
-def _broken(reason: str) -> UploadError:
-    return UploadError(400, "broken_zip", f"The ZIP archive cannot be read: {reason[:200]}; make it anew.")
+def _broken(reason: str) -> RequestError:
+    return RequestError(400, "broken_zip", f"The ZIP archive cannot be read: {reason[:200]}; make it anew.")

@@ -26,8 +26,6 @@ _AT_ONCE: Final = struct.pack("ii", 1, 0)
 _HEAD: Final = b"HTTP/1."
 MOST_HEAD: Final = 65_536
 """Bytes of a head after its first piece, which is at most what a socket gives at once (256 KiB)."""
-
-
 _STILL_THERE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LOOK_S: Final = 0.05
 
@@ -38,12 +36,11 @@ class JoinedWrites:
     uvicorn writes the two one after the other, and uvloop hands each to the kernel at once: some 50 microseconds each
     on a virtual machine (loopback), with the interpreter's lock held, and two packets that wake the client twice.
 
-    Args:
-        closed: called when it is closed before its client has taken all: it would wait for that for ever.
+    ``closed`` is called when it is closed before its client has taken all: it would wait for that for ever.
     """
 
     def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, closed: Callable[[], None] = lambda: None
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, closed: Callable[[], None]
     ) -> None:
         self._transport = transport
         self._closed = closed
@@ -78,16 +75,10 @@ class JoinedWrites:
 
 class LimitedConnection(HttpToolsProtocol):
     """A connection that is closed if the head of a request does not arrive in time, or does not end, and if the client
-    stops taking the answer. What is refused here never reaches the application, so it is counted here.
-
-    Attributes:
-        header_timeout_s: seconds for the head of a request.
-        answer_timeout_s: seconds in which a client must take something of its answer.
-        count: is told the status of what is refused.
+    stops taking the answer. What is refused here never reaches the application, so ``count`` is told its status here.
     """
 
-    header_timeout_s: float
-    answer_timeout_s: float
+    settings: Settings
     count: Callable[[int], None]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -101,7 +92,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._not_taken = 0
 
     def connection_made(self, transport: Any) -> None:
-        joined = JoinedWrites(transport, self.loop, closed=self._start_answer_timeout)
+        joined = JoinedWrites(transport, self.loop, self._start_answer_timeout)
         super().connection_made(joined)  # type: ignore[arg-type]
         self._start_header_timeout()
 
@@ -150,7 +141,7 @@ class LimitedConnection(HttpToolsProtocol):
         """From now on the client must take something of what is written, every now and then, until it has all."""
         self._stop_answer_timeout()
         self._not_taken = self.transport.get_write_buffer_size()
-        self._answer_timeout = self.loop.call_later(self.answer_timeout_s, self._answer_timed_out)
+        self._answer_timeout = self.loop.call_later(self.settings.answer_timeout_s, self._answer_timed_out)
 
     def _answer_timed_out(self) -> None:
         left = self.transport.get_write_buffer_size()
@@ -202,7 +193,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _start_header_timeout(self) -> None:
         if self._header_timeout is None:
-            self._header_timeout = self.loop.call_later(self.header_timeout_s, self._header_timed_out)
+            self._header_timeout = self.loop.call_later(self.settings.header_timeout_s, self._header_timed_out)
 
     def _stop_header_timeout(self) -> None:
         if self._header_timeout is not None:
@@ -223,9 +214,4 @@ class LimitedConnection(HttpToolsProtocol):
 
 def connections(settings: Settings, count: Callable[[int], None]) -> type[LimitedConnection]:
     """Connections with the limits of ``settings``; for ``uvicorn.Config(http=...)``."""
-    limits = {
-        "header_timeout_s": settings.header_timeout_s,
-        "answer_timeout_s": settings.answer_timeout_s,
-        "count": staticmethod(count),
-    }
-    return type("LimitedConnection", (LimitedConnection,), limits)
+    return type("LimitedConnection", (LimitedConnection,), {"settings": settings, "count": staticmethod(count)})

@@ -14,7 +14,7 @@ from service.http.forms import FIELD, LONGEST_REFERENCE, REFERENCE
 from service.http.requests import LINES, LONGEST_TIMEOUT_MS, PRIORITY, TIMEOUT
 from service.http.uploads import IMAGE_TYPES, ZIP
 from service.serving import answers
-from service.slides.results import GivenSlide
+from service.slides import GivenSlide
 
 Responses = dict[int | str, dict[str, Any]]
 

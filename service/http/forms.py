@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.errors import ServiceError
+from service.errors import RequestError
 
 FIELD: Final = "file"
 REFERENCE: Final = "client_ref"
@@ -38,26 +38,17 @@ class Uploaded(NamedTuple):
     client_ref: str | None = None
 
 
-class UploadError(ServiceError):
-    """A form cannot be used as a whole."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        self.status = status
-        self.code = code
-        super().__init__(message)
-
-
 def files_of(body: bytes, boundary: bytes, max_files: int) -> list[Uploaded]:
     """The files of a form in its order; at least one, at most ``max_files``.
 
     Each is called what its field ``client_ref`` says, the first field for the first file, or else by its file name.
 
     Raises:
-        UploadError: 400 for a form that is broken, empty or has other fields, 413 for too many files.
+        RequestError: 400 for a form that is broken, empty or has other fields, 413 for too many files.
     """
     files, names, references = _common(body, boundary, max_files) or _any(body, boundary, max_files)
     if references and len(references) != len(files):
-        raise UploadError(
+        raise RequestError(
             400,
             "references_do_not_fit",
             f"The form has {len(references)} fields '{REFERENCE}' for {len(files)} files; send one for each or none.",
@@ -66,14 +57,10 @@ def files_of(body: bytes, boundary: bytes, max_files: int) -> list[Uploaded]:
 
 
 def reference_of(given: bytes | str) -> str | None:
-    """What a client calls an image, ``None`` if it is empty.
-
-    Raises:
-        UploadError: it is too long.
-    """
+    """What a client calls an image, ``None`` if it is empty."""
     reference = given if isinstance(given, str) else given.decode("utf-8", "replace")
     if len(reference) > LONGEST_REFERENCE:
-        raise UploadError(
+        raise RequestError(
             400,
             "reference_too_long",
             f"A '{REFERENCE}' or file name has {len(reference)} characters, expected at most {LONGEST_REFERENCE}.",
@@ -134,7 +121,7 @@ def _any(body: bytes, boundary: bytes, max_files: int) -> _Parts:
     if not form.ended:
         raise _broken("it ends before its last boundary")
     if not form.files:
-        raise UploadError(400, "no_image", f"The form has no file; send each image in a field '{FIELD}', {HINT}")
+        raise RequestError(400, "no_image", f"The form has no file; send each image in a field '{FIELD}', {HINT}")
     return [*map(bytes, form.files)], form.names, [*map(bytes, form.references)]
 
 
@@ -174,16 +161,16 @@ class _Form:
             self.references.append(self._part)
             return
         if field != FIELD:
-            raise UploadError(
+            raise RequestError(
                 400,
                 "unknown_field",
                 f"The form has a field {field[:50]!r}, expected '{FIELD}' or '{REFERENCE}', {HINT}",
             )
         extended = _EXTENDED_NAME.search(self._disposition)
         if b"filename" not in options and extended is None:
-            raise UploadError(400, "not_a_file", f"The field '{FIELD}' is text, expected a file (note the @), {HINT}")
+            raise RequestError(400, "not_a_file", f"The field '{FIELD}' is text, expected a file (note the @), {HINT}")
         if len(self.files) == self._max_files:
-            raise UploadError(
+            raise RequestError(
                 413,
                 "too_many_files",
                 f"The form has more than {self._max_files} files (HAL_MAX_FILES); send them in several requests.",
@@ -198,5 +185,5 @@ class _Form:
         self.ended = True
 
 
-def _broken(reason: str) -> UploadError:
-    return UploadError(400, "broken_form", f"The multipart form cannot be read: {reason[:200]}; {HINT}")
+def _broken(reason: str) -> RequestError:
+    return RequestError(400, "broken_form", f"The multipart form cannot be read: {reason[:200]}; {HINT}")

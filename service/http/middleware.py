@@ -71,21 +71,16 @@ class RequestMiddleware:
 
     It names a request (``X-Request-ID``, the client's if it is sensible), asks it for a key before its body is read,
     reserves its body's part of the upload budget, tells browsers what they must not do with the answer, counts it, logs
-    it, and answers when it fails.
-
-    Args:
-        api: whose state the routes read; ``scope["app"]`` of every request.
+    it, and answers when it fails. ``api`` is ``scope["app"]`` of every request: the routes read its state.
     """
 
-    def __init__(
-        self, routes: ASGIApp, api: FastAPI, service: Service, authorisation: Authorisation, budget: UploadBudget
-    ) -> None:
+    def __init__(self, routes: ASGIApp, api: FastAPI, service: Service) -> None:
         self._routes = routes
         self._api = api
         self._service = service
         self.observer = service.observer
-        self._authorisation = authorisation
-        self.budget = budget
+        self._authorisation = Authorisation(service.settings.keys_file)
+        self.budget = UploadBudget(service.settings.max_uploads_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self._api
@@ -110,7 +105,7 @@ class RequestMiddleware:
         token = current.set(context)
         reservation = Reservation(self.budget)
         try:
-            context = self._authorise(scope, context)
+            context.key = self._authorisation.check(scope)
             await self._routes(scope, reservation.receiving(headers, receive), answer)
         except (ServiceError, HTTPException, ClientDisconnect) as error:
             await response_to(error, Request(scope))(scope, receive, answer)
@@ -142,14 +137,6 @@ class RequestMiddleware:
         if traceparent and span.get_span_context().is_valid:
             added.append((b"traceresponse", traceresponse(span).encode()))
         return RequestContext(request_id, span=span), added
-
-    def _authorise(self, scope: Scope, context: RequestContext) -> RequestContext:
-        key = self._authorisation.check(scope)
-        if key is None:
-            return context
-        context = RequestContext(context.request_id, key, context.span)
-        current.set(context)
-        return context
 
     def _end(self, scope: Scope, method: str, context: RequestContext, status: int, seconds: float) -> None:
         path = scope["path"]

@@ -6,7 +6,6 @@ Source: KServe's ``open_inference_rest.yaml`` and Triton's ``extension_binary_da
 import codecs
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -36,13 +35,7 @@ _MAX_HEAD_BYTES: Final = 1 << 16
 class InferenceRequestError(ServiceError):
     """The request breaks the protocol or does not fit this model; the message says what is expected."""
 
-    status = 400
-    code = "invalid_request"
-
-
-class UnknownModelError(ServiceError):
-    status = 404
-    code = "unknown_model"
+    status, code = 400, "invalid_request"
 
 
 class _Parameters(Struct, frozen=True):
@@ -93,15 +86,8 @@ class Wanted(NamedTuple):
     top: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceRequest:
-    """What a client asked for.
-
-    Attributes:
-        id: given back in the answer.
-        images: uint8. Shape: ``(n, 256, 256, 3)``, ``n`` at least 1.
-        outputs: names in the order in which they were asked for, and how each goes out.
-    """
+class InferenceRequest(NamedTuple):
+    """What a client asked for: images ``[n, 256, 256, 3]``, and outputs in the order in which they go out."""
 
     id: str | None
     images: NDArray[np.uint8]
@@ -109,16 +95,7 @@ class InferenceRequest:
 
 
 def read_request(body: bytes, header_length: str | None, max_images: int) -> InferenceRequest:
-    """Read a request.
-
-    Args:
-        body: JSON, followed by the tensor if ``header_length`` is given.
-        header_length: bytes of the JSON, as the header ``Inference-Header-Content-Length`` says.
-        max_images: most images in a request.
-
-    Raises:
-        InferenceRequestError: the body breaks the protocol or does not fit this model.
-    """
+    """What ``body`` asks for: JSON, and behind it a tensor if the client says the length of the JSON."""
     head, tail = _split(body, header_length)
     try:
         request = _requests.decode(head[3:] if bytes(head[:3]) == codecs.BOM_UTF8 else head)  # RFC 8259, 8.1
@@ -207,9 +184,7 @@ def write_answer(
 ) -> tuple[bytes, int | None]:
     """The answer's body, and the bytes of its JSON part if binary tensors follow it.
 
-    Args:
-        request: what is answered; decides which outputs, in which order and form.
-        outputs: float32 ``[n, size]`` for each name that was asked for.
+    ``outputs`` are ``[n, size]`` for each name that was asked for.
     """
     described: list[dict[str, Any]] = []
     tails: list[bytes] = []

@@ -13,7 +13,7 @@ from starlette.types import Scope
 from service.batching.admission import RequestOptions
 from service.batching.errors import DeadlineExceededError
 from service.batching.queue import Priority
-from service.errors import ServiceError
+from service.errors import RequestError
 from service.serving.answers import encode
 from service.serving.service import Service
 
@@ -24,12 +24,6 @@ LINES: Final = "application/x-ndjson"
 _UNWATCHED_S: Final = 0.05
 
 Result = TypeVar("Result")
-
-
-class InvalidHeaderError(ServiceError):
-    """A header says something that cannot be meant; every such header is listed."""
-
-    status, code = 400, "invalid_header"
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -44,22 +38,14 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 
 def read_options(request: Request) -> RequestOptions:
-    """What ``X-Priority`` and ``X-Request-Timeout-Ms`` ask for; the time begins now.
-
-    Raises:
-        InvalidHeaderError: one or both of them are not understood.
-    """
+    """What ``X-Priority`` and ``X-Request-Timeout-Ms`` ask for; the time begins now."""
     priority, timeout_ms = parse_options(headers_of(request.scope))
     due = None if timeout_ms is None else asyncio.get_running_loop().time() + timeout_ms / 1000
     return RequestOptions(priority, due)
 
 
 def parse_options(headers: Mapping[str, str]) -> tuple[Priority | None, int | None]:
-    """Priority and milliseconds that headers (see :func:`headers_of`) ask for, ``None`` for each that is not there.
-
-    Raises:
-        InvalidHeaderError: one or both of them are not understood.
-    """
+    """Priority and milliseconds that headers (see :func:`headers_of`) ask for, ``None`` for each that is not there."""
     problems = []
     priority, timeout_ms = None, None
     if (given := headers.get(PRIORITY.lower())) is not None:
@@ -75,17 +61,13 @@ def parse_options(headers: Mapping[str, str]) -> tuple[Priority | None, int | No
         else:
             problems.append(f"{TIMEOUT} is {given[:50]!r}, expected whole milliseconds from 1 to {LONGEST_TIMEOUT_MS}")
     if problems:
-        raise InvalidHeaderError("; ".join(problems) + ". Correct or leave out the header.")
+        raise RequestError(400, "invalid_header", "; ".join(problems) + ". Correct or leave out the header.")
     return priority, timeout_ms
 
 
 @contextlib.asynccontextmanager
 async def due(options: RequestOptions) -> AsyncIterator[None]:
-    """Bound what is done by the time that the request has.
-
-    Raises:
-        DeadlineExceededError: it is over.
-    """
+    """Bound what is done by the time that the request has; :class:`DeadlineExceededError` when it is over."""
     try:
         async with asyncio.timeout_at(options.due) as limit:
             yield
@@ -105,12 +87,9 @@ def respond(answer: Struct, status: int = 200) -> Response:
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of ``work``, which is cancelled if the client goes away.
+    """The result of ``work``, or :class:`ClientDisconnect`: it is cancelled if the client goes away.
 
     The client is not watched in the first :data:`_UNWATCHED_S`, in which a fast device has answered.
-
-    Raises:
-        ClientDisconnect: it did.
     """
     caller = asyncio.current_task()
     assert caller is not None  # noqa: S101 - a route runs in a task

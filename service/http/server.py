@@ -15,8 +15,7 @@ import uvicorn
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from contract.bundle import Bundle
-from service.engine.sessions import served_file
+from service.errors import UserError
 from service.http.app import create_app
 from service.http.connections import connections
 from service.http.middleware import RequestMiddleware
@@ -35,16 +34,12 @@ _HOST_ADVICE: Final = (
 )
 
 
-class PortError(Exception):
+class PortError(UserError):
     """The address cannot be listened on."""
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A bound socket, before the model is loaded: a taken port is found out at once.
-
-    Raises:
-        PortError: the address cannot be listened on.
-    """
+    """A bound socket, or :class:`PortError`; before the model is loaded, so that a taken port is found out at once."""
     host = f"HAL_HOST={settings.host!r}"
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
@@ -65,10 +60,10 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def announce(settings: Settings, bundle: Bundle, listener: socket.socket) -> None:
+def announce(service: Service, listener: socket.socket) -> None:
     """Say where the service is, and let clients wait from then on who would be refused until the server runs."""
     listener.listen(_BACKLOG)
-    description, file = bundle.description, served_file(bundle, settings.device, settings.precision)
+    settings, description, file = service.settings, service.bundle.description, service.file
     url = url_of(listener)
     example = _EXAMPLE if Path(_EXAMPLE).exists() else "cell.jpg"
     key = ' -H "Authorization: Bearer $KEY"' if settings.keys_file else ""
@@ -165,14 +160,10 @@ def _handle_hangup(server: _Server, service: Service) -> None:
 
 
 def serve(service: Service, listener: socket.socket) -> None:
-    """Serve until a signal ends it or the network cannot be opened, which ``service`` knows then.
-
-    Raises:
-        KeysError: the file of keys cannot be used.
-    """
+    """Serve until a signal ends it or the network cannot be opened, which ``service`` knows then."""
     server = _Server(config_for(create_app(service), service.settings), service, url_of(listener))
     _handle_hangup(server, service)
-    announce(service.settings, service.bundle, listener)
+    announce(service, listener)
     # What lives as long as the process (modules, routes, models of the documentation) is not looked through again by
     # every full collection, which would stop all requests for milliseconds.
     gc.collect()

@@ -14,9 +14,9 @@ from starlette.types import Message, Receive
 
 from service.batching.admission import RequestOptions
 from service.batching.errors import DeadlineExceededError
-from service.errors import ServiceError
+from service.errors import RequestError, ServiceError
 from service.http.archives import unzip
-from service.http.forms import HINT, Uploaded, UploadError, files_of
+from service.http.forms import HINT, Uploaded, files_of
 from service.http.requests import headers_of, service_of
 from service.settings import Settings
 
@@ -44,11 +44,7 @@ class UploadsFullError(ServiceError):
 
 
 class UploadBudget:
-    """How many bytes of request bodies may be in the service at once. To be used in one event loop.
-
-    Each body has a limit of its own, but any number of them can be on their way; each stays in memory until its request
-    is answered.
-    """
+    """How many bytes of request bodies may be in the service at once: each stays until its request is answered."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
@@ -63,11 +59,7 @@ class Reservation:
         self._size = 0
 
     def receiving(self, headers: Mapping[str, str], receive: Receive) -> Receive:
-        """Reserve a body of the declared length, or as it arrives by what is returned.
-
-        Raises:
-            UploadsFullError: there is no room for it; from what is returned, too.
-        """
+        """Reserve a body of the declared length, or as it arrives by what is returned; or :class:`UploadsFullError`."""
         declared = headers.get("content-length")
         if declared is not None and int(declared) <= SMALL:
             self._reserve(int(declared))
@@ -97,13 +89,13 @@ async def read_images(request: Request, settings: Settings, options: RequestOpti
     """The encoded images of a request, in its order; at least one.
 
     Raises:
-        UploadError: 400 for a broken form or archive, 413 for too many images, 415 for a type that is not accepted.
+        RequestError: 400 for a broken form or archive, 413 for too many images, 415 for a type that is not accepted.
         Exception: otherwise as :func:`read_body`.
     """
     content_type, parameters = parse_options_header(headers_of(request.scope).get("content-type"))
     media_type = content_type.decode("latin-1").lower()
     if media_type not in (_FORM, *_ZIP_TYPES, *IMAGE_TYPES):
-        raise UploadError(
+        raise RequestError(
             415,
             "unsupported_media_type",
             f"Content-Type is {media_type[:100] or 'missing'!r}, expected {_FORM}, {ZIP} or one of "
@@ -133,14 +125,14 @@ async def read_body(
 
     Raises:
         DeadlineExceededError: it was not there when its answer was due.
-        UploadError: 408 for a body that does not arrive, 413 for too much, 415 for one that is compressed.
+        RequestError: 408 for a body that does not arrive, 413 for too much, 415 for one that is compressed.
         ClientDisconnect: the client went away.
     """
     limit = settings.max_upload_bytes if most_bytes is None else min(settings.max_upload_bytes, most_bytes)
     headers = headers_of(request.scope)
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise UploadError(
+        raise RequestError(
             415,
             "unsupported_encoding",
             f"Content-Encoding is {encoding[:20]!r}, expected none: send the body as it is, uncompressed.",
@@ -161,7 +153,7 @@ async def read_body(
     except TimeoutError:
         if options.due is not None and options.due < give_up:
             raise DeadlineExceededError from None
-        raise UploadError(
+        raise RequestError(
             408,
             "upload_timeout",
             f"The request body did not arrive within {settings.upload_timeout_s:g} s (HAL_UPLOAD_TIMEOUT_S); {advice}.",
@@ -169,7 +161,7 @@ async def read_body(
     return b"".join(chunks)
 
 
-def _too_large(found: str, limit: int, settings: Settings, advice: str) -> UploadError:
+def _too_large(found: str, limit: int, settings: Settings, advice: str) -> RequestError:
     named = " (HAL_MAX_UPLOAD_BYTES)" if limit == settings.max_upload_bytes else ""
     message = f"The request body has {found}, at most {limit} bytes are accepted{named}; {advice}."
-    return UploadError(413, "request_too_large", message)
+    return RequestError(413, "request_too_large", message)

@@ -20,21 +20,11 @@ from service.settings import Fit
 LEAST_CONTRAST: Final = 24
 """Below it an image is blank: what a camera gives of a dark or an empty field, noise included. Real cells have 105 and
 more (``test_contrast.py`` looks at all that are at hand)."""
-_COARSE: Final = slice(None, None, 8)
 _LARGER_FIELD: Final = "export a larger field around the cell"
 
 
 def decode(data: bytes, *, fit: Fit, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode one image. Safe to call from several threads.
-
-    Args:
-        data: the encoded image.
-        fit: what to do with an image that is not 256x256.
-        max_bytes: largest accepted ``len(data)``.
-        max_pixels: largest accepted width x height, checked before anything is decoded.
-
-    Returns:
-        Shape: ``(256, 256, 3)``, RGB, 0 to 255.
+    """Pixels ``[256, 256, 3]``, RGB, 0 to 255, of an encoded image. Safe to call from several threads.
 
     Raises:
         ImageRefusedError: for every other outcome, whatever the bytes.
@@ -66,13 +56,10 @@ def decode(data: bytes, *, fit: Fit, max_bytes: int, max_pixels: int) -> NDArray
 
 
 def check_size(width: int, height: int, fit: Fit) -> None:
-    """Find out whether :func:`contract.pixels.fit` may be given an image, by what its header says.
+    """Refuse an image whose header says another size than ``fit`` takes; the message says what would take it.
 
     ``crop`` takes the centre and refuses an image with a side below 256, ``pad`` reflects the border and refuses one
     with a side above it: neither does the other's work.
-
-    Raises:
-        ImageRefusedError: it has another size than ``fit`` takes; the message says what would take it.
     """
     side, shortest, longest = IMAGE_SIDE, min(width, height), max(width, height)
     if fit is Fit.STRICT and not shortest == longest == side:
@@ -100,9 +87,5 @@ def contrast(pixels: NDArray[np.uint8]) -> int:
     """Levels of green, 0 to 255, between the darkest and the brightest pixel of every eighth row and column.
 
     Green is what stained nuclei absorb most.
-
-    Args:
-        pixels: Shape: ``(height, width, 3)``, RGB.
     """
-    green = pixels[_COARSE, _COARSE, 1]
-    return int(green.max()) - int(green.min())
+    return int(np.ptp(pixels[::8, ::8, 1]))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from contract.refusals import ImageRefusedError
 from service.batching.queue import BULK_TURN, Priority
-from service.threads import start_thread
+from service.threads import deliver, start_thread
 
 _MOST_IMAGES: Final = 8
 _MOST_BYTES: Final = 1 << 17
@@ -42,12 +42,7 @@ _Done: TypeAlias = tuple[asyncio.Future[Decoded], Decoded | BaseException]
 
 
 class Decoders:
-    """Threads that decode. To be used in one event loop.
-
-    Args:
-        threads: how many.
-        decode: gives the pixels or raises :class:`ImageRefusedError`; called in the threads.
-    """
+    """Threads that call ``decode``, which gives pixels or refuses. To be used in one event loop."""
 
     def __init__(self, threads: int, decode: Decode) -> None:
         self.decode_one = decode
@@ -60,11 +55,7 @@ class Decoders:
         self._new = 0
 
     def start(self) -> None:
-        """Start the threads that do not run, for the running event loop.
-
-        Raises:
-            NoThreadError: the system gives no more; to be called again.
-        """
+        """Start the threads that do not run, for the running event loop; after NoThreadError to be called again."""
         while self._running < self._threads:
             start_thread(self._work, f"hal-decode_{self._running}", asyncio.get_running_loop())
             self._running += 1
@@ -148,9 +139,4 @@ class Decoders:
 
 def _deliver(done: Sequence[_Done]) -> None:
     for answer, outcome in done:
-        if answer.done():
-            continue
-        if isinstance(outcome, BaseException):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
+        deliver(answer, outcome)

@@ -31,8 +31,7 @@ class Tally:
         problems: what was left out although it may have images.
         others: files of other types that were passed over, by ending.
         skipped: images whose results were there.
-        classified: images classified now.
-        refused: images that could not be, each with the reason.
+        refused: images that could not be classified, each with the reason.
     """
 
     problems: Sequence[Problem] = ()

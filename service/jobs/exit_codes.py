@@ -9,11 +9,13 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
+from service.errors import UserError
+
 ALL_CLASSIFIED, NOT_DONE, SOME_REFUSED, STOPPED = 0, 1, 2, 130
 
 
-class JobError(Exception):
-    """The work cannot be done as asked; the message says what was wrong, what was expected and what to do."""
+class JobError(UserError):
+    """The work of a job cannot be done as asked."""
 
 
 class JobCommand(TyperCommand):
@@ -37,14 +39,13 @@ def explained(command: str, *, stopped: str) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo(f"{command}: stopped; {stopped}", err=True)
         raise typer.Exit(STOPPED) from None
-    except (JobError, OSError) as error:
+    except (UserError, OSError) as error:
         fail(command, str(error))
     except Exception as error:
-        # They bring NumPy and pydantic, which --help does not wait for.
+        # It brings NumPy and pydantic, which --help does not wait for.
         from contract.bundle import BundleError
-        from service.environment import SettingsError
 
-        if not isinstance(error, BundleError | SettingsError):
+        if not isinstance(error, BundleError):
             raise
         fail(command, str(error))
 

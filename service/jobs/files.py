@@ -34,11 +34,7 @@ class ImageFile:
 
 
 def find(paths: Iterable[Path]) -> Found:
-    """The files that are named, whatever they are, and all images in the folders that are, by name; each once.
-
-    Raises:
-        JobError: a path does not exist, or there is no image at all.
-    """
+    """The files that are named, whatever they are, and all images in the folders that are, by name; each once."""
     named = {path: path.exists() for path in paths}
     found = join(image_files(path) if path.is_dir() else Found([path], [], Counter()) for path in named)
     check(named, found.images, found.problems)
@@ -58,11 +54,7 @@ def join(parts: Iterable[Found]) -> Found:
 
 
 def check(named: Mapping[Any, bool], found: Collection[Any], problems: Iterable[Problem]) -> None:
-    """Complain of what was named and is not there, and if nothing was found in it.
-
-    Raises:
-        JobError: something is not there, or there is no image at all.
-    """
+    """Raise :class:`JobError` if something that was named is not there, or there is no image in any of it."""
     if missing := [str(name) for name, there in named.items() if not there]:
         raise JobError(f"there is no {', no '.join(missing)}; name files or folders of images")
     if not found:
@@ -90,11 +82,7 @@ def unreadable(error: OSError) -> dict[str, Any]:
 
 
 def lock(stream: IO[Any], path: Path, command: str) -> None:
-    """Hold a file until it is closed or the process ends, so that nobody else writes ``path``.
-
-    Raises:
-        JobError: another process holds it, or its file system has no locks.
-    """
+    """Hold a file until it is closed or the process ends, so that nobody else writes ``path``; or :class:`JobError`."""
     if sys.platform == "win32":
         return
     import fcntl

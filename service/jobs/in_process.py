@@ -8,8 +8,7 @@ from typing import Any, Final, Self, TypeAlias
 import msgspec
 
 from contract.bundle import Bundle
-from service.engine.sessions import EngineError, served_file
-from service.jobs.exit_codes import JobError
+from service.engine.sessions import served_file
 from service.jobs.files import ImageFile, read
 from service.jobs.records import STAMP, Record, record_of
 from service.serving.answers import ModelStamp
@@ -55,18 +54,10 @@ class InProcess:
         return tuple(str(self._model[name]) for name in STAMP)
 
     async def __aenter__(self) -> Self:
-        """Open the network.
-
-        Raises:
-            JobError: it cannot be opened.
-            BundleError: its files changed, or do not give the expected outputs.
-        """
         self._hal = Service(self._settings, self._bundle)
         await self._hal.open()
         if self._hal.failure is not None:
             await self._hal.close()
-            if isinstance(self._hal.failure, EngineError):
-                raise JobError(str(self._hal.failure)) from self._hal.failure
             raise self._hal.failure
         return self
 

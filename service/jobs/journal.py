@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from contract.files import replacing
@@ -66,7 +65,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stream.close()
 
     def has(self, file: ImageFile) -> bool:
@@ -83,22 +82,14 @@ class Journal:
             return False
 
     def add(self, record: Record) -> None:
-        """Keep a result; once this returns, the end of the process does not lose it.
-
-        Raises:
-            JobError: it was made with another model than the results that are there.
-        """
+        """Keep a result, of the model of those that are there; the end of the process does not lose it from then on."""
         self._note(record)
         self._added = True
         self._stream.write(json.dumps(record).encode() + b"\n")
         self._stream.flush()
 
     def expect(self, stamp: tuple[str, ...]) -> None:
-        """Check the model before it is used.
-
-        Raises:
-            JobError: see :meth:`add`.
-        """
+        """Raise :class:`JobError` if the results that are there are of another model."""
         if self._stamp is not None and stamp != self._stamp:
             differences = "; ".join(
                 f"{name} {old} there, {new} now"

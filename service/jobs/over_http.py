@@ -11,11 +11,7 @@ from service.jobs.records import Record, record_of
 
 
 class OverHttp:
-    """A service, connected to while it is a context.
-
-    Raises:
-        JobError: the address, a proxy's or the certificates cannot be used.
-    """
+    """A service, connected to while it is a context."""
 
     stamp = None
 
@@ -29,11 +25,7 @@ class OverHttp:
         self._concurrency = concurrency
 
     async def __aenter__(self) -> Self:
-        """Ask for the service once: when the work has begun, one that restarts is waited for.
-
-        Raises:
-            JobError: there is none that is ready.
-        """
+        """Ask for the service once: when the work has begun, one that restarts is waited for."""
         if (why := await self._client.why_not_ready()) is not None:
             await self._client.close()
             raise JobError(
@@ -46,11 +38,7 @@ class OverHttp:
         await self._client.close()
 
     async def records(self, files: Sequence[ImageFile]) -> AsyncGenerator[Record, None]:
-        """A record for each file, in their order.
-
-        Raises:
-            JobError: the service does not take a request.
-        """
+        """A record for each file, in their order."""
         found = self._client.classify_many(
             (file.path for file in files), images_per_request=self._images_per_request, concurrency=self._concurrency
         )

@@ -100,14 +100,10 @@ def printable(path: str) -> str:
 
 
 def write(path: Path, format: str, records: Iterable[Record]) -> None:
-    """Write a file of results.
+    """Write a file of results in one of :data:`FORMATS`.
 
-    Args:
-        path: of the file.
-        format: one of :data:`FORMATS`. In JSON lines and CSV (flags ``true`` and ``false``) paths that are not UTF-8
-            survive, by escaped surrogates and by their bytes. In CSV a path that a spreadsheet would take for a formula
-            begins with ``./``: it is the same file's.
-        records: in the order of the file.
+    In JSON lines and CSV (flags ``true`` and ``false``) paths that are not UTF-8 survive, by escaped surrogates and by
+    their bytes. In CSV a path that a spreadsheet would take for a formula begins with ``./``: it is the same file's.
     """
     match format:
         case ".jsonl":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from contract.files import write_text
+from service.errors import UserError
 from service.jobs.exit_codes import fail
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from contract.description import ModelFile
     from contract.slide import SlideSummary
     from service.serving.answers import ModelStamp
-    from service.slides.results import GivenSlide
+    from service.slides import GivenSlide
 
 app = typer.Typer(no_args_is_help=True, help="The cells of a slide together: differential and advice.")
 
@@ -48,10 +49,10 @@ def summary(
     """
     from contract.bundle import BundleError, load
     from contract.slide import OtherBundleError, summarise
-    from service.environment import SettingsError, load_settings
+    from service.environment import load_settings
     from service.serving.answers import ModelStamp
     from service.serving.fhir import fhir_bundle
-    from service.slides.results import ResultsError, read_files
+    from service.slides import read_files
 
     try:
         settings = load_settings({"bundle": bundle, "site_fpr": site_fpr})
@@ -77,7 +78,7 @@ def summary(
             typer.echo(text)
         else:
             write_text(out, text + "\n")
-    except (SettingsError, BundleError, ResultsError, OtherBundleError, OSError) as error:
+    except (UserError, BundleError, OtherBundleError, OSError) as error:
         fail("hal slides summary", str(error))
 
 

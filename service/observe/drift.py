@@ -23,8 +23,7 @@ class EmbeddingDrift:
     """An exponentially weighted mean of embeddings beside the bundle's. Safe to read while another thread adds.
 
     Args:
-        reference: the bundle's description of its embeddings.
-        arrays: ``mean`` ``[d]`` and ``class_means`` ``[20, d]``.
+        arrays: the bundle's ``mean`` ``[d]`` and ``class_means`` ``[20, d]``.
         suppressed: ``[20]`` bool; classes that are never predicted.
     """
 

@@ -30,13 +30,12 @@ _THREADS: Final = 3
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestContext:
     """What belongs to a request wherever it goes.
 
-    Attributes:
-        key: the name of its API key, if it needed one.
-        span: its span; where none is made, that of the trace that it came with, or an invalid one.
+    ``key`` is the name of its API key, once that was checked; ``span``, where none is made, that of the trace that it
+    came with or an invalid one.
     """
 
     request_id: str = "-"
@@ -69,11 +68,7 @@ def traceresponse(span: Span) -> str:
 
 
 class Tracer:
-    """Makes spans.
-
-    Args:
-        provider: OpenTelemetry's; ``None`` makes spans that do nothing.
-    """
+    """Makes spans by OpenTelemetry's provider; without one they do nothing."""
 
     def __init__(self, provider: Any = None) -> None:
         self.on = provider is not None
@@ -113,14 +108,8 @@ class Tracer:
         if not span.is_recording():
             return
         span.update_name(f"{method} {route}")
-        span.set_attributes(
-            {
-                "http.request.method": method,
-                "http.route": route,
-                "http.response.status_code": status,
-                "hal.images": images,
-            }
-        )
+        span.set_attributes({"http.request.method": method, "http.route": route, "hal.images": images})
+        span.set_attribute("http.response.status_code", status)
         if status >= 500:
             span.set_status(StatusCode.ERROR)
         span.end()

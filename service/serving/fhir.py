@@ -2,8 +2,7 @@
 
 Everything is ``preliminary`` until somebody has signed, and ``final`` then. Patient, specimen, order and performer are
 passed through where they are given; HAL knows none. ``conclusionCode`` stays empty: advice is not a diagnosis.
-Built and validated by fhir.resources, whose R4B (4.3) differs from R4 (4.0.1) in none of these
-resources' elements used here.
+Built and validated by fhir.resources, whose R4B (4.3) differs from R4 (4.0.1) in no element used here.
 """
 
 import uuid
@@ -16,7 +15,7 @@ from contract.description import Evidence
 from contract.differential import DifferentialRow
 from contract.slide import HairyCount, SlideSummary
 from service.serving.answers import ModelStamp
-from service.slides.results import GivenReport
+from service.slides import GivenReport
 
 MEDIA_TYPE: Final = "application/fhir+json"
 CLASS_SYSTEM: Final = "urn:hal:class_id"
@@ -30,19 +29,13 @@ _ABSENT: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _DISCLAIMER: Final = "Preliminary, for research use; to be confirmed by a qualified technologist."
 
 
-def fhir_bundle(
-    summary: SlideSummary, model: ModelStamp, report: GivenReport | None = None, now: datetime | None = None
-) -> str:
-    """A FHIR ``Bundle`` of type ``collection`` as JSON.
-
-    Args:
-        now: with time zone; default: now.
-    """
+def fhir_bundle(summary: SlideSummary, model: ModelStamp, report: GivenReport | None = None) -> str:
+    """A FHIR ``Bundle`` of type ``collection`` as JSON."""
     # Its import takes half a second, which a service without such reports does not need.
     from fhir.resources.R4B.bundle import Bundle
 
     given = report or GivenReport()
-    made = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+    made = datetime.now(UTC).isoformat(timespec="seconds")
     device, observations = _device(model), [*_observations(summary, final=given.signed_by is not None)]
     entries = [_entry(device)]
     for observation in observations:

@@ -9,14 +9,14 @@ from contract.description import ModelFile
 from service.batching.batcher import Batcher
 from service.batching.rate import Statistics
 from service.engine.onnx import OnnxEngine
-from service.engine.sessions import EngineError, served_file
+from service.engine.sessions import served_file
 from service.engine.thread import WorkThreads
+from service.errors import RequestError, UserError
 from service.serving.answers import ModelStamp, ReloadAnswer
 from service.serving.model import Models, OpenEngine, ServedModel
 from service.serving.observer import Observer
-from service.serving.states import BundleRefusedError, NotReadyError, ReloadUnderWayError, State
+from service.serving.states import BundleRefusedError, NotReadyError, State
 from service.settings import Device, Settings
-from service.threads import NoThreadError
 
 logger = logging.getLogger("hal.lifecycle")
 
@@ -33,9 +33,7 @@ class Lifecycle:
     """A bundle at work.
 
     Attributes:
-        bundle: what is served; another one after a reload.
-        device: what the network runs on, ``None`` until it is opened.
-        batcher: feeds the network, ``None`` until it is opened; for others only to be looked at.
+        device, batcher: ``None`` until the network is opened.
         aside: threads for work that would hold up the event loop.
         failure: why the network could not be opened, or ``None``.
         abandoned: at the end, whether an engine's thread was left at work.
@@ -60,7 +58,9 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._one_reload = asyncio.Lock()
         self._reloading: asyncio.Task[None] | None = None
-        self.observer.watch(lambda: self.state, lambda: {"done": self.reloads, "refused": self.reloads_refused})
+        metrics = self.observer.metrics
+        metrics.state.read = lambda: {each: each is self.state for each in State}
+        metrics.reloads.read = lambda: {"done": self.reloads, "refused": self.reloads_refused}
 
     async def open(self) -> None:
         """Load, verify and warm up the network; afterwards the state is ready, or failed with ``failure`` set."""
@@ -86,11 +86,7 @@ class Lifecycle:
             logger.info("ready on %s, batches of at most %d images", self.device, model.network.max_batch)
 
     def start_threads(self) -> None:
-        """Start what answers will need, so that no request is the first to find that there is no thread.
-
-        Raises:
-            NoThreadError: the system gives no more; to be called again.
-        """
+        """Start what answers will need, so that no request is the first to find that there is no thread."""
         self.aside.start()
 
     async def reload(self) -> ReloadAnswer:
@@ -99,12 +95,12 @@ class Lifecycle:
         Requests that were accepted before are finished by the model that they began with; then its memory is free.
 
         Raises:
-            NotReadyError: there is nothing to take over from, or the service stops.
-            ReloadUnderWayError: another reload has not ended.
+            ServiceError: there is nothing to take over from, the service stops, or another reload has not ended.
             BundleRefusedError: the bundle cannot be served; the old one stays.
         """
         if self._one_reload.locked():
-            raise ReloadUnderWayError
+            message = "A bundle is being opened already; ask again when that is done."
+            raise RequestError(409, "reload_under_way", message)
         async with self._one_reload:
             return await self._reload()
 
@@ -115,7 +111,7 @@ class Lifecycle:
             model = await self._models.open(lambda: load(path.resolve()))
         except Exception as error:
             self.reloads_refused += 1
-            known = isinstance(error, BundleError | EngineError | NoThreadError)
+            known = isinstance(error, BundleError | UserError)
             logger.error("%s is refused, the old bundle stays: %s", path, error, exc_info=not known)
             reason = error if known else "it cannot be opened; the service's log says why"
             raise BundleRefusedError(f"The bundle is refused and the old one stays: {reason}") from error
@@ -189,14 +185,8 @@ class Lifecycle:
         return batcher is not None and (batcher.broken or batcher.busy_s > self.settings.stall_s)
 
     def require_ready(self) -> None:
-        """Find out whether images should be sent here.
-
-        Raises:
-            NotReadyError: the service starts, drains, has stalled or failed.
-            AuditFullError: nobody would be able to tell later what was answered.
-        """
-        if (state := self.state) is not State.READY:
-            raise NotReadyError(state)
+        """Raise :class:`NotReadyError` or :class:`AuditFullError` if images should not be sent here."""
+        self._ready_batcher()
         self.observer.check_room()
 
     def begin_drain(self, *, turn_away: bool = True) -> None:

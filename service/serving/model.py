@@ -36,10 +36,7 @@ class ServedModel:
     """A model that answers until it is retired and nobody uses it any more; then its memory is given back.
 
     It is the :class:`service.batching.queue.Network` that the batcher feeds: rows come from the engine, and what the
-    bundle says about them is what each image gets.
-
-    Attributes:
-        reference: embeddings that drift is measured against, ``None`` where it is not.
+    bundle says about them is what each image gets. Drift is measured against ``reference``.
     """
 
     def __init__(
@@ -55,6 +52,7 @@ class ServedModel:
         self.file = served_file(bundle, settings.device, settings.precision)
         self.device = device
         self.network = network
+        self.max_batch = network.max_batch
         self.stamp = ModelStamp.of(bundle, self.file)
         policy = bundle.description.policy
         self.hairy_rule = HairyRule(policy.hairy_threshold, policy.hairy_advice)
@@ -63,12 +61,7 @@ class ServedModel:
         self._users = 0
         self._retired = False
 
-    @property
-    def max_batch(self) -> int:
-        return self.network.max_batch
-
     async def run(self, images: Sequence[Image]) -> Rows:
-        """See :meth:`service.engine.thread.EngineThread.run`."""
         return await self.network.run(images)
 
     def results(self, rows: Rows) -> list[Judged | None]:
@@ -91,7 +84,6 @@ class ServedModel:
             self._close_if_done()
 
     def retire(self) -> None:
-        """Close as soon as nobody uses it any more."""
         self._retired = True
         self._close_if_done()
 
@@ -102,11 +94,7 @@ class ServedModel:
 
 
 class Models:
-    """The model that serves, the one that may be being opened, and those that finish what they began.
-
-    Attributes:
-        current: the model that serves; ``None`` before :meth:`switch` was called.
-    """
+    """The model that serves, the one that may be being opened, and those that finish what they began."""
 
     def __init__(self, settings: Settings, open_engine: OpenEngine) -> None:
         self.current: ServedModel | None = None
@@ -115,11 +103,7 @@ class Models:
         self._networks: list[EngineThread] = []
 
     async def open_first(self, bundle: Bundle, start_threads: Callable[[], None]) -> ServedModel:
-        """Start all threads and open the bundle; where there are too few threads, as soon as there are enough.
-
-        Raises:
-            Exception: otherwise as :meth:`open`.
-        """
+        """Start all threads and open the bundle; where there are too few threads, as soon as there are enough."""
         told = False
         while True:
             try:
@@ -162,7 +146,6 @@ class Models:
             before.retire()
 
     async def until_free(self) -> None:
-        """Wait for what all of them are doing."""
         for network in self._open():
             await network.until_free()
 

@@ -5,9 +5,9 @@ The way of an image calls :meth:`Observer.ran` once a batch and :meth:`Observer.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Literal
+from typing import Final
 
 from msgspec.structs import asdict
 
@@ -24,7 +24,6 @@ from service.observe.metrics import MODEL_LABELS, Metrics
 from service.observe.tracing import Tracer, current
 from service.serving.answers import ClassifiedImage, ModelStamp, RefusedImage
 from service.serving.model import ServedModel
-from service.serving.states import State
 from service.settings import Settings
 
 _AUDIT_S: Final = 10.0
@@ -39,12 +38,6 @@ def service_version() -> str:
 
 
 class Observer:
-    """Sees what a service does.
-
-    Raises:
-        AuditError: the audit trail cannot be kept as asked.
-    """
-
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics()
         self.metrics.service.info({"version": service_version()})
@@ -55,12 +48,7 @@ class Observer:
         if self.audit is not None:
             self.audit.show(self.metrics)
         self._settings = settings
-        self.drift: EmbeddingDrift | None = None
         self._versions: dict[ModelStamp, SettingsVersion] = {}
-
-    def watch(self, state: Callable[[], State], reloads: Callable[[], Mapping[str, int]]) -> None:
-        self.metrics.state.read = lambda: {each: each is state() for each in State}
-        self.metrics.reloads.read = reloads
 
     def watch_batcher(self, batcher: Batcher) -> None:
         metrics, counts = self.metrics, batcher.statistics
@@ -82,9 +70,9 @@ class Observer:
         )
         known = {**asdict(model.stamp), "device": model.device}
         self.metrics.model.info({name: known[name] for name in MODEL_LABELS})
-        drift = self.drift = None
+        drift = None
         if model.reference is not None and description.reference is not None:
-            drift = self.drift = EmbeddingDrift(description.reference, model.reference, description.suppressed)
+            drift = EmbeddingDrift(description.reference, model.reference, description.suppressed)
             model.network.watch = drift.add
         self.metrics.embedding_drift.read = drift.distances if drift else dict
         self.metrics.embedding_images.read = (lambda: {"": drift.images}) if drift else dict
@@ -103,17 +91,9 @@ class Observer:
         return timed
 
     def check_room(self) -> None:
-        """Find out whether the rows of more images could be kept.
-
-        Raises:
-            AuditFullError: they could not.
-        """
+        """Raise :class:`AuditFullError` if the rows of more images could not be kept."""
         if self.audit is not None:
             self.audit.check_room()
-
-    @property
-    def audit_goes_to(self) -> Literal["database", "journal"] | None:
-        return None if self.audit is None else self.audit.goes_to
 
     def ran(self, batch: Sequence[QueuedImage], begin: float, end: float) -> None:
         """The device has finished a batch; times by ``time.perf_counter``."""
@@ -126,8 +106,7 @@ class Observer:
     async def answered(self, stamp: ModelStamp, results: Sequence[ClassifiedImage | RefusedImage]) -> None:
         """A request may be answered with these results of one model once this returns: their rows are on the disk.
 
-        Raises:
-            AuditFullError: the rows could not be written; the request must not be answered with the results.
+        After AuditFullError it must not.
         """
         if self.audit is not None:
             version = self._versions[stamp]

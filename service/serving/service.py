@@ -179,21 +179,11 @@ class Service(Lifecycle):
         return inferred
 
     def check_admission(self, options: RequestOptions = _ANY) -> None:
-        """Find out whether images would be accepted now, before a request's body is read.
-
-        Raises:
-            QueueFullError, DrainingError: see :meth:`service.batching.admission.Admission.check`.
-            Exception: otherwise as :meth:`check_accepting`.
-        """
+        """Find out whether images would be accepted now, before a request's body is read."""
         self.check_accepting().admission.check(options.priority or Priority.ROUTINE)
 
     def check_accepting(self) -> Batcher:
-        """Find out whether requests are accepted now; gives what the images of one would go through.
-
-        Raises:
-            NotReadyError: the service takes no requests.
-            AuditFullError: nobody would be able to tell later what was answered.
-        """
+        """What the images of a request would go through; NotReadyError or AuditFullError if none is accepted now."""
         state = self.state
         accepts = state is State.READY or (state is State.DRAINING and not self._turns_away)
         if not accepts or self.batcher is None:

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Final
 
+from service.batching.errors import DrainingError
 from service.errors import ServiceError
 
 
@@ -19,18 +20,9 @@ class State(StrEnum):
 _EXPLANATIONS: Final = {
     State.STARTING: "The model is being loaded, verified and warmed up; try again in a few seconds.",
     State.STALLED: "The network has made no progress for HAL_STALL_S seconds; the service has to be restarted.",
-    State.DRAINING: "The service is stopping; send the request again, to another instance if there is one.",
+    State.DRAINING: str(DrainingError()),
     State.FAILED: "The model could not be loaded and the service is stopping; see its log.",
 }
-
-
-class ReloadUnderWayError(ServiceError):
-    """A bundle is being opened already."""
-
-    status, code = 409, "reload_under_way"
-
-    def __init__(self) -> None:
-        super().__init__("A bundle is being opened already; ask again when that is done.")
 
 
 class BundleRefusedError(ServiceError):

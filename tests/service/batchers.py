@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from service.batching.batcher import Batcher, OnBatch
 from service.batching.queue import Priority, Rows
+from service.batching.rate import Statistics
 from service.engine.onnx import Outputs
 from service.engine.thread import EngineThread
 from tests.service.slow_device import SlowDevice, image
@@ -50,7 +51,12 @@ async def batching(
     network = EngineThread(max_batch)
     await network.open(lambda: device)
     batcher = Batcher(
-        RowByRow(network), queue_limit=queue_limit, bulk_limit=bulk_limit, deadline_s=deadline_s, on_batch=on_batch
+        RowByRow(network),
+        queue_limit=queue_limit,
+        bulk_limit=queue_limit if bulk_limit is None else bulk_limit,
+        deadline_s=deadline_s,
+        statistics=Statistics(),
+        on_batch=on_batch,
     )
     try:
         yield batcher

@@ -26,7 +26,7 @@ from service.serving.service import Classified, Service
 
 
 class ClassifyEndpoint:
-    """The endpoint, one answer for each image; :mod:`service.http.documentation` describes it.
+    """The endpoint that :mod:`service.http.documentation` describes.
 
     An instance is an ASGI application, which Starlette's router calls as it is.
     """
@@ -50,9 +50,7 @@ async def classify_request(request: Request) -> tuple[Classified, HTTPStatus]:
 
     Raises:
         ModelFailedError: the network failed on every image that could be decoded.
-        ServiceError: the request cannot be answered, see :mod:`service.http.requests` and
-            :meth:`service.serving.service.Service.classify`.
-        ClientDisconnect: the client went away.
+        ServiceError, ClientDisconnect: otherwise as :func:`read_images` and :meth:`Service.classify`.
     """
     service, options = service_of(request), read_options(request)
     data, client_refs = await _read(request, service, options)
@@ -76,11 +74,7 @@ async def _read(
 
 
 async def _answer_in_lines(request: Request, send: Send) -> None:
-    """A :class:`ClassifyHead`, then each result as it comes; an :class:`ErrorAnswer` where they end too early.
-
-    Raises:
-        ServiceError: as :func:`classify_request`, as long as nothing was sent.
-    """
+    """A :class:`ClassifyHead`, then each result as it comes; an :class:`ErrorAnswer` where they end too early."""
     service, options = service_of(request), read_options(request)
     data, client_refs = await _read(request, service, options)
     request_id = request.state.request_id

@@ -69,7 +69,8 @@ async def ready(request: Request) -> Response:
     """
     service = service_of(request)
     service.require_ready()
-    return respond(ReadyAnswer(audit=service.observer.audit_goes_to or UNSET))
+    audit = service.observer.audit
+    return respond(ReadyAnswer(audit=UNSET if audit is None else audit.goes_to))
 
 
 @router.get("/model", tags=["model"], summary="What is served and what is known about it", responses=_MODEL)

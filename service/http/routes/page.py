@@ -3,7 +3,6 @@
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -29,19 +28,13 @@ _CELLS: Final = "cells/"
 _SWAGGER: Final = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 
-@dataclass(frozen=True, slots=True)
 class Asset:
     """A file of the page, held in memory, so that no path of a request reaches the disk."""
 
-    content: bytes
-    media_type: str
-    tag: str
-
-    @classmethod
-    def of(cls, file: Traversable) -> "Asset":
-        content = file.read_bytes()
-        suffix = file.name[file.name.rindex(".") :]
-        return cls(content, _TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:20]}"')
+    def __init__(self, file: Traversable) -> None:
+        self.content = file.read_bytes()
+        self.media_type = _TYPES[Path(file.name).suffix]
+        self.tag = f'"{hashlib.sha256(self.content).hexdigest()[:20]}"'
 
     def response(self, request: Request) -> Response:
         headers = {"ETag": self.tag}
@@ -56,8 +49,8 @@ def _found(folder: Traversable, prefix: str = "") -> dict[str, Asset]:
     for entry in folder.iterdir():
         if entry.is_dir():
             found |= _found(entry, f"{prefix}{entry.name}/")
-        elif entry.name[entry.name.rfind(".") :] in _TYPES:
-            found[prefix + entry.name] = Asset.of(entry)
+        elif Path(entry.name).suffix in _TYPES:
+            found[prefix + entry.name] = Asset(entry)
     return found
 
 
@@ -67,7 +60,7 @@ def assets() -> Mapping[str, Asset]:
     found = _found(files("service").joinpath("static"))
     # The files of Swagger UI as packaged by fastapi-offline; FastAPI's own page of them would load them from a CDN.
     for name in _SWAGGER:
-        found[name] = Asset.of(files("fastapi_offline").joinpath("static", name))
+        found[name] = Asset(files("fastapi_offline").joinpath("static", name))
     return found
 
 

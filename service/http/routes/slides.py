@@ -12,16 +12,16 @@ from contract.description import BundleDescription
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError, SlideSummary, summarise
 from service.batching.admission import RequestOptions
+from service.errors import RequestError
 from service.http import documentation
 from service.http.documentation import JSON, Responses, answered, failed
-from service.http.forms import UploadError
 from service.http.requests import LONGEST_TIMEOUT_MS, TIMEOUT, due, read_options, respond, service_of, while_connected
 from service.http.routes.classify import classify_request
 from service.http.uploads import read_body
 from service.serving.answers import ClassifiedImage, ModelStamp, SlideAnswer, SummaryAnswer
 from service.serving.fhir import MEDIA_TYPE, fhir_bundle
 from service.serving.service import Service
-from service.slides.results import MOST_BYTES, GivenModel, GivenReport, GivenSlide, ResultsError, read_slide
+from service.slides import MOST_BYTES, GivenModel, GivenReport, GivenSlide, ResultsError, read_slide
 
 router = APIRouter(prefix="/slides", tags=["slides"])
 
@@ -162,7 +162,7 @@ def _cell(result: ClassifiedImage) -> SlideCell:
 async def _given(request: Request, service: Service) -> GivenSlide:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != JSON:
-        raise UploadError(
+        raise RequestError(
             415, "unsupported_media_type", f"Content-Type is {media_type[:100] or 'missing'!r}, expected {JSON}."
         )
     advice = "leave the probabilities out"
@@ -170,7 +170,7 @@ async def _given(request: Request, service: Service) -> GivenSlide:
     try:
         return await while_connected(request, service.aside.call(lambda: read_slide(body)))
     except ResultsError as error:
-        raise UploadError(400, "invalid_results", f"The results cannot be summarised: {error}") from error
+        raise RequestError(400, "invalid_results", f"The results cannot be summarised: {error}") from error
 
 
 async def _summarise(
@@ -181,12 +181,12 @@ async def _summarise(
         # Milliseconds for a slide, a second for the largest that is accepted: not on the event loop.
         return await service.aside.call(lambda: summarise(cells(), description, rule, refused=refused, site_rate=rate))
     except OtherBundleError as error:
-        raise UploadError(409, "other_model", f"{error}.") from error
+        raise RequestError(409, "other_model", f"{error}.") from error
 
 
 def _require_same_model(given: GivenModel, served: ModelStamp) -> None:
     if given.sha256 != served.sha256 or given.decision_policy not in (None, served.decision_policy):
-        raise UploadError(
+        raise RequestError(
             409,
             "other_model",
             f"The results were made with the model {given.sha256[:12]} (policy {given.decision_policy}), this service "
@@ -197,7 +197,7 @@ def _require_same_model(given: GivenModel, served: ModelStamp) -> None:
 def _wants_fhir(request: Request) -> bool:
     wanted = request.query_params.get(_FORMAT)
     if wanted not in (None, "json", "fhir"):
-        raise UploadError(406, "unknown_format", f"The format is {wanted[:40]!r}, expected 'json' or 'fhir'.")
+        raise RequestError(406, "unknown_format", f"The format is {wanted[:40]!r}, expected 'json' or 'fhir'.")
     return wanted == "fhir" or (wanted is None and MEDIA_TYPE in request.headers.get("accept", ""))
 
 

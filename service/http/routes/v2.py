@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 
 from contract.classes import CLASS_COUNT
 from service.batching.admission import RequestOptions
+from service.errors import RequestError
 from service.http.open_inference import (
     EMBEDDING,
     EXTENSIONS,
@@ -25,7 +26,6 @@ from service.http.open_inference import (
     SHAPE,
     SPECIFICATION,
     InferenceRequest,
-    UnknownModelError,
     read_request,
     write_answer,
 )
@@ -80,8 +80,10 @@ async def _with_model(request: Request, name: str, version: str | None = None) -
     served, versions = service.bundle.description, _versions_of(service)
     if name != served.name or version not in (None, *versions):
         asked = name if version is None else f"{name}, version {version}"
-        raise UnknownModelError(
-            f"there is no model {asked[:100]!r}; this service has {served.name!r}, version {' or '.join(versions)}"
+        raise RequestError(
+            404,
+            "unknown_model",
+            f"there is no model {asked[:100]!r}; this service has {served.name!r}, version {' or '.join(versions)}",
         )
     return service
 

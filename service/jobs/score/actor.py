@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import pyarrow
 
 from contract.bundle import MANIFEST_NAME, Bundle, BundleError, load
-from service.jobs.exit_codes import JobError
+from service.errors import UserError
 from service.jobs.files import ImageFile
 from service.jobs.in_process import InProcess
 from service.jobs.records import Record
@@ -34,10 +34,8 @@ Result = TypeVar("Result")
 class Job:
     """What every actor is told.
 
-    Attributes:
-        settings: of the service.
-        bundle: the bundle's files by name, or where it is on every machine.
-        folder: the working directory, if paths depend on it.
+    ``bundle`` has the bundle's files by name, or says where it is on every machine; ``folder`` is the working
+    directory, if paths depend on it.
     """
 
     settings: Settings
@@ -105,7 +103,7 @@ class Actor:
 
 
 def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, JobError | BundleError | OSError) else traceback.format_exc()
+    return str(error) if isinstance(error, UserError | BundleError | OSError) else traceback.format_exc()
 
 
 @contextlib.contextmanager

@@ -30,12 +30,8 @@ def is_url(path: str) -> bool:
 def find(arguments: Sequence[str]) -> tuple[list[str], Found]:
     """All images that are named, sorted, each once, so that the same archive is always the same list.
 
-    Args:
-        arguments: each a folder (all images below it), a pattern with ``*``, a list of paths (``.csv`` or ``.parquet``
-            with a column ``path``; relative ones are relative to the list) or an image.
-
-    Returns:
-        The paths and URLs, and what was found in folders on this machine.
+    An argument is a folder (all images below it), a pattern with ``*``, a list of paths (``.csv`` or ``.parquet`` with
+    a column ``path``; relative ones are relative to the list) or an image. Gives also what was found in folders here.
 
     Raises:
         JobError: an argument is not there or cannot be read, or there is no image at all.

@@ -90,6 +90,7 @@ def score(
             left = sum(len(store.images(shard)) for shard in todo)
             tally.skipped = store.summary()["classified"]
             actors: set[str] = set()
+            threads = threads or settings.engine_threads or None
             if todo:
                 _ray_environment(local=address is None)
                 from service.jobs.score import pool
@@ -97,10 +98,10 @@ def score(
 
                 folder = str(Path.cwd()) if any_relative(paths) else None
                 with (
-                    pool.cluster(address, workers, threads or settings.engine_threads or None),
+                    pool.cluster(address, workers, threads),
                     console.progress(len(paths), len(paths) - left) as advance,
                 ):
-                    share = pool.share(settings.device, workers, threads or settings.engine_threads or None)
+                    share = pool.share(settings.device, workers, threads)
                     told = {"engine_threads": share.threads, "decode_threads": share.threads}
                     sent = opened.root.resolve() if address is None else files_of(opened)
                     job = Job(settings.model_copy(update=told), sent, folder)

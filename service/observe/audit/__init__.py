@@ -1,10 +1,10 @@
 """The audit trail: one row for each image that is answered, written before the answer is sent."""
 
-from service.errors import ServiceError
+from service.errors import ServiceError, UserError
 
 
-class AuditError(Exception):
-    """The audit trail cannot be kept as asked; the message says what was wrong and what to do."""
+class AuditError(UserError):
+    """The audit trail cannot be kept as asked."""
 
 
 class AuditFullError(ServiceError):

@@ -44,16 +44,9 @@ _INSERT_IMAGES: Final = (
 class Forwarder:
     """A thread that moves rows, each once: what the database has committed is deleted from the journal.
 
-    Args:
-        url: ``postgresql+psycopg://user:password@host/database``.
-        journal: where the rows are.
-
     Attributes:
         problem: why the database takes no rows now, or ``None``.
         delivered: rows that the database has got.
-
-    Raises:
-        AuditError: the URL cannot be understood.
     """
 
     def __init__(self, url: str, journal: AuditJournal) -> None:

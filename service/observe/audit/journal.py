@@ -52,6 +52,10 @@ _INSERT_IMAGES: Final = (
 )
 
 
+class _CorruptError(sqlite3.DatabaseError):
+    sqlite_errorname = "SQLITE_CORRUPT"
+
+
 class _Entry(NamedTuple):
     version: SettingsVersion
     rows: Sequence[Row]
@@ -59,10 +63,9 @@ class _Entry(NamedTuple):
 
 
 class AuditJournal:
-    """A file of rows. Several services of one machine may share it.
+    """A file of rows, made if it is not there. Several services of one machine may share it.
 
     Args:
-        path: the file; made if it is not there.
         setting: what to name in messages about it.
         max_bytes: most bytes in use; ``None`` where the file is the database itself and grows as the disk allows.
 
@@ -70,9 +73,6 @@ class AuditJournal:
         problem: why it takes no rows now, or ``None``.
         written: rows that were committed.
         committed: set after each commit; for the forwarder to wait for.
-
-    Raises:
-        AuditError: the file cannot be opened or written.
     """
 
     def __init__(self, path: Path, *, setting: str, max_bytes: int | None = None) -> None:
@@ -84,7 +84,8 @@ class AuditJournal:
         try:
             self._connection = self._open()
         except sqlite3.Error as error:
-            if not _is_corrupt(error) or max_bytes is None:
+            corrupt = getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+            if not corrupt or max_bytes is None:
                 raise AuditError(f"{setting}: {path} cannot be used as a SQLite file: {error}") from error
             self._set_aside(error)
             self._connection = self._open()
@@ -152,7 +153,7 @@ class AuditJournal:
             else:
                 connection.executescript(_TABLES)
                 if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                    raise _corrupt(str(found))
+                    raise _CorruptError(found)
             self._probe(connection)
         except sqlite3.Error:
             connection.close()
@@ -218,13 +219,3 @@ class AuditJournal:
         with connection:
             connection.execute("INSERT INTO hal_audit_settings VALUES ('probe', zeroblob(?))", (_PROBE_BYTES,))
             connection.execute("DELETE FROM hal_audit_settings WHERE version = 'probe'")
-
-
-def _is_corrupt(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT")
-
-
-def _corrupt(found: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(found)
-    error.sqlite_errorname = "SQLITE_CORRUPT"
-    return error

@@ -18,15 +18,8 @@ class Row(NamedTuple):
     Attributes:
         id: 32 hexadecimal digits that grow with time; makes a row that is forwarded twice one row.
         time: when it was answered, ISO 8601, UTC.
-        request_id: of the answer that it was part of.
-        image_index: its place in the request.
-        image_sha256: of the bytes that were sent.
-        model_sha256: of the file that answered.
-        settings_version: see :class:`SettingsVersion`.
-        predicted_class: its ``class_id``; ``None`` if the image was refused.
-        probabilities: calibrated, by class id, as JSON; ``None`` if it was refused.
-        hairy_flag: ``None`` if it was refused or the bundle cannot tell.
-        novelty_score: above 1 the image looked unlike those learned from; ``None`` as of ``hairy_flag``.
+        predicted_class, probabilities: the latter by class id, as JSON; ``None`` if the image was refused.
+        hairy_flag, novelty_score: ``None`` also if the bundle cannot tell.
         error: the code of the refusal.
         key: name of the API key that was used.
     """
@@ -72,12 +65,7 @@ class Row(NamedTuple):
 
 
 class SettingsVersion(NamedTuple):
-    """Everything beside image and weights that decides an answer, and a short name for it.
-
-    Attributes:
-        version: 16 hexadecimal digits of the document's SHA-256.
-        document: the settings, calibration and policy themselves, as JSON.
-    """
+    """Everything beside image and weights that decides an answer, as JSON, named by the beginning of its SHA-256."""
 
     version: str
     document: str

@@ -14,10 +14,7 @@ _SQLITE: Final = ("sqlite", "sqlite+pysqlite")
 
 
 class AuditTrail:
-    """One row for each image that is answered.
-
-    Attributes:
-        forwarder: moves them to the database; ``None`` where the journal is the database.
+    """One row for each image that is answered; ``forwarder`` is ``None`` where the journal is the database.
 
     Raises:
         AuditError: the URL or the journal stands in the way. A database that is away does not.
@@ -50,11 +47,7 @@ class AuditTrail:
         return "journal" if self.forwarder is not None and self.forwarder.problem else "database"
 
     def check_room(self) -> None:
-        """Find out whether the rows of more images could be kept.
-
-        Raises:
-            AuditFullError: they could not.
-        """
+        """Raise :class:`AuditFullError` if the rows of more images could not be kept."""
         if self.journal.problem:
             raise AuditFullError
 

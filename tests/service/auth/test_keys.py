@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import hal
-from service.auth.keys import KeysError, KeyStore, Role, add, find, read, revoke
+from service.auth.keys import KeysError, KeyStore, Role, add, read, revoke
 
 
 def hal_keys(*arguments: str) -> Result:
@@ -42,13 +42,13 @@ def test_a_key_is_printed_once_and_only_its_hash_is_written(tmp_path: Path) -> N
 def test_the_right_key_is_found_among_several_and_no_other(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     secrets = {name: add(file, name, Role.CLASSIFY) for name in ("a", "b", "c")}
-    keys = read(file)
+    store = KeyStore(file)
     for name, secret in secrets.items():
-        found = find(keys, secret)
+        found = store.find(secret)
         assert found is not None
         assert found.name == name
     for wrong in ("", "hal_", secrets["a"][:-1], secrets["a"] + "x", "\udcff", "ключ"):
-        assert find(keys, wrong) is None
+        assert store.find(wrong) is None
 
 
 def test_keys_added_at_once_are_all_kept(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from service.batching.batcher import Batcher
 from service.batching.errors import ModelFailedError, QueueFullError
 from service.batching.queue import Image, Priority, Rows
+from service.batching.rate import Statistics
 from tests.service.batchers import Metered, ask, asking, batching, begun, in_event_loop, settled
 from tests.service.slow_device import POISON, SlowDevice, image
 
@@ -87,7 +88,9 @@ class Recorded:
 @in_event_loop
 async def test_the_device_has_its_next_batch_before_the_answers_of_the_last_one_keep_the_loop_busy() -> None:
     network = Recorded()
-    batcher = Batcher(network, queue_limit=64, deadline_s=60)
+    batcher = Batcher(
+        network, queue_limit=64, bulk_limit=64, deadline_s=60, statistics=Statistics(), on_batch=lambda *_: None
+    )
 
     async def client() -> None:
         await batcher.infer(image(0))

@@ -15,8 +15,8 @@ import pytest
 
 from contract.bundle import Bundle
 from contract.classes import BY_ID
+from service.errors import RequestError
 from service.http import archives
-from service.http.forms import UploadError
 from tests.service.classify_requests import error_of, form
 from tests.service.live_server import LiveServer, serving, until
 from tests.service.slow_device import SlowDevice, withdrawn
@@ -98,7 +98,7 @@ def test_a_zip_archive_is_a_body_of_the_other_paths_too(live: LiveServer, cell: 
     ids=["no archive", "lzma", "cut off", "encrypted", "empty", "files", "entries", "bomb"],
 )
 def test_archives_that_cannot_be_used_are_refused(archive: bytes, status: int, code: str) -> None:
-    with pytest.raises(UploadError) as caught:
+    with pytest.raises(RequestError) as caught:
         archives.unzip(archive, 3, 1_000_000)
     assert (caught.value.status, caught.value.code) == (status, code)
 

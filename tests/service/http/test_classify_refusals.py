@@ -9,7 +9,8 @@ import pytest
 
 from contract.bundle import Bundle
 from service.batching.queue import Priority
-from service.http.requests import InvalidHeaderError, parse_options
+from service.errors import RequestError
+from service.http.requests import parse_options
 from tests.service.classify_requests import error_of, form
 from tests.service.live_server import LiveServer, serving
 
@@ -153,14 +154,12 @@ def test_a_timeout_is_read(given: str, timeout_ms: int) -> None:
 
 @pytest.mark.parametrize("given", ["", "0", "-5", "1.5", "1e3", "1_000", "٣", "3600001", "9" * 500, "soon"])
 def test_a_malformed_timeout_is_refused_with_what_is_expected(given: str) -> None:
-    with pytest.raises(
-        InvalidHeaderError, match=r"X-Request-Timeout-Ms is .* expected whole milliseconds from 1 to 3600000"
-    ):
+    with pytest.raises(RequestError, match=r"X-Request-Timeout-Ms is .* expected whole milliseconds from 1 to 3600000"):
         parse_options({"x-request-timeout-ms": given})
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(
-        InvalidHeaderError, match="X-Priority is 'urgent', expected 'routine' or 'bulk'; X-Request-Timeout-Ms"
+        RequestError, match="X-Priority is 'urgent', expected 'routine' or 'bulk'; X-Request-Timeout-Ms"
     ):
         parse_options({"x-priority": "urgent", "x-request-timeout-ms": "x"})

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.http.routes import slides
-from service.slides.results import MOST_BYTES, GivenSlide, read_slide
+from service.slides import MOST_BYTES, GivenSlide, read_slide
 from tests.service.classify_requests import error_of
 from tests.service.live_server import PATIENCE_S, LiveServer, until
 

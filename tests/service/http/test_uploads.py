@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from service.batching.admission import RequestOptions
+from service.errors import RequestError
 from service.http import forms
-from service.http.forms import Uploaded, UploadError
+from service.http.forms import Uploaded
 from service.http.uploads import read_images
 from service.settings import Settings
 
@@ -73,7 +74,7 @@ def test_an_extended_name_is_what_the_image_is_called(written: bytes) -> None:
 def test_a_form_that_is_cut_off_is_refused_even_between_two_files(data: st.DataObject) -> None:
     body = body_of([b"one", b"two"])
     end = data.draw(st.integers(0, len(body) - len(b"--\r\n")))
-    with pytest.raises(UploadError) as caught:
+    with pytest.raises(RequestError) as caught:
         read([body[:end]])
     assert caught.value.code == "broken_form"
 
@@ -85,7 +86,7 @@ def test_a_damaged_form_gives_files_or_a_refusal(data: st.DataObject) -> None:
         body[place] = data.draw(st.integers(0, 255))
     try:
         files = read([bytes(body[: data.draw(st.integers(0, len(body)))])])
-    except UploadError as error:
+    except RequestError as error:
         assert error.status in (400, 413)
     else:
         assert 1 <= len(files) <= 2
@@ -149,6 +150,6 @@ def test_what_clients_write_is_read_at_once() -> None:
 
 
 def test_a_client_that_does_not_say_how_much_it_sends_is_stopped_at_the_limit() -> None:
-    with pytest.raises(UploadError, match="at most 10000 bytes") as caught:
+    with pytest.raises(RequestError, match="at most 10000 bytes") as caught:
         read([bytes(6_000), bytes(6_000)], content_type=b"image/png")
     assert caught.value.status == 413

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contract.classes import BY_ID
-from service.slides.results import MOST_BYTES, MOST_RESULTS, ResultsError, read_slide
+from service.slides import MOST_BYTES, MOST_RESULTS, ResultsError, read_slide
 
 LONGEST = {
     "image_sha256": "0" * 64,
@@ -30,7 +30,7 @@ HOSTILE = {
 }
 MEASURED = """
 import os, resource, sys
-from service.slides.results import ResultsError, read_slide
+from service.slides import ResultsError, read_slide
 for path in sys.argv[1:]:
     if os.fork() == 0:
         document = open(path, "rb").read()

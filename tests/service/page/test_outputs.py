@@ -14,7 +14,7 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle as FhirBundle
 from playwright.sync_api import Browser, expect
 
-from service.slides.results import read_files
+from service.slides import read_files
 from tests.service.live_server import LiveServer
 from tests.service.page.browser import LYMPHOCYTE, Image, Visit, visiting
 from tests.service.tiny_bundle import TinyNetwork, coloured, encoded

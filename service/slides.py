@@ -15,6 +15,7 @@ from contract.classes import BY_ID
 from contract.description import Probability, Sha256
 from contract.differential import SlideCell
 from contract.slide import OtherBundleError
+from service.errors import UserError
 
 MOST_RESULTS: Final = 100_000
 MOST_BYTES: Final = 256 * MOST_RESULTS
@@ -26,7 +27,7 @@ _MOST_PROBLEMS: Final = 10
 _Short = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class ResultsError(Exception):
+class ResultsError(UserError):
     """Results cannot be read; the message lists what was wrong where."""
 
 
@@ -128,11 +129,7 @@ class GivenSlide(_Given):
         return sum(result.error is not None for result in self.results)
 
     def cells(self, threshold: float | None) -> list[SlideCell]:
-        """The classified images.
-
-        Raises:
-            OtherBundleError: results say that they were made with another threshold.
-        """
+        """The classified images; OtherBundleError if they say that they were flagged at another threshold."""
         given = None if self.hairy_cell is None else self.hairy_cell.threshold
         if given is not None and (threshold is None or abs(given - threshold) > 1e-9):
             raise OtherBundleError(
@@ -152,11 +149,7 @@ class GivenSlide(_Given):
 
 
 def read_slide(document: str | bytes) -> GivenSlide:
-    """Results from one JSON document in the form of an answer.
-
-    Raises:
-        ResultsError: it is not; the first ten breaches are listed.
-    """
+    """Results from one JSON document in the form of an answer; ResultsError lists the first ten breaches of it."""
     text = document.encode(errors="surrogatepass") if isinstance(document, str) else document
     text = text.removeprefix(codecs.BOM_UTF8)  # RFC 8259, 8.1: as some programs write it.
     parts = sum(text.count(sign) for sign in b"{[,")

@@ -1,1 +1,0 @@
-"""The cells of a slide together: saved results and FHIR."""
