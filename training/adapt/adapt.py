@@ -16,7 +16,7 @@ from contract.novelty import NoveltyBasis
 from training.adapt.comparison import Comparison
 from training.adapt.graph import read_layer
 from training.adapt.layer import DEFAULT_PENALTY, Cells, Choice, LastLayer, choose_penalty, solver
-from training.adapt.rules import evaluation, refit_calibration, refit_novelty, refit_policy
+from training.adapt.rules import refit_calibration, refit_novelty, refit_policy
 from training.adapt.written import Site, files, identity, metrics, write
 from training.data import image_list, manifest
 from training.data.contents import content_hashes
@@ -172,7 +172,7 @@ def _rules(
     if choice is not None:
         changes["calibration"] = refit_calibration(before, choice.held_out, site.cells.labels)
         calibrated = before.model_copy(update=changes)
-        held_out = evaluation(calibrated, choice.held_out, site.cells.labels, scores)
+        held_out = Evaluation.of(choice.held_out, site.cells.labels, calibrated, scores)
         changes["policy"] = refit_policy(before, held_out)
     return before.model_copy(update=changes), basis, scores
 
@@ -195,7 +195,7 @@ def _compare(
 
     found = []
     if choice is not None:
-        held_out = evaluation(after, choice.held_out, site.cells.labels, scores)
+        held_out = Evaluation.of(choice.held_out, site.cells.labels, after, scores)
         found.append(compare("held-out cells of the site", site.cells, held_out))
     for name, cells in (("test cells of the site", site.test), ("reference cells of the parent", _reference(loaded))):
         if cells:
@@ -207,7 +207,7 @@ def _evaluation(
     description: BundleDescription, layer: LastLayer, basis: NoveltyBasis | None, cells: Cells
 ) -> Evaluation:
     novelty = None if basis is None else basis.scores(cells.embeddings)
-    return evaluation(description, layer.logits(cells.embeddings).astype(np.float32), cells.labels, novelty)
+    return Evaluation.of(layer.logits(cells.embeddings).astype(np.float32), cells.labels, description, novelty)
 
 
 def _problems(choice: Choice | None, comparisons: Iterable[Comparison]) -> Iterable[str]:

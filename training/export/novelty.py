@@ -7,7 +7,7 @@ shifted validation images: the same cells at another scale and in two photometri
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,11 +210,10 @@ def add_novelty(folder: Path, data: Path) -> BundleDescription:
     return description
 
 
-def balanced(sources: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Weights that give each source the same share; their sum is 1."""
-    _, which, counts = np.unique(sources, return_inverse=True, return_counts=True)
-    weights = 1.0 / counts[which]
-    return np.asarray(weights / weights.sum())
+def balanced(groups: NDArray[Any]) -> NDArray[np.float64]:
+    """Weights that give each source, or class, the same share; their sum is 1, or 0 of nothing. Shape: ``(n,)``."""
+    _, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / (counts[which] * max(len(counts), 1)))
 
 
 def quantile(values: NDArray[np.float32], weights: NDArray[np.float64], share: float) -> float:
