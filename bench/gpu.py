@@ -57,9 +57,6 @@ def bench_gpu(
         batches: of changing size, over which memory is watched.
         seconds: measured time of each load, and of the comparison with ONNX Runtime alone.
         say: is given lines of text.
-
-    Raises:
-        BenchError: nothing works, or there is no image of 256x256.
     """
     files = [file for file in load_images(images)[0] if Image.open(io.BytesIO(file)).size == (IMAGE_SIDE, IMAGE_SIDE)]
     if not files:

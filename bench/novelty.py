@@ -91,11 +91,6 @@ def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
         folder: of the bundle.
         data: manifest that it was made of.
         elsewhere: manifests of data sets that it was not trained on.
-
-    Raises:
-        BundleError: the bundle cannot be loaded.
-        ManifestError: a manifest cannot be read, or lacks images of a split.
-        ImageError: an image cannot be read.
     """
     loaded = bundle.load(folder)
     graph = loaded.path(loaded.file())

@@ -57,13 +57,6 @@ def adapt(parent: Path, data: Path, out: Path, force: bool = False) -> Adapted:
         data: manifest of the laboratory's cells.
         out: folder of the new bundle, for example ``models/site/1``.
         force: write it even if it is not better.
-
-    Raises:
-        BundleError: the parent cannot be loaded.
-        ManifestError: the manifest cannot be used, or a slide is in the test split and in another.
-        ImageError: an image cannot be read.
-        AdaptError: there is nothing to learn, the cells had a part in the parent, or the bundle is not better.
-        LayerError: the last layer cannot be replaced.
     """
     loaded = bundle.load(parent)
     if (out / bundle.MANIFEST_NAME).exists():

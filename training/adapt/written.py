@@ -46,9 +46,6 @@ def files(loaded: Bundle, layer: LastLayer, folder: Path) -> dict[str, Any]:
 
     Returns:
         ``files`` and ``golden`` of ``bundle.json``.
-
-    Raises:
-        LayerError: a written file does not give the layer's logits.
     """
     images = loaded.golden()["images"]
     logits: dict[str, Any] = {}

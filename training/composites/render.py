@@ -46,11 +46,7 @@ class Made:
 
 
 def carry_out(tasks: Sequence[Task], out: Path, pool: Executor) -> dict[str, Made]:
-    """Make what is not made yet, and say what became of each task, by name.
-
-    Raises:
-        ManifestError: the folder holds another set.
-    """
+    """Make what is not made yet, and say what became of each task, by name."""
     out.mkdir(parents=True, exist_ok=True)
     fingerprint = hashlib.sha256(repr(list(tasks)).encode()).hexdigest()
     done = {

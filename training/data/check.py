@@ -76,9 +76,6 @@ def check(data: Path, decode: Choosing = lambda _: (), *, shared_slides: bool = 
     Returns:
         What was found; its images carry their SHA-256 (:data:`training.data.contents.COLUMN`), and that of their
         pixels if they were decoded.
-
-    Raises:
-        ManifestError: the manifest cannot be read at all.
     """
     reading = manifest.examine(data)
     closed = unopenable(image.path for image in reading.images)
@@ -179,9 +176,6 @@ def _list(console: Console, lines: Collection[str], what: str) -> None:
 
 def write_json(findings: Findings, path: Path) -> None:
     """Write errors, warnings, what was left out and the counts of the tables to a file, whose folder is made if needed.
-
-    Raises:
-        ManifestError: it cannot be written.
     """
     by_split, splits = counts(findings.images), (*SPLITS, "")
     content: dict[str, Any] = {

@@ -80,9 +80,6 @@ def download(
         only: patterns of file names, such as ``hairy_cell*``; empty for all.
         just_list: show the files and stop.
         zenodo: where Zenodo's REST API is.
-
-    Raises:
-        DownloadError: there is no such record, no room for it, or its files do not come or are not what it says.
     """
     number = record_number(name)
     try:

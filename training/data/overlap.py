@@ -115,9 +115,6 @@ def assert_disjoint(
 
     Args:
         content_hash: path to SHA-256; by default the files are read.
-
-    Raises:
-        SplitError: naming everything that crosses.
     """
     found = crossings(images, content_hash or content_hashes(image.path for image in images))
     if torn := [message for bond, message in found if slides or bond in OF_PIXELS]:

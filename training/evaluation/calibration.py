@@ -20,11 +20,7 @@ class FittedOnTestError(TrainingError):
 
 
 def require_validation(split: str, what: str) -> None:
-    """What is fitted on test images flatters itself on them, and training images are known too well.
-
-    Raises:
-        FittedOnTestError: ``split`` is not ``val``.
-    """
+    """Refuse all but ``val``: what is fitted on test images flatters itself, and training images are known too well."""
     if split != "val":
         raise FittedOnTestError(
             f"{what} was to be fitted on images of split {split!r}; it is fitted on validation images only ('val'): "

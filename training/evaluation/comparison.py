@@ -68,9 +68,6 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
 
     Args:
         out: gets ``comparison.md``, ``comparison.json`` and ``accuracy.png``; nothing is written when ``None``.
-
-    Raises:
-        EvaluationError: nothing to compare, or the evaluated images differ; it says how.
     """
     if len(folders) < 2:
         raise EvaluationError("one network cannot be compared; give the folders of at least two runs")

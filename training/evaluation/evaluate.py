@@ -37,11 +37,7 @@ def is_run(folder: Path) -> bool:
 
 
 def open_network(folder: Path, precision: Precision | None = None) -> TrainedNetwork:
-    """The network of a run or a bundle.
-
-    Raises:
-        BundleNotFoundError: the folder is neither's.
-    """
+    """The network of a run or a bundle."""
     if is_run(folder):
         from training.evaluation.run_network import RunNetwork  # loads TensorFlow, which a bundle does without
 
@@ -81,12 +77,7 @@ def default_folder(network: TrainedNetwork, split: str) -> Path | None:
 
 
 def images_of(network: TrainedNetwork, data: Path | None) -> list[LabelledImage]:
-    """The manifest at ``data``, or the run's own.
-
-    Raises:
-        EvaluationError: no manifest was given and the network is a bundle's.
-        ManifestError: the manifest cannot be used.
-    """
+    """The manifest at ``data``, or the run's own."""
     if data is not None:
         return manifest.read(data)
     if not is_run(network.root):
@@ -147,9 +138,6 @@ def choose(
 
     Returns:
         The images, and how many were left out for which reason.
-
-    Raises:
-        EvaluationError: no image is left.
     """
     known = [{entry.name for entry in each.classes if entry.evidence is not Evidence.NONE} for each in networks]
     unknown = f"of a class that {'was never' if len(networks) == 1 else 'one of the networks was never'} trained on"

@@ -36,10 +36,6 @@ def decision_policy(
         real: which of them are photographs as they were taken; the limits of review are chosen on these. Shape:
             ``(n,)``.
         split: of the images; only ``val`` is accepted.
-
-    Raises:
-        FittedOnTestError: the images are not validation images.
-        PolicyError: hairy cells were trained on, but none was held out to choose the threshold by.
     """
     require_validation(split, "the decision policy")
     evidence, photographs = classes[HAIRY_CELL.index].evidence, validation.of_images(real)

@@ -115,10 +115,6 @@ def predict(
 
     Args:
         folder: where the outputs are kept; taken from there if the weights and all images are the same.
-
-    Raises:
-        ImageError: an image cannot be read.
-        RunError: the run is not finished.
     """
     digests = tuple(sha256_of(image.path) for image in images)
     found = None if folder is None else _kept(folder / ARRAYS, network, digests)

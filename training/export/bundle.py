@@ -69,11 +69,6 @@ def export(run_folder: Path, out: Path, name: str, version: str, precisions: Seq
 
     Returns:
         What was written to ``bundle.json``.
-
-    Raises:
-        RunError: the run is not finished, or ``out`` is taken.
-        ExportError: the graph breaks the contract or is too far from Keras.
-        PolicyError: there are no images to choose the hairy threshold by.
     """
     run = Run.open(run_folder)
     if run.recipe.trains_on_validation:

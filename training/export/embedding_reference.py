@@ -72,10 +72,6 @@ def add_reference(folder: Path, data: Path, split: str) -> EmbeddingReference:
         folder: of the bundle.
         data: manifest with the images.
         split: which of them; not those that the network was trained on.
-
-    Raises:
-        BundleError: the bundle cannot be loaded.
-        ManifestError: the manifest cannot be read, or has no image of that split.
     """
     loaded = bundle.load(folder)
     file, description = loaded.file(), loaded.description

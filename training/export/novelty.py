@@ -65,9 +65,6 @@ def write_novelty(
 
     Returns:
         The part of ``bundle.json`` that describes it.
-
-    Raises:
-        ValueError: there are fewer training images than components.
     """
     mean, components = fit_subspace(*training, components=min(COMPONENTS, len(training[0]) - 1))
     path = folder / FILE_NAME
@@ -107,10 +104,6 @@ def fit_novelty(
 
     Returns:
         The parts of ``bundle.json``.
-
-    Raises:
-        ManifestError: there are too few images.
-        ImageError: an image cannot be read.
     """
     trained = subspace_images(images, seed)
     real = of_kind(images) == "real"
@@ -191,11 +184,6 @@ def add_novelty(folder: Path, data: Path) -> BundleDescription:
     Args:
         folder: of the bundle; ``bundle.json`` and the model card are written.
         data: manifest that the bundle was made of.
-
-    Raises:
-        BundleError: the bundle cannot be loaded.
-        ManifestError: the manifest cannot be read, or has too few images.
-        ImageError: an image cannot be read.
     """
     loaded = bundle.load(folder)
     before, file = loaded.description, loaded.file()

@@ -85,9 +85,6 @@ def cached_views(
 
     Returns:
         Shape: ``(len(paths), V, 2048)``.
-
-    Raises:
-        RunError: a view cannot be written.
     """
     weights = fingerprint(encoder)[:12]
     stacked = []

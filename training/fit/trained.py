@@ -12,9 +12,6 @@ def load(run: Run) -> tuple[keras.Model, keras.Model]:
     The encoder takes pixels 0 to 255, shape ``(n, 256, 256, 3)``, to features ``(n, 2048)``, the head takes features
     to logits ``(n, 20)``. ``set_weights`` refuses what does not fit; Keras' ``load_weights`` only warns and leaves
     layers at random.
-
-    Raises:
-        RunError: the run is not finished.
     """
     progress, groups = run.restore()
     stages = run.recipe.stages

@@ -43,11 +43,7 @@ class Meter:
         self._batches = 0
 
     def add(self, loss: float, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """A batch's loss, outputs ``(images * copies, dimension)`` and class indices ``(images,)``.
-
-        Raises:
-            DivergedError: the loss is not a number.
-        """
+        """A batch's loss, outputs ``(images * copies, dimension)`` and class indices ``(images,)``."""
         if not np.isfinite(loss):
             raise DivergedError(
                 f"stage {self._stage.name}: the loss is {loss}; lower {self._stage.name}.learning_rate, or use float32"
@@ -65,9 +61,6 @@ class Meter:
         Args:
             project: inputs to projections, without dropout or augmentation.
             inputs: of the last batch.
-
-        Raises:
-            CollapseError: they do.
         """
         if not self._stage.contrastive or self._batches % COLLAPSE_WINDOW:
             return

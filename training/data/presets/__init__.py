@@ -28,9 +28,6 @@ def find(
     Args:
         mapping: see :mod:`training.data.presets.folder`.
         unpacked: folder for the images of archives.
-
-    Raises:
-        SourceError: unknown presets, folders that do not exist, folders that match no class; all of them are listed.
     """
     found: list[tuple[Preset, Path]] = []
     archives: list[Path] = []
