@@ -54,18 +54,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A candidate that answers."""
-
     candidate: Candidate
     target: Target
     process: psutil.Process
 
     def cpu_s(self) -> float:
-        """Seconds of processor time of all its processes so far."""
         return cpu_s(family(self.process))
 
     def memory_bytes(self) -> int:
-        """Memory of all its processes."""
         return memory_bytes(family(self.process))
 
 

@@ -50,13 +50,10 @@ def bench_gpu(
     """Measure, write ``gpu.json`` and ``gpu.md`` into ``out``, say the table and the verdicts; whether all are good.
 
     Args:
-        bundle: to serve.
-        out: folder of the report.
         asked: what must work; if nothing is asked for all but the CPU, of which CUDA must.
         images: folder of images beside the golden sample; ``None``: sample cells.
         batches: of changing size, over which memory is watched.
         seconds: measured time of each load, and of the comparison with ONNX Runtime alone.
-        say: is given lines of text.
     """
     files = [file for file in load_images(images)[0] if Image.open(io.BytesIO(file)).size == (IMAGE_SIDE, IMAGE_SIDE)]
     if not files:
@@ -120,10 +117,7 @@ def _measure(
 class Loop:
     """A Python process that runs batches as it is told: the engine alone, or ONNX Runtime alone.
 
-    Attributes:
-        process: itself.
-        about: what it says of itself.
-        start_s: seconds until it said it.
+    ``about`` is what it says of itself, ``start_s`` the seconds until it said it.
     """
 
     def __init__(self, started: "subprocess.Popen[str]", log: Path) -> None:

@@ -77,7 +77,6 @@ class Samples:
     cpu_share: float = 0.0
 
     def add(self, due: float, sent: float, ended: float, outcome: str) -> None:
-        """Add a request."""
         self.due.append(due)
         self.sent.append(sent)
         self.ended.append(ended)
@@ -247,7 +246,6 @@ class _Connection(asyncio.Protocol):
             self._finish(OK if status == 200 else code_of(status, self._error), kept=self._kept)
 
     def on_body(self, body: bytes) -> None:
-        """Called by the parser."""
         if self._parser.get_status_code() != 200:
             self._error += body
 

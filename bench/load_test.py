@@ -72,15 +72,10 @@ class LoadTest:
     """All that a report tells.
 
     Attributes:
-        target: the service's address.
-        service: what it serves.
         bulk: images in a request.
         saturation: the closed loop that a sweep begins with; ``None`` without a sweep.
-        steps: the loads in their order.
         no_batches: why batch sizes are not known, or ``None``.
-        command: how to do it again.
         machine: where the generator ran.
-        began: when.
     """
 
     target: str
@@ -95,17 +90,14 @@ class LoadTest:
 
     @property
     def all_steps(self) -> list[Step]:
-        """Saturation, if it was looked for, and the loads."""
         return [*([self.saturation] if self.saturation else []), *self.steps]
 
     @property
     def warnings(self) -> list[str]:
-        """Why figures may not be the service's."""
         return [step.warning for step in self.all_steps if step.warning]
 
     @property
     def same_machine(self) -> bool:
-        """Whether service and generator shared a machine."""
         host = urlsplit(self.target).hostname or ""
         try:
             return ipaddress.ip_address(host).is_loopback
@@ -126,7 +118,6 @@ def load_test(
     """Measure; ``say`` is given a line for each load.
 
     Args:
-        target: the service.
         files: encoded images, each sent once before the test: answers to images that are refused are worth nothing.
         origin: of the images, in words.
         load: the load; in a sweep a closed loop, to find saturation.
@@ -176,7 +167,6 @@ def load_test(
 
 
 def load_of(rate: float | None, concurrency: int | None, *, sweep: bool, **options: Any) -> Load:
-    """The load that options of the command line ask for."""
     if rate is not None:
         return Load(rate=rate, **options)
     return Load(connections=concurrency or (_SATURATING if sweep else 8), **options)
@@ -218,7 +208,6 @@ def _json(target: Target, path: str, request: Request | None = None) -> dict[str
 
 
 def line(step: Step) -> str:
-    """A load's figures in one line."""
     figures = step.figures
     latency = ", ".join(f"{name} {'-' if ms is None else f'{ms:.1f}'}" for name, ms in figures.latency_ms.items())
     size = f"; {step.batches.mean:.1f} images in a batch (mean)" if step.batches and step.batches.mean else ""

@@ -85,13 +85,7 @@ DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
 
 
 def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
-    """Print for each detector the share of test images and of other data sets that it calls unfamiliar, and its AUROC.
-
-    Args:
-        folder: of the bundle.
-        data: manifest that it was made of.
-        elsewhere: manifests of data sets that it was not trained on.
-    """
+    """Print for each detector the share of test images and of other data sets that are unfamiliar to it, and AUROC."""
     loaded = bundle.load(folder)
     graph = loaded.path(loaded.file())
     images = manifest.read(data)
@@ -125,7 +119,6 @@ def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
 
 
 def sources_of(images: Sequence[LabelledImage]) -> NDArray[np.str_]:
-    """The data set of each image."""
     return np.array([image.source for image in images])
 
 

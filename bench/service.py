@@ -65,11 +65,9 @@ class Setup:
 
     @property
     def log(self) -> Path:
-        """Of the candidate that runs."""
         return self.folder / "candidate.log"
 
     def null(self) -> Bundle:
-        """The null bundle."""
         return write_null_bundle(self.folder / "null", self.bundle)
 
 
@@ -176,8 +174,7 @@ def with_device(target: candidates.Running, requests: Sequence[Any], load: Load)
 def soak(setup: Setup, every_s: float = 1.0) -> dict[str, Any]:
     """Saturate the service for ``seconds`` and read its memory ``every_s``, after a warm-up in which allocators grow.
 
-    Returns:
-        The figures of the load, ``memory`` (pairs of seconds and bytes) and ``growth`` (see :func:`growth`).
+    Returns the figures of the load, ``memory`` (pairs of seconds and bytes) and ``growth`` (see :func:`growth`).
     """
     memory: list[tuple[float, int]] = []
     over = threading.Event()

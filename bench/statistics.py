@@ -57,12 +57,10 @@ class Figures:
 
     @property
     def errors_in_words(self) -> str:
-        """Errors by outcome."""
         return ", ".join(f"{outcome} {count}" for outcome, count in self.outcomes.items() if outcome != OK) or "none"
 
 
 def measure(target: Target, requests: Sequence[Request], load: Load) -> Figures:
-    """Put a load on a target and give its figures."""
     return figures_of(send(target, requests, load), load, requests[0].images)
 
 

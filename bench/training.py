@@ -87,12 +87,8 @@ def bench_training(
     """Measure all three, print tables and write the figures.
 
     Args:
-        weights: ImageNet weights of Xception, or ``None`` for Keras' download.
-        data: manifest with ``train`` and ``val`` images.
         batches: timed for each figure.
         images: training images for the comparison of feature views; half as many to validate.
-        views: V.
-        out: JSON file, or ``None``.
     """
     found = manifest.read(data)
     chosen = {split: _some([i for i in found if i.split == split], split) for split in ("train", "val")}

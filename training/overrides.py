@@ -90,7 +90,6 @@ def _advice(path: str, known: Collection[str]) -> str:
 
 
 def print_recipes() -> None:
-    """A line a recipe."""
     table = Table("Recipe", "What it is", title="Experiments; 'hal recipes NAME' shows one")
     for name in names():
         table.add_row(name, _docstring(name).partition("\n")[0])

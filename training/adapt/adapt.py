@@ -37,8 +37,6 @@ class AdaptError(TrainingError):
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """What was written, and how it compares with its parent."""
-
     description: BundleDescription
     comparisons: tuple[Comparison, ...]
     left_out: int
@@ -50,14 +48,7 @@ class Adapted:
 
 
 def adapt(parent: Path, data: Path, out: Path, force: bool = False) -> Adapted:
-    """Fit a bundle's last layer again and write another bundle, which appears whole or not at all.
-
-    Args:
-        parent: folder of the bundle; it stays as it is.
-        data: manifest of the laboratory's cells.
-        out: folder of the new bundle, for example ``models/site/1``.
-        force: write it even if it is not better.
-    """
+    """Fit a bundle's last layer again and write another, whole or not at all; ``force``: even if it is not better."""
     loaded = bundle.load(parent)
     if (out / bundle.MANIFEST_NAME).exists():
         raise AdaptError(f"{out} holds a bundle already; remove it or choose another folder")
@@ -204,7 +195,6 @@ def _evaluation(
 
 
 def _problems(choice: Choice | None, comparisons: Iterable[Comparison]) -> Iterable[str]:
-    """Why the adapted bundle is not known to be better than its parent."""
     if choice is None:
         yield "all cells are of one slide, so nothing tells what the layer does on another: confirm a second slide"
     elif not np.isfinite(choice.penalty):

@@ -43,11 +43,7 @@ def write_layer(path: Path, out: Path, layer: LastLayer) -> None:
 
 
 def parity(path: Path, precision: Precision, layer: LastLayer, images: NDArray[np.uint8]) -> tuple[Outputs, float]:
-    """Run a file, float16 as a GPU would, and compare its logits with the layer's on its own embeddings.
-
-    Returns:
-        The outputs, and the largest difference.
-    """
+    """The outputs of a file, float16 as on a GPU, and how far its logits are from the layer's on its own embeddings."""
     runnable = path
     if precision == "float16":
         runnable = path.with_suffix(".as-on-a-gpu")

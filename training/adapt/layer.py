@@ -135,10 +135,8 @@ def choose_penalty(
 ) -> Choice | None:
     """Cross-validation over slides, none of which is ever on both sides; the loss is that of all classes alike.
 
-    The best penalty counts where it is better than the default one by more than a standard error over slides.
-
-    Returns:
-        ``None`` where all cells are of one slide.
+    The best penalty counts where it is better than the default one by more than a standard error over slides. ``None``
+    where all cells are of one slide.
     """
     count = min(FOLDS, len(np.unique(cells.slides)))
     if count < 2:

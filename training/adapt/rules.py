@@ -35,14 +35,7 @@ def refit_novelty(
     """Make a laboratory's cells familiar: more components, and a threshold that 98 % of its held-out cells keep.
 
     The threshold is never below the parent's and distances only shrink with more components, so that no image that was
-    familiar becomes unfamiliar.
-
-    Args:
-        basis: of the parent.
-        before: its description.
-        cells: of the laboratory.
-        choice: says which cells were held out together; ``None`` where none were.
-        folder: of the new bundle, which gets the file.
+    familiar becomes unfamiliar. ``choice`` says which cells were held out together; ``None`` where none were.
 
     Returns:
         The part of ``bundle.json``, the basis, and the score of each cell while it was held out. Shape: ``(n,)``.
@@ -112,12 +105,7 @@ def refit_calibration(
 
 
 def refit_policy(before: BundleDescription, held_out: Evaluation) -> DecisionPolicy:
-    """The threshold of the hairy flag, where enough hairy cells were held out, and the limit of review.
-
-    Args:
-        before: of the parent.
-        held_out: the laboratory's cells by the new layers and the new calibration.
-    """
+    """The threshold of the hairy flag, where enough hairy cells were held out, and the limit of review."""
     policy = before.policy
     changes: dict[str, object] = {"version": f"{policy.version}.{len(before.adaptations) + 1}"}
     limit = confident_from(held_out)

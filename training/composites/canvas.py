@@ -64,7 +64,6 @@ def _overlap(side: int) -> tuple[slice, slice]:
 
 
 def open_canvas(path: Path) -> Canvas:
-    """Read an original."""
     frame = read_pixels(path)
     with Image.open(path) as image:
         if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -73,7 +72,6 @@ def open_canvas(path: Path) -> Canvas:
 
 
 def save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a PNG atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial, "PNG", compress_level=3)

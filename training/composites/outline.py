@@ -45,11 +45,7 @@ def smooth_outline(
     wobble: float = 0.03,
     waves: tuple[int, int] = (2, 7),
 ) -> Outline:
-    """An oval with a random direction and slow random bulges.
-
-    Args:
-        wobble: amplitude of the slowest bulge by radius; it falls with the wave number.
-    """
+    """An oval with a random direction and slow random bulges: ``wobble`` by radius, less with the wave number."""
     turned = RADIANS - generator.uniform(0, np.pi)
     long, short = np.sqrt(elongation), 1 / np.sqrt(elongation)
     radii = radius / np.sqrt((np.cos(turned) / long) ** 2 + (np.sin(turned) / short) ** 2)

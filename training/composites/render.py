@@ -130,7 +130,6 @@ def _cell(path: Path, label: str) -> Cell:
 
 
 def render(task: Task, folder: Path) -> Made:
-    """Make an image and write it."""
     made, pixels = drawn(task)
     if pixels is not None:
         if task.source == SECOND_SOURCE:

@@ -67,13 +67,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Everything that a manifest says, the unusable included.
-
-    Attributes:
-        images: the usable rows, each with the label on which its experts agree.
-        dropped: rows left out by the rule of :mod:`training.data.experts`.
-        problems: what is wrong with the columns and with every other row.
-    """
+    """Usable images, rows left out by the rule of :mod:`training.data.experts`, and what is wrong with all others."""
 
     images: list[LabelledImage]
     dropped: list[Dropped]

@@ -27,12 +27,7 @@ from training.progress import say, track
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """Which images are used and how they are split.
-
-    Attributes:
-        validation_share, test_share: of the images without a split.
-        by: what stays together; ``None`` for what :func:`training.data.splits.recommended` says.
-    """
+    """Which images are used and how the others are split; ``by=None`` is :func:`training.data.splits.recommended`'s."""
 
     validation_share: float = 0.2
     test_share: float = 0.0
@@ -103,10 +98,8 @@ def _resampled(
 ) -> tuple[list[LabelledImage], dict[Path, str]]:
     """Write the images whose preset says so at 10 pixels a micrometre, as PNG in one folder a class.
 
-    Each names its photograph by SHA-256, and the scale that it had.
-
-    Returns:
-        All images, in their order, and the SHA-256 of each file written.
+    Each names its photograph by SHA-256, and the scale that it had. Returns all images, and the SHA-256 of each file
+    written.
     """
     hashes: dict[Path, str] = {}
 

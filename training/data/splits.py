@@ -35,11 +35,7 @@ def split(
     content_hash: Callable[[Path], str],
     test_share: float = 0.0,
 ) -> list[LabelledImage]:
-    """Give every image without a split one.
-
-    Args:
-        validation_share: between 0 and 1, of the images without a split.
-    """
+    """Give every image without a split one; the shares are of these images."""
     if not (0 < validation_share < 1 and 0 <= test_share < 1 and validation_share + test_share < 1):
         raise SplitError(
             "impossible shares",

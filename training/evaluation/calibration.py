@@ -57,9 +57,7 @@ def best_temperature(loss: Callable[[float], float]) -> float:
 def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Mean distance of confidence and accuracy over 15 bins of equal width, weighted by their sizes; 0 to 1.
 
-    Args:
-        probabilities: Shape: ``(n, 20)``.
-        labels: Shape: ``(n,)``.
+    Shapes: ``(n, 20)``, ``(n,)``.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels

@@ -92,7 +92,6 @@ class Measures(Record):
 
 
 def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measures:
-    """Every figure of an evaluation."""
     calibrated, raw, fitted = predictions.evaluation, predictions.uncalibrated, predictions.fitted
     hits, sources = calibrated.predicted == calibrated.labels, [image.source for image in predictions.images]
     return Measures(

@@ -32,10 +32,8 @@ def decision_policy(
 ) -> DecisionPolicy:
     """Threshold of the hairy flag and limits below which a technologist is asked to look.
 
-    Args:
-        real: which of them are photographs as they were taken; the limits of review are chosen on these. Shape:
-            ``(n,)``.
-        split: of the images; only ``val`` is accepted.
+    ``real`` tells which images are photographs as they were taken; the limits of review are chosen on these. A
+    ``split`` other than ``val`` is refused.
     """
     require_validation(split, "the decision policy")
     evidence, photographs = classes[HAIRY_CELL.index].evidence, validation.of_images(real)

@@ -64,7 +64,6 @@ class Predictions:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """With calibrated probabilities."""
         temperature = temperatures(self.novelty, self.fitted.temperature, self.fitted.unfamiliar_temperature)
         return Evaluation.at(self.logits, self.labels, temperature, self.suppressed)
 
@@ -113,8 +112,7 @@ def predict(
 ) -> Predictions:
     """Ask a network about images, or read what it said about them earlier.
 
-    Args:
-        folder: where the outputs are kept; taken from there if the weights and all images are the same.
+    The outputs are kept in ``folder``, and taken from there if the weights and all images are the same.
     """
     digests = tuple(sha256_of(image.path) for image in images)
     found = None if folder is None else _kept(folder / ARRAYS, network, digests)

@@ -62,12 +62,7 @@ def share(hits: NDArray[np.bool_], method: Method = "Wilson") -> Proportion | No
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a model says about labelled images.
-
-    Attributes:
-        labels: true class indices. Shape: ``(n,)``.
-        probabilities: calibrated. Shape: ``(n, 20)``.
-    """
+    """True class indices ``(n,)`` and calibrated probabilities ``(n, 20)`` of labelled images."""
 
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
@@ -105,7 +100,6 @@ class Evaluation:
 
     @property
     def accuracy(self) -> Proportion:
-        """Share of the images whose predicted class is the true one."""
         return Proportion.of(int((self.predicted == self.labels).sum()), len(self.labels))
 
     @property
@@ -115,7 +109,6 @@ class Evaluation:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error, 15 bins."""
         return expected_calibration_error(self.probabilities, self.labels)
 
     @property

@@ -51,8 +51,6 @@ class SanityPart(Record):
 
 
 class Sanity(Record):
-    """What ``sanity.json`` holds."""
-
     networks: tuple[str, str]
     recipes: tuple[str, str]
     trained_on: tuple[dict[str, int], dict[str, int]]
@@ -61,12 +59,7 @@ class Sanity(Record):
 
 
 def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sanity:
-    """Do the sanity test, print it and write ``sanity.md``, ``sanity.json`` and the confusion matrices.
-
-    Args:
-        data: manifest with images of C or D or both in ``split``.
-        split: ``test``, or another split that neither run was trained on.
-    """
+    """Do the sanity test, print it and write ``sanity.md``, ``sanity.json`` and the confusion matrices."""
     if bundles := [str(folder) for folder in (run_ab, run_abc) if not is_run(folder)]:
         raise EvaluationError(f"the sanity test needs the folders of two runs ('hal train'); not runs: {bundles}")
     networks = [open_network(folder) for folder in (run_ab, run_abc)]

@@ -58,18 +58,7 @@ class Validation:
 
 
 def export(run_folder: Path, out: Path, name: str, version: str, precisions: Sequence[Precision]) -> BundleDescription:
-    """Write the bundle of a finished run.
-
-    Args:
-        run_folder: folder of ``hal train``.
-        out: the bundle's folder, which must not hold a bundle yet.
-        name: of the bundle, for example ``hal-c``.
-        version: semantic version.
-        precisions: which files to ship, the default one first.
-
-    Returns:
-        What was written to ``bundle.json``.
-    """
+    """Write the bundle of a finished run, the first of ``precisions`` as its default; returns ``bundle.json``."""
     run = Run.open(run_folder)
     if run.recipe.trains_on_validation:
         raise RunError(

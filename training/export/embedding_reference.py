@@ -28,16 +28,13 @@ def write_reference(
     precision: Precision,
     data: str,
 ) -> EmbeddingReference:
-    """Write the reference's file into a bundle's folder.
+    """Write the reference's file into a bundle's folder and describe it for ``bundle.json``.
 
     Args:
         outputs: of the file of ``precision`` on n images.
         labels: of the images. Shape: ``(n,)``.
         suppressed: classes that are never predicted. Shape: ``(20,)``.
         data: which images, for people.
-
-    Returns:
-        The part of ``bundle.json`` that describes it.
     """
     embeddings = outputs.embeddings.astype(np.float64)
     predicted = np.where(suppressed, -np.inf, outputs.logits).argmax(axis=1)
@@ -68,10 +65,7 @@ def write_reference(
 def add_reference(folder: Path, data: Path, split: str) -> EmbeddingReference:
     """Give a bundle that was exported without one its reference, or another; its weights stay as they are.
 
-    Args:
-        folder: of the bundle.
-        data: manifest with the images.
-        split: which of them; not those that the network was trained on.
+    ``split`` is to be one that the network was not trained on.
     """
     loaded = bundle.load(folder)
     file, description = loaded.file(), loaded.description

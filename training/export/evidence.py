@@ -56,7 +56,6 @@ def add_evidence(
     against are from now on those of the real test images.
 
     Args:
-        folder: of the bundle.
         data: manifest of the images that the bundle was made of, composites and edited controls told by its
             column ``kind``.
         elsewhere: manifests of data sets that the bundle was not trained on; all their images are shown.

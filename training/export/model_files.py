@@ -47,13 +47,7 @@ def write_files(
 ) -> dict[Precision, WrittenFile]:
     """Write float32 and int8, which are always compared, and float16 if it is wanted, into ``folder``.
 
-    Args:
-        run: whose training images set the ranges of int8.
-        encoder: of the run.
-        head: its classifier.
-        folder: the bundle's.
-        wanted: precisions that will be shipped.
-        scratch: for what only this machine needs.
+    ``scratch`` is for what only this machine needs. The run's training images set the ranges of int8.
     """
     run.say("export: converting to ONNX")
     float32, float16, int8 = (folder / f"model.{precision}.onnx" for precision in ("float32", "float16", "int8"))

@@ -57,14 +57,11 @@ def write_novelty(
     validation: tuple[NDArray[np.float32], NDArray[np.str_]],
     precision: Precision,
 ) -> Novelty:
-    """Fit the subspace and its threshold, and write the subspace into a bundle's folder.
+    """Fit the subspace and its threshold, write the subspace into a bundle's folder and describe it.
 
     Args:
         training: embeddings ``(n, 2048)`` of training images and the source of each, by the file of ``precision``.
         validation: the same of validation images, which set the threshold.
-
-    Returns:
-        The part of ``bundle.json`` that describes it.
     """
     mean, components = fit_subspace(*training, components=min(COMPONENTS, len(training[0]) - 1))
     path = folder / FILE_NAME
@@ -95,15 +92,12 @@ def fit_novelty(
 ) -> tuple[Novelty, Calibration]:
     """Fit all of it on a network's images and write the subspace into a bundle's folder.
 
+    Images of split ``train`` fit the subspace, real ones of ``val`` the rest.
+
     Args:
         graph: the ONNX file of ``precision`` that makes the embeddings.
-        images: that the network was made of; those of split ``train`` fit the subspace, real ones of ``val`` the rest.
         calibration: of the bundle, with the temperature of familiar images.
-        suppressed: classes that are never predicted. Shape: ``(20,)``.
         seed: of the choice of images and of their shifts.
-
-    Returns:
-        The parts of ``bundle.json``.
     """
     trained = subspace_images(images, seed)
     real = of_kind(images) == "real"
@@ -181,9 +175,7 @@ def shift(seed: int) -> Change:
 def add_novelty(folder: Path, data: Path) -> BundleDescription:
     """Let a bundle that was exported without it tell unfamiliar images; its weights stay as they are.
 
-    Args:
-        folder: of the bundle; ``bundle.json`` and the model card are written.
-        data: manifest that the bundle was made of.
+    ``data`` is the manifest that it was made of.
     """
     loaded = bundle.load(folder)
     before, file = loaded.description, loaded.file()

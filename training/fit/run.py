@@ -80,13 +80,11 @@ class Run:
 
     @staticmethod
     def require_new(root: Path) -> None:
-        """Refuse a folder that holds a run."""
         if (root / "recipe.json").exists():
             raise RunError(f"{root} already holds a run; continue it with --resume {root} or choose another folder")
 
     @classmethod
     def open(cls, root: Path) -> "Run":
-        """Open the folder of a run."""
         try:
             stored = json.loads((root / "recipe.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
@@ -118,7 +116,6 @@ class Run:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether it was trained at all."""
         return (self.root / "checkpoint.npz").exists()
 
     def as_origin(self) -> StartedFrom:
@@ -228,7 +225,6 @@ class Run:
 
 
 def _understood(model: type[_Model], text: str, path: Path) -> _Model:
-    """What a file of a run says."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:

@@ -52,7 +52,6 @@ class LabelledFiles:
 
     @classmethod
     def of(cls, images: Sequence[LabelledImage], splits: Sequence[str]) -> "LabelledFiles":
-        """The images of ``splits``."""
         chosen = [image for image in images if image.split in splits]
         return cls([image.path for image in chosen], np.array([i.class_index for i in chosen], dtype=np.int64))
 

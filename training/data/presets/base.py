@@ -80,7 +80,6 @@ class Preset:
 
 
 def files_below(folder: Path, expected: str) -> Found:
-    """The image files below a folder, see :func:`contract.files.image_files`."""
     found = image_files(folder)
     if closed := [f"{path}: {reason}" for path, reason in found.problems if not path.is_file()]:
         raise SourceError("images may be missing", closed)

@@ -85,7 +85,6 @@ class _Review(Preset):
 
 
 def preset(archives: Sequence[Path]) -> Preset:
-    """The preset of the archives together."""
     return _Review(name=NAME, archives=tuple(archives))
 
 
