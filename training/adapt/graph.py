@@ -5,7 +5,6 @@ from typing import Final
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
@@ -13,7 +12,7 @@ from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, Precision
 from training.adapt.layer import LastLayer
 from training.errors import TrainingError
-from training.evaluation.onnx_inference import Outputs
+from training.evaluation.onnx_inference import Outputs, onnx_pixels
 from training.export.float16 import as_on_a_gpu
 
 LARGEST_DIFFERENCE: Final = 1e-3
@@ -48,10 +47,9 @@ def parity(path: Path, precision: Precision, layer: LastLayer, images: NDArray[n
     if precision == "float16":
         runnable = path.with_suffix(".as-on-a-gpu")
         as_on_a_gpu(path, runnable)
-    session = onnxruntime.InferenceSession(runnable, providers=["CPUExecutionProvider"])
+    outputs = onnx_pixels(runnable, images)
     if runnable != path:
         runnable.unlink()
-    outputs = Outputs(*session.run(["logits", "embedding"], {"image": images}))
     difference = float(np.abs(outputs.logits - layer.logits(outputs.embeddings)).max())
     if not difference <= LARGEST_DIFFERENCE:  # also true of what is no number
         raise LayerError(

@@ -216,6 +216,14 @@ def write_csv(
         writer.writerows(rows)
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file in UTF-8 by column; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
 def fingerprint(images: Iterable[LabelledImage], content_hash: Callable[[Path], str]) -> str:
     """SHA-256 of what the manifest says whatever folder it lies in: each image's content, label, source and split."""
     lines = sorted(f"{content_hash(i.path)} {i.label} {i.slide_id} {i.source} {i.split}" for i in images)

@@ -87,7 +87,7 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
             for row in result.rows
             for split, found in row.accuracies()
         ]
-        draw_accuracy_bars(bars, out, "accuracy", "Accuracy")
+        draw_accuracy_bars(bars, out)
     return result
 
 

@@ -33,11 +33,11 @@ from training.evaluation.metrics import COMMAND, bundle_metrics, of_kind
 from training.evaluation.onnx_inference import Outputs, onnx_outputs
 from training.evaluation.policy import decision_policy
 from training.evaluation.results import Evaluation
+from training.evaluation.run_network import trained_networks
 from training.export import model_card, triton
 from training.export.embedding_reference import write_reference
 from training.export.model_files import WrittenFile, describe_file, write_files
 from training.export.novelty import basis_of, fit_novelty
-from training.fit import trained
 from training.fit.run import Run, RunError
 
 GOLDEN_IMAGES: Final = 4
@@ -65,7 +65,7 @@ def export(run_folder: Path, out: Path, name: str, version: str, precisions: Seq
             f"{run.root} was trained on its validation images, so that nothing is left to calibrate it and to choose "
             "the hairy threshold by; export the run of the model selection, or hold other images out as 'val'"
         )
-    encoder, head = trained.load(run)
+    encoder, head = trained_networks(run)
     return write_bundle(run, encoder, head, out, name, version, precisions)
 
 

@@ -164,11 +164,8 @@ class Run:
         self._append("recall.csv", ("stage", "epoch", *CLASS_NAMES), {"stage": stage, "epoch": epoch, **recall})
 
     def _append(self, name: str, columns: Sequence[str], row: Mapping[str, float | int | str]) -> None:
-        path, kept = self.root / name, []
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                kept = list(csv.DictReader(stream))
-        kept = [each for each in kept if (each["stage"], each["epoch"]) != (row["stage"], str(row["epoch"]))]
+        path, epoch = self.root / name, (row["stage"], str(row["epoch"]))
+        kept = [each for each in manifest.read_csv(path) if (each["stage"], each["epoch"]) != epoch]
         told = {column: row.get(column, "") for column in columns}
         kept.append({name: f"{value:.5f}" if isinstance(value, float) else str(value) for name, value in told.items()})
         with self.writing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
