@@ -38,10 +38,8 @@ class Candidate:
     """One way of serving the graph.
 
     Attributes:
-        name: in the tables.
         command: starts it; ``{port}`` stands for the port.
         paths: where requests of each kind go: ``form``, ``raw`` and ``bulk``, as far as it takes them.
-        variables: added to the environment.
         ready: path that answers 200 once it serves.
     """
 
@@ -114,8 +112,7 @@ def _model(bundle: Bundle) -> str:
 def running(candidate: Candidate, log: Path) -> Iterator[Running]:
     """Start a candidate on a free port, wait until it answers, and end all its processes with the block.
 
-    Raises:
-        CandidateError: it did not answer within two minutes.
+    Raises CandidateError: it did not answer within two minutes.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -130,8 +130,7 @@ class Loop:
     def run(self, sizes: Sequence[int]) -> list[float]:
         """Milliseconds of batches of these sizes, one after the other.
 
-        Raises:
-            CandidateError: the process has ended; the message has the end of its log.
+        Raises CandidateError: the process has ended; the message has the end of its log.
         """
         assert self._started.stdin is not None  # noqa: S101
         with contextlib.suppress(BrokenPipeError):

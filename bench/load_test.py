@@ -26,14 +26,7 @@ _PROBED_AT_ONCE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class TestedService:
-    """What is known of the service before the test.
-
-    Attributes:
-        model: ``name``, ``version``, ``precision`` and ``device``.
-        files: images that it accepts.
-        origin: of the images, in words.
-        refused: images that it refuses, which are not sent, by code.
-    """
+    """What is known of the service before the test; ``refused`` counts images by code that it refuses, not sent."""
 
     model: Mapping[str, str]
     files: Sequence[bytes]

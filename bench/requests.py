@@ -96,11 +96,7 @@ def jpeg(image: Image.Image) -> bytes:
 
 
 def fetch(target: Target, path: str, request: Request | None = None) -> tuple[int, bytes]:
-    """Status and body of a single GET, or of a POST of ``request``.
-
-    Raises:
-        OSError: nobody answers HTTP there.
-    """
+    """Status and body of a single GET, or of a POST of ``request``. Raises OSError: nobody answers HTTP there."""
     headers = target.headers | ({"Content-Type": request.content_type} if request else {})
     asked = urllib.request.Request(  # noqa: S310 - the user's own address
         target.url + path, data=request.body if request else None, headers=headers

@@ -47,15 +47,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the parts measure with.
-
-    Attributes:
-        bundle: the real one.
-        files: JPEG images to send.
-        folder: for the null bundle and the candidates' logs.
-        peers: Python interpreter with LitServe and BentoML; ``None`` leaves them out.
-        seconds: measured time of each row.
-    """
+    """What the parts measure with; ``peers`` is a Python with LitServe and BentoML, ``None`` leaves them out."""
 
     bundle: Bundle
     files: Sequence[bytes]

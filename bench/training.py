@@ -67,10 +67,8 @@ class FoldingCost:
 class ViewsCost:
     """A classifier on a frozen encoder, trained in one of two ways on the same images.
 
-    Attributes:
-        how: ``online`` augments and encodes in every epoch, ``V views`` encodes V augmented views once.
-        seconds: of the whole stage, encoding included.
-        accuracy: on the validation images.
+    ``online`` augments and encodes in every epoch, ``V views`` encodes V augmented views once; ``seconds`` are of the
+    whole stage, encoding included.
     """
 
     how: str

@@ -24,12 +24,7 @@ from training.data.images import read_pixels
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """An original.
-
-    Attributes:
-        frame: the whole image. Shape: ``(height, width, 3)``.
-        tables: its JPEG quantisation tables; ``None`` if it is not a JPEG file.
-    """
+    """The whole of an original, and its JPEG quantisation tables; ``None`` if it is not a JPEG file."""
 
     frame: NDArray[np.uint8]
     tables: dict[int, list[int]] | None

@@ -32,11 +32,8 @@ JOURNAL: Final = "made.jsonl"
 class Made:
     """What became of a task: a line of the journal.
 
-    Attributes:
-        name: of the task.
-        parent: SHA-256 of the image that was edited; empty if none could be.
-        donors: SHA-256 of the images whose textures or cells went into it.
-        failures: why earlier candidates could not be edited.
+    ``parent`` and ``donors`` are SHA-256 of the images that went into it, ``parent`` empty if none could be edited;
+    ``failures`` say why earlier candidates could not.
     """
 
     name: str

@@ -37,8 +37,6 @@ class TrainedNetwork(ABC):
     """A run's or a bundle's network and what is known about its origin.
 
     Attributes:
-        name: as in tables and headings.
-        root: its folder.
         sha256: of the file with its weights.
         classes: what each of the 20 classes was learned from.
         images: all that it was trained and validated on; of a bundle only names are known, not where the files lie.

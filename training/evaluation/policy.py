@@ -63,9 +63,7 @@ def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
     Such thresholds are an interval, from the other cell to the hairy cell that are nearest to each other; its middle,
     in log-odds, keeps the same distance from both kinds of error on cells not seen yet.
 
-    Raises:
-        FittedOnTestError: the images are not validation images.
-        PolicyError: no hairy or no other cell among the images, or no threshold keeps within the limit.
+    Raises PolicyError: no hairy or no other cell among the images, or no threshold keeps within the limit.
     """
     require_validation(split, "the threshold of the hairy flag")
     hairy = validation.labels == HAIRY_CELL.index

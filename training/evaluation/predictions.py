@@ -34,7 +34,6 @@ class Predictions:
     """A network's outputs for n labelled images.
 
     Attributes:
-        split: ``train``, ``val`` or ``test``, as the images were chosen.
         digests: SHA-256 of each image file.
         seen_as: ``train`` or ``val`` for images that the network was trained on or validated with, else empty.
         logits: float32. Shape: ``(n, 20)``.

@@ -36,9 +36,7 @@ NOTE: Final = (
 class SanityPart(Record):
     """One part: two networks on one set.
 
-    Attributes:
-        called_hairy: share of the images that each calls hairy.
-        thesis: what the thesis reports for the recipe, where it does.
+    ``called_hairy`` are shares of the images, ``thesis`` what it reports for the recipe.
     """
 
     part: int

@@ -30,11 +30,7 @@ def write_reference(
 ) -> EmbeddingReference:
     """Write the reference's file into a bundle's folder and describe it for ``bundle.json``.
 
-    Args:
-        outputs: of the file of ``precision`` on n images.
-        labels: of the images. Shape: ``(n,)``.
-        suppressed: classes that are never predicted. Shape: ``(20,)``.
-        data: which images, for people.
+    ``outputs`` are those of the file of ``precision``; ``data`` says which images, for people.
     """
     embeddings = outputs.embeddings.astype(np.float64)
     predicted = np.where(suppressed, -np.inf, outputs.logits).argmax(axis=1)

@@ -68,9 +68,7 @@ class Update:
 
     Args:
         model: inputs to outputs; called with ``training=True``.
-        variables: what is trained.
         optimizer: built for ``variables``.
-        objective: the loss.
         micro_batch: images a device embeds at once; ``None`` for as many as the batch has.
     """
 

@@ -25,9 +25,7 @@ LEFT_OUT: Final = ""
 def preset(root: Path, mapping: Path | None = None) -> Preset:
     """The preset of one laboratory's folder.
 
-    Raises:
-        SourceError: folders that match no class, images outside any class, or a mapping that cannot be used; each
-            with everything that is wrong.
+    Raises SourceError: folders that match no class, images outside any class, or a mapping that cannot be used.
     """
     given = {} if mapping is None else read_mapping(mapping)
     holding = Counter(_class_folder(root, path) for path in files_below(root, f"expected {LAYOUT}").images)
