@@ -41,11 +41,6 @@ class Adapted:
     comparisons: tuple[Comparison, ...]
     left_out: int
 
-    @property
-    def measured_on_parent(self) -> bool:
-        """Whether the parent brings cells that show what is forgotten."""
-        return not all(comparison.of_site for comparison in self.comparisons)
-
 
 def adapt(parent: Path, data: Path, out: Path, force: bool = False) -> Adapted:
     """Fit a bundle's last layer again and write another, whole or not at all; ``force``: even if it is not better."""
