@@ -38,10 +38,8 @@ class Candidate:
     """One way of serving the graph.
 
     Attributes:
-        name: in the tables.
         command: starts it; ``{port}`` stands for the port.
         paths: where requests of each kind go: ``form``, ``raw`` and ``bulk``, as far as it takes them.
-        variables: added to the environment.
         ready: path that answers 200 once it serves.
     """
 
@@ -54,18 +52,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A candidate that answers."""
-
     candidate: Candidate
     target: Target
     process: psutil.Process
 
     def cpu_s(self) -> float:
-        """Seconds of processor time of all its processes so far."""
         return cpu_s(family(self.process))
 
     def memory_bytes(self) -> int:
-        """Memory of all its processes."""
         return memory_bytes(family(self.process))
 
 
@@ -118,8 +112,7 @@ def _model(bundle: Bundle) -> str:
 def running(candidate: Candidate, log: Path) -> Iterator[Running]:
     """Start a candidate on a free port, wait until it answers, and end all its processes with the block.
 
-    Raises:
-        CandidateError: it did not answer within two minutes.
+    Raises CandidateError: it did not answer within two minutes.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

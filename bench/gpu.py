@@ -50,16 +50,10 @@ def bench_gpu(
     """Measure, write ``gpu.json`` and ``gpu.md`` into ``out``, say the table and the verdicts; whether all are good.
 
     Args:
-        bundle: to serve.
-        out: folder of the report.
         asked: what must work; if nothing is asked for all but the CPU, of which CUDA must.
         images: folder of images beside the golden sample; ``None``: sample cells.
         batches: of changing size, over which memory is watched.
         seconds: measured time of each load, and of the comparison with ONNX Runtime alone.
-        say: is given lines of text.
-
-    Raises:
-        BenchError: nothing works, or there is no image of 256x256.
     """
     files = [file for file in load_images(images)[0] if Image.open(io.BytesIO(file)).size == (IMAGE_SIDE, IMAGE_SIDE)]
     if not files:
@@ -123,10 +117,7 @@ def _measure(
 class Loop:
     """A Python process that runs batches as it is told: the engine alone, or ONNX Runtime alone.
 
-    Attributes:
-        process: itself.
-        about: what it says of itself.
-        start_s: seconds until it said it.
+    ``about`` is what it says of itself, ``start_s`` the seconds until it said it.
     """
 
     def __init__(self, started: "subprocess.Popen[str]", log: Path) -> None:
@@ -139,8 +130,7 @@ class Loop:
     def run(self, sizes: Sequence[int]) -> list[float]:
         """Milliseconds of batches of these sizes, one after the other.
 
-        Raises:
-            CandidateError: the process has ended; the message has the end of its log.
+        Raises CandidateError: the process has ended; the message has the end of its log.
         """
         assert self._started.stdin is not None  # noqa: S101
         with contextlib.suppress(BrokenPipeError):

@@ -22,10 +22,7 @@ Figures = dict[str, Any]
 def write(figures: Figures, out: Path, must: Sequence[str]) -> tuple[str, bool]:
     """Write ``gpu.json`` and ``gpu.md`` into ``out``; the text of the latter, and whether every verdict is good.
 
-    Args:
-        figures: ``measured`` by provider, ``left_out`` with a reason each, ``bundle`` and ``machine``.
-        out: a folder.
-        must: providers that may not be left out.
+    ``must`` are the providers that may not be left out.
     """
     found = [
         f"{'ok  ' if good else 'FAIL'} {name}: {words}"
@@ -81,7 +78,6 @@ def verdicts(figures: Figures) -> Iterator[tuple[bool, str]]:
 
 
 def as_table(measured: dict[str, Figures]) -> str:
-    """The figures, a column for each provider."""
     columns = [dict(_rows(each)) for each in measured.values()]
     names = dict.fromkeys(name for column in columns for name in column)
     return table(["measured", *measured], [[name, *(column.get(name, "") for column in columns)] for name in names])

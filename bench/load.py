@@ -77,7 +77,6 @@ class Samples:
     cpu_share: float = 0.0
 
     def add(self, due: float, sent: float, ended: float, outcome: str) -> None:
-        """Add a request."""
         self.due.append(due)
         self.sent.append(sent)
         self.ended.append(ended)
@@ -96,7 +95,7 @@ def due_times(load: Load) -> Iterator[float]:
 
 def send(target: Target, requests: Sequence[Request], load: Load) -> Samples:
     """Put the load on the target and wait until every request has been answered or has failed."""
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(_Selector())) as runner:
         return runner.run(_Generator(target, requests, load).run())
 
 
@@ -105,7 +104,7 @@ class _Generator:
         self._target, self._load = target, load
         self._address = urlsplit(target.url)
         self._tls = ssl.create_default_context() if self._address.scheme == "https" else None
-        self._requests = cycle([_on_the_wire(self._address, target, request) for request in requests])
+        self.requests = cycle([_on_the_wire(self._address, target, request) for request in requests])
         self.connections: set[_Connection] = set()
         self._idle: list[_Connection] = []
         self._waiting: deque[float] = deque()
@@ -146,9 +145,6 @@ class _Generator:
 
     def now(self) -> float:
         return time.perf_counter() - self._begin
-
-    def next_request(self) -> bytes:
-        return next(self._requests)
 
     def ended(self, due: float, sent: float, outcome: str, connection: "_Connection | None") -> None:
         """Record an answer or failure; the connection, if it is kept, has its next request."""
@@ -235,7 +231,7 @@ class _Connection(asyncio.Protocol):
     def send(self, due: float) -> None:
         self._error, self._complete = b"", False
         self.due, self.sent, self.busy = due, self._generator.now(), True
-        self._transport.write(self._generator.next_request())
+        self._transport.write(next(self._generator.requests))
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -247,7 +243,6 @@ class _Connection(asyncio.Protocol):
             self._finish(OK if status == 200 else code_of(status, self._error), kept=self._kept)
 
     def on_body(self, body: bytes) -> None:
-        """Called by the parser."""
         if self._parser.get_status_code() != 200:
             self._error += body
 
@@ -299,7 +294,3 @@ if sys.platform == "linux":
 
 else:
     _Selector = selectors.DefaultSelector
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(_Selector())

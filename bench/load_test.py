@@ -26,14 +26,7 @@ _PROBED_AT_ONCE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class TestedService:
-    """What is known of the service before the test.
-
-    Attributes:
-        model: ``name``, ``version``, ``precision`` and ``device``.
-        files: images that it accepts.
-        origin: of the images, in words.
-        refused: images that it refuses, which are not sent, by code.
-    """
+    """What is known of the service before the test; ``refused`` counts images by code that it refuses, not sent."""
 
     model: Mapping[str, str]
     files: Sequence[bytes]
@@ -72,15 +65,10 @@ class LoadTest:
     """All that a report tells.
 
     Attributes:
-        target: the service's address.
-        service: what it serves.
         bulk: images in a request.
         saturation: the closed loop that a sweep begins with; ``None`` without a sweep.
-        steps: the loads in their order.
         no_batches: why batch sizes are not known, or ``None``.
-        command: how to do it again.
         machine: where the generator ran.
-        began: when.
     """
 
     target: str
@@ -95,17 +83,14 @@ class LoadTest:
 
     @property
     def all_steps(self) -> list[Step]:
-        """Saturation, if it was looked for, and the loads."""
         return [*([self.saturation] if self.saturation else []), *self.steps]
 
     @property
     def warnings(self) -> list[str]:
-        """Why figures may not be the service's."""
         return [step.warning for step in self.all_steps if step.warning]
 
     @property
     def same_machine(self) -> bool:
-        """Whether service and generator shared a machine."""
         host = urlsplit(self.target).hostname or ""
         try:
             return ipaddress.ip_address(host).is_loopback
@@ -126,15 +111,11 @@ def load_test(
     """Measure; ``say`` is given a line for each load.
 
     Args:
-        target: the service.
         files: encoded images, each sent once before the test: answers to images that are refused are worth nothing.
         origin: of the images, in words.
         load: the load; in a sweep a closed loop, to find saturation.
         bulk: images in a request.
         sweep: put open loops of 10 to 120 % of saturation on the service.
-
-    Raises:
-        BenchError: there is no service to test, or it answers nothing.
     """
     began = datetime.now(UTC)
     service = inspect(target, files, origin)
@@ -179,18 +160,13 @@ def load_test(
 
 
 def load_of(rate: float | None, concurrency: int | None, *, sweep: bool, **options: Any) -> Load:
-    """The load that options of the command line ask for."""
     if rate is not None:
         return Load(rate=rate, **options)
     return Load(connections=concurrency or (_SATURATING if sweep else 8), **options)
 
 
 def inspect(target: Target, files: Sequence[bytes], origin: str) -> TestedService:
-    """Ask what is served, and send each image once.
-
-    Raises:
-        BenchError: no service answers there, it refuses the key, or it refuses every image.
-    """
+    """Ask what is served, and send each image once."""
     accepted: list[bytes] = []
     refused: Counter[str] = Counter()
     try:
@@ -225,7 +201,6 @@ def _json(target: Target, path: str, request: Request | None = None) -> dict[str
 
 
 def line(step: Step) -> str:
-    """A load's figures in one line."""
     figures = step.figures
     latency = ", ".join(f"{name} {'-' if ms is None else f'{ms:.1f}'}" for name, ms in figures.latency_ms.items())
     size = f"; {step.batches.mean:.1f} images in a batch (mean)" if step.batches and step.batches.mean else ""

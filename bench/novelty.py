@@ -85,18 +85,7 @@ DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
 
 
 def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
-    """Print for each detector the share of test images and of other data sets that it calls unfamiliar, and its AUROC.
-
-    Args:
-        folder: of the bundle.
-        data: manifest that it was made of.
-        elsewhere: manifests of data sets that it was not trained on.
-
-    Raises:
-        BundleError: the bundle cannot be loaded.
-        ManifestError: a manifest cannot be read, or lacks images of a split.
-        ImageError: an image cannot be read.
-    """
+    """Print for each detector the share of test images and of other data sets that are unfamiliar to it, and AUROC."""
     loaded = bundle.load(folder)
     graph = loaded.path(loaded.file())
     images = manifest.read(data)
@@ -130,7 +119,6 @@ def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
 
 
 def sources_of(images: Sequence[LabelledImage]) -> NDArray[np.str_]:
-    """The data set of each image."""
     return np.array([image.source for image in images])
 
 

@@ -18,7 +18,6 @@ _GOLDEN_IMAGES = 4
 
 
 def null_graph() -> bytes:
-    """The ONNX file."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

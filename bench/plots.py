@@ -22,7 +22,6 @@ _PLAIN: Final[Any] = {"svg.fonttype": "none", "font.family": "sans-serif", "font
 
 
 def latency_against_load(steps: Sequence[Step], saturation: Step) -> str:
-    """Latency percentiles against offered load."""
     figure, (axes,) = _figure(3.6)
     offered = [step.figures.offered for step in steps]
     for colour, name in zip(COLOURS, steps[0].figures.latency_ms, strict=True):
@@ -37,7 +36,6 @@ def latency_against_load(steps: Sequence[Step], saturation: Step) -> str:
 
 
 def rate_against_load(steps: Sequence[Step]) -> str:
-    """Answered requests and errors against offered requests."""
     figure, (axes,) = _figure(2.8)
     offered = [step.figures.offered for step in steps]
     axes.plot([0, max(offered)], [0, max(offered)], color=_GREY, linestyle=":", label="all answered")
@@ -104,7 +102,6 @@ def latency_over_time(step: Step) -> str | None:
 
 
 def null(rows: Sequence[dict[str, Any]]) -> str:
-    """Images a second by candidate and kind of request."""
     measured = [row for row in rows if "note" not in row]
     figure, (axes,) = _figure(0.35 * len(measured) + 1)
     names = [f"{row['candidate']}, {KINDS[row['kind']]}" for row in measured]

@@ -77,7 +77,6 @@ def stoppable() -> Iterator[None]:
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
-    """A process and its descendants that run."""
     try:
         return [process, *process.children(recursive=True)]
     except _GONE:
@@ -97,7 +96,6 @@ def end(process: psutil.Process, patience_s: float = _PATIENCE_S) -> None:
 
 
 def cpu_s(processes: Sequence[psutil.Process]) -> float:
-    """Seconds of processor time that these processes have used."""
     return _total(processes, lambda process: sum(process.cpu_times()[:2]))
 
 

@@ -107,10 +107,7 @@ def bare_loop(model: str, files: Sequence[bytes], seconds: float, pause_s: float
 def greedy_latencies(arrivals: Iterable[float], batch_s: Callable[[int], float], limit: int) -> list[float]:
     """Seconds from each arrival to its answer by the best greedy batcher: a free device takes what waits.
 
-    Args:
-        arrivals: times in seconds, ascending.
-        batch_s: seconds that a batch of so many images takes.
-        limit: most images in a batch.
+    ``arrivals`` are ascending, in seconds; a batch of n images, at most ``limit``, takes ``batch_s(n)``.
     """
     waiting = list(arrivals)
     latencies: list[float] = []

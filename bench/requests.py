@@ -43,7 +43,6 @@ class Target:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers of every request."""
         return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
 
@@ -73,9 +72,6 @@ def load_images(folder: Path | None) -> tuple[list[bytes], str]:
     """The images of a folder and where they come from, in words.
 
     Without a folder these are the sample cells of the checkout or, where there is none, images of noise.
-
-    Raises:
-        BenchError: the folder has no image.
     """
     if folder is None and not SAMPLES.is_dir():
         return [noise() for _ in range(32)], "32 images of noise (give --images for real cells)"
@@ -100,11 +96,7 @@ def jpeg(image: Image.Image) -> bytes:
 
 
 def fetch(target: Target, path: str, request: Request | None = None) -> tuple[int, bytes]:
-    """Status and body of a single GET, or of a POST of ``request``.
-
-    Raises:
-        OSError: nobody answers HTTP there.
-    """
+    """Status and body of a single GET, or of a POST of ``request``. Raises OSError: nobody answers HTTP there."""
     headers = target.headers | ({"Content-Type": request.content_type} if request else {})
     asked = urllib.request.Request(  # noqa: S310 - the user's own address
         target.url + path, data=request.body if request else None, headers=headers

@@ -47,15 +47,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the parts measure with.
-
-    Attributes:
-        bundle: the real one.
-        files: JPEG images to send.
-        folder: for the null bundle and the candidates' logs.
-        peers: Python interpreter with LitServe and BentoML; ``None`` leaves them out.
-        seconds: measured time of each row.
-    """
+    """What the parts measure with; ``peers`` is a Python with LitServe and BentoML, ``None`` leaves them out."""
 
     bundle: Bundle
     files: Sequence[bytes]
@@ -65,11 +57,9 @@ class Setup:
 
     @property
     def log(self) -> Path:
-        """Of the candidate that runs."""
         return self.folder / "candidate.log"
 
     def null(self) -> Bundle:
-        """The null bundle."""
         return write_null_bundle(self.folder / "null", self.bundle)
 
 
@@ -176,8 +166,7 @@ def with_device(target: candidates.Running, requests: Sequence[Any], load: Load)
 def soak(setup: Setup, every_s: float = 1.0) -> dict[str, Any]:
     """Saturate the service for ``seconds`` and read its memory ``every_s``, after a warm-up in which allocators grow.
 
-    Returns:
-        The figures of the load, ``memory`` (pairs of seconds and bytes) and ``growth`` (see :func:`growth`).
+    Returns the figures of the load, ``memory`` (pairs of seconds and bytes) and ``growth`` (see :func:`growth`).
     """
     memory: list[tuple[float, int]] = []
     over = threading.Event()

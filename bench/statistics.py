@@ -26,14 +26,10 @@ class Figures:
     """What one load measured.
 
     Attributes:
-        load: in words.
         requests: answered within the measured time.
         offered: requests a second that were due.
-        requests_s: answered requests a second.
-        images_s: answered images a second.
         latency_ms: by percentile (``p50`` ...), from when a request was due; ``None`` where fewer than one lies beyond.
         mean_ms, slowest_ms: of the same latencies; ``None`` without an answer.
-        outcomes: requests by outcome.
         late_ms: by how much requests were sent too late, the 99th percentile.
         cpu_share: of one core, used by the generator.
     """
@@ -57,12 +53,10 @@ class Figures:
 
     @property
     def errors_in_words(self) -> str:
-        """Errors by outcome."""
         return ", ".join(f"{outcome} {count}" for outcome, count in self.outcomes.items() if outcome != OK) or "none"
 
 
 def measure(target: Target, requests: Sequence[Request], load: Load) -> Figures:
-    """Put a load on a target and give its figures."""
     return figures_of(send(target, requests, load), load, requests[0].images)
 
 
@@ -168,11 +162,7 @@ class MetricsError(BenchError):
 
 
 def batches(target: Target) -> Batches:
-    """The batches so far, from ``GET /metrics``.
-
-    Raises:
-        MetricsError: they are not told.
-    """
+    """The batches so far, from ``GET /metrics``. Raises MetricsError: they are not told."""
     try:
         status, body = fetch(target, "/metrics")
     except OSError as error:
@@ -183,11 +173,7 @@ def batches(target: Target) -> Batches:
 
 
 def parse_batches(text: str) -> Batches:
-    """The batches in Prometheus's text format.
-
-    Raises:
-        MetricsError: they are not there.
-    """
+    """The batches in Prometheus's text format. Raises MetricsError: they are not there."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     values = {sample.name: sample.value for sample in samples}
     if "hal_batch_images_count" not in values:

@@ -67,10 +67,8 @@ class FoldingCost:
 class ViewsCost:
     """A classifier on a frozen encoder, trained in one of two ways on the same images.
 
-    Attributes:
-        how: ``online`` augments and encodes in every epoch, ``V views`` encodes V augmented views once.
-        seconds: of the whole stage, encoding included.
-        accuracy: on the validation images.
+    ``online`` augments and encodes in every epoch, ``V views`` encodes V augmented views once; ``seconds`` are of the
+    whole stage, encoding included.
     """
 
     how: str
@@ -87,16 +85,8 @@ def bench_training(
     """Measure all three, print tables and write the figures.
 
     Args:
-        weights: ImageNet weights of Xception, or ``None`` for Keras' download.
-        data: manifest with ``train`` and ``val`` images.
         batches: timed for each figure.
         images: training images for the comparison of feature views; half as many to validate.
-        views: V.
-        out: JSON file, or ``None``.
-
-    Raises:
-        ManifestError: the manifest cannot be read or has too few images.
-        WeightsError: the weights cannot be had.
     """
     found = manifest.read(data)
     chosen = {split: _some([i for i in found if i.split == split], split) for split in ("train", "val")}

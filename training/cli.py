@@ -1,10 +1,7 @@
 """The training half of the command line, in the order of its use, from data to bundles."""
 
-import contextlib
-from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,14 +23,6 @@ Weights = Annotated[
 ]
 
 
-class Devices(StrEnum):
-    """How a batch is spread, see :func:`training.fit.start.strategy`."""
-
-    AUTO = "auto"
-    ONE = "one"
-    MIRRORED = "mirrored"
-
-
 @app.command("recipes")
 def recipes(name: Annotated[str | None, typer.Argument(help="One recipe, to see all its choices.")] = None) -> None:
     """List the experiments that 'hal train' knows, or show one with every choice that --set can replace."""
@@ -43,15 +32,9 @@ def recipes(name: Annotated[str | None, typer.Argument(help="One recipe, to see 
         print_recipes() if name is None else print_recipe(name)
 
 
-@contextlib.contextmanager
-def _told_how_to_go_on(run: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        begun = run is not None and (run / "checkpoint.npz").exists()
-        advice = f"go on with: hal train --resume {run}" if begun else "nothing was trained yet"
-        typer.secho(f"\nstopped; {advice}", err=True)
-        raise typer.Exit(130) from None
+def _how_to_go_on(run: Path | None) -> str:
+    begun = run is not None and (run / "checkpoint.npz").exists()
+    return f"go on with: hal train --resume {run}" if begun else "nothing was trained yet"
 
 
 @app.command("train")
@@ -89,7 +72,9 @@ def train(
             "training images may validate or test here.",
         ),
     ] = None,
-    devices: Annotated[Devices, typer.Option(help="auto: all GPUs of this machine; one; mirrored.")] = Devices.AUTO,
+    devices: Annotated[
+        Literal["auto", "one", "mirrored"], typer.Option(help="auto: all GPUs of this machine; one; mirrored.")
+    ] = "auto",
     shared_slides: Annotated[
         bool, typer.Option("--allow-shared-slides", help="A slide may be in two splits, as in the thesis's split.")
     ] = False,
@@ -103,7 +88,7 @@ def train(
 
     hal train --resume runs/first
     """
-    with explained(), _told_how_to_go_on(resume or run):
+    with explained(lambda: _how_to_go_on(resume or run)):
         from training.fit import start as training
 
         if resume is not None:
@@ -111,7 +96,7 @@ def train(
                 raise TrainingError(
                     "--resume RUN continues the run as it began: give no recipe, data or other run with it"
                 )
-            training.resume(resume, weights, devices.value, choices or ())
+            training.resume(resume, weights, devices, choices or ())
         elif recipe is None or data is None or run is None:
             raise TrainingError("a new run needs a recipe, --data MANIFEST and --run FOLDER; see 'hal train --help'")
         else:
@@ -123,7 +108,7 @@ def train(
                 choices or (),
                 encoder_from=encoder_from,
                 start_from=start_from,
-                devices=devices.value,
+                devices=devices,
                 shared_slides=shared_slides,
             )
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -24,10 +24,11 @@ class MemoryShortError(TrainingError):
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def explained(advice: Callable[[], str] | None = None) -> Iterator[None]:
     """Print an error that the user can mend, without a traceback, and exit with 1; end at SIGTERM as at Ctrl-C.
 
-    A pipe that its reader closed is left to the command line, which ends quietly.
+    Where there is advice on how to go on, a command that was stopped gives it and exits with 130. A pipe that its
+    reader closed is left to the command line, which ends quietly.
     """
     # Without a GPU TensorFlow calls it an error that there is none; with one its errors are worth reading.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
@@ -40,6 +41,11 @@ def explained() -> Iterator[None]:
     except (TrainingError, BundleError) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        if advice is None:
+            raise
+        typer.secho(f"\nstopped; {advice()}", err=True)
+        raise typer.Exit(130) from None
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -28,36 +28,22 @@ def track(what: str, total: float, already: float = 0, unit: str = "images") -> 
 
     A second argument, if given, is a short text shown beside the bar, such as the current loss.
     """
-    if _CONSOLE.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[rate]} {task.fields[note]}"), console=_CONSOLE) as bar:
-            task = bar.add_task(what, total=total, completed=int(already), rate="", note="")
-            started, done = time.monotonic(), 0.0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    told = TextColumn("{task.fields[rate]} {task.fields[note]}")
+    with Progress(*columns, told, console=_CONSOLE, disable=not _CONSOLE.is_terminal) as bar:
+        task = bar.add_task(what, total=total, completed=int(already), rate="", note="")
+        started = last = time.monotonic()
+        done = already
 
-            def advance(images: float, note: str = "") -> None:
-                nonlocal done
-                done += images
-                rate = f"{done / max(time.monotonic() - started, CLOCK_TICK):.1f} {unit}/s"
-                bar.update(task, advance=images, rate=rate, note=note)
-
-            yield advance
-    else:
-        yield _lines(what, total, already, unit)
-
-
-def _lines(what: str, total: float, already: float, unit: str) -> Callable[..., None]:
-    started = last = time.monotonic()
-    done = already
-
-    def advance(images: float, note: str = "") -> None:
-        nonlocal last, done
-        done += images
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES or done >= total:
-            last = now
+        def advance(images: float, note: str = "") -> None:
+            nonlocal last, done
+            done += images
+            now = time.monotonic()
             rate = (done - already) / max(now - started, CLOCK_TICK)
-            left = (total - done) / rate
-            line = f"  {what}: {done:.0f}/{total:.0f} {unit}, {rate:.1f} {unit}/s, {left:.0f} s left {note}"
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 - results may be piped somewhere
+            bar.update(task, advance=images, rate=f"{rate:.1f} {unit}/s", note=note)
+            if bar.disable and (now - last >= SECONDS_BETWEEN_LINES or done >= total):
+                last, left = now, (total - done) / rate
+                line = f"  {what}: {done:.0f}/{total:.0f} {unit}, {rate:.1f} {unit}/s, {left:.0f} s left {note}"
+                print(line, file=sys.stderr, flush=True)  # noqa: T201 - results may be piped somewhere
 
-    return advance
+        yield advance

@@ -16,7 +16,7 @@ from contract.novelty import NoveltyBasis
 from training.adapt.comparison import Comparison
 from training.adapt.graph import read_layer
 from training.adapt.layer import DEFAULT_PENALTY, Cells, Choice, LastLayer, choose_penalty, solver
-from training.adapt.rules import evaluation, refit_calibration, refit_novelty, refit_policy
+from training.adapt.rules import refit_calibration, refit_novelty, refit_policy
 from training.adapt.written import Site, files, identity, metrics, write
 from training.data import image_list, manifest
 from training.data.contents import content_hashes
@@ -37,34 +37,13 @@ class AdaptError(TrainingError):
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """What was written, and how it compares with its parent."""
-
     description: BundleDescription
     comparisons: tuple[Comparison, ...]
     left_out: int
 
-    @property
-    def measured_on_parent(self) -> bool:
-        """Whether the parent brings cells that show what is forgotten."""
-        return not all(comparison.of_site for comparison in self.comparisons)
-
 
 def adapt(parent: Path, data: Path, out: Path, force: bool = False) -> Adapted:
-    """Fit a bundle's last layer again and write another bundle, which appears whole or not at all.
-
-    Args:
-        parent: folder of the bundle; it stays as it is.
-        data: manifest of the laboratory's cells.
-        out: folder of the new bundle, for example ``models/site/1``.
-        force: write it even if it is not better.
-
-    Raises:
-        BundleError: the parent cannot be loaded.
-        ManifestError: the manifest cannot be used, or a slide is in the test split and in another.
-        ImageError: an image cannot be read.
-        AdaptError: there is nothing to learn, the cells had a part in the parent, or the bundle is not better.
-        LayerError: the last layer cannot be replaced.
-    """
+    """Fit a bundle's last layer again and write another, whole or not at all; ``force``: even if it is not better."""
     loaded = bundle.load(parent)
     if (out / bundle.MANIFEST_NAME).exists():
         raise AdaptError(f"{out} holds a bundle already; remove it or choose another folder")
@@ -172,7 +151,7 @@ def _rules(
     if choice is not None:
         changes["calibration"] = refit_calibration(before, choice.held_out, site.cells.labels)
         calibrated = before.model_copy(update=changes)
-        held_out = evaluation(calibrated, choice.held_out, site.cells.labels, scores)
+        held_out = Evaluation.of(choice.held_out, site.cells.labels, calibrated, scores)
         changes["policy"] = refit_policy(before, held_out)
     return before.model_copy(update=changes), basis, scores
 
@@ -195,7 +174,7 @@ def _compare(
 
     found = []
     if choice is not None:
-        held_out = evaluation(after, choice.held_out, site.cells.labels, scores)
+        held_out = Evaluation.of(choice.held_out, site.cells.labels, after, scores)
         found.append(compare("held-out cells of the site", site.cells, held_out))
     for name, cells in (("test cells of the site", site.test), ("reference cells of the parent", _reference(loaded))):
         if cells:
@@ -207,11 +186,10 @@ def _evaluation(
     description: BundleDescription, layer: LastLayer, basis: NoveltyBasis | None, cells: Cells
 ) -> Evaluation:
     novelty = None if basis is None else basis.scores(cells.embeddings)
-    return evaluation(description, layer.logits(cells.embeddings).astype(np.float32), cells.labels, novelty)
+    return Evaluation.of(layer.logits(cells.embeddings).astype(np.float32), cells.labels, description, novelty)
 
 
 def _problems(choice: Choice | None, comparisons: Iterable[Comparison]) -> Iterable[str]:
-    """Why the adapted bundle is not known to be better than its parent."""
     if choice is None:
         yield "all cells are of one slide, so nothing tells what the layer does on another: confirm a second slide"
     elif not np.isfinite(choice.penalty):

@@ -35,7 +35,7 @@ def adapt(
             typer.echo(f"left out {adapted.left_out} cells of classes that {bundle} never answers")
         for comparison in adapted.comparisons:
             typer.echo("\n".join(comparison.lines()))
-        if not adapted.measured_on_parent:
+        if all(comparison.of_site for comparison in adapted.comparisons):
             typer.echo(
                 f"{bundle} brings no reference cells, so what it may forget is not measured; 'hal drift-reference' "
                 "adds some where its images are at hand"

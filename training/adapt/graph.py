@@ -5,7 +5,6 @@ from typing import Final
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
@@ -13,7 +12,7 @@ from contract.classes import CLASS_COUNT
 from contract.description import EMBEDDING_SIZE, Precision
 from training.adapt.layer import LastLayer
 from training.errors import TrainingError
-from training.evaluation.onnx_inference import Outputs
+from training.evaluation.onnx_inference import Outputs, onnx_pixels
 from training.export.float16 import as_on_a_gpu
 
 LARGEST_DIFFERENCE: Final = 1e-3
@@ -25,22 +24,14 @@ class LayerError(TrainingError):
 
 
 def read_layer(path: Path) -> LastLayer:
-    """The last layer of an exported graph, a product of the embeddings in float32 in every precision.
-
-    Raises:
-        LayerError: the graph does not end in such a layer.
-    """
+    """The last layer of an exported graph, a product of the embeddings in float32 in every precision."""
     weights, bias, transposed = _tensors(onnx.load(path), path.name)
     matrix = numpy_helper.to_array(weights).astype(np.float64)
     return LastLayer(matrix.T if transposed else matrix, numpy_helper.to_array(bias).astype(np.float64))
 
 
 def write_layer(path: Path, out: Path, layer: LastLayer) -> None:
-    """Write a graph with another last layer; everything before it stays as it is.
-
-    Raises:
-        LayerError: see :func:`read_layer`.
-    """
+    """Write a graph with another last layer; everything before it stays as it is."""
     model = onnx.load(path)
     weights, bias, transposed = _tensors(model, path.name)
     for tensor, values in ((weights, layer.weights.T if transposed else layer.weights), (bias, layer.bias)):
@@ -51,22 +42,14 @@ def write_layer(path: Path, out: Path, layer: LastLayer) -> None:
 
 
 def parity(path: Path, precision: Precision, layer: LastLayer, images: NDArray[np.uint8]) -> tuple[Outputs, float]:
-    """Run a file, float16 as a GPU would, and compare its logits with the layer's on its own embeddings.
-
-    Returns:
-        The outputs, and the largest difference.
-
-    Raises:
-        LayerError: the logits are not those of the layer, as where the classifier's features are not normalised.
-    """
+    """The outputs of a file, float16 as on a GPU, and how far its logits are from the layer's on its own embeddings."""
     runnable = path
     if precision == "float16":
         runnable = path.with_suffix(".as-on-a-gpu")
         as_on_a_gpu(path, runnable)
-    session = onnxruntime.InferenceSession(runnable, providers=["CPUExecutionProvider"])
+    outputs = onnx_pixels(runnable, images)
     if runnable != path:
         runnable.unlink()
-    outputs = Outputs(*session.run(["logits", "embedding"], {"image": images}))
     difference = float(np.abs(outputs.logits - layer.logits(outputs.embeddings)).max())
     if not difference <= LARGEST_DIFFERENCE:  # also true of what is no number
         raise LayerError(

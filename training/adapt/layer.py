@@ -16,10 +16,11 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 from sklearn.model_selection import StratifiedGroupKFold
 
-from training.evaluation.calibration import TEMPERATURES
+from training.evaluation.calibration import best_temperature
+from training.export.novelty import balanced
 
 PENALTIES: Final = tuple(float(10.0**-half) for half in np.arange(0.0, 4.5, 0.5))
 """From strong to weak; what comes before is no change at all."""
@@ -134,10 +135,8 @@ def choose_penalty(
 ) -> Choice | None:
     """Cross-validation over slides, none of which is ever on both sides; the loss is that of all classes alike.
 
-    The best penalty counts where it is better than the default one by more than a standard error over slides.
-
-    Returns:
-        ``None`` where all cells are of one slide.
+    The best penalty counts where it is better than the default one by more than a standard error over slides. ``None``
+    where all cells are of one slide.
     """
     count = min(FOLDS, len(np.unique(cells.slides)))
     if count < 2:
@@ -167,12 +166,6 @@ def choose_penalty(
     return Choice(best, tried[best].astype(np.float32), folds)
 
 
-def balanced(labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Weights that give each class that occurs the same share; their sum is 1, or 0 of nothing. Shape: ``(n,)``."""
-    _, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return np.asarray(1.0 / (counts[which] * max(len(counts), 1)))
-
-
 def balanced_errors(
     logits: NDArray[np.float64], labels: NDArray[np.int64], suppressed: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -184,9 +177,8 @@ def balanced_errors(
     kept = kept - kept.max(axis=1, keepdims=True)
     weights, rows = balanced(labels), np.arange(len(labels))
 
-    def errors(log_temperature: float) -> NDArray[np.float64]:
-        scaled = kept / np.exp(log_temperature)
+    def errors(temperature: float) -> NDArray[np.float64]:
+        scaled = kept / temperature
         return np.asarray(weights * (np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, labels]))
 
-    found = minimize_scalar(lambda at: errors(at).sum(), bounds=np.log(TEMPERATURES), method="bounded")
-    return errors(found.x)
+    return errors(best_temperature(lambda temperature: float(errors(temperature).sum())))

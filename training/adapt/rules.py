@@ -5,15 +5,14 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
-from contract.decision import calibrated_probabilities, temperatures
+from contract.decision import calibrated_probabilities
 from contract.description import BundleDescription, Calibration, DecisionPolicy, Evidence, Novelty
 from contract.novelty import NoveltyBasis
 from training.adapt.layer import Cells, Choice
-from training.evaluation.calibration import TEMPERATURES, negative_log_likelihood
+from training.evaluation.calibration import best_temperature, negative_log_likelihood
 from training.evaluation.policy import PolicyError, confident_from, false_flags, hairy_threshold
 from training.evaluation.results import Evaluation
 from training.export.novelty import FAMILIAR_RATE, FILE_NAME
@@ -36,14 +35,7 @@ def refit_novelty(
     """Make a laboratory's cells familiar: more components, and a threshold that 98 % of its held-out cells keep.
 
     The threshold is never below the parent's and distances only shrink with more components, so that no image that was
-    familiar becomes unfamiliar.
-
-    Args:
-        basis: of the parent.
-        before: its description.
-        cells: of the laboratory.
-        choice: says which cells were held out together; ``None`` where none were.
-        folder: of the new bundle, which gets the file.
+    familiar becomes unfamiliar. ``choice`` says which cells were held out together; ``None`` where none were.
 
     Returns:
         The part of ``bundle.json``, the basis, and the score of each cell while it was held out. Shape: ``(n,)``.
@@ -90,12 +82,12 @@ def refit_calibration(
     """
     parent, suppressed = before.calibration, before.suppressed
 
-    def loss(log_temperature: float) -> float:
-        probabilities = calibrated_probabilities(held_out, float(np.exp(log_temperature)), suppressed)
-        surprise = (log_temperature - np.log(parent.temperature)) / SPREAD_OF_TEMPERATURES
+    def loss(temperature: float) -> float:
+        probabilities = calibrated_probabilities(held_out, temperature, suppressed)
+        surprise = np.log(temperature / parent.temperature) / SPREAD_OF_TEMPERATURES
         return float(negative_log_likelihood(probabilities, labels) * len(labels) + surprise**2 / 2)
 
-    temperature = float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
+    temperature = best_temperature(loss)
     second = parent.unfamiliar_temperature
     changes = {
         "id": f"temperature-{temperature:.4f}" + ("" if second is None else f"-unfamiliar-{second:.4f}"),
@@ -112,25 +104,8 @@ def refit_calibration(
     return parent.model_copy(update=changes)
 
 
-def evaluation(
-    description: BundleDescription,
-    logits: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    novelty: NDArray[np.float32] | None,
-) -> Evaluation:
-    """With the calibration of a bundle, as it would serve."""
-    calibration = description.calibration
-    temperature = temperatures(novelty, calibration.temperature, calibration.unfamiliar_temperature)
-    return Evaluation.at(logits, labels, temperature, description.suppressed)
-
-
 def refit_policy(before: BundleDescription, held_out: Evaluation) -> DecisionPolicy:
-    """The threshold of the hairy flag, where enough hairy cells were held out, and the limit of review.
-
-    Args:
-        before: of the parent.
-        held_out: the laboratory's cells by the new layers and the new calibration.
-    """
+    """The threshold of the hairy flag, where enough hairy cells were held out, and the limit of review."""
     policy = before.policy
     changes: dict[str, object] = {"version": f"{policy.version}.{len(before.adaptations) + 1}"}
     limit = confident_from(held_out)

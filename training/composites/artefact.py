@@ -95,7 +95,6 @@ def squashed(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels
 
 
 def empty_field(cell: Cell, _other: Cell, generator: np.random.Generator) -> Pixels:
-    """No cell at all."""
     everything = cell.stained if generator.uniform() < 0.6 else cell.body
     plate = removed(cell, generator, everything)
     changed = ndimage.gaussian_filter(ndimage.binary_dilation(everything, iterations=4).astype(np.float32), 1.0)

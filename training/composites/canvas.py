@@ -24,12 +24,7 @@ from training.data.images import read_pixels
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """An original.
-
-    Attributes:
-        frame: the whole image. Shape: ``(height, width, 3)``.
-        tables: its JPEG quantisation tables; ``None`` if it is not a JPEG file.
-    """
+    """The whole of an original, and its JPEG quantisation tables; ``None`` if it is not a JPEG file."""
 
     frame: NDArray[np.uint8]
     tables: dict[int, list[int]] | None
@@ -64,7 +59,6 @@ def _overlap(side: int) -> tuple[slice, slice]:
 
 
 def open_canvas(path: Path) -> Canvas:
-    """Read an original."""
     frame = read_pixels(path)
     with Image.open(path) as image:
         if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -73,7 +67,6 @@ def open_canvas(path: Path) -> Canvas:
 
 
 def save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a PNG atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial, "PNG", compress_level=3)

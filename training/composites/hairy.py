@@ -32,7 +32,6 @@ STEP = 2 * np.pi / ANGLES
 
 
 def hairy_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a hairy one."""
     plate = removed(cell, generator)
     nucleus_radius = float(np.clip(generator.normal(39, 4.5), 30, 50))
     body_radius = float(np.clip(nucleus_radius * generator.uniform(1.2, 1.62), 44, 72))

@@ -197,7 +197,6 @@ def _moulded(body: Outline, nucleus: Outline, cell: Cell) -> Mask:
 
 
 def plasma_cell(cell: Cell, chromatin: Material, cytoplasm: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a plasma cell."""
     plate = removed(cell, generator)
     radius = float(np.clip(generator.normal(32, 3.5), 25, 42))
     size = radius * generator.uniform(1.5, 2.0)

@@ -25,6 +25,15 @@ from training.progress import say, track
 
 MANIFEST: Final = "manifest.csv"
 ATTRIBUTION: Final = "ATTRIBUTION.md"
+ATTRIBUTION_TEXT: Final = """\
+# Attribution
+
+Every image here is a copy of, or was made by editing, a photograph of one of the data sets below, under
+their licence. `manifest.csv` names each image's parent, and the donors of further textures, by SHA-256.
+Changes: cropped at the centre or padded by reflection to 256x256; in composites and edited controls
+the cell was removed, moved, or drawn anew from textures of real cells. A composite is no photograph of
+its class.
+"""
 SET_C_SHARE: Final = 0.5
 """Other cells of the second source, by those of the first."""
 
@@ -32,11 +41,7 @@ SET_C_SHARE: Final = 0.5
 def make(
     data: Path, out: Path, amounts: Amounts, *, demonstration: bool = False, processes: int | None = None
 ) -> list[LabelledImage]:
-    """Make a set, or go on with one that was interrupted, and write its manifest and attribution.
-
-    Raises:
-        ManifestError: images have no split or a licence that does not allow it, or the folder holds another set.
-    """
+    """Make a set, or go on with one that was interrupted, and write its manifest and attribution."""
     images = _open_images(manifest.read(data))
     content_hash = content_hashes(image.path for image in images)
     with pool_of(processes) as pool:
@@ -140,20 +145,7 @@ def _row(task: Task, made: Made, parent: Parent, out: Path) -> LabelledImage:
 
 def _attribution(rows: Sequence[LabelledImage]) -> str:
     sources = sorted({f"- {row.extra['attribution']} Licence: {row.extra['licence']}." for row in rows})
-    return "\n".join(
-        [
-            "# Attribution",
-            "",
-            "Every image here is a copy of, or was made by editing, a photograph of one of the data sets below, under",
-            "their licence. `manifest.csv` names each image's parent, and the donors of further textures, by SHA-256.",
-            "Changes: cropped at the centre or padded by reflection to 256x256; in composites and edited controls",
-            "the cell was removed, moved, or drawn anew from textures of real cells. A composite is no photograph of",
-            "its class.",
-            "",
-            *sources,
-            "",
-        ]
-    )
+    return "\n".join([ATTRIBUTION_TEXT, *sources, ""])
 
 
 def _tell(done: Sequence[tuple[Task, Made]], rows: Sequence[LabelledImage], path: Path) -> None:

@@ -42,7 +42,6 @@ def paint_nucleus(
     look: NuclearAppearance,
     generator: np.random.Generator,
 ) -> tuple[Pixels, Coverage]:
-    """Paint a nucleus of any shape."""
     inside = coverage > 0.5
     distance = signed_distance(inside)
     stained = chromatin.stained(

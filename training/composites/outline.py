@@ -22,11 +22,7 @@ FAR_PX: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A star-shaped outline.
-
-    Attributes:
-        radii: distance to the outline in pixels, at equal steps of the angle. Shape: ``(360,)``.
-    """
+    """A star-shaped outline; ``radii`` are distances to it in pixels, at 360 equal steps of the angle."""
 
     centre: tuple[float, float]
     radii: NDArray[np.float64]
@@ -45,11 +41,7 @@ def smooth_outline(
     wobble: float = 0.03,
     waves: tuple[int, int] = (2, 7),
 ) -> Outline:
-    """An oval with a random direction and slow random bulges.
-
-    Args:
-        wobble: amplitude of the slowest bulge by radius; it falls with the wave number.
-    """
+    """An oval with a random direction and slow random bulges: ``wobble`` by radius, less with the wave number."""
     turned = RADIANS - generator.uniform(0, np.pi)
     long, short = np.sqrt(elongation), 1 / np.sqrt(elongation)
     radii = radius / np.sqrt((np.cos(turned) / long) ** 2 + (np.sin(turned) / short) ** 2)
@@ -99,16 +91,9 @@ def bearing(centre: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[n
 
 @dataclass(frozen=True, slots=True)
 class Hair:
-    """One projection: a curved stroke that tapers and fades.
+    """One projection: a curved stroke that tapers and fades; angles are in radians, lengths in pixels.
 
-    Attributes:
-        root: row and column.
-        direction: in radians.
-        length: in pixels.
-        width: at the root, in pixels.
-        bend: change of direction from root to tip, in radians.
-        opacity: at the root, 0 to 1.
-        tip: share of width and opacity that is left at the tip.
+    ``bend`` is the change of direction from root to tip, ``tip`` the share of width and opacity that is left there.
     """
 
     root: tuple[float, float]

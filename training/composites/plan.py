@@ -34,8 +34,6 @@ DONORS_AT_HAND: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """An image that can be copied or edited."""
-
     image: LabelledImage
     sha256: str
     family: str
@@ -93,13 +91,10 @@ class Amounts:
 def families(
     images: Sequence[LabelledImage], content_hash: Callable[[Path], str], seed: int, fewest: int = 1
 ) -> list[str]:
-    """The family of each image, in their order.
+    """The family of each image, in their order; at least ``fewest`` for each split that has as many images.
 
     Images that hang together (slide, patient, equal bytes) share one. The classes are dealt evenly, so that every
     family of the parents' sources has donors of every texture.
-
-    Args:
-        fewest: families that each split must have, if it has as many images.
     """
     together = groups(images, content_hash)
     names = [""] * len(images)
@@ -156,15 +151,12 @@ def plan(
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """The tasks of one split."""
-
     split: str
     source: str
     here: Sequence[Parent]
     amounts: Amounts
 
     def copies(self, parents: Iterable[Parent]) -> list[Task]:
-        """Real images as they are."""
         return [self._task(p.image.label, "real", p.sha256[:12], (p,)) for p in parents]
 
     def ordinary(self, parents: Sequence[Parent], label: str, cap: int | None) -> list[Task]:

@@ -20,7 +20,6 @@ from training.data.presets.pbc import GIANT_FROM_UM, LARGE_FROM_UM, PIXELS_PER_M
 
 
 def thrombocyte_aggregation(cell: Cell, others: Sequence[Cell], generator: np.random.Generator) -> Pixels:
-    """Gather platelets around the place of the central one."""
     plate = removed(cell, generator)
     sprites = [cut_out(each) for each in (cell, *others)]
     count = int(np.clip(np.round(np.exp(generator.normal(1.7, 0.45))), 3, 16))

@@ -32,11 +32,8 @@ JOURNAL: Final = "made.jsonl"
 class Made:
     """What became of a task: a line of the journal.
 
-    Attributes:
-        name: of the task.
-        parent: SHA-256 of the image that was edited; empty if none could be.
-        donors: SHA-256 of the images whose textures or cells went into it.
-        failures: why earlier candidates could not be edited.
+    ``parent`` and ``donors`` are SHA-256 of the images that went into it, ``parent`` empty if none could be edited;
+    ``failures`` say why earlier candidates could not.
     """
 
     name: str
@@ -46,11 +43,7 @@ class Made:
 
 
 def carry_out(tasks: Sequence[Task], out: Path, pool: Executor) -> dict[str, Made]:
-    """Make what is not made yet, and say what became of each task, by name.
-
-    Raises:
-        ManifestError: the folder holds another set.
-    """
+    """Make what is not made yet, and say what became of each task, by name."""
     out.mkdir(parents=True, exist_ok=True)
     fingerprint = hashlib.sha256(repr(list(tasks)).encode()).hexdigest()
     done = {
@@ -134,7 +127,6 @@ def _cell(path: Path, label: str) -> Cell:
 
 
 def render(task: Task, folder: Path) -> Made:
-    """Make an image and write it."""
     made, pixels = drawn(task)
     if pixels is not None:
         if task.source == SECOND_SOURCE:

@@ -23,7 +23,6 @@ SHARES: Final = (0.4, 0.4, 0.2)
 
 
 def smudge_cell(cell: Cell, chromatin: Material, generator: np.random.Generator) -> Pixels:
-    """Replace the central cell by a smudge."""
     kind = str(generator.choice(KINDS, p=SHARES))
     plate = removed(cell, generator)
     centre = cell.place

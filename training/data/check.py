@@ -43,8 +43,6 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One offender: what is wrong with it and what to do."""
-
     kind: Kind
     message: str
 
@@ -59,26 +57,18 @@ class Findings:
     images: tuple[LabelledImage, ...]
 
     def require(self) -> None:
-        """Raise if there are errors. Raises ManifestError: with every error."""
         if self.errors:
             raise ManifestError("the images cannot be trained on", (finding.message for finding in self.errors))
 
 
 def check(data: Path, decode: Choosing = lambda _: (), *, shared_slides: bool = False) -> Findings:
-    """Look at a manifest, and go on after every error.
+    """Look at a manifest, and go on after every error; the images found carry their SHA-256 in :data:`COLUMN`.
 
     Args:
         decode: chooses the images that are decoded as training would; of the others only labels, files, contents,
             slides and splits are looked at.
         shared_slides: a slide or patient in several splits is only a warning, as it must be for the thesis's split by
             image.
-
-    Returns:
-        What was found; its images carry their SHA-256 (:data:`training.data.contents.COLUMN`), and that of their
-        pixels if they were decoded.
-
-    Raises:
-        ManifestError: the manifest cannot be read at all.
     """
     reading = manifest.examine(data)
     closed = unopenable(image.path for image in reading.images)
@@ -178,11 +168,7 @@ def _list(console: Console, lines: Collection[str], what: str) -> None:
 
 
 def write_json(findings: Findings, path: Path) -> None:
-    """Write errors, warnings, what was left out and the counts of the tables to a file, whose folder is made if needed.
-
-    Raises:
-        ManifestError: it cannot be written.
-    """
+    """Write errors, warnings, what was left out and the counts of the tables; the file's folder is made if needed."""
     by_split, splits = counts(findings.images), (*SPLITS, "")
     content: dict[str, Any] = {
         "ok": not findings.errors,

@@ -58,14 +58,10 @@ def download(
 
     Example: hal data download mll23 --out MLL23
     """
-    with explained():
+    with explained(lambda: "the same command goes on where it was"):
         from training.data.download import download as run
 
-        try:
-            run(record, out, only=only or (), unpack=unpack, just_list=just_list, zenodo=zenodo)
-        except KeyboardInterrupt:
-            typer.secho("\nstopped; the same command goes on where it was", err=True)
-            raise typer.Exit(130) from None
+        run(record, out, only=only or (), unpack=unpack, just_list=just_list, zenodo=zenodo)
 
 
 @app.command("prepare")

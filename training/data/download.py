@@ -51,7 +51,6 @@ class RemoteFile(BaseModel):
     url: str = Field(validation_alias=AliasPath("links", "self"))
 
     def is_in(self, path: Path) -> bool:
-        """Whether a file has this one's size and MD5."""
         return path.is_file() and path.stat().st_size == self.size and _md5(path) == self.checksum
 
 
@@ -73,17 +72,7 @@ def download(
     just_list: bool = False,
     zenodo: str = "https://zenodo.org",
 ) -> None:
-    """Bring a record's files into a folder; what is there and right already is left alone.
-
-    Args:
-        name: a data set of :data:`RECORDS`, or ``zenodo:NUMBER``, or the number.
-        only: patterns of file names, such as ``hairy_cell*``; empty for all.
-        just_list: show the files and stop.
-        zenodo: where Zenodo's REST API is.
-
-    Raises:
-        DownloadError: there is no such record, no room for it, or its files do not come or are not what it says.
-    """
+    """Bring a record's files, or those that match ``only``, into a folder; what is there and right is left alone."""
     number = record_number(name)
     try:
         http = httpx.Client(timeout=_TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"})

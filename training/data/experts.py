@@ -20,12 +20,7 @@ FEWEST_EXPERTS: Final = MappingProxyType({"train": 1, "val": 1, "test": 2})
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What the experts of one image say together.
-
-    Attributes:
-        label: on which they agree; empty where they do not, or are too few.
-        reason: why the image cannot be used; empty where it can.
-    """
+    """The label on which the experts of an image agree, or the reason why it cannot be used; the other is empty."""
 
     label: str
     reason: str = ""
@@ -37,12 +32,9 @@ def labels_in(cell: str) -> tuple[str, ...]:
 
 
 def agree(label: str, cell: str, split: str) -> Agreement:
-    """Apply the rule to one row of a manifest that has the column.
+    """Apply the rule to one row of a manifest that has the column, ``cell``.
 
-    Args:
-        label: the row's own label, the only expert's where ``cell`` names none; may be empty.
-        cell: the row's ``expert_labels``.
-        split: ``train``, ``val``, ``test`` or empty; an image without a split needs what training needs.
+    Where ``cell`` names no expert, ``label`` is that of one. An image without a split needs what training needs.
     """
     given = labels_in(cell) or labels_in(label)
     if len(distinct := dict.fromkeys(given)) > 1:

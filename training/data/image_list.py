@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from training.data.contents import PIXELS_COLUMN
-from training.data.manifest import LabelledImage, ManifestError, write_csv
+from training.data.manifest import LabelledImage, ManifestError, read_csv, write_csv
 from training.data.overlap import PARENT_COLUMN, PARENT_PIXELS_COLUMN, pixels_of
 
 FILE_NAME: Final = "images.csv"
@@ -29,12 +29,9 @@ def write(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[P
 
 def extend(path: Path, before: Path, images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> None:
     """Write the rows of another list, if it exists, and a row an image, whose file's name is not told."""
-    rows: list[Mapping[str, str]] = []
-    if before.is_file():
-        with before.open(newline="", encoding="utf-8") as stream:
-            rows += csv.DictReader(stream)
     digests = [content_hash(image.path) for image in images]
-    _write(path, [*rows, *(_row(image, digest, digest[:12]) for image, digest in zip(images, digests, strict=True))])
+    added = (_row(image, digest, digest[:12]) for image, digest in zip(images, digests, strict=True))
+    _write(path, [*read_csv(before), *added])
 
 
 def _row(image: LabelledImage, digest: str, name: str) -> Mapping[str, str]:
@@ -52,13 +49,10 @@ def splits(path: Path) -> dict[str, str]:
 
     What several listed images come from counts as trained on if one of them was, else as validated with if one was.
     """
-    if not path.is_file():
-        return {}
     found: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        for row in sorted(csv.DictReader(stream), key=lambda row: LEAST_TELLING.index(row["split"])):
-            named = (row.get(column) for column in ("sha256", *ORIGIN_COLUMNS[1:]))
-            found |= dict.fromkeys((digest for digest in named if digest), row["split"])
+    for row in sorted(read_csv(path), key=lambda row: LEAST_TELLING.index(row["split"])):
+        named = (row.get(column) for column in ("sha256", *ORIGIN_COLUMNS[1:]))
+        found |= dict.fromkeys((digest for digest in named if digest), row["split"])
     return found
 
 
@@ -72,9 +66,6 @@ def select(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[
     """The images that a list names, with the list's splits; of copies the photographs that they are copies of.
 
     Composites and edited controls are in no download and are passed over: ``hal composites make`` makes them again.
-
-    Raises:
-        ManifestError: the list cannot be read, or listed images are missing or have another label; all are named.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:

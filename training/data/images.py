@@ -32,13 +32,9 @@ class UnreadableImageError(ImageError):
 
 
 def read_pixels(path: Path) -> NDArray[np.uint8]:
-    """Decode an image at its own size.
+    """Decode an image at its own size: RGB, 0 to 255. Shape: ``(height, width, 3)``.
 
-    Returns:
-        RGB, 0 to 255. Shape: ``(height, width, 3)``.
-
-    Raises:
-        ImageError: unreadable, or refused by :func:`contract.decoding.decode` as in the service.
+    Raises ImageError: unreadable, or refused by :func:`contract.decoding.decode` as in the service.
     """
     try:
         if (size := path.stat().st_size) > MOST_BYTES:
@@ -53,8 +49,7 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode and fit one image. Shape: ``(256, 256, 3)``, RGB, 0 to 255.
 
-    Raises:
-        ImageError: see :func:`read_pixels`; or the image is too small, see :func:`contract.pixels.fit`.
+    Raises ImageError: see :func:`read_pixels`; or the image is too small, see :func:`contract.pixels.fit`.
     """
     pixels = read_pixels(path)
     try:
@@ -89,8 +84,7 @@ def pixels_sha256(image: NDArray[np.uint8]) -> str:
 def decode_all(paths: Iterable[Path]) -> tuple[dict[Path, str], dict[Path, str]]:
     """Decode every image as training would, with a progress bar.
 
-    Returns:
-        What is wrong with each that cannot be used, and :func:`pixels_sha256` of each of the others.
+    Returns what is wrong with each that cannot be used, and :func:`pixels_sha256` of each of the others.
     """
 
     def decoded(path: Path) -> tuple[str, str]:

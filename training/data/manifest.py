@@ -67,13 +67,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Everything that a manifest says, the unusable included.
-
-    Attributes:
-        images: the usable rows, each with the label on which its experts agree.
-        dropped: rows left out by the rule of :mod:`training.data.experts`.
-        problems: what is wrong with the columns and with every other row.
-    """
+    """Usable images, rows left out by the rule of :mod:`training.data.experts`, and what is wrong with all others."""
 
     images: list[LabelledImage]
     dropped: list[Dropped]
@@ -84,10 +78,6 @@ def read(path: Path) -> list[LabelledImage]:
     """The usable images of a manifest; relative image paths are relative to the manifest's folder.
 
     Images whose experts disagree or are too few are left out; ``hal data check`` names them.
-
-    Raises:
-        ManifestError: missing columns, unknown labels (the nearest is suggested), unknown splits, contradictory labels
-            or missing files; all of them are listed.
     """
     return usable(path)[0]
 
@@ -101,11 +91,7 @@ def usable(path: Path) -> tuple[list[LabelledImage], list[Dropped]]:
 
 
 def examine(path: Path) -> Reading:
-    """Read a manifest and go on after every problem, so that all can be reported at once.
-
-    Raises:
-        ManifestError: the file cannot be read at all.
-    """
+    """Read a manifest and go on after every problem, so that all can be reported at once."""
     header, rows = _rows(path)
     images: list[LabelledImage] = []
     dropped: list[Dropped] = []
@@ -205,11 +191,7 @@ def suggestion(label: str) -> str:
 
 
 def write(path: Path, images: Sequence[LabelledImage]) -> None:
-    """Write a manifest atomically, with image paths relative to its folder.
-
-    Raises:
-        ManifestError: it cannot be written.
-    """
+    """Write a manifest atomically, with image paths relative to its folder."""
     extra = list(dict.fromkeys(name for image in images for name in image.extra))
 
     def row(image: LabelledImage) -> list[str]:
@@ -232,6 +214,14 @@ def write_csv(
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file in UTF-8 by column; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def fingerprint(images: Iterable[LabelledImage], content_hash: Callable[[Path], str]) -> str:

@@ -113,11 +113,7 @@ def assert_disjoint(
 ) -> None:
     """Make sure that no image's content or family, and no slide or patient either, is in two splits.
 
-    Args:
-        content_hash: path to SHA-256; by default the files are read.
-
-    Raises:
-        SplitError: naming everything that crosses.
+    Without ``content_hash`` the files are read.
     """
     found = crossings(images, content_hash or content_hashes(image.path for image in images))
     if torn := [message for bond, message in found if slides or bond in OF_PIXELS]:

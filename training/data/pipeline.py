@@ -17,8 +17,7 @@ from training.data.images import UnreadableImageError, read_image
 def unreadable_named() -> Iterator[None]:
     """Name the image that a pipeline could not read, without what TensorFlow says around it.
 
-    Raises:
-        UnreadableImageError: instead of the ``tf.errors.OpError`` of :func:`image_batches`.
+    Raises UnreadableImageError instead of the ``tf.errors.OpError`` of :func:`image_batches`.
     """
     try:
         yield

@@ -27,12 +27,7 @@ from training.progress import say, track
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """Which images are used and how they are split.
-
-    Attributes:
-        validation_share, test_share: of the images without a split.
-        by: what stays together; ``None`` for what :func:`training.data.splits.recommended` says.
-    """
+    """Which images are used and how the others are split; ``by=None`` is :func:`training.data.splits.recommended`'s."""
 
     validation_share: float = 0.2
     test_share: float = 0.0
@@ -55,11 +50,6 @@ def prepare(
 
     Images are decoded as training would. With ``like``, the image list of a bundle, its images and its split are taken
     and nothing is chosen: they need not be decoded, since they were trained on.
-
-    Raises:
-        SourceError: an unknown preset, a missing folder, or one without images.
-        ManifestError: images cannot be decoded, an image of the list is missing, or the images cannot be split as
-            asked.
     """
     images, skipped = presets.read(presets.find(sources, mapping, unpacked=out.with_name(f"{out.stem}-images")))
     closed = unopenable(image.path for image in images)
@@ -86,11 +76,7 @@ def prepare(
 
 
 def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False) -> None:
-    """Choose among the images of a manifest, split those without a split, and write another manifest.
-
-    Raises:
-        ManifestError: the manifest cannot be used, or not be split as asked.
-    """
+    """Choose among the images of a manifest, split those without a split, and write another manifest."""
     images, dropped = manifest.usable(path)
     if afresh:
         rows = [*images, *(item.image for item in dropped)]
@@ -101,11 +87,7 @@ def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False
 
 
 def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
-    """Write a manifest with a share of another's validation images moved to training.
-
-    Raises:
-        ManifestError: the manifest cannot be used, or the share moves nothing or everything.
-    """
+    """Write a manifest with a share of another's validation images moved to training."""
     images = manifest.read(path)
     content_hash = content_hashes(image.path for image in images)
     _write(out, splits.release_validation(images, share, seed, content_hash), content_hash)
@@ -116,14 +98,8 @@ def _resampled(
 ) -> tuple[list[LabelledImage], dict[Path, str]]:
     """Write the images whose preset says so at 10 pixels a micrometre, as PNG in one folder a class.
 
-    Each names its photograph by SHA-256, and the scale that it had.
-
-    Returns:
-        All images, in their order, and the SHA-256 of each file written.
-
-    Raises:
-        ImageError: an image cannot be read.
-        OSError: it cannot be written.
+    Each names its photograph by SHA-256, and the scale that it had. Returns all images, and the SHA-256 of each file
+    written.
     """
     hashes: dict[Path, str] = {}
 

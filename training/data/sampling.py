@@ -49,17 +49,11 @@ def largest_balance(sizes: Collection[int], batch_size: int) -> int | None:
 def epoch_batches(
     labels: NDArray[np.int64], batch_size: int, classes_per_batch: int | None, seed: tuple[int, ...]
 ) -> list[NDArray[np.int64]]:
-    """Indices of the images of every batch of one epoch.
+    """Indices of the images of every batch of one epoch, which ``seed`` tells from every other.
 
     Args:
-        labels: class of each image. Shape: ``(n,)``.
-        batch_size: images a batch.
         classes_per_batch: ``None`` for a shuffled pass over all images (the last batch may be smaller); P for
             batches of P classes with ``batch_size / P`` images of each.
-        seed: whatever tells this epoch from every other.
-
-    Raises:
-        BalanceError: see :func:`balance_problem`.
     """
     generator = np.random.default_rng(seed)
     if classes_per_batch is None:

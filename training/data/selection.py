@@ -25,11 +25,7 @@ class Selection:
 
 
 def read_exclusions(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The entries of exclusion lists: one a line; empty lines and lines that begin with ``#`` are ignored.
-
-    Raises:
-        ManifestError: lists that cannot be read; all of them are named.
-    """
+    """The entries of exclusion lists: one a line; empty lines and lines that begin with ``#`` are ignored."""
     entries: list[str] = []
     problems: list[str] = []
     for path in paths:
@@ -47,11 +43,7 @@ def read_exclusions(paths: Sequence[Path]) -> tuple[str, ...]:
 def exclude(
     images: Sequence[LabelledImage], exclusions: Sequence[str], content_hash: Callable[[Path], str]
 ) -> Selection:
-    """Leave out the images that a list names.
-
-    Args:
-        exclusions: SHA-256 values, file names, whole paths, or ends of paths such as ``slide-7/12.png``.
-    """
+    """Leave out images by SHA-256, file name, whole path, or the end of a path such as ``slide-7/12.png``."""
     digests = {entry.lower(): entry for entry in exclusions if SHA256.fullmatch(entry)}
     names = {entry: os.path.normpath(entry.replace("\\", "/")) for entry in exclusions if entry not in digests.values()}
     endings = {PurePath(name).parts: entry for entry, name in names.items()}

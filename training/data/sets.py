@@ -27,11 +27,9 @@ LOOK_ALIKE_COLUMN: Final = "look_alike"
 
 
 def set_of(images: Sequence[LabelledImage]) -> list[ImageSet]:
-    """The set of each image.
+    """The set of each image of a manifest, whatever its split.
 
-    Args:
-        images: all images of the manifest, whatever their split: one hairy cell makes its source a hairy one, and a
-            part of the manifest may not show it.
+    One hairy cell makes its source a hairy one, and a part of the manifest may not show it.
     """
     alike = [bool(image.extra.get(LOOK_ALIKE_COLUMN, "").strip()) for image in images]
     hairy = {i.source for i, other in zip(images, alike, strict=True) if i.label == HAIRY_CELL.name and not other}

@@ -49,7 +49,6 @@ def set_table(images: Sequence[LabelledImage]) -> Table:
 
 
 def dropped_table(dropped: Iterable[Dropped]) -> Table:
-    """How many images were left out, by class and reason."""
     table = Table("Left out", "Class", "Why")
     for (label, reason), count in sorted(Counter((item.image.label, item.reason) for item in dropped).items()):
         table.add_row(str(count), Text(label or "-"), Text(reason))

@@ -1,5 +1,6 @@
 """Temperature scaling and calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from contract.decision import calibrated_probabilities
 from training.errors import TrainingError
 
 BINS: Final = 15
+DRAWS: Final = 2000
 TEMPERATURES: Final = (0.02, 50.0)
 
 
@@ -18,11 +20,7 @@ class FittedOnTestError(TrainingError):
 
 
 def require_validation(split: str, what: str) -> None:
-    """What is fitted on test images flatters itself on them, and training images are known too well.
-
-    Raises:
-        FittedOnTestError: ``split`` is not ``val``.
-    """
+    """Refuse all but ``val``: what is fitted on test images flatters itself, and training images are known too well."""
     if split != "val":
         raise FittedOnTestError(
             f"{what} was to be fitted on images of split {split!r}; it is fitted on validation images only ('val'): "
@@ -45,27 +43,21 @@ def fit_temperature(
         labels: class indices, none of them suppressed. Shape: ``(n,)``.
         suppressed: classes without evidence. Shape: ``(20,)``.
         split: of the images; only ``val`` is accepted.
-
-    Raises:
-        FittedOnTestError: the images are not validation images.
     """
     require_validation(split, "the temperature")
+    return best_temperature(lambda t: negative_log_likelihood(calibrated_probabilities(logits, t, suppressed), labels))
 
-    def loss(log_temperature: float) -> float:
-        return negative_log_likelihood(
-            calibrated_probabilities(logits, float(np.exp(log_temperature)), suppressed), labels
-        )
 
-    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+def best_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature, within :data:`TEMPERATURES`, of the smallest loss."""
+    found = minimize_scalar(lambda log: loss(float(np.exp(log))), bounds=np.log(TEMPERATURES), method="bounded")
     return float(np.exp(found.x))
 
 
 def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Mean distance of confidence and accuracy over 15 bins of equal width, weighted by their sizes; 0 to 1.
 
-    Args:
-        probabilities: Shape: ``(n, 20)``.
-        labels: Shape: ``(n,)``.
+    Shapes: ``(n, 20)``, ``(n,)``.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -75,22 +67,16 @@ def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArr
 
 
 def calibration_error_by_chance(
-    confidence: NDArray[np.float64], draws: int = 2000, seed: int = 0
+    confidence: NDArray[np.float64],
 ) -> tuple[float, float, float]:
-    """The calibration error that so many images show of a network whose probabilities are true.
+    """The calibration error that so many images show of a network whose probabilities are true: mean and 95 % limits.
 
     With few images a bin's accuracy is not its confidence even then, so the error is never 0; what is above this is
     miscalibration (consistency resampling: Broecker and Smith 2007, "Increasing the reliability of reliability
-    diagrams").
-
-    Args:
-        confidence: the largest probability of each image. Shape: ``(n,)``.
-
-    Returns:
-        Mean, and the limits that 95 % of the draws lie between.
+    diagrams"). ``confidence`` is the largest probability of each image. Shape: ``(n,)``.
     """
     bins = np.eye(BINS)[confidence_bin(confidence)]
-    right = np.random.default_rng(seed).random((draws, len(confidence))) < confidence
+    right = np.random.default_rng(0).random((DRAWS, len(confidence))) < confidence
     found = np.abs(right @ bins - confidence @ bins).sum(axis=1) / len(confidence)
     low, high = np.quantile(found, [0.025, 0.975])
     return float(found.mean()), float(low), float(high)

@@ -64,13 +64,9 @@ class Comparison(Record):
 
 
 def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Comparison:
-    """Compare networks on the same images, print the tables and write them.
+    """Compare networks on the same images and print the tables.
 
-    Args:
-        out: gets ``comparison.md``, ``comparison.json`` and ``accuracy.png``; nothing is written when ``None``.
-
-    Raises:
-        EvaluationError: nothing to compare, or the evaluated images differ; it says how.
+    ``comparison.md``, ``comparison.json`` and ``accuracy.png`` are written to ``out``, if it is not ``None``.
     """
     if len(folders) < 2:
         raise EvaluationError("one network cannot be compared; give the folders of at least two runs")
@@ -91,7 +87,7 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
             for row in result.rows
             for split, found in row.accuracies()
         ]
-        draw_accuracy_bars(bars, out, "accuracy", "Accuracy")
+        draw_accuracy_bars(bars, out)
     return result
 
 
@@ -162,14 +158,12 @@ def _of_training(root: Path) -> dict[str, float]:
 
 
 def _thesis_table(network: TrainedNetwork) -> str:
-    """Which table of the thesis shows networks of this kind."""
     if network.recipe.get("projection_head"):
         return "5.3 (HAL-C)"
     return "5.2 (HAL-R)" if network.recipe.get("initial_weights") == "random" else "5.1 (HAL-T)"
 
 
 def tables_of(result: Comparison) -> list[Table]:
-    """The comparison as people read it."""
     columns = ("Network", "As in table", *(figure.replace("_", " ").capitalize() for figure in FIGURES))
     rows: list[tuple[str, ...]] = []
     for row in result.rows:

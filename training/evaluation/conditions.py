@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from contract.description import AS_PHOTOGRAPHED
-from training.networks.stains import STAINS
+from training.networks.augmentation import STAINS
 
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Pixels of an image to pixels of an image. Shape: ``(256, 256, 3)``, RGB, 0 to 255."""

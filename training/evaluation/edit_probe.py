@@ -25,8 +25,7 @@ SEED = 2022
 def edit_probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage], about: About) -> Iterable[Metric]:
     """The probes' figures; none where the images hold no edited controls or no composites.
 
-    Args:
-        embeddings: l2-normalised encoder output. Shape: ``(len(images), 2048)``.
+    ``embeddings`` are l2-normalised. Shape: ``(len(images), 2048)``.
     """
     kinds = of_kind(images)
     real, composite, sham = (np.flatnonzero(kinds == kind) for kind in ("real", "composite", "sham"))

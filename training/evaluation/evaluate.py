@@ -37,11 +37,6 @@ def is_run(folder: Path) -> bool:
 
 
 def open_network(folder: Path, precision: Precision | None = None) -> TrainedNetwork:
-    """The network of a run or a bundle.
-
-    Raises:
-        BundleNotFoundError: the folder is neither's.
-    """
     if is_run(folder):
         from training.evaluation.run_network import RunNetwork  # loads TensorFlow, which a bundle does without
 
@@ -57,8 +52,7 @@ def open_network(folder: Path, precision: Precision | None = None) -> TrainedNet
 def evaluate(folder: Path, data: Path | None, split: str, precision: Precision | None, out: Path | None) -> Path | None:
     """Evaluate a run or a bundle, print its figures and write the report.
 
-    Args:
-        out: gets the report; ``RUN/evaluation/SPLIT`` for a run, nothing for a bundle when ``None``.
+    It is written to ``out``, else to ``RUN/evaluation/SPLIT`` for a run and nowhere for a bundle.
     """
     network = open_network(folder, precision)
     out = out or default_folder(network, split)
@@ -81,12 +75,6 @@ def default_folder(network: TrainedNetwork, split: str) -> Path | None:
 
 
 def images_of(network: TrainedNetwork, data: Path | None) -> list[LabelledImage]:
-    """The manifest at ``data``, or the run's own.
-
-    Raises:
-        EvaluationError: no manifest was given and the network is a bundle's.
-        ManifestError: the manifest cannot be used.
-    """
     if data is not None:
         return manifest.read(data)
     if not is_run(network.root):
@@ -143,14 +131,7 @@ def _draw(network: TrainedNetwork, predictions: Predictions, folder: Path, seed:
 def choose(
     images: Sequence[LabelledImage], split: str, networks: Sequence[TrainedNetwork], sets: Sequence[ImageSet]
 ) -> tuple[list[LabelledImage], dict[str, int]]:
-    """The images of a split that every network can be asked about.
-
-    Returns:
-        The images, and how many were left out for which reason.
-
-    Raises:
-        EvaluationError: no image is left.
-    """
+    """The images of a split that every network can be asked about, and how many were left out for which reason."""
     known = [{entry.name for entry in each.classes if entry.evidence is not Evidence.NONE} for each in networks]
     unknown = f"of a class that {'was never' if len(networks) == 1 else 'one of the networks was never'} trained on"
     left_out: Counter[str] = Counter()

@@ -92,7 +92,6 @@ class Measures(Record):
 
 
 def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measures:
-    """Every figure of an evaluation."""
     calibrated, raw, fitted = predictions.evaluation, predictions.uncalibrated, predictions.fitted
     hits, sources = calibrated.predicted == calibrated.labels, [image.source for image in predictions.images]
     return Measures(
@@ -118,7 +117,7 @@ def measure(predictions: Predictions, classes: Sequence[ClassEvidence]) -> Measu
         unfamiliar={} if predictions.novelty is None else _by(sources, predictions.novelty > 1),
         by_set=_by(predictions.sets, hits),
         expert_labelled=share(hits[expert_labelled(predictions.images)]),
-        confusions=tuple(calibrated.commonest_confusions(12)),
+        confusions=tuple(calibrated.commonest_confusions()),
     )
 
 

@@ -1,6 +1,5 @@
 """A trained network that can be evaluated, and that of a bundle, as it is served; a run's is in ``run_network``."""
 
-import csv
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from contract.bundle import Bundle
 from contract.description import ClassEvidence, ModelFile, Precision
 from contract.novelty import NoveltyBasis
 from training.data import image_list
-from training.data.manifest import LabelledImage
+from training.data.manifest import LabelledImage, read_csv
 from training.evaluation.onnx_inference import Outputs, onnx_outputs
 
 
@@ -38,8 +37,6 @@ class TrainedNetwork(ABC):
     """A run's or a bundle's network and what is known about its origin.
 
     Attributes:
-        name: as in tables and headings.
-        root: its folder.
         sha256: of the file with its weights.
         classes: what each of the 20 classes was learned from.
         images: all that it was trained and validated on; of a bundle only names are known, not where the files lie.
@@ -88,11 +85,7 @@ class BundleNetwork(TrainedNetwork):
 
     @classmethod
     def open(cls, folder: Path, precision: Precision | None) -> "BundleNetwork":
-        """Verify a bundle and read the list of its images, if it has one.
-
-        Raises:
-            BundleError: it is no bundle, it is damaged, or it has no file of that precision.
-        """
+        """Verify a bundle and read the list of its images, if it has one."""
         loaded = bundle.load(folder)
         file, description = loaded.file(precision), loaded.description
         return cls(
@@ -123,10 +116,7 @@ class BundleNetwork(TrainedNetwork):
 
 def _listed(path: Path) -> tuple[LabelledImage, ...]:
     """The rows of a bundle's image list, by file name."""
-    if not path.is_file():
-        return ()
-    with path.open(newline="", encoding="utf-8") as stream:
-        return tuple(
-            LabelledImage(Path(row["name"]), row["label"], row["slide_id"], row["source"], row["split"])
-            for row in csv.DictReader(stream)
-        )
+    return tuple(
+        LabelledImage(Path(row["name"]), row["label"], row["slide_id"], row["source"], row["split"])
+        for row in read_csv(path)
+    )

@@ -20,12 +20,7 @@ BATCH: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a network gives for n images.
-
-    Attributes:
-        logits: float32. Shape: ``(n, 20)``.
-        embeddings: the encoder's output, l2-normalised, float32. Shape: ``(n, 2048)``.
-    """
+    """Logits ``(n, 20)`` and the encoder's output, l2-normalised, ``(n, 2048)``, for n images; float32."""
 
     logits: NDArray[np.float32]
     embeddings: NDArray[np.float32]

@@ -32,14 +32,8 @@ def decision_policy(
 ) -> DecisionPolicy:
     """Threshold of the hairy flag and limits below which a technologist is asked to look.
 
-    Args:
-        real: which of them are photographs as they were taken; the limits of review are chosen on these. Shape:
-            ``(n,)``.
-        split: of the images; only ``val`` is accepted.
-
-    Raises:
-        FittedOnTestError: the images are not validation images.
-        PolicyError: hairy cells were trained on, but none was held out to choose the threshold by.
+    ``real`` tells which images are photographs as they were taken; the limits of review are chosen on these. A
+    ``split`` other than ``val`` is refused.
     """
     require_validation(split, "the decision policy")
     evidence, photographs = classes[HAIRY_CELL.index].evidence, validation.of_images(real)
@@ -69,9 +63,7 @@ def hairy_threshold(validation: Evaluation, split: str) -> tuple[float, str]:
     Such thresholds are an interval, from the other cell to the hairy cell that are nearest to each other; its middle,
     in log-odds, keeps the same distance from both kinds of error on cells not seen yet.
 
-    Raises:
-        FittedOnTestError: the images are not validation images.
-        PolicyError: no hairy or no other cell among the images, or no threshold keeps within the limit.
+    Raises PolicyError: no hairy or no other cell among the images, or no threshold keeps within the limit.
     """
     require_validation(split, "the threshold of the hairy flag")
     hairy = validation.labels == HAIRY_CELL.index

@@ -34,7 +34,6 @@ class Predictions:
     """A network's outputs for n labelled images.
 
     Attributes:
-        split: ``train``, ``val`` or ``test``, as the images were chosen.
         digests: SHA-256 of each image file.
         seen_as: ``train`` or ``val`` for images that the network was trained on or validated with, else empty.
         logits: float32. Shape: ``(n, 20)``.
@@ -64,7 +63,6 @@ class Predictions:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """With calibrated probabilities."""
         temperature = temperatures(self.novelty, self.fitted.temperature, self.fitted.unfamiliar_temperature)
         return Evaluation.at(self.logits, self.labels, temperature, self.suppressed)
 
@@ -113,12 +111,7 @@ def predict(
 ) -> Predictions:
     """Ask a network about images, or read what it said about them earlier.
 
-    Args:
-        folder: where the outputs are kept; taken from there if the weights and all images are the same.
-
-    Raises:
-        ImageError: an image cannot be read.
-        RunError: the run is not finished.
+    The outputs are kept in ``folder``, and taken from there if the weights and all images are the same.
     """
     digests = tuple(sha256_of(image.path) for image in images)
     found = None if folder is None else _kept(folder / ARRAYS, network, digests)

@@ -66,13 +66,10 @@ class ProbeReport(Record):
 
 
 def probe(embeddings: NDArray[np.float32], images: Sequence[LabelledImage], seed: int = 2022) -> ProbeReport:
-    """Probe every class.
+    """Probe every class by l2-normalised embeddings.
 
     The interval is that of repeated cross-validation, corrected for the overlap of its training parts (Nadeau and
     Bengio 2003, "Inference for the Generalization Error").
-
-    Args:
-        embeddings: l2-normalised encoder output. Shape: ``(len(images), 2048)``.
     """
     labels = np.array([image.class_index for image in images])
     everywhere = sorted({image.source for image in images})

@@ -35,14 +35,12 @@ class Table:
     note: str = ""
 
     def for_terminal(self) -> RichTable:
-        """To be printed by a rich console."""
         shown = RichTable(*self.columns, title=self.title)
         for row in self.rows:
             shown.add_row(*row)
         return shown
 
     def markdown(self) -> str:
-        """A heading, the note and a pipe table."""
         lines = [f"## {self.title}", "", *([self.note, ""] if self.note else [])]
         lines += [_line(self.columns), _line(["---"] * len(self.columns)), *map(_line, self.rows)]
         return "\n".join([*lines, ""])
@@ -80,7 +78,6 @@ def _interval(interval: tuple[float, float]) -> str:
 
 
 def tables_of(measures: Measures, probe: ProbeReport, network: TrainedNetwork) -> list[Table]:
-    """All figures of an evaluation."""
     first = [_figures(measures), *_hairy_cells(measures), _classes(measures), *_confusions(measures)]
     return [*first, _probe(probe), _origin(measures, network)]
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, f1_score
 
 from contract.binomial import clopper_pearson
 from contract.classes import CLASS_COUNT, CLASS_NAMES
@@ -62,12 +63,7 @@ def share(hits: NDArray[np.bool_], method: Method = "Wilson") -> Proportion | No
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a model says about labelled images.
-
-    Attributes:
-        labels: true class indices. Shape: ``(n,)``.
-        probabilities: calibrated. Shape: ``(n, 20)``.
-    """
+    """True class indices ``(n,)`` and calibrated probabilities ``(n, 20)`` of labelled images."""
 
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
@@ -105,7 +101,6 @@ class Evaluation:
 
     @property
     def accuracy(self) -> Proportion:
-        """Share of the images whose predicted class is the true one."""
         return Proportion.of(int((self.predicted == self.labels).sum()), len(self.labels))
 
     @property
@@ -115,31 +110,27 @@ class Evaluation:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error, 15 bins."""
         return expected_calibration_error(self.probabilities, self.labels)
 
     @property
     def macro_f1(self) -> float:
         """Mean over the classes that occur of the harmonic mean of recall and precision, 0 where both are 0."""
-        matrix = self.confusion
-        occurring = matrix.sum(axis=1) > 0
-        doubled = 2 * matrix.diagonal() / (matrix.sum(axis=0) + matrix.sum(axis=1)).clip(1)
-        return float(doubled[occurring].mean())
+        occurring = np.unique(self.labels)
+        return float(f1_score(self.labels, self.predicted, labels=occurring, average="macro", zero_division=0))
 
     @property
     def confusion(self) -> NDArray[np.int64]:
         """Counts by true class (rows) and predicted class (columns). Shape: ``(20, 20)``."""
-        pairs = self.labels * CLASS_COUNT + self.predicted
-        return np.bincount(pairs, minlength=CLASS_COUNT**2).reshape(CLASS_COUNT, CLASS_COUNT)
+        return np.asarray(confusion_matrix(self.labels, self.predicted, labels=range(CLASS_COUNT)), np.int64)
 
     def of_images(self, chosen: NDArray[np.bool_]) -> "Evaluation":
         """The same for a part of the images. Shape of ``chosen``: ``(n,)``."""
         return Evaluation(self.labels[chosen], self.probabilities[chosen])
 
-    def commonest_confusions(self, count: int = 8) -> list[tuple[str, str, int]]:
-        """(true, predicted, images), the commonest first."""
+    def commonest_confusions(self) -> list[tuple[str, str, int]]:
+        """(true, predicted, images) of the twelve commonest, in that order."""
         matrix = self.confusion.copy()
         np.fill_diagonal(matrix, 0)
-        order = np.argsort(matrix, axis=None)[::-1][:count]
+        order = np.argsort(matrix, axis=None)[::-1][:12]
         pairs = [divmod(int(position), CLASS_COUNT) for position in order]
         return [(CLASS_NAMES[t], CLASS_NAMES[p], int(matrix[t, p])) for t, p in pairs if matrix[t, p]]

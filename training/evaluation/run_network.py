@@ -21,9 +21,9 @@ from training.evaluation.network import Fitted, TrainedNetwork
 from training.evaluation.onnx_inference import Outputs
 from training.evaluation.policy import PolicyError, hairy_threshold
 from training.evaluation.results import Evaluation
-from training.fit import trained
 from training.fit.features import encode
 from training.fit.run import Run, RunError
+from training.networks import xception as networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,7 @@ class RunNetwork(TrainedNetwork):
 
     @classmethod
     def open(cls, folder: Path, precision: Precision | None) -> "RunNetwork":
-        """Open the folder of a run.
-
-        Raises:
-            RunError: there is no run, one of another version, or no checkpoint.
-            ManifestError: its images are not where they were.
-        """
+        """Open the folder of a run."""
         if precision not in (None, "float32"):
             raise RunError(f"{folder} is a run, which has float32 weights; export it to evaluate its {precision} file")
         return cls.of(Run.open(folder))
@@ -76,7 +71,7 @@ class RunNetwork(TrainedNetwork):
 
     @cached_property
     def _networks(self) -> tuple[keras.Model, keras.Model]:
-        return trained.load(self.run)
+        return trained_networks(self.run)
 
     def fitted(self) -> Fitted:
         """On the run's own validation images."""
@@ -104,6 +99,29 @@ class RunNetwork(TrainedNetwork):
         for image in sorted(images, key=lambda image: image_list.LEAST_TELLING.index(image.split)):
             found |= dict.fromkeys(pixels_of(image, content_hash(image.path)), image.split)
         return found | dict.fromkeys(self.run.seen_before(), "train")
+
+
+def trained_networks(run: Run) -> tuple[keras.Model, keras.Model]:
+    """Encoder and classifier head of a run's last checkpoint, in float32.
+
+    The encoder takes pixels 0 to 255, shape ``(n, 256, 256, 3)``, to features ``(n, 2048)``, the head takes features
+    to logits ``(n, 20)``. ``set_weights`` refuses what does not fit; Keras' ``load_weights`` only warns and leaves
+    layers at random.
+    """
+    progress, groups = run.restore()
+    stages = run.recipe.stages
+    if progress.stage < len(stages):
+        raise RunError(
+            f"{run.root} is at stage {stages[progress.stage].name} ({progress.stage + 1} of {len(stages)}): the run is "
+            f"not finished; go on with: hal train --resume {run.root}"
+        )
+    keras.mixed_precision.set_global_policy("float32")
+    encoder = networks.build_encoder(None)
+    chosen = run.recipe.classifier_head
+    head = networks.build_classifier_head(chosen.dropout, run.recipe.seed, chosen.normalised)
+    encoder.set_weights(groups["encoder"])
+    head.set_weights(groups["classifier_head"][: len(head.weights)])
+    return encoder, head
 
 
 def _as_trained(run: Run) -> list[LabelledImage]:

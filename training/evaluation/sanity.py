@@ -36,9 +36,7 @@ NOTE: Final = (
 class SanityPart(Record):
     """One part: two networks on one set.
 
-    Attributes:
-        called_hairy: share of the images that each calls hairy.
-        thesis: what the thesis reports for the recipe, where it does.
+    ``called_hairy`` are shares of the images, ``thesis`` what it reports for the recipe.
     """
 
     part: int
@@ -51,8 +49,6 @@ class SanityPart(Record):
 
 
 class Sanity(Record):
-    """What ``sanity.json`` holds."""
-
     networks: tuple[str, str]
     recipes: tuple[str, str]
     trained_on: tuple[dict[str, int], dict[str, int]]
@@ -61,16 +57,7 @@ class Sanity(Record):
 
 
 def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sanity:
-    """Do the sanity test, print it and write ``sanity.md``, ``sanity.json`` and the confusion matrices.
-
-    Args:
-        data: manifest with images of C or D or both in ``split``.
-        split: ``test``, or another split that neither run was trained on.
-
-    Raises:
-        EvaluationError: a folder is not a run's, the runs were not trained on what they should have been, one was
-            trained on the tested images, or there are none of C and D.
-    """
+    """Do the sanity test, print it and write ``sanity.md``, ``sanity.json`` and the confusion matrices."""
     if bundles := [str(folder) for folder in (run_ab, run_abc) if not is_run(folder)]:
         raise EvaluationError(f"the sanity test needs the folders of two runs ('hal train'); not runs: {bundles}")
     networks = [open_network(folder) for folder in (run_ab, run_abc)]
@@ -116,11 +103,7 @@ def training_sets(networks: Sequence[TrainedNetwork], images: Sequence[LabelledI
 
 
 def require_sets(networks: Sequence[TrainedNetwork], trained_on: Sequence[Counter[str]]) -> None:
-    """Check that the first network was trained on A and B, the second on A, B and C, and neither on D.
-
-    Raises:
-        EvaluationError: lists everything that is not so.
-    """
+    """Check that the first network was trained on A and B, the second on A, B and C, and neither on D."""
     problems = [
         f"\n  - {network.root} was trained on {counts[name] or 'no'} image{'s' * (counts[name] > 0)} of set {name}, "
         f"expected {' and '.join(expected)} only"

@@ -33,11 +33,11 @@ from training.evaluation.metrics import COMMAND, bundle_metrics, of_kind
 from training.evaluation.onnx_inference import Outputs, onnx_outputs
 from training.evaluation.policy import decision_policy
 from training.evaluation.results import Evaluation
+from training.evaluation.run_network import trained_networks
 from training.export import model_card, triton
 from training.export.embedding_reference import write_reference
 from training.export.model_files import WrittenFile, describe_file, write_files
 from training.export.novelty import basis_of, fit_novelty
-from training.fit import trained
 from training.fit.run import Run, RunError
 
 GOLDEN_IMAGES: Final = 4
@@ -58,30 +58,14 @@ class Validation:
 
 
 def export(run_folder: Path, out: Path, name: str, version: str, precisions: Sequence[Precision]) -> BundleDescription:
-    """Write the bundle of a finished run.
-
-    Args:
-        run_folder: folder of ``hal train``.
-        out: the bundle's folder, which must not hold a bundle yet.
-        name: of the bundle, for example ``hal-c``.
-        version: semantic version.
-        precisions: which files to ship, the default one first.
-
-    Returns:
-        What was written to ``bundle.json``.
-
-    Raises:
-        RunError: the run is not finished, or ``out`` is taken.
-        ExportError: the graph breaks the contract or is too far from Keras.
-        PolicyError: there are no images to choose the hairy threshold by.
-    """
+    """Write the bundle of a finished run, the first of ``precisions`` as its default; returns ``bundle.json``."""
     run = Run.open(run_folder)
     if run.recipe.trains_on_validation:
         raise RunError(
             f"{run.root} was trained on its validation images, so that nothing is left to calibrate it and to choose "
             "the hairy threshold by; export the run of the model selection, or hold other images out as 'val'"
         )
-    encoder, head = trained.load(run)
+    encoder, head = trained_networks(run)
     return write_bundle(run, encoder, head, out, name, version, precisions)
 
 

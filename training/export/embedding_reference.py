@@ -28,16 +28,9 @@ def write_reference(
     precision: Precision,
     data: str,
 ) -> EmbeddingReference:
-    """Write the reference's file into a bundle's folder.
+    """Write the reference's file into a bundle's folder and describe it for ``bundle.json``.
 
-    Args:
-        outputs: of the file of ``precision`` on n images.
-        labels: of the images. Shape: ``(n,)``.
-        suppressed: classes that are never predicted. Shape: ``(20,)``.
-        data: which images, for people.
-
-    Returns:
-        The part of ``bundle.json`` that describes it.
+    ``outputs`` are those of the file of ``precision``; ``data`` says which images, for people.
     """
     embeddings = outputs.embeddings.astype(np.float64)
     predicted = np.where(suppressed, -np.inf, outputs.logits).argmax(axis=1)
@@ -68,14 +61,7 @@ def write_reference(
 def add_reference(folder: Path, data: Path, split: str) -> EmbeddingReference:
     """Give a bundle that was exported without one its reference, or another; its weights stay as they are.
 
-    Args:
-        folder: of the bundle.
-        data: manifest with the images.
-        split: which of them; not those that the network was trained on.
-
-    Raises:
-        BundleError: the bundle cannot be loaded.
-        ManifestError: the manifest cannot be read, or has no image of that split.
+    ``split`` is to be one that the network was not trained on.
     """
     loaded = bundle.load(folder)
     file, description = loaded.file(), loaded.description

@@ -56,18 +56,11 @@ def add_evidence(
     against are from now on those of the real test images.
 
     Args:
-        folder: of the bundle.
         data: manifest of the images that the bundle was made of, composites and edited controls told by its
             column ``kind``.
         elsewhere: manifests of data sets that the bundle was not trained on; all their images are shown.
         hairy: folder of photographs of real hairy cells.
         hairy_scale: their pixels a micrometre; they are shown as they are and at the analyser's scale.
-
-    Raises:
-        BundleError: the bundle cannot be loaded.
-        ManifestError: a manifest cannot be used.
-        EvidenceError: there is nothing to measure, or the images had a part in making the bundle.
-        ImageError: an image cannot be read.
     """
     loaded = bundle.load(folder)
     images, before = _held_out(loaded, data), loaded.description

@@ -47,7 +47,6 @@ _COLUMNS = (
 
 
 def render(description: BundleDescription) -> str:
-    """The model card of a bundle, in Markdown."""
     shipped, metrics = description.files[0].precision, description.metrics
     own = [metric for metric in metrics if metric.split != ELSEWHERE and metric.precision == shipped]
     split = "test" if any(metric.split == "test" for metric in own) else "val"

@@ -47,13 +47,7 @@ def write_files(
 ) -> dict[Precision, WrittenFile]:
     """Write float32 and int8, which are always compared, and float16 if it is wanted, into ``folder``.
 
-    Args:
-        run: whose training images set the ranges of int8.
-        encoder: of the run.
-        head: its classifier.
-        folder: the bundle's.
-        wanted: precisions that will be shipped.
-        scratch: for what only this machine needs.
+    ``scratch`` is for what only this machine needs. The run's training images set the ranges of int8.
     """
     run.say("export: converting to ONNX")
     float32, float16, int8 = (folder / f"model.{precision}.onnx" for precision in ("float32", "float16", "int8"))
@@ -81,11 +75,7 @@ def describe_file(
     head: keras.Model,
     images: Sequence[LabelledImage],
 ) -> ModelFile:
-    """A file for ``bundle.json``, compared with Keras on some of ``images``.
-
-    Raises:
-        ExportError: its logits are too far from Keras', or no numbers.
-    """
+    """A file for ``bundle.json``, compared with Keras on some of ``images``."""
     step = max(len(images) // _PARITY_IMAGES, 1)
     pixels = np.stack([read_image(image.path) for image in images[::step][:_PARITY_IMAGES]])
     session = onnxruntime.InferenceSession(written.runnable, providers=["CPUExecutionProvider"])

@@ -9,7 +9,7 @@ believed too much, which the unfamiliar ones make up for.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,17 +60,11 @@ def write_novelty(
     validation: tuple[NDArray[np.float32], NDArray[np.str_]],
     precision: Precision,
 ) -> Novelty:
-    """Fit the subspace and its threshold, and write the subspace into a bundle's folder.
+    """Fit the subspace and its threshold, write the subspace into a bundle's folder and describe it.
 
     Args:
         training: embeddings ``(n, 2048)`` of training images and the source of each, by the file of ``precision``.
         validation: the same of validation images, which set the threshold.
-
-    Returns:
-        The part of ``bundle.json`` that describes it.
-
-    Raises:
-        ValueError: there are fewer training images than components.
     """
     mean, components = fit_subspace(*training, components=min(COMPONENTS, len(training[0]) - 1))
     path = folder / FILE_NAME
@@ -101,19 +95,12 @@ def fit_novelty(
 ) -> tuple[Novelty, Calibration]:
     """Fit all of it on a network's images and write the subspace into a bundle's folder.
 
+    Images of split ``train`` fit the subspace, real ones of ``val`` the rest.
+
     Args:
         graph: the ONNX file of ``precision`` that makes the embeddings.
-        images: that the network was made of; those of split ``train`` fit the subspace, real ones of ``val`` the rest.
         calibration: of the bundle, with the temperature of familiar images.
-        suppressed: classes that are never predicted. Shape: ``(20,)``.
         seed: of the choice of images and of their shifts.
-
-    Returns:
-        The parts of ``bundle.json``.
-
-    Raises:
-        ManifestError: there are too few images.
-        ImageError: an image cannot be read.
     """
     trained = subspace_images(images, seed)
     real = of_kind(images) == "real"
@@ -195,14 +182,7 @@ def shift(seed: int) -> Change:
 def add_novelty(folder: Path, data: Path) -> BundleDescription:
     """Let a bundle that was exported without it tell unfamiliar images; its weights stay as they are.
 
-    Args:
-        folder: of the bundle; ``bundle.json`` and the model card are written.
-        data: manifest that the bundle was made of.
-
-    Raises:
-        BundleError: the bundle cannot be loaded.
-        ManifestError: the manifest cannot be read, or has too few images.
-        ImageError: an image cannot be read.
+    ``data`` is the manifest that it was made of.
     """
     loaded = bundle.load(folder)
     before, file = loaded.description, loaded.file()
@@ -217,11 +197,10 @@ def add_novelty(folder: Path, data: Path) -> BundleDescription:
     return description
 
 
-def balanced(sources: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Weights that give each source the same share; their sum is 1."""
-    _, which, counts = np.unique(sources, return_inverse=True, return_counts=True)
-    weights = 1.0 / counts[which]
-    return np.asarray(weights / weights.sum())
+def balanced(groups: NDArray[Any]) -> NDArray[np.float64]:
+    """Weights that give each source, or class, the same share; their sum is 1, or 0 of nothing. Shape: ``(n,)``."""
+    _, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / (counts[which] * max(len(counts), 1)))
 
 
 def quantile(values: NDArray[np.float32], weights: NDArray[np.float64], share: float) -> float:

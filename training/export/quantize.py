@@ -28,7 +28,7 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantize(float32: Path, int8: Path, calibration_images: Sequence[NDArray[np.uint8]]) -> None:
-    """Write an int8 version of ``float32``.
+    """Write an int8 version of ``float32``; the ranges of the activations are those of ``calibration_images``.
 
     Weights keep seven bits: the eight-bit products of CPUs without VNNI saturate in 16-bit sums, and one bundle must
     give one answer on every machine.
@@ -36,11 +36,6 @@ def quantize(float32: Path, int8: Path, calibration_images: Sequence[NDArray[np.
     Only convolutions are quantised, and not the first two. On Xception's embeddings of 48 training images that brought
     the mean relative error from 0.150, with additions and all convolutions in int8, to 0.121; eight-bit weights
     brought 0.144, float depthwise convolutions 0.157, percentile ranges 0.146.
-
-    Args:
-        float32: the exported graph.
-        int8: where to write.
-        calibration_images: training images, each uint8 ``(256, 256, 3)``, that set the ranges of the activations.
     """
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"

@@ -42,8 +42,7 @@ dynamic_batching {{ max_queue_delay_microseconds: 0 }}
 def write(bundle: Path, description: BundleDescription) -> Path | None:
     """Write the configuration beside a bundle's version folder, ``models/<name>/<version>``.
 
-    Returns:
-        The file, or ``None`` where the folders do not follow that layout and so are no model repository.
+    ``None`` where the folders do not follow that layout and so are no model repository.
     """
     if not bundle.name.isdigit() or bundle.parent.name != description.name:
         return None

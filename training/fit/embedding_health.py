@@ -37,14 +37,9 @@ class EmbeddingHealth:
 
 
 def embedding_health(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> EmbeddingHealth:
-    """Spread, alignment and uniformity of labelled unit vectors.
+    """Spread, alignment and uniformity of labelled unit vectors, at least two; shapes ``(n, dimension)``, ``(n,)``.
 
-    Args:
-        vectors: unit vectors. Shape: ``(n, dimension)``, n at least 2.
-        labels: the class of each. Shape: ``(n,)``.
-
-    Returns:
-        ``alignment`` is ``nan`` where no class has two vectors.
+    ``alignment`` is ``nan`` where no class has two vectors.
     """
     first, second = np.triu_indices(len(vectors), k=1)
     similarity = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
@@ -65,16 +60,10 @@ def spread(vectors: NDArray[np.float32]) -> float:
 def class_mean_accuracy(
     vectors: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> tuple[float, dict[int, tuple[int, int]]]:
-    """How many vectors lie nearest to the mean of their own class, each left out of that mean.
+    """How many unit vectors lie nearest to the mean of their own class, each left out of that mean.
 
-    Before there is a classifier this tells how well an embedding separates the classes.
-
-    Args:
-        vectors: unit vectors. Shape: ``(n, dimension)``.
-        labels: the class of each; a class of one vector cannot be found. Shape: ``(n,)``.
-
-    Returns:
-        The share, 0 to 1, and by class index (hits, vectors).
+    Before there is a classifier this tells how well an embedding separates the classes. A class of one vector cannot be
+    found. Returns the share, 0 to 1, and by class index (hits, vectors).
     """
     classes, positions, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     sums = np.zeros((len(classes), vectors.shape[1]))
@@ -103,12 +92,7 @@ def is_loss_of_one_point(loss: float, views: int) -> bool:
 def refuse_collapse(loss: float, spread_of_projections: float, views: int, stage: str) -> None:
     """Stop a contrastive stage whose projections have fallen on one point.
 
-    Args:
-        spread_of_projections: see :class:`EmbeddingHealth`; of projections without dropout, which gives a single point
-            a spread of its own.
-
-    Raises:
-        CollapseError: the loss is that of a single point and the spread is near 0.
+    Their spread is that of projections without dropout, which gives a single point a spread of its own.
     """
     if is_loss_of_one_point(loss, views) and spread_of_projections < COLLAPSED_SPREAD:
         raise CollapseError(

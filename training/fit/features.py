@@ -30,15 +30,9 @@ def encode(
     what: str,
     image_side: int = IMAGE_SIDE,
 ) -> Any:
-    """The encoder's output for every image, augmented if a layer is given.
+    """The encoder's output for every image, float32. Shape: ``(len(paths), 2048)``.
 
-    Args:
-        encoder: pixels to features, see :func:`training.networks.xception.build_encoder`.
-        augmentation: applied as in training; ``None`` shows the images as they are.
-        image_side: pixels of the side that images are scaled to first.
-
-    Returns:
-        float32 array. Shape: ``(len(paths), 2048)``.
+    Images are scaled to ``image_side`` pixels and, if a layer is given, augmented as in training.
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8)], autograph=False)
@@ -79,15 +73,7 @@ def cached_views(
 ) -> NDArray[np.float32]:
     """Features of several augmented views of every image, each view written to disk once it is whole.
 
-    Args:
-        run: its folder keeps the views, so that a resumed run does not compute them again.
-        augmentation: ``None`` for the images as they are.
-
-    Returns:
-        Shape: ``(len(paths), V, 2048)``.
-
-    Raises:
-        RunError: a view cannot be written.
+    The run's folder keeps them, so that a resumed run does not compute them again. Shape: ``(len(paths), V, 2048)``.
     """
     weights = fingerprint(encoder)[:12]
     stacked = []

@@ -11,8 +11,7 @@ from training.recipe import Stage
 def adam(stage: Stage, images: int, variables: Sequence[keras.Variable], *, scaled: bool) -> keras.optimizers.Optimizer:
     """The optimizer of a stage, built for the variables that learn.
 
-    Args:
-        scaled: whether the loss is scaled, without which gradients vanish in float16.
+    ``scaled`` multiplies the loss, without which gradients vanish in float16.
     """
     updates = stage.epochs * -(-images // stage.batch_size)
     optimizer = keras.optimizers.Adam(learning_rate(stage, updates))

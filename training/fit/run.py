@@ -66,11 +66,7 @@ class Run:
 
     @classmethod
     def start(cls, root: Path, recipe: Recipe, images: list[LabelledImage], origin: "Run | None" = None) -> "Run":
-        """Make the folder of a new run, which says what ``origin`` it begins with.
-
-        Raises:
-            RunError: the folder holds a run already.
-        """
+        """Make the folder of a new run, which says what ``origin`` it begins with."""
         cls.require_new(root)
         root.mkdir(parents=True, exist_ok=True)
         manifest.write(root / "manifest.csv", images)
@@ -84,18 +80,11 @@ class Run:
 
     @staticmethod
     def require_new(root: Path) -> None:
-        """Refuse a folder that holds a run."""
         if (root / "recipe.json").exists():
             raise RunError(f"{root} already holds a run; continue it with --resume {root} or choose another folder")
 
     @classmethod
     def open(cls, root: Path) -> "Run":
-        """Open the folder of a run.
-
-        Raises:
-            RunError: there is no run, or one of another version.
-            ManifestError: its images are not where they were.
-        """
         try:
             stored = json.loads((root / "recipe.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
@@ -127,7 +116,6 @@ class Run:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether it was trained at all."""
         return (self.root / "checkpoint.npz").exists()
 
     def as_origin(self) -> StartedFrom:
@@ -176,11 +164,8 @@ class Run:
         self._append("recall.csv", ("stage", "epoch", *CLASS_NAMES), {"stage": stage, "epoch": epoch, **recall})
 
     def _append(self, name: str, columns: Sequence[str], row: Mapping[str, float | int | str]) -> None:
-        path, kept = self.root / name, []
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                kept = list(csv.DictReader(stream))
-        kept = [each for each in kept if (each["stage"], each["epoch"]) != (row["stage"], str(row["epoch"]))]
+        path, epoch = self.root / name, (row["stage"], str(row["epoch"]))
+        kept = [each for each in manifest.read_csv(path) if (each["stage"], each["epoch"]) != epoch]
         told = {column: row.get(column, "") for column in columns}
         kept.append({name: f"{value:.5f}" if isinstance(value, float) else str(value) for name, value in told.items()})
         with self.writing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
@@ -190,11 +175,7 @@ class Run:
 
     @contextlib.contextmanager
     def writing(self, path: Path, size: int = 0) -> Iterator[Path]:
-        """Gives the name of a file to write, which takes the place of ``path`` in one rename.
-
-        Raises:
-            RunError: it cannot be written; the disk is full, for example.
-        """
+        """Gives the name of a file to write, which takes the place of ``path`` in one rename."""
         with self._explaining(path, size), replacing(path) as partial:
             yield partial
 
@@ -221,11 +202,7 @@ class Run:
             np.savez(stream, digest=np.array(_digest(arrays)), **arrays)
 
     def restore(self) -> tuple[Progress, dict[str, list[NDArray[Any]]]]:
-        """The last checkpoint: how far the run was, and its arrays by group. Without one, the beginning.
-
-        Raises:
-            RunError: the checkpoint is damaged: its SHA-256 or a part's checksum is not what it was.
-        """
+        """The last checkpoint: how far the run was, and its arrays by group. Without one, the beginning."""
         path = self.root / "checkpoint.npz"
         if not path.exists():
             return Progress(), {}
@@ -245,7 +222,6 @@ class Run:
 
 
 def _understood(model: type[_Model], text: str, path: Path) -> _Model:
-    """What a file of a run says."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:

@@ -42,7 +42,6 @@ def start(
     """Train a new run in ``root``.
 
     Args:
-        weights: ImageNet weights of Xception, or ``None`` for Keras' download.
         encoder_from: folder of a finished run whose encoder was made by the same choices of the same images; the
             stages that would make it again are skipped.
         start_from: folder of a run whose encoder is finished, by any choices; it is trained further, by all stages.
@@ -71,11 +70,7 @@ def start(
 
 
 def resume(root: Path, weights: Path | None, devices: Devices = "auto", choices: Sequence[str] = ()) -> None:
-    """Go on with the run in ``root`` from its checkpoint.
-
-    Args:
-        weights: as for :func:`start`; needed if the run was killed before its first checkpoint.
-    """
+    """Go on from the checkpoint in ``root``; ``weights`` are needed if the run was killed before its first."""
     spread = strategy(devices)
     run = Run.open(root)
     if run.started_from is not None and not run.has_checkpoint:
@@ -119,9 +114,8 @@ def _ready(chosen: Recipe, spread: tf.distribute.Strategy) -> Iterator[None]:
 def strategy(devices: Devices) -> tf.distribute.Strategy:
     """How a batch is spread over devices; the loss sees the whole batch in any case.
 
-    Args:
-        devices: ``one``; ``mirrored`` over all GPUs of this machine (all logical CPUs where there is none);
-            ``auto``: ``mirrored`` where there are several GPUs.
+    ``mirrored``: over all GPUs of this machine (all logical CPUs where there is none); ``auto``: so where there are
+    several GPUs.
     """
     gpus = tf.config.list_logical_devices("GPU")
     if devices == "mirrored" or (devices == "auto" and len(gpus) > 1):
@@ -145,11 +139,7 @@ def _training(images: Sequence[LabelledImage], chosen: Recipe) -> Counter[str]:
 
 
 def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
-    """The images :func:`in_use`.
-
-    Raises:
-        ManifestError: nothing is left to train on or to validate with, or too little for the batches of a stage.
-    """
+    """The images :func:`in_use`, if there are enough to train on, to validate with and for the stages' batches."""
     kept = in_use(images, chosen)
     wanted = {*chosen.train_splits} if chosen.trains_on_validation else {"train", "val"}
     problems = [
@@ -198,7 +188,6 @@ def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
 
 
 def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run:
-    """The run to begin from."""
     origin = Run.open(root)
     progress, _ = origin.restore()
     if progress.stage < len(origin.recipe.encoder_stages):

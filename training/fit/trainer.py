@@ -52,7 +52,6 @@ class LabelledFiles:
 
     @classmethod
     def of(cls, images: Sequence[LabelledImage], splits: Sequence[str]) -> "LabelledFiles":
-        """The images of ``splits``."""
         chosen = [image for image in images if image.split in splits]
         return cls([image.path for image in chosen], np.array([i.class_index for i in chosen], dtype=np.int64))
 
@@ -90,15 +89,7 @@ class Trainer:
             self._checkpoint(self.progress)
 
     def run_stages(self) -> None:
-        """Train what is left; the last checkpoint holds the result.
-
-        Raises:
-            CollapseError: a contrastive stage fell on one point.
-            UnreadableImageError: an image broke since the training began.
-            MemoryShortError: the batch does not fit a device.
-            RunError: a file of the run cannot be written.
-            FrozenEncoderError: a stage changed an encoder that it must leave as it was.
-        """
+        """Train what is left; the last checkpoint holds the result."""
         while self.progress.stage < len(self.recipe.stages):
             number = self.progress.stage
             stage = self.recipe.stages[number]
@@ -142,10 +133,11 @@ class Trainer:
                 if stage.patience and stopped_improving(self._losses, stage.patience):
                     self.run.say(f"  the loss has not improved in {stage.patience} epochs: stage {stage.name} ends")
                     break
-                batches = self._batches(stage, epoch)
+                seed = (self.recipe.seed, self.progress.stage + 1, epoch)
+                batches = epoch_batches(self.train.labels, stage.batch_size, stage.classes_per_batch, seed)
                 first = self.progress.batch if epoch == self.progress.epoch else 0
                 started = time.monotonic()
-                remaining = self._inputs(views, batches[first:], stage, epoch, objective.copies)
+                remaining = self._inputs(views, batches[first:], seed, objective.copies)
                 for number, (inputs, indices) in enumerate(remaining, start=first + 1):
                     labels = self.train.labels[indices]
                     meter.add(*update(inputs, labels), labels)
@@ -164,8 +156,7 @@ class Trainer:
         self,
         views: NDArray[np.float32] | None,
         batches: Sequence[NDArray[np.int64]],
-        stage: Stage,
-        epoch: int,
+        seed: tuple[int, ...],
         copies: int,
     ) -> Iterator[tuple[Any, NDArray[np.int64]]]:
         """Batches of pixels to be augmented and encoded, or of cached features; ``copies`` rows for each image."""
@@ -173,7 +164,7 @@ class Trainer:
             for images, indices in image_batches(self.train.paths, batches):
                 yield tf.repeat(images, copies, axis=0), indices.numpy()
             return
-        generator = np.random.default_rng((self.recipe.seed, self._number(stage), epoch))
+        generator = np.random.default_rng(seed)
         for indices in batches:
             order = generator.permuted(np.tile(np.arange(views.shape[1]), (len(indices), 1)), axis=1)
             yield views[np.repeat(indices, copies), order[:, :copies].ravel()], indices
@@ -195,13 +186,6 @@ class Trainer:
         augmentation = None if stage is None else stage.augmentation
         side = IMAGE_SIDE if stage is None else stage.image_side
         return cached_views(self.run, self.encoder, files.paths, augmentation, views, name, self._seed() + 100, side)
-
-    def _batches(self, stage: Stage, epoch: int) -> list[NDArray[np.int64]]:
-        seed = (self.recipe.seed, self._number(stage), epoch)
-        return epoch_batches(self.train.labels, stage.batch_size, stage.classes_per_batch, seed)
-
-    def _number(self, stage: Stage) -> int:
-        return self.recipe.stages.index(stage) + 1
 
     def _seed(self) -> int:
         return self.recipe.seed + 1000 * (self.progress.stage + 1)

@@ -68,9 +68,7 @@ class Update:
 
     Args:
         model: inputs to outputs; called with ``training=True``.
-        variables: what is trained.
         optimizer: built for ``variables``.
-        objective: the loss.
         micro_batch: images a device embeds at once; ``None`` for as many as the batch has.
     """
 
@@ -112,7 +110,8 @@ class Update:
             filled, images = self._filled(inputs, len(labels), limit)
             loss, outputs = self._whole(self._spread(filled, images), tf.constant(labels))
         else:
-            loss, outputs = self._cached(inputs, labels, limit)
+            loss, outputs = self._accumulate(inputs, labels, limit)
+            self._apply_sums()
         return float(self._one(loss)), np.asarray(self._one(outputs), np.float32)[: len(inputs)]
 
     def gradients(self, inputs: Any, labels: NDArray[np.int64]) -> tuple[float, list[NDArray[np.float32]]]:
@@ -123,11 +122,6 @@ class Update:
             variable.assign(value)
         # Read here, outside of a replica, a sum is that of all devices.
         return float(loss), [np.asarray(total.read_value()) for total in self._sums]
-
-    def _cached(self, inputs: Any, labels: NDArray[np.int64], part: int) -> tuple[Any, Any]:
-        loss, outputs = self._accumulate(inputs, labels, part)
-        self._apply_sums()
-        return loss, outputs
 
     def _accumulate(self, inputs: Any, labels: NDArray[np.int64], part: int) -> tuple[Any, Any]:
         """Loss and outputs of the whole batch; its gradient is left in ``_sums``."""

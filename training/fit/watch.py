@@ -43,11 +43,7 @@ class Meter:
         self._batches = 0
 
     def add(self, loss: float, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """A batch's loss, outputs ``(images * copies, dimension)`` and class indices ``(images,)``.
-
-        Raises:
-            DivergedError: the loss is not a number.
-        """
+        """A batch's loss, outputs ``(images * copies, dimension)`` and class indices ``(images,)``."""
         if not np.isfinite(loss):
             raise DivergedError(
                 f"stage {self._stage.name}: the loss is {loss}; lower {self._stage.name}.learning_rate, or use float32"
@@ -60,14 +56,8 @@ class Meter:
     def refuse_collapse(self, project: Callable[[Any], Any], inputs: Any) -> None:
         """Look, once in :data:`COLLAPSE_WINDOW` batches, whether all projections lie on one point.
 
-        Only where the loss of these batches was that of a single point the projections are computed.
-
-        Args:
-            project: inputs to projections, without dropout or augmentation.
-            inputs: of the last batch.
-
-        Raises:
-            CollapseError: they do.
+        Only where the loss of these batches was that of a single point does ``project`` compute the last batch's
+        projections, without dropout or augmentation.
         """
         if not self._stage.contrastive or self._batches % COLLAPSE_WINDOW:
             return
@@ -85,7 +75,6 @@ class Meter:
 
     @property
     def recent_loss(self) -> float:
-        """Mean of the last batches."""
         return float(np.mean([loss for loss, _ in self._recent]))
 
     @property
@@ -113,14 +102,8 @@ def validation_figures(
 ) -> tuple[dict[str, float], dict[int, float]]:
     """Figures of validation images after an epoch, by the names of ``history.csv``, and recall by class index.
 
-    In a contrastive stage the loss is that of single views, and accuracy and recall are those of the nearest class
-    mean; there is no classifier yet.
-
-    Args:
-        stage: the stage under way.
-        outputs: projections or logits. Shape: ``(n, dimension)``.
-        labels: class indices. Shape: ``(n,)``.
-        recipe: its temperature and seed.
+    In a contrastive stage ``outputs`` are projections, the loss is that of single views, and accuracy and recall are
+    those of the nearest class mean; there is no classifier yet.
     """
     if not stage.contrastive:
         hits = outputs.argmax(axis=1) == labels

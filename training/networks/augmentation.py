@@ -6,12 +6,16 @@ not for the batch, and clips the result to 0-255. The factor of ``RandomZoom`` h
 text, which makes no difference to a symmetric interval.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     import keras
+
+STAINS: Final = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+"""Optical density in red, green and blue of a unit of haematoxylin, eosin and the rest (Ruifrok, Johnston 2001)."""
 
 
 class Augmentation(BaseModel):

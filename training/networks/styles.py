@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from contract.description import IMAGE_SIDE
-from training.networks.stains import STAINS
+from training.networks.augmentation import STAINS
 
 
 class StainJitter(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types

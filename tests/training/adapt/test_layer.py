@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from contract.classes import CLASS_COUNT
-from training.adapt.layer import DEFAULT_PENALTY, Cells, LastLayer, balanced, choose_penalty, solver
+from training.adapt.layer import DEFAULT_PENALTY, Cells, LastLayer, choose_penalty, solver
+from training.export.novelty import balanced
 
 SIZE = 12
 NONE = Cells(np.empty((0, SIZE), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))

@@ -3,8 +3,7 @@
 import numpy as np
 import skimage.color
 
-from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, Augmentation
-from training.networks.stains import STAINS
+from training.networks.augmentation import CLASSIFIER_AUGMENTATION, PROJECTION_AUGMENTATION, STAINS, Augmentation
 from training.networks.styles import StainJitter
 
 

@@ -23,15 +23,7 @@ NAMES: Final = (*PRESETS, own.NAME, review.NAME)
 def find(
     sources: Iterable[str], mapping: Path | None = None, unpacked: Path = Path("images")
 ) -> list[tuple[Preset, Path]]:
-    """The presets and folders of ``PRESET=FOLDER`` items; all archives of ``review=FILE`` are one.
-
-    Args:
-        mapping: see :mod:`training.data.presets.folder`.
-        unpacked: folder for the images of archives.
-
-    Raises:
-        SourceError: unknown presets, folders that do not exist, folders that match no class; all of them are listed.
-    """
+    """The presets and folders of ``PRESET=FOLDER`` items; archives of ``review=FILE`` are one, in ``unpacked``."""
     found: list[tuple[Preset, Path]] = []
     archives: list[Path] = []
     problems: list[str] = []

@@ -57,11 +57,7 @@ class Preset:
     resampled_from: float | None = None
 
     def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:
-        """One item for each image file below ``folder``, in the order of their names.
-
-        Raises:
-            SourceError: see :func:`files_below`.
-        """
+        """One item for each image file below ``folder``, in the order of their names."""
         found = files_below(folder, f"preset {self.name} expects {self.layout}: '{self.title}'")
         for path in found.images:
             yield self.row(path)
@@ -84,11 +80,6 @@ class Preset:
 
 
 def files_below(folder: Path, expected: str) -> Found:
-    """The image files below a folder, see :func:`contract.files.image_files`.
-
-    Raises:
-        SourceError: there is none, or a folder cannot be listed or a name is no regular file; all are named.
-    """
     found = image_files(folder)
     if closed := [f"{path}: {reason}" for path, reason in found.problems if not path.is_file()]:
         raise SourceError("images may be missing", closed)

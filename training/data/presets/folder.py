@@ -25,9 +25,7 @@ LEFT_OUT: Final = ""
 def preset(root: Path, mapping: Path | None = None) -> Preset:
     """The preset of one laboratory's folder.
 
-    Raises:
-        SourceError: folders that match no class, images outside any class, or a mapping that cannot be used; each
-            with everything that is wrong.
+    Raises SourceError: folders that match no class, images outside any class, or a mapping that cannot be used.
     """
     given = {} if mapping is None else read_mapping(mapping)
     holding = Counter(_class_folder(root, path) for path in files_below(root, f"expected {LAYOUT}").images)
@@ -53,11 +51,7 @@ def preset(root: Path, mapping: Path | None = None) -> Preset:
 
 
 def read_mapping(path: Path) -> Mapping[str, str]:
-    """Folder names to class names; an empty class name leaves the folder out.
-
-    Raises:
-        SourceError: the file cannot be read, or lines of it; all of them are listed.
-    """
+    """Folder names to class names; an empty class name leaves the folder out."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

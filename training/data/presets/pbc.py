@@ -26,10 +26,7 @@ def equivalent_diameter(pixels: NDArray[np.uint8]) -> float:
     """Diameter in um of the disc with the area of the stained region nearest to the image's centre; 0 if none.
 
     Platelets are purple: green well below blue, and red not above it. A region that touches another is measured with
-    it, so clumped or spread platelets come out too large.
-
-    Args:
-        pixels: RGB, 0 to 255, 10 px/um. Shape: ``(height, width, 3)``.
+    it, so clumped or spread platelets come out too large. ``pixels``: RGB at 10 px/um.
     """
     red, green, blue = np.moveaxis(pixels.astype(np.int16), -1, 0)
     stained = (blue > red - 10) & (green < blue - 25)

@@ -54,12 +54,7 @@ class _Review(Preset):
     archives: tuple[Path, ...]
 
     def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:
-        """The last word on every cell, and what it overruled; images are unpacked into ``folder`` by their SHA-256.
-
-        Raises:
-            ManifestError: an archive cannot be used; everything that is wrong with all of them is listed, and nothing
-                is unpacked.
-        """
+        """The last word on every cell, and what it overruled; images are unpacked into ``folder`` by their SHA-256."""
         cells: list[Confirmed] = []
         problems: list[str] = []
         for path in self.archives:
@@ -90,7 +85,6 @@ class _Review(Preset):
 
 
 def preset(archives: Sequence[Path]) -> Preset:
-    """The preset of the archives together."""
     return _Review(name=NAME, archives=tuple(archives))
 
 

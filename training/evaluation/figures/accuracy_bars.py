@@ -20,7 +20,7 @@ class Bar:
     thesis: float | None
 
 
-def draw_accuracy_bars(bars: Sequence[Bar], folder: Path, name: str, title: str) -> Path:
+def draw_accuracy_bars(bars: Sequence[Bar], folder: Path) -> Path:
     """Horizontal bars from 0 to 1 with Wilson 95 % intervals, a group a network and a colour a series."""
     networks = list(dict.fromkeys(bar.network for bar in bars))
     series = list(dict.fromkeys(bar.series for bar in bars))
@@ -46,10 +46,10 @@ def draw_accuracy_bars(bars: Sequence[Bar], folder: Path, name: str, title: str)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_xlabel("Accuracy, 95 % interval (Wilson)", fontsize=TEXT)
     tidy(axes, "x")
-    axes.set_title(title, fontsize=HEADING)
+    axes.set_title("Accuracy", fontsize=HEADING)
     drawn.legend(loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False)
     rows = (
         (bar.network, bar.series, bar.accuracy.hits, bar.accuracy.images, *bar.accuracy.interval95, bar.thesis)
         for bar in bars
     )
-    return save(drawn, folder, name, ("network", "images of", "right", "images", "low", "high", "thesis"), rows)
+    return save(drawn, folder, "accuracy", ("network", "images of", "right", "images", "low", "high", "thesis"), rows)

@@ -18,27 +18,19 @@ DARK = 0.7157
 def draw_confusion(matrix: NDArray[np.int64], folder: Path, name: str, title: str) -> Path:
     """The matrix of all 20 classes, in their order; classes without images are greyed.
 
-    Args:
-        matrix: counts by true class (rows) and predicted class (columns). Shape: ``(20, 20)``.
+    ``matrix``: counts by true class (rows) and predicted class (columns).
     """
     return _draw(matrix, CLASS_NAMES, folder, name, title, 6.5, SMALL)
 
 
 def draw_lymphocytes(matrix: NDArray[np.int64], folder: Path, name: str, title: str) -> Path:
-    """The four lymphocyte classes and all others as one. Arguments as for :func:`draw_confusion`."""
+    """The four lymphocyte classes and all others as one, of the matrix of all 20."""
     reduced, names = lymphocyte_matrix(matrix)
     return _draw(reduced, names, folder, name, title, 4.4, TEXT)
 
 
 def lymphocyte_matrix(matrix: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Counts of the lymphocyte classes, hairy cells among them, and of all others together.
-
-    Args:
-        matrix: Shape: ``(20, 20)``.
-
-    Returns:
-        Counts, shape ``(5, 5)``, and the names of rows and columns.
-    """
+    """Counts of the lymphocyte classes, hairy cells among them, and of all others together; and their names."""
     lymphocytes = [cell for cell in CELL_CLASSES if cell.is_lymphocyte]
     group = np.full(len(CELL_CLASSES), len(lymphocytes))
     group[[cell.index for cell in lymphocytes]] = np.arange(len(lymphocytes))

@@ -29,11 +29,7 @@ APART: Final = 0.045
 def t_sne(embeddings: NDArray[np.float32], seed: int) -> NDArray[np.float64] | None:
     """Two dimensions that keep neighbours together (van der Maaten and Hinton 2008), from 50 principal components.
 
-    Args:
-        embeddings: l2-normalised. Shape: ``(n, dimension)``.
-
-    Returns:
-        Shape: ``(n, 2)``; ``None`` for fewer than 5 images or embeddings that are all (almost) equal.
+    ``None`` for fewer than 5 images or embeddings that are all (almost) equal.
     """
     count = len(embeddings)
     if count < FEWEST or float(embeddings.std(axis=0).max()) < COLLAPSED:
@@ -49,11 +45,7 @@ def draw_embedding_map(
 ) -> Path | None:
     """Two maps of the same points, with direct numbers so that colour is never needed to name a class.
 
-    Args:
-        embeddings: l2-normalised. Shape: ``(len(images), dimension)``.
-
-    Returns:
-        ``None`` where :func:`t_sne` has none.
+    ``None`` where :func:`t_sne` has none.
     """
     shown = np.sort(np.random.default_rng(seed).permutation(len(images))[:MOST])
     points = t_sne(embeddings[shown], seed)

@@ -46,11 +46,7 @@ def galleries(predictions: Predictions) -> list[Gallery]:
 
 
 def draw_gallery(gallery: Gallery, predictions: Predictions, folder: Path) -> Path | None:
-    """Draw a gallery's first 24 images; its CSV file lists all.
-
-    Returns:
-        ``None`` for an empty gallery; the CSV file is written nevertheless.
-    """
+    """Draw a gallery's first 24 images, ``None`` of an empty one; its CSV file lists all."""
     named, top = predictions.evaluation.predicted, predictions.evaluation.probabilities.max(axis=1)
     rows = [
         (image.path.name, image.source, image.label, CLASS_NAMES[named[index]], f"{top[index]:.4f}")

@@ -1,6 +1,5 @@
 """Loss and accuracy by epoch, a row a stage, from a run's ``history.csv``."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from training.data.manifest import read_csv
 from training.evaluation.figures.palette import COLOURS, GREY, HEADING, SMALL, TEXT, figure, save, tidy
 
 QUANTITIES: Final = ("loss", "accuracy")
@@ -18,12 +18,9 @@ Row = Mapping[str, str]
 
 def read_history(path: Path) -> dict[str, list[Row]]:
     """The rows of ``history.csv`` (:data:`training.fit.run.COLUMNS`) by stage; empty where there is no such file."""
-    if not path.is_file():
-        return {}
     stages: dict[str, list[Row]] = {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            stages.setdefault(row["stage"], []).append(row)
+    for row in read_csv(path):
+        stages.setdefault(row["stage"], []).append(row)
     return stages
 
 
