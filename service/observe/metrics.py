@@ -61,13 +61,8 @@ def outcome_of(status: int) -> str:
 class Polled(Collector):
     """A metric whose values somebody else keeps: they are asked for when ``/metrics`` is read.
 
-    Args:
-        name: without ``_total``.
-        label: the name of its one label, "" for none.
-        values: of the label, ("",) without one; each is 0 until :attr:`read` is set. None given: no sample until then.
-
-    Attributes:
-        read: gives the value of each label's value, of "" where there is no label.
+    ``read`` gives a number for each value of its one label, or for "" where it has none. Until it is set each of
+    ``values`` is 0.
     """
 
     def __init__(
@@ -91,10 +86,7 @@ class Polled(Collector):
 
 
 class Metrics:
-    """Everything that a running service counts. Safe to call from any thread.
-
-    The attributes that are :class:`Polled` get their values from who sets their ``read``.
-    """
+    """Everything that a running service counts. Safe to call from any thread."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
