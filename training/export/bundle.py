@@ -165,7 +165,7 @@ def _describe(
         golden=golden,
         reference=write_reference(folder, outputs, validation.labels, hidden, shipped, data),
         novelty=novelty,
-        calibration=calibration.model_copy(update={"ece_after": after.of_images(real).calibration_error}),
+        calibration=calibration,
         policy=policy,
         metrics=bundle_metrics(
             validation.images,

@@ -70,15 +70,18 @@ def drift_reference(
 def novelty_reference(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle; its bundle.json and MODEL_CARD.md are written.")],
     data: Annotated[Path, typer.Option("--data", help="Manifest that the bundle was made of.")],
+    version: Annotated[
+        str | None, typer.Option(help="Version of the bundle from now on, since its answers change.")
+    ] = None,
 ) -> None:
-    """Let a bundle that was exported without it tell unfamiliar images: subspace, threshold, second temperature.
+    """Fit what tells unfamiliar images to a finished bundle: subspace, threshold, second temperature.
 
-    Example: hal novelty-reference models/mine/1 --data datasets/open.csv
+    Example: hal novelty-reference models/mine/1 --data datasets/open.csv --version 1.0.1
     """
     with explained():
         from training.export.novelty import add_novelty
 
-        description = add_novelty(bundle, data)
+        description = add_novelty(bundle, data, version)
         novelty, calibration = description.novelty, description.calibration
         if novelty is not None:
             typer.echo(

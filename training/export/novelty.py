@@ -118,9 +118,12 @@ def fit_novelty(
     sources, known = (np.array([image.source for image in of]) for of in (trained, held_out))
     novelty = write_novelty(folder, (learned.embeddings, sources), (familiar.embeddings, known), precision)
     shifted = outputs(held_out, "shifted validation images", shift(seed))
-    scores = basis_of(folder, novelty).scores(shifted.embeddings)
+    scores = basis_of(folder, novelty).scores
     labels = np.array([image.class_index for image in held_out], dtype=np.int64)
-    return novelty, with_second_temperature(calibration, shifted.logits, scores, labels, suppressed)
+    calibration = with_second_temperature(calibration, shifted.logits, scores(shifted.embeddings), labels, suppressed)
+    served = temperatures(scores(familiar.embeddings), calibration.temperature, calibration.unfamiliar_temperature)
+    after = Evaluation.at(familiar.logits, labels, served, suppressed).calibration_error
+    return novelty, calibration.model_copy(update={"ece_after": after})
 
 
 def basis_of(folder: Path, novelty: Novelty) -> NoveltyBasis:
@@ -179,10 +182,17 @@ def shift(seed: int) -> Change:
     return change
 
 
-def add_novelty(folder: Path, data: Path) -> BundleDescription:
-    """Let a bundle that was exported without it tell unfamiliar images; its weights stay as they are.
+def add_novelty(folder: Path, data: Path, version: str | None = None) -> BundleDescription:
+    """Let a bundle tell unfamiliar images, or fit anew how it does; its weights stay as they are.
 
-    ``data`` is the manifest that it was made of.
+    Args:
+        data: manifest that it was made of.
+        version: of the bundle from now on, since its answers change; ``None`` keeps the present one.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ManifestError: the manifest cannot be read, or has too few images.
+        ImageError: an image cannot be read.
     """
     loaded = bundle.load(folder)
     before, file = loaded.description, loaded.file()
@@ -192,7 +202,8 @@ def add_novelty(folder: Path, data: Path) -> BundleDescription:
     novelty, calibration = fit_novelty(
         folder, loaded.path(file), file.precision, images, before.calibration, before.suppressed, seed
     )
-    description = before.model_copy(update={"novelty": novelty, "calibration": calibration})
+    changes = {"novelty": novelty, "calibration": calibration, "version": version or before.version}
+    description = before.model_copy(update=changes)
     model_card.rewrite(folder, description)
     return description
 

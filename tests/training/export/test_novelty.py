@@ -126,9 +126,10 @@ def made(tmp_path: Path, *splits: str) -> tuple[Path, Path]:
 def test_a_bundle_without_it_is_given_it_and_keeps_its_weights(tmp_path: Path) -> None:
     folder, data = made(tmp_path, "train", "val")
     before = bundles.load(folder)
-    written = add_novelty(folder, data)
+    written = add_novelty(folder, data, version="1.0.1")
     after = bundles.load(folder)
     assert after.description == written
+    assert written.version == "1.0.1"
     assert (after.description.files, after.description.policy) == (before.description.files, before.description.policy)
     assert written.novelty is not None
     assert after.novelty() is not None
