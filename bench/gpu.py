@@ -54,6 +54,9 @@ def bench_gpu(
         images: folder of images beside the golden sample; ``None``: sample cells.
         batches: of changing size, over which memory is watched.
         seconds: measured time of each load, and of the comparison with ONNX Runtime alone.
+
+    Raises:
+        BenchError: nothing works, or there is no image of 256x256.
     """
     files = [file for file in load_images(images)[0] if Image.open(io.BytesIO(file)).size == (IMAGE_SIDE, IMAGE_SIDE)]
     if not files:

@@ -116,6 +116,9 @@ def load_test(
         load: the load; in a sweep a closed loop, to find saturation.
         bulk: images in a request.
         sweep: put open loops of 10 to 120 % of saturation on the service.
+
+    Raises:
+        BenchError: there is no service to test, or it answers nothing.
     """
     began = datetime.now(UTC)
     service = inspect(target, files, origin)
@@ -166,7 +169,11 @@ def load_of(rate: float | None, concurrency: int | None, *, sweep: bool, **optio
 
 
 def inspect(target: Target, files: Sequence[bytes], origin: str) -> TestedService:
-    """Ask what is served, and send each image once."""
+    """Ask what is served, and send each image once.
+
+    Raises:
+        BenchError: no service answers there, it refuses the key, or it refuses every image.
+    """
     accepted: list[bytes] = []
     refused: Counter[str] = Counter()
     try:

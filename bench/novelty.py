@@ -85,7 +85,13 @@ DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
 
 
 def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
-    """Print for each detector the share of test images and of other data sets that are unfamiliar to it, and AUROC."""
+    """Print for each detector the share of test images and of other data sets that are unfamiliar to it, and AUROC.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ManifestError: a manifest cannot be read, or lacks images of a split.
+        ImageError: an image cannot be read.
+    """
     loaded = bundle.load(folder)
     graph = loaded.path(loaded.file())
     images = manifest.read(data)

@@ -72,6 +72,9 @@ def load_images(folder: Path | None) -> tuple[list[bytes], str]:
     """The images of a folder and where they come from, in words.
 
     Without a folder these are the sample cells of the checkout or, where there is none, images of noise.
+
+    Raises:
+        BenchError: the folder has no image.
     """
     if folder is None and not SAMPLES.is_dir():
         return [noise() for _ in range(32)], "32 images of noise (give --images for real cells)"

@@ -87,6 +87,10 @@ def bench_training(
     Args:
         batches: timed for each figure.
         images: training images for the comparison of feature views; half as many to validate.
+
+    Raises:
+        ManifestError: the manifest cannot be read or has too few images.
+        WeightsError: the weights cannot be had.
     """
     found = manifest.read(data)
     chosen = {split: _some([i for i in found if i.split == split], split) for split in ("train", "val")}

@@ -23,7 +23,11 @@ class SettingsError(UserError):
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the environment; ``overrides`` (by field name, ``None`` for "not given") win over it."""
+    """Read the environment; ``overrides`` (by field name, ``None`` for "not given") win over it.
+
+    Raises:
+        SettingsError: one or more values are not allowed; all of them are listed.
+    """
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
     try:
         return Settings(**given)

@@ -45,6 +45,9 @@ def require_threads(count: int) -> None:
     """Raise if a library could not start ``count`` threads of its own, which is found out by starting as many.
 
     ONNX Runtime waits for ever for those that it could start if it cannot start them all.
+
+    Raises:
+        NoThreadError: it cannot.
     """
     end = threading.Event()
     started: list[threading.Thread] = []

@@ -19,6 +19,9 @@ def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Args:
         assignments: ``FIELD=VALUE`` or ``STAGE.FIELD=VALUE``, for example ``seed=7``, ``encoder.epochs=3``,
             ``projection_head.units=16``; the value is JSON, or else text. A stage is told by its name.
+
+    Raises:
+        RecipeError: unknown fields, wrong values or choices that do not fit together; all of them are listed.
     """
     choices = recipe.model_dump()
     known = fields(recipe)
@@ -48,6 +51,9 @@ def override_begun(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     """The recipe of a run that has begun, with what may still be replaced: the ``micro_batch`` of its stages.
 
     The gradient stays that of the whole batch, but for rounding; augmentation and dropout draw other random numbers.
+
+    Raises:
+        RecipeError: as :func:`override` raises, or a choice would make another training of what has begun.
     """
     changed = override(recipe, assignments)
     paths = [assignment.partition("=")[0].strip() for assignment in assignments]

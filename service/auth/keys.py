@@ -150,7 +150,11 @@ class KeyStore:
 
 
 def add(path: Path, name: str, role: Role) -> str:
-    """Make a key, write its hash to the file, and return the key: it cannot be had again."""
+    """Make a key, write its hash to the file, and return the key: it cannot be had again.
+
+    Raises:
+        KeysError: the name is taken or not a name, or the file cannot be used.
+    """
     secret = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     try:
@@ -168,7 +172,11 @@ def add(path: Path, name: str, role: Role) -> str:
 
 
 def revoke(path: Path, name: str) -> None:
-    """Remove a key; a running service refuses it within a second."""
+    """Remove a key; a running service refuses it within a second.
+
+    Raises:
+        KeysError: there is no such key, or the file cannot be used.
+    """
     if not path.exists():
         read(path)
     with _changing(path) as keys:

@@ -105,7 +105,11 @@ class OnnxEngine:
             self.run(np.zeros((size, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8))
 
     def check_golden(self, bundle: Bundle) -> None:
-        """Raise if a calibrated probability of the golden sample differs from the bundle's by more than allowed."""
+        """Raise if a calibrated probability of the golden sample differs from the bundle's by more than allowed.
+
+        Raises:
+            GoldenMismatchError: one differs by more than the file's tolerance.
+        """
         golden = bundle.golden()
         images, expected = golden["images"], golden[f"logits_{self.file.precision}"]
         starts = range(0, len(images), self._max_batch)

@@ -36,7 +36,11 @@ class GraphMismatchError(EngineError):
 
 
 def check_signature(session: Any, description: BundleDescription) -> None:
-    """Raise with every input and output that is not as described; a dimension without a fixed size agrees with any."""
+    """Raise with every input and output that is not as described; a dimension without a fixed size agrees with any.
+
+    Raises:
+        GraphMismatchError: every disagreement is listed.
+    """
     spec = description.input
     problems = _disagreements("input", session.get_inputs(), spec.name, spec.dtype, spec.shape)
     for output in description.outputs:
@@ -83,6 +87,9 @@ def served_file(bundle: Bundle, device: Device, precision: Precision | None) -> 
     """The file of ``precision``; if that is ``None``, float16 on a GPU where the bundle has it, else its first.
 
     On a GPU, ONNX Runtime leaves most of an int8 graph to the CPU.
+
+    Raises:
+        BundleError: the bundle has no file of that precision.
     """
     on_gpu = resolved(device) is not Device.CPU
     if precision is None and on_gpu and "float16" in {file.precision for file in bundle.description.files}:
@@ -91,7 +98,11 @@ def served_file(bundle: Bundle, device: Device, precision: Precision | None) -> 
 
 
 def check_device(device: Device) -> None:
-    """Raise if this ONNX Runtime does not know the device or the driver sees no GPU, before a bundle is read."""
+    """Raise if this ONNX Runtime does not know the device or the driver sees no GPU, before a bundle is read.
+
+    Raises:
+        DeviceUnavailableError: this ONNX Runtime does not know the device, or the driver sees no GPU.
+    """
     if device is not Device.AUTO:
         _provider(device)
         if device is not Device.CPU and (fault := cuda.driver_fault()):

@@ -125,14 +125,22 @@ class EngineThread:
         self._at_work = 0
 
     async def open(self, make: Callable[[], Opened]) -> Opened:
-        """Start the threads, call ``make`` in one, keep the engine that it gives, and return it."""
+        """Start the threads, call ``make`` in one, keep the engine that it gives, and return it.
+
+        Raises:
+            NoThreadError: there is no thread for it.
+        """
         self._thread.start()
         self._stacking.start()
         self._engine = engine = await self._thread.call(make)
         return engine
 
     async def run(self, images: Sequence[Image]) -> Rows:
-        """Rows ``[n, 20 + 2048]`` for ``n`` images ``[256, 256, 3]``: logits, and behind them the embedding."""
+        """Rows ``[n, 20 + 2048]`` for ``n`` images ``[256, 256, 3]``: logits, and behind them the embedding.
+
+        Raises:
+            Exception: whatever the engine raises, or it gave something else than logits.
+        """
 
         def stack() -> NDArray[np.uint8]:
             return self._stacks.take(images, self.max_batch)

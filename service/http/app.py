@@ -20,6 +20,9 @@ def create_app(service: Service) -> RequestMiddleware:
 
     ``/classify`` is routed past FastAPI, whose way to a handler costs as much as parsing the request, answering it and
     writing the answer together. Everything else is FastAPI's.
+
+    Raises:
+        KeysError: the file of keys cannot be used.
     """
 
     @contextlib.asynccontextmanager

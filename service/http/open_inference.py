@@ -95,7 +95,11 @@ class InferenceRequest(NamedTuple):
 
 
 def read_request(body: bytes, header_length: str | None, max_images: int) -> InferenceRequest:
-    """What ``body`` asks for: JSON, and behind it a tensor if the client says the length of the JSON."""
+    """What ``body`` asks for: JSON, and behind it a tensor if the client says the length of the JSON.
+
+    Raises:
+        InferenceRequestError: the body breaks the protocol or does not fit this model.
+    """
     head, tail = _split(body, header_length)
     try:
         request = _requests.decode(head[3:] if bytes(head[:3]) == codecs.BOM_UTF8 else head)  # RFC 8259, 8.1

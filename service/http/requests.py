@@ -90,6 +90,9 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
     """The result of ``work``, or :class:`ClientDisconnect`: it is cancelled if the client goes away.
 
     The client is not watched in the first :data:`_UNWATCHED_S`, in which a fast device has answered.
+
+    Raises:
+        ClientDisconnect: it did.
     """
     caller = asyncio.current_task()
     assert caller is not None  # noqa: S101 - a route runs in a task

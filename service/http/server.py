@@ -160,7 +160,11 @@ def _handle_hangup(server: _Server, service: Service) -> None:
 
 
 def serve(service: Service, listener: socket.socket) -> None:
-    """Serve until a signal ends it or the network cannot be opened, which ``service`` knows then."""
+    """Serve until a signal ends it or the network cannot be opened, which ``service`` knows then.
+
+    Raises:
+        KeysError: the file of keys cannot be used.
+    """
     server = _Server(config_for(create_app(service), service.settings), service, url_of(listener))
     _handle_hangup(server, service)
     announce(service, listener)

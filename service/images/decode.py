@@ -60,6 +60,9 @@ def check_size(width: int, height: int, fit: Fit) -> None:
 
     ``crop`` takes the centre and refuses an image with a side below 256, ``pad`` reflects the border and refuses one
     with a side above it: neither does the other's work.
+
+    Raises:
+        ImageRefusedError: it has another size than ``fit`` takes; the message says what would take it.
     """
     side, shortest, longest = IMAGE_SIDE, min(width, height), max(width, height)
     if fit is Fit.STRICT and not shortest == longest == side:

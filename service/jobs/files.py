@@ -34,7 +34,11 @@ class ImageFile:
 
 
 def find(paths: Iterable[Path]) -> Found:
-    """The files that are named, whatever they are, and all images in the folders that are, by name; each once."""
+    """The files that are named, whatever they are, and all images in the folders that are, by name; each once.
+
+    Raises:
+        JobError: a path does not exist, or there is no image at all.
+    """
     named = {path: path.exists() for path in paths}
     found = join(image_files(path) if path.is_dir() else Found([path], [], Counter()) for path in named)
     check(named, found.images, found.problems)

@@ -82,7 +82,11 @@ class Journal:
             return False
 
     def add(self, record: Record) -> None:
-        """Keep a result, of the model of those that are there; the end of the process does not lose it from then on."""
+        """Keep a result, of the model of those that are there; the end of the process does not lose it from then on.
+
+        Raises:
+            JobError: it was made with another model than the results that are there.
+        """
         self._note(record)
         self._added = True
         self._stream.write(json.dumps(record).encode() + b"\n")

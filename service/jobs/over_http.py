@@ -11,7 +11,11 @@ from service.jobs.records import Record, record_of
 
 
 class OverHttp:
-    """A service, connected to while it is a context."""
+    """A service, connected to while it is a context.
+
+    Raises:
+        JobError: the address, a proxy's or the certificates cannot be used.
+    """
 
     stamp = None
 
@@ -38,7 +42,11 @@ class OverHttp:
         await self._client.close()
 
     async def records(self, files: Sequence[ImageFile]) -> AsyncGenerator[Record, None]:
-        """A record for each file, in their order."""
+        """A record for each file, in their order.
+
+        Raises:
+            JobError: the service does not take a request.
+        """
         found = self._client.classify_many(
             (file.path for file in files), images_per_request=self._images_per_request, concurrency=self._concurrency
         )

@@ -86,7 +86,11 @@ class Lifecycle:
             logger.info("ready on %s, batches of at most %d images", self.device, model.network.max_batch)
 
     def start_threads(self) -> None:
-        """Start what answers will need, so that no request is the first to find that there is no thread."""
+        """Start what answers will need, so that no request is the first to find that there is no thread.
+
+        Raises:
+            NoThreadError: the system gives no more; to be called again.
+        """
         self.aside.start()
 
     async def reload(self) -> ReloadAnswer:

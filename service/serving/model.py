@@ -103,7 +103,11 @@ class Models:
         self._networks: list[EngineThread] = []
 
     async def open_first(self, bundle: Bundle, start_threads: Callable[[], None]) -> ServedModel:
-        """Start all threads and open the bundle; where there are too few threads, as soon as there are enough."""
+        """Start all threads and open the bundle; where there are too few threads, as soon as there are enough.
+
+        Raises:
+            Exception: otherwise as :meth:`open`.
+        """
         told = False
         while True:
             try:

@@ -179,7 +179,12 @@ class Service(Lifecycle):
         return inferred
 
     def check_admission(self, options: RequestOptions = _ANY) -> None:
-        """Find out whether images would be accepted now, before a request's body is read."""
+        """Find out whether images would be accepted now, before a request's body is read.
+
+        Raises:
+            QueueFullError, DrainingError: see :meth:`service.batching.admission.Admission.check`.
+            Exception: otherwise as :meth:`check_accepting`.
+        """
         self.check_accepting().admission.check(options.priority or Priority.ROUTINE)
 
     def check_accepting(self) -> Batcher:

@@ -43,7 +43,15 @@ class Adapted:
 
 
 def adapt(parent: Path, data: Path, out: Path, force: bool = False) -> Adapted:
-    """Fit a bundle's last layer again and write another, whole or not at all; ``force``: even if it is not better."""
+    """Fit a bundle's last layer again and write another, whole or not at all; ``force``: even if it is not better.
+
+    Raises:
+        BundleError: the parent cannot be loaded.
+        ManifestError: the manifest cannot be used, or a slide is in the test split and in another.
+        ImageError: an image cannot be read.
+        AdaptError: there is nothing to learn, the cells had a part in the parent, or the bundle is not better.
+        LayerError: the last layer cannot be replaced.
+    """
     loaded = bundle.load(parent)
     if (out / bundle.MANIFEST_NAME).exists():
         raise AdaptError(f"{out} holds a bundle already; remove it or choose another folder")

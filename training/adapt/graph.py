@@ -24,14 +24,22 @@ class LayerError(TrainingError):
 
 
 def read_layer(path: Path) -> LastLayer:
-    """The last layer of an exported graph, a product of the embeddings in float32 in every precision."""
+    """The last layer of an exported graph, a product of the embeddings in float32 in every precision.
+
+    Raises:
+        LayerError: the graph does not end in such a layer.
+    """
     weights, bias, transposed = _tensors(onnx.load(path), path.name)
     matrix = numpy_helper.to_array(weights).astype(np.float64)
     return LastLayer(matrix.T if transposed else matrix, numpy_helper.to_array(bias).astype(np.float64))
 
 
 def write_layer(path: Path, out: Path, layer: LastLayer) -> None:
-    """Write a graph with another last layer; everything before it stays as it is."""
+    """Write a graph with another last layer; everything before it stays as it is.
+
+    Raises:
+        LayerError: see :func:`read_layer`.
+    """
     model = onnx.load(path)
     weights, bias, transposed = _tensors(model, path.name)
     for tensor, values in ((weights, layer.weights.T if transposed else layer.weights), (bias, layer.bias)):
@@ -42,7 +50,11 @@ def write_layer(path: Path, out: Path, layer: LastLayer) -> None:
 
 
 def parity(path: Path, precision: Precision, layer: LastLayer, images: NDArray[np.uint8]) -> tuple[Outputs, float]:
-    """The outputs of a file, float16 as on a GPU, and how far its logits are from the layer's on its own embeddings."""
+    """The outputs of a file, float16 as on a GPU, and how far its logits are from the layer's on its own embeddings.
+
+    Raises:
+        LayerError: the logits are not those of the layer, as where the classifier's features are not normalised.
+    """
     runnable = path
     if precision == "float16":
         runnable = path.with_suffix(".as-on-a-gpu")

@@ -45,6 +45,9 @@ def files(loaded: Bundle, layer: LastLayer, folder: Path) -> dict[str, Any]:
     """Write every precision with the new last layer and what each gives for the golden images.
 
     Returns ``files`` and ``golden`` of ``bundle.json``.
+
+    Raises:
+        LayerError: a written file does not give the layer's logits.
     """
     images = loaded.golden()["images"]
     logits: dict[str, Any] = {}

@@ -41,7 +41,11 @@ SET_C_SHARE: Final = 0.5
 def make(
     data: Path, out: Path, amounts: Amounts, *, demonstration: bool = False, processes: int | None = None
 ) -> list[LabelledImage]:
-    """Make a set, or go on with one that was interrupted, and write its manifest and attribution."""
+    """Make a set, or go on with one that was interrupted, and write its manifest and attribution.
+
+    Raises:
+        ManifestError: images have no split or a licence that does not allow it, or the folder holds another set.
+    """
     images = _open_images(manifest.read(data))
     content_hash = content_hashes(image.path for image in images)
     with pool_of(processes) as pool:

@@ -43,7 +43,11 @@ class Made:
 
 
 def carry_out(tasks: Sequence[Task], out: Path, pool: Executor) -> dict[str, Made]:
-    """Make what is not made yet, and say what became of each task, by name."""
+    """Make what is not made yet, and say what became of each task, by name.
+
+    Raises:
+        ManifestError: the folder holds another set.
+    """
     out.mkdir(parents=True, exist_ok=True)
     fingerprint = hashlib.sha256(repr(list(tasks)).encode()).hexdigest()
     done = {

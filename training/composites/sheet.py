@@ -30,7 +30,11 @@ FROM_EACH_CLASS: Final = 16
 
 
 def sheet(label: str, images: Path, out: Path, count: int = 24, seed: int = 0) -> None:
-    """Draw composites of a class, beside edited controls and real cells of the classes that they are made from."""
+    """Draw composites of a class, beside edited controls and real cells of the classes that they are made from.
+
+    Raises:
+        ManifestError: there is no such class, or no image that may be edited.
+    """
     if label not in BY_NAME:
         raise ManifestError(f"unknown class {label!r}", [suggestion(label)])
     parents = _parents(manifest.read(images), label, seed)

@@ -69,6 +69,9 @@ def check(data: Path, decode: Choosing = lambda _: (), *, shared_slides: bool = 
             slides and splits are looked at.
         shared_slides: a slide or patient in several splits is only a warning, as it must be for the thesis's split by
             image.
+
+    Raises:
+        ManifestError: the manifest cannot be read at all.
     """
     reading = manifest.examine(data)
     closed = unopenable(image.path for image in reading.images)
@@ -168,7 +171,11 @@ def _list(console: Console, lines: Collection[str], what: str) -> None:
 
 
 def write_json(findings: Findings, path: Path) -> None:
-    """Write errors, warnings, what was left out and the counts of the tables; the file's folder is made if needed."""
+    """Write errors, warnings, what was left out and the counts of the tables; the file's folder is made if needed.
+
+    Raises:
+        ManifestError: it cannot be written.
+    """
     by_split, splits = counts(findings.images), (*SPLITS, "")
     content: dict[str, Any] = {
         "ok": not findings.errors,

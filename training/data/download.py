@@ -72,7 +72,11 @@ def download(
     just_list: bool = False,
     zenodo: str = "https://zenodo.org",
 ) -> None:
-    """Bring a record's files, or those that match ``only``, into a folder; what is there and right is left alone."""
+    """Bring a record's files, or those that match ``only``, into a folder; what is there and right is left alone.
+
+    Raises:
+        DownloadError: there is no such record, no room for it, or its files do not come or are not what it says.
+    """
     number = record_number(name)
     try:
         http = httpx.Client(timeout=_TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"})

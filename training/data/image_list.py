@@ -66,6 +66,9 @@ def select(path: Path, images: Sequence[LabelledImage], content_hash: Callable[[
     """The images that a list names, with the list's splits; of copies the photographs that they are copies of.
 
     Composites and edited controls are in no download and are passed over: ``hal composites make`` makes them again.
+
+    Raises:
+        ManifestError: the list cannot be read, or listed images are missing or have another label; all are named.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:

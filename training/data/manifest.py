@@ -78,6 +78,10 @@ def read(path: Path) -> list[LabelledImage]:
     """The usable images of a manifest; relative image paths are relative to the manifest's folder.
 
     Images whose experts disagree or are too few are left out; ``hal data check`` names them.
+
+    Raises:
+        ManifestError: missing columns, unknown labels (the nearest is suggested), unknown splits, contradictory labels
+            or missing files; all of them are listed.
     """
     return usable(path)[0]
 
@@ -91,7 +95,11 @@ def usable(path: Path) -> tuple[list[LabelledImage], list[Dropped]]:
 
 
 def examine(path: Path) -> Reading:
-    """Read a manifest and go on after every problem, so that all can be reported at once."""
+    """Read a manifest and go on after every problem, so that all can be reported at once.
+
+    Raises:
+        ManifestError: the file cannot be read at all.
+    """
     header, rows = _rows(path)
     images: list[LabelledImage] = []
     dropped: list[Dropped] = []
@@ -191,7 +199,11 @@ def suggestion(label: str) -> str:
 
 
 def write(path: Path, images: Sequence[LabelledImage]) -> None:
-    """Write a manifest atomically, with image paths relative to its folder."""
+    """Write a manifest atomically, with image paths relative to its folder.
+
+    Raises:
+        ManifestError: it cannot be written.
+    """
     extra = list(dict.fromkeys(name for image in images for name in image.extra))
 
     def row(image: LabelledImage) -> list[str]:

@@ -114,6 +114,9 @@ def assert_disjoint(
     """Make sure that no image's content or family, and no slide or patient either, is in two splits.
 
     Without ``content_hash`` the files are read.
+
+    Raises:
+        SplitError: naming everything that crosses.
     """
     found = crossings(images, content_hash or content_hashes(image.path for image in images))
     if torn := [message for bond, message in found if slides or bond in OF_PIXELS]:

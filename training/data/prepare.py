@@ -50,6 +50,11 @@ def prepare(
 
     Images are decoded as training would. With ``like``, the image list of a bundle, its images and its split are taken
     and nothing is chosen: they need not be decoded, since they were trained on.
+
+    Raises:
+        SourceError: an unknown preset, a missing folder, or one without images.
+        ManifestError: images cannot be decoded, an image of the list is missing, or the images cannot be split as
+            asked.
     """
     images, skipped = presets.read(presets.find(sources, mapping, unpacked=out.with_name(f"{out.stem}-images")))
     closed = unopenable(image.path for image in images)
@@ -76,7 +81,11 @@ def prepare(
 
 
 def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False) -> None:
-    """Choose among the images of a manifest, split those without a split, and write another manifest."""
+    """Choose among the images of a manifest, split those without a split, and write another manifest.
+
+    Raises:
+        ManifestError: the manifest cannot be used, or not be split as asked.
+    """
     images, dropped = manifest.usable(path)
     if afresh:
         rows = [*images, *(item.image for item in dropped)]
@@ -87,7 +96,11 @@ def split_manifest(path: Path, out: Path, choices: Choices, afresh: bool = False
 
 
 def release_validation(path: Path, out: Path, share: float, seed: int) -> None:
-    """Write a manifest with a share of another's validation images moved to training."""
+    """Write a manifest with a share of another's validation images moved to training.
+
+    Raises:
+        ManifestError: the manifest cannot be used, or the share moves nothing or everything.
+    """
     images = manifest.read(path)
     content_hash = content_hashes(image.path for image in images)
     _write(out, splits.release_validation(images, share, seed, content_hash), content_hash)

@@ -54,6 +54,9 @@ def epoch_batches(
     Args:
         classes_per_batch: ``None`` for a shuffled pass over all images (the last batch may be smaller); P for
             batches of P classes with ``batch_size / P`` images of each.
+
+    Raises:
+        BalanceError: see :func:`balance_problem`.
     """
     generator = np.random.default_rng(seed)
     if classes_per_batch is None:

@@ -25,7 +25,11 @@ class Selection:
 
 
 def read_exclusions(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The entries of exclusion lists: one a line; empty lines and lines that begin with ``#`` are ignored."""
+    """The entries of exclusion lists: one a line; empty lines and lines that begin with ``#`` are ignored.
+
+    Raises:
+        ManifestError: lists that cannot be read; all of them are named.
+    """
     entries: list[str] = []
     problems: list[str] = []
     for path in paths:

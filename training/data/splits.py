@@ -35,7 +35,12 @@ def split(
     content_hash: Callable[[Path], str],
     test_share: float = 0.0,
 ) -> list[LabelledImage]:
-    """Give every image without a split one; the shares are of these images."""
+    """Give every image without a split one; the shares are of these images.
+
+    Raises:
+        SplitError: fixed splits tear apart what belongs together, slides leave nothing to hold out, or the shares are
+            impossible.
+    """
     if not (0 < validation_share < 1 and 0 <= test_share < 1 and validation_share + test_share < 1):
         raise SplitError(
             "impossible shares",
@@ -106,6 +111,9 @@ def by_slide(
     the same bytes, go together. An image without any id is a group of its own. What hangs together with a row that has
     a split gets that split. Of about ``1 / share`` folds the one that takes closest to the share of every class is held
     out, so the share is met only roughly. Returns the images in their order.
+
+    Raises:
+        SplitError: fewer than two groups, or a share above one half.
     """
     keys = groups(images, content_hash)
     splits = [image.split for image in images]
@@ -166,6 +174,9 @@ def release_validation(
 
     For a network that is trained further (``hal train --start-from``): what remains for validation was never trained
     on, neither then nor now. What hangs together (:func:`training.data.overlap.groups`) moves together.
+
+    Raises:
+        SplitError: the share leaves no validation image or moves none, or splits overlap.
     """
     held_out: dict[int, list[int]] = {}
     for row, key in enumerate(groups(images, content_hash).tolist()):

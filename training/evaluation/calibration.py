@@ -20,7 +20,11 @@ class FittedOnTestError(TrainingError):
 
 
 def require_validation(split: str, what: str) -> None:
-    """Refuse all but ``val``: what is fitted on test images flatters itself, and training images are known too well."""
+    """Refuse all but ``val``: what is fitted on test images flatters itself, and training images are known too well.
+
+    Raises:
+        FittedOnTestError: ``split`` is not ``val``.
+    """
     if split != "val":
         raise FittedOnTestError(
             f"{what} was to be fitted on images of split {split!r}; it is fitted on validation images only ('val'): "
@@ -43,6 +47,9 @@ def fit_temperature(
         labels: class indices, none of them suppressed. Shape: ``(n,)``.
         suppressed: classes without evidence. Shape: ``(20,)``.
         split: of the images; only ``val`` is accepted.
+
+    Raises:
+        FittedOnTestError: the images are not validation images.
     """
     require_validation(split, "the temperature")
     return best_temperature(lambda t: negative_log_likelihood(calibrated_probabilities(logits, t, suppressed), labels))

@@ -67,6 +67,9 @@ def compare(folders: Sequence[Path], data: Path | None, out: Path | None) -> Com
     """Compare networks on the same images and print the tables.
 
     ``comparison.md``, ``comparison.json`` and ``accuracy.png`` are written to ``out``, if it is not ``None``.
+
+    Raises:
+        EvaluationError: nothing to compare, or the evaluated images differ; it says how.
     """
     if len(folders) < 2:
         raise EvaluationError("one network cannot be compared; give the folders of at least two runs")

@@ -131,7 +131,11 @@ def _draw(network: TrainedNetwork, predictions: Predictions, folder: Path, seed:
 def choose(
     images: Sequence[LabelledImage], split: str, networks: Sequence[TrainedNetwork], sets: Sequence[ImageSet]
 ) -> tuple[list[LabelledImage], dict[str, int]]:
-    """The images of a split that every network can be asked about, and how many were left out for which reason."""
+    """The images of a split that every network can be asked about, and how many were left out for which reason.
+
+    Raises:
+        EvaluationError: no image is left.
+    """
     known = [{entry.name for entry in each.classes if entry.evidence is not Evidence.NONE} for each in networks]
     unknown = f"of a class that {'was never' if len(networks) == 1 else 'one of the networks was never'} trained on"
     left_out: Counter[str] = Counter()

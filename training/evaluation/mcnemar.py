@@ -44,7 +44,11 @@ def mcnemar(first: Predictions, second: Predictions) -> McNemar:
 
 
 def require_same_images(predictions: Sequence[Predictions]) -> None:
-    """Figures of different images cannot be compared."""
+    """Figures of different images cannot be compared.
+
+    Raises:
+        EvaluationError: tells for every network how its images or labels differ from those of the first.
+    """
     first, *others = predictions
     if problems := [f"\n  - {problem}" for other in others for problem in _differences(first, other)]:
         raise EvaluationError(

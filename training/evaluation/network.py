@@ -85,7 +85,11 @@ class BundleNetwork(TrainedNetwork):
 
     @classmethod
     def open(cls, folder: Path, precision: Precision | None) -> "BundleNetwork":
-        """Verify a bundle and read the list of its images, if it has one."""
+        """Verify a bundle and read the list of its images, if it has one.
+
+        Raises:
+            BundleError: it is no bundle, it is damaged, or it has no file of that precision.
+        """
         loaded = bundle.load(folder)
         file, description = loaded.file(precision), loaded.description
         return cls(

@@ -34,6 +34,10 @@ def decision_policy(
 
     ``real`` tells which images are photographs as they were taken; the limits of review are chosen on these. A
     ``split`` other than ``val`` is refused.
+
+    Raises:
+        FittedOnTestError: the images are not validation images.
+        PolicyError: hairy cells were trained on, but none was held out to choose the threshold by.
     """
     require_validation(split, "the decision policy")
     evidence, photographs = classes[HAIRY_CELL.index].evidence, validation.of_images(real)

@@ -112,6 +112,10 @@ def predict(
     """Ask a network about images, or read what it said about them earlier.
 
     The outputs are kept in ``folder``, and taken from there if the weights and all images are the same.
+
+    Raises:
+        ImageError: an image cannot be read.
+        RunError: the run is not finished.
     """
     digests = tuple(sha256_of(image.path) for image in images)
     found = None if folder is None else _kept(folder / ARRAYS, network, digests)

@@ -35,7 +35,12 @@ class RunNetwork(TrainedNetwork):
 
     @classmethod
     def open(cls, folder: Path, precision: Precision | None) -> "RunNetwork":
-        """Open the folder of a run."""
+        """Open the folder of a run.
+
+        Raises:
+            RunError: there is no run, one of another version, or no checkpoint.
+            ManifestError: its images are not where they were.
+        """
         if precision not in (None, "float32"):
             raise RunError(f"{folder} is a run, which has float32 weights; export it to evaluate its {precision} file")
         return cls.of(Run.open(folder))

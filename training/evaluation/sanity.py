@@ -57,7 +57,12 @@ class Sanity(Record):
 
 
 def sanity(run_ab: Path, run_abc: Path, data: Path, split: str, out: Path) -> Sanity:
-    """Do the sanity test, print it and write ``sanity.md``, ``sanity.json`` and the confusion matrices."""
+    """Do the sanity test, print it and write ``sanity.md``, ``sanity.json`` and the confusion matrices.
+
+    Raises:
+        EvaluationError: a folder is not a run's, the runs were not trained on what they should have been, one was
+            trained on the tested images, or there are none of C and D.
+    """
     if bundles := [str(folder) for folder in (run_ab, run_abc) if not is_run(folder)]:
         raise EvaluationError(f"the sanity test needs the folders of two runs ('hal train'); not runs: {bundles}")
     networks = [open_network(folder) for folder in (run_ab, run_abc)]
@@ -103,7 +108,11 @@ def training_sets(networks: Sequence[TrainedNetwork], images: Sequence[LabelledI
 
 
 def require_sets(networks: Sequence[TrainedNetwork], trained_on: Sequence[Counter[str]]) -> None:
-    """Check that the first network was trained on A and B, the second on A, B and C, and neither on D."""
+    """Check that the first network was trained on A and B, the second on A, B and C, and neither on D.
+
+    Raises:
+        EvaluationError: lists everything that is not so.
+    """
     problems = [
         f"\n  - {network.root} was trained on {counts[name] or 'no'} image{'s' * (counts[name] > 0)} of set {name}, "
         f"expected {' and '.join(expected)} only"

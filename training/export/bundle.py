@@ -58,7 +58,13 @@ class Validation:
 
 
 def export(run_folder: Path, out: Path, name: str, version: str, precisions: Sequence[Precision]) -> BundleDescription:
-    """Write the bundle of a finished run, the first of ``precisions`` as its default; returns ``bundle.json``."""
+    """Write the bundle of a finished run, the first of ``precisions`` as its default; returns ``bundle.json``.
+
+    Raises:
+        RunError: the run is not finished, or ``out`` is taken.
+        ExportError: the graph breaks the contract or is too far from Keras.
+        PolicyError: there are no images to choose the hairy threshold by.
+    """
     run = Run.open(run_folder)
     if run.recipe.trains_on_validation:
         raise RunError(

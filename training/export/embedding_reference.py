@@ -62,6 +62,10 @@ def add_reference(folder: Path, data: Path, split: str) -> EmbeddingReference:
     """Give a bundle that was exported without one its reference, or another; its weights stay as they are.
 
     ``split`` is to be one that the network was not trained on.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ManifestError: the manifest cannot be read, or has no image of that split.
     """
     loaded = bundle.load(folder)
     file, description = loaded.file(), loaded.description

@@ -61,6 +61,12 @@ def add_evidence(
         elsewhere: manifests of data sets that the bundle was not trained on; all their images are shown.
         hairy: folder of photographs of real hairy cells.
         hairy_scale: their pixels a micrometre; they are shown as they are and at the analyser's scale.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ManifestError: a manifest cannot be used.
+        EvidenceError: there is nothing to measure, or the images had a part in making the bundle.
+        ImageError: an image cannot be read.
     """
     loaded = bundle.load(folder)
     images, before = _held_out(loaded, data), loaded.description

@@ -75,7 +75,11 @@ def describe_file(
     head: keras.Model,
     images: Sequence[LabelledImage],
 ) -> ModelFile:
-    """A file for ``bundle.json``, compared with Keras on some of ``images``."""
+    """A file for ``bundle.json``, compared with Keras on some of ``images``.
+
+    Raises:
+        ExportError: its logits are too far from Keras', or no numbers.
+    """
     step = max(len(images) // _PARITY_IMAGES, 1)
     pixels = np.stack([read_image(image.path) for image in images[::step][:_PARITY_IMAGES]])
     session = onnxruntime.InferenceSession(written.runnable, providers=["CPUExecutionProvider"])

@@ -65,6 +65,9 @@ def write_novelty(
     Args:
         training: embeddings ``(n, 2048)`` of training images and the source of each, by the file of ``precision``.
         validation: the same of validation images, which set the threshold.
+
+    Raises:
+        ValueError: there are fewer training images than components.
     """
     mean, components = fit_subspace(*training, components=min(COMPONENTS, len(training[0]) - 1))
     path = folder / FILE_NAME
@@ -101,6 +104,10 @@ def fit_novelty(
         graph: the ONNX file of ``precision`` that makes the embeddings.
         calibration: of the bundle, with the temperature of familiar images.
         seed: of the choice of images and of their shifts.
+
+    Raises:
+        ManifestError: there are too few images.
+        ImageError: an image cannot be read.
     """
     trained = subspace_images(images, seed)
     real = of_kind(images) == "real"

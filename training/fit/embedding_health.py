@@ -93,6 +93,9 @@ def refuse_collapse(loss: float, spread_of_projections: float, views: int, stage
     """Stop a contrastive stage whose projections have fallen on one point.
 
     Their spread is that of projections without dropout, which gives a single point a spread of its own.
+
+    Raises:
+        CollapseError: the loss is that of a single point and the spread is near 0.
     """
     if is_loss_of_one_point(loss, views) and spread_of_projections < COLLAPSED_SPREAD:
         raise CollapseError(

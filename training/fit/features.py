@@ -74,6 +74,9 @@ def cached_views(
     """Features of several augmented views of every image, each view written to disk once it is whole.
 
     The run's folder keeps them, so that a resumed run does not compute them again. Shape: ``(len(paths), V, 2048)``.
+
+    Raises:
+        RunError: a view cannot be written.
     """
     weights = fingerprint(encoder)[:12]
     stacked = []

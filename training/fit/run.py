@@ -66,7 +66,11 @@ class Run:
 
     @classmethod
     def start(cls, root: Path, recipe: Recipe, images: list[LabelledImage], origin: "Run | None" = None) -> "Run":
-        """Make the folder of a new run, which says what ``origin`` it begins with."""
+        """Make the folder of a new run, which says what ``origin`` it begins with.
+
+        Raises:
+            RunError: the folder holds a run already.
+        """
         cls.require_new(root)
         root.mkdir(parents=True, exist_ok=True)
         manifest.write(root / "manifest.csv", images)
@@ -175,7 +179,11 @@ class Run:
 
     @contextlib.contextmanager
     def writing(self, path: Path, size: int = 0) -> Iterator[Path]:
-        """Gives the name of a file to write, which takes the place of ``path`` in one rename."""
+        """Gives the name of a file to write, which takes the place of ``path`` in one rename.
+
+        Raises:
+            RunError: it cannot be written; the disk is full, for example.
+        """
         with self._explaining(path, size), replacing(path) as partial:
             yield partial
 
@@ -202,7 +210,11 @@ class Run:
             np.savez(stream, digest=np.array(_digest(arrays)), **arrays)
 
     def restore(self) -> tuple[Progress, dict[str, list[NDArray[Any]]]]:
-        """The last checkpoint: how far the run was, and its arrays by group. Without one, the beginning."""
+        """The last checkpoint: how far the run was, and its arrays by group. Without one, the beginning.
+
+        Raises:
+            RunError: the checkpoint is damaged: its SHA-256 or a part's checksum is not what it was.
+        """
         path = self.root / "checkpoint.npz"
         if not path.exists():
             return Progress(), {}

@@ -139,7 +139,11 @@ def _training(images: Sequence[LabelledImage], chosen: Recipe) -> Counter[str]:
 
 
 def trainable(images: Sequence[LabelledImage], chosen: Recipe) -> list[LabelledImage]:
-    """The images :func:`in_use`, if there are enough to train on, to validate with and for the stages' batches."""
+    """The images :func:`in_use`, if there are enough to train on, to validate with and for the stages' batches.
+
+    Raises:
+        ManifestError: nothing is left to train on or to validate with, or too little for the batches of a stage.
+    """
     kept = in_use(images, chosen)
     wanted = {*chosen.train_splits} if chosen.trains_on_validation else {"train", "val"}
     problems = [

@@ -89,7 +89,15 @@ class Trainer:
             self._checkpoint(self.progress)
 
     def run_stages(self) -> None:
-        """Train what is left; the last checkpoint holds the result."""
+        """Train what is left; the last checkpoint holds the result.
+
+        Raises:
+            CollapseError: a contrastive stage fell on one point.
+            UnreadableImageError: an image broke since the training began.
+            MemoryShortError: the batch does not fit a device.
+            RunError: a file of the run cannot be written.
+            FrozenEncoderError: a stage changed an encoder that it must leave as it was.
+        """
         while self.progress.stage < len(self.recipe.stages):
             number = self.progress.stage
             stage = self.recipe.stages[number]

@@ -43,7 +43,11 @@ class Meter:
         self._batches = 0
 
     def add(self, loss: float, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """A batch's loss, outputs ``(images * copies, dimension)`` and class indices ``(images,)``."""
+        """A batch's loss, outputs ``(images * copies, dimension)`` and class indices ``(images,)``.
+
+        Raises:
+            DivergedError: the loss is not a number.
+        """
         if not np.isfinite(loss):
             raise DivergedError(
                 f"stage {self._stage.name}: the loss is {loss}; lower {self._stage.name}.learning_rate, or use float32"
@@ -58,6 +62,9 @@ class Meter:
 
         Only where the loss of these batches was that of a single point does ``project`` compute the last batch's
         projections, without dropout or augmentation.
+
+        Raises:
+            CollapseError: they do.
         """
         if not self._stage.contrastive or self._batches % COLLAPSE_WINDOW:
             return

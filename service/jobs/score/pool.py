@@ -67,7 +67,11 @@ class Share(NamedTuple):
 
 @contextlib.contextmanager
 def cluster(address: str | None, workers: int | None, threads: int | None) -> Iterator[None]:
-    """Open the cluster at ``address``, or one of this machine's own, until the block ends; nothing of it stays."""
+    """Open the cluster at ``address``, or one of this machine's own, until the block ends; nothing of it stays.
+
+    Raises:
+        JobError: there is no cluster at the address.
+    """
     try:
         with _silence():
             _start(address, max(available_cores(), (workers or 1) * (threads or 1)))
@@ -129,6 +133,9 @@ def share(device: Device, workers: int | None, threads: int | None) -> Share:
     """What each actor has of the cluster that is open: a GPU, or a core for each thread of its network.
 
     Several networks of one thread serve more images than one network of several threads, which wait for each other.
+
+    Raises:
+        JobError: the cluster has not enough for one actor.
     """
     has = ray.cluster_resources()
     cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))

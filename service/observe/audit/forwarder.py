@@ -47,6 +47,9 @@ class Forwarder:
     Attributes:
         problem: why the database takes no rows now, or ``None``.
         delivered: rows that the database has got.
+
+    Raises:
+        AuditError: the URL cannot be understood.
     """
 
     def __init__(self, url: str, journal: AuditJournal) -> None:

@@ -73,6 +73,9 @@ class AuditJournal:
         problem: why it takes no rows now, or ``None``.
         written: rows that were committed.
         committed: set after each commit; for the forwarder to wait for.
+
+    Raises:
+        AuditError: the file cannot be opened or written.
     """
 
     def __init__(self, path: Path, *, setting: str, max_bytes: int | None = None) -> None:

@@ -23,7 +23,11 @@ NAMES: Final = (*PRESETS, own.NAME, review.NAME)
 def find(
     sources: Iterable[str], mapping: Path | None = None, unpacked: Path = Path("images")
 ) -> list[tuple[Preset, Path]]:
-    """The presets and folders of ``PRESET=FOLDER`` items; archives of ``review=FILE`` are one, in ``unpacked``."""
+    """The presets and folders of ``PRESET=FOLDER`` items; archives of ``review=FILE`` are one, in ``unpacked``.
+
+    Raises:
+        SourceError: unknown presets, folders that do not exist, folders that match no class; all of them are listed.
+    """
     found: list[tuple[Preset, Path]] = []
     archives: list[Path] = []
     problems: list[str] = []

@@ -57,7 +57,11 @@ class Preset:
     resampled_from: float | None = None
 
     def rows(self, folder: Path) -> Iterator[LabelledImage | Skipped]:
-        """One item for each image file below ``folder``, in the order of their names."""
+        """One item for each image file below ``folder``, in the order of their names.
+
+        Raises:
+            SourceError: see :func:`files_below`.
+        """
         found = files_below(folder, f"preset {self.name} expects {self.layout}: '{self.title}'")
         for path in found.images:
             yield self.row(path)

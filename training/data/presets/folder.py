@@ -51,7 +51,11 @@ def preset(root: Path, mapping: Path | None = None) -> Preset:
 
 
 def read_mapping(path: Path) -> Mapping[str, str]:
-    """Folder names to class names; an empty class name leaves the folder out."""
+    """Folder names to class names; an empty class name leaves the folder out.
+
+    Raises:
+        SourceError: the file cannot be read, or lines of it; all of them are listed.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
