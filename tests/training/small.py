@@ -50,6 +50,11 @@ TRANSFER = Recipe(
 """Both stages of HAL-T."""
 
 
+def only(recipe: Recipe, stage: int) -> Recipe:
+    """The recipe with one of its stages."""
+    return recipe.model_copy(update={"stages": (recipe.stages[stage],)})
+
+
 def encoder() -> keras.Model:
     """The encoder's interface (pixels to 2048 features, batch normalisation inside) at a thousandth of its cost."""
     keras.utils.set_random_seed(7)
