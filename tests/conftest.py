@@ -107,20 +107,3 @@ def road() -> Iterator[FaultyRoad]:
     """A proxy between a client and a service, which can fail."""
     with FaultyRoad() as road:
         yield road
-
-
-@pytest.fixture(scope="session")
-def open_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifest of the images under HAL_SHARED that the shipped bundle was made of, split as for it."""
-    if not SHARED:
-        pytest.skip("HAL_SHARED is not set: the real images are not at hand")
-    from training.data.prepare import Choices, prepare
-
-    data, path = Path(SHARED) / "data", tmp_path_factory.mktemp("open") / "open.csv"
-    folders = {
-        "pbc": ("real/images/pbc_barcelona", "more/pbc/images"),
-        "matek-marrow": ("real/images/bm_cytomorphology_mll", "more/matek/images"),
-    }
-    sources = [f"{preset}={data / folder}" for preset, both in folders.items() for folder in both]
-    prepare(sources, path, Choices(test_share=0.17, validation_share=0.08))
-    return path
