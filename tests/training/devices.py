@@ -27,9 +27,8 @@ from hal import app
 from tests.training import small
 from training import recipe
 from training.data import manifest
-from training.fit import trainer
+from training.fit import start, trainer
 from training.fit.run import Progress, Run
-from training.fit.start import strategy
 from training.fit.update import Contrastive, CrossEntropy, Update
 from training.networks import xception as networks
 from training.overrides import override
@@ -40,7 +39,9 @@ Answers = dict[str, list[float]]
 def main(folder: Path) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    spread = strategy("mirrored")
+    spread = start.strategy("mirrored")
+    # A second one in a process takes the first one's keys for its own collective operations (TensorFlow 2.20).
+    start.strategy = {"mirrored": spread}.__getitem__  # type: ignore[attr-defined,assignment]
     with spread.scope():
         answers: dict[str, Any] = {name: updates() for name, updates in SETTINGS.items()}
     answers["devices"] = spread.num_replicas_in_sync
