@@ -33,9 +33,10 @@ settings.load_profile("hal")
 WriteBundle = Callable[..., Bundle]
 
 _FIRST = (
-    "training/fit/test_update.py",
     "docs/test_train.py",
     "service/jobs/score/test_score_command.py",
+    "e2e/test_shipped_bundle.py",
+    "training/fit",
     "training",
     "e2e",
     "bench",
