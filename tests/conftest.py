@@ -33,9 +33,10 @@ settings.load_profile("hal")
 WriteBundle = Callable[..., Bundle]
 
 _FIRST = (
-    "training/fit/test_update.py",
     "docs/test_train.py",
     "service/jobs/score/test_score_command.py",
+    "e2e/test_shipped_bundle.py",
+    "training/fit",
     "training",
     "e2e",
     "bench",
@@ -43,6 +44,13 @@ _FIRST = (
     "service",
 )
 """Where to begin: the longest files, so that the three workers end at the same time."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without a test to run alone: to import them all, TensorFlow included, takes longer than these."""
+    if config.option.markexpr == "serial" and collection_path.name.startswith("test_"):
+        return "pytest.mark.serial" not in collection_path.read_text(encoding="utf-8") or None
+    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -100,20 +108,3 @@ def road() -> Iterator[FaultyRoad]:
     """A proxy between a client and a service, which can fail."""
     with FaultyRoad() as road:
         yield road
-
-
-@pytest.fixture(scope="session")
-def open_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifest of the images under HAL_SHARED that the shipped bundle was made of, split as for it."""
-    if not SHARED:
-        pytest.skip("HAL_SHARED is not set: the real images are not at hand")
-    from training.data.prepare import Choices, prepare
-
-    data, path = Path(SHARED) / "data", tmp_path_factory.mktemp("open") / "open.csv"
-    folders = {
-        "pbc": ("real/images/pbc_barcelona", "more/pbc/images"),
-        "matek-marrow": ("real/images/bm_cytomorphology_mll", "more/matek/images"),
-    }
-    sources = [f"{preset}={data / folder}" for preset, both in folders.items() for folder in both]
-    prepare(sources, path, Choices(test_share=0.17, validation_share=0.08))
-    return path

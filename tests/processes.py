@@ -40,9 +40,9 @@ class Command:
         """How many processes it has, itself included."""
         return len(marked(self.mark))
 
-    def has_come_to(self, condition: Callable[[], bool], seconds: float = 120) -> bool:
+    def has_come_to(self, condition: Callable[[], bool], seconds: float = 120, every_s: float = 0.1) -> bool:
         """Whether the condition holds in time, while the command runs."""
-        holds = comes_true(lambda: condition() or self.process.poll() is not None, seconds)
+        holds = comes_true(lambda: condition() or self.process.poll() is not None, seconds, every_s)
         assert self.process.poll() is None, self.process.communicate()[1]
         return holds
 
@@ -73,9 +73,9 @@ def command(*arguments: str, environment: Mapping[str, str] | None = None) -> It
             process.kill()
 
 
-def comes_true(condition: Callable[[], bool], seconds: float = 120) -> bool:
+def comes_true(condition: Callable[[], bool], seconds: float = 120, every_s: float = 0.1) -> bool:
     """Whether it holds before so many seconds are over."""
     give_up = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < give_up:
-        time.sleep(0.1)
+        time.sleep(every_s)
     return holds

@@ -78,11 +78,14 @@ def test_classify_asks_for_no_name_and_writes_no_file(tmp_path: Path, bundle: Bu
     assert [*home.rglob("*")] == []
 
 
-def test_score_asks_whether_this_is_a_cloud_and_writes_no_file(tmp_path: Path, bundle: Bundle) -> None:
+def test_score_asks_whether_this_is_a_cloud_and_writes_no_file(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_prestart_worker_first_driver", "0")  # no process that is not needed
     home = tmp_path / "home"
     home.mkdir()
-    given = ("score", str(CELLS), "--bundle", str(bundle.root), "--out", str(tmp_path / "out"))
+    given = ("score", str(CELLS), "--bundle", str(bundle.root), "--out", str(tmp_path / "out"), "--workers", "1")
     # Ray's head process asks it whatever RAY_USAGE_STATS_ENABLED says (ray/_common/usage/usage_lib.py).
     assert set(names_asked_for(home, "-m", "hal", *given)) <= {"metadata.google.internal"}
     assert [*home.rglob("*")] == []

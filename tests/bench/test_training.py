@@ -136,14 +136,15 @@ def wide_encoder(_: object) -> keras.Model:
     return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(x), name="encoder")
 
 
-def peak_of_wide_encoder(batch_size: int, micro_batch: int) -> Peak:
+def peaks_of_wide_encoder(*batch_sizes: int, micro_batch: int) -> list[Peak]:
+    """Of one process: each is at least that of the smaller batch before it."""
     bench.networks.build_encoder = wide_encoder  # type: ignore[assignment] # of this process alone
-    return peak(batch_size, micro_batch)
+    return [peak(size, micro_batch) for size in batch_sizes]
 
 
 def test_a_batch_in_micro_batches_needs_little_more_memory_than_one_micro_batch() -> None:
     """If all 32 were embedded at once it would be 1.45 times as much. Of Xception see docs/train.md."""
-    small, large = (apart(peak_of_wide_encoder, size, 4) for size in (4, 32))
+    small, large = apart(peaks_of_wide_encoder, 4, 32, micro_batch=4)
     assert (small.batch_size, large.batch_size, large.micro_batch) == (4, 32, 4)
     assert large.bytes <= 1.3 * small.bytes
 

@@ -24,7 +24,11 @@ def exact_tail(hits: int, trials: int, rate: float) -> float:
     with localcontext() as context:
         context.prec = 50
         p = Decimal(rate)
-        return float(sum(math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(hits, trials + 1)))
+        term = total = math.comb(trials, hits) * p**hits * (1 - p) ** (trials - hits)
+        for k in range(hits, trials):
+            term *= (trials - k) * p / ((k + 1) * (1 - p))
+            total += term
+        return float(total)
 
 
 @given(counts(), st.floats(0, 1, exclude_min=True, exclude_max=True))

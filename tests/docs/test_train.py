@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
@@ -63,6 +64,7 @@ COLOURS = {
     "lymphocyte_large_granular": (90, 200, 90),
 }
 OF_ONE_CLASS = 12
+SAVE_FIGURE = Figure.savefig
 
 
 def disc(colour: tuple[int, int, int], side: int, generator: np.random.Generator) -> NDArray[np.uint8]:
@@ -127,8 +129,14 @@ def stand_ins(folder: Path) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(networks, "build_encoder", lambda _: small.encoder())
         patch.setattr(networks, "imagenet_weights", lambda given: given)
         patch.setattr(recipe, "find", stand_in)
+        patch.setattr(Figure, "savefig", coarsely)
         patch.chdir(folder)
         yield patch
+
+
+def coarsely(figure: Figure, path: Path, *, dpi: int, **options: Any) -> None:
+    """For print a figure has 4 million pixels."""
+    SAVE_FIGURE(figure, path, dpi=dpi / 6, **options)
 
 
 def stand_in(name: str) -> Recipe:

@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 
 from contract import bundle
-from contract.bundle import Bundle
+from contract.bundle import Bundle, sha256_of
 from contract.classes import BY_ID
 from contract.description import AS_PHOTOGRAPHED, Evidence, Metric
 from service.settings import Settings
+from tests.conftest import SHARED
 from tests.paths import CELLS, ROOT
 from tests.service.live_server import LiveServer, serving
+from training.data import image_list, manifest
+from training.data.prepare import Choices, prepare
+from training.evaluation.onnx_inference import onnx_outputs
+from training.evaluation.results import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +30,24 @@ def shipped() -> Bundle:
 def live(shipped: Bundle) -> Iterator[LiveServer]:
     with serving(shipped) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def open_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of the images under HAL_SHARED that the shipped bundle was made of, split as for it.
+
+    To read its 14,000 images takes longer than the tests of it, which is why they are in one file.
+    """
+    if not SHARED:
+        pytest.skip("HAL_SHARED is not set: the real images are not at hand")
+    data, path = Path(SHARED) / "data", tmp_path_factory.mktemp("open") / "open.csv"
+    folders = {
+        "pbc": ("real/images/pbc_barcelona", "more/pbc/images"),
+        "matek-marrow": ("real/images/bm_cytomorphology_mll", "more/matek/images"),
+    }
+    sources = [f"{preset}={data / folder}" for preset, both in folders.items() for folder in both]
+    prepare(sources, path, Choices(test_share=0.17, validation_share=0.08))
+    return path
 
 
 def samples() -> list[dict[str, str]]:
@@ -109,13 +132,21 @@ def test_the_figures_that_a_user_relies_on_are_stated_and_good_enough(shipped: B
     assert shipped.path(shipped.file()).stat().st_size < 25_000_000
 
 
+def test_the_shared_images_and_splits_are_those_that_the_shipped_bundle_was_made_of(
+    shipped: Bundle, open_images: Path
+) -> None:
+    """Its composites and edited controls are made of these; making them takes minutes. It never saw the test images."""
+    with (shipped.root / image_list.FILE_NAME).open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["kind"] == "real" and row["split"] != "test"]
+    images = [image for image in manifest.read(open_images) if image.split != "test"]
+    assert {row["parent_sha256"]: (row["label"], row["split"]) for row in rows} == {
+        sha256_of(image.path): (image.label, image.split) for image in images
+    }
+
+
 @pytest.mark.slow
 def test_the_stated_accuracy_is_found_again_on_the_downloaded_test_images(shipped: Bundle, open_images: Path) -> None:
     """The bundle's own test images went through JPEG once more, as its composites did; these are as downloaded."""
-    from training.data import manifest
-    from training.evaluation.onnx_inference import onnx_outputs
-    from training.evaluation.results import Evaluation
-
     images = [image for image in manifest.read(open_images) if image.split == "test"][::5]
     labels = np.array([image.class_index for image in images])
     logits = onnx_outputs(shipped.path(shipped.file()), [image.path for image in images], "test images").logits

@@ -36,7 +36,7 @@ class LiveServer:
         self.server.should_exit = True
 
 
-def until(condition: Callable[[], bool], patience_s: float = PATIENCE_S, every_s: float = 0.002) -> None:
+def until(condition: Callable[[], bool], patience_s: float = PATIENCE_S, every_s: float = 0.01) -> None:
     """Wait for a state of the service that no event announces to another thread."""
     give_up = time.monotonic() + patience_s
     while not condition():

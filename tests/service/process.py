@@ -81,9 +81,15 @@ class Process:
 
     def answers(self, path: str) -> int:
         """The status of a GET, 0 if nobody listens."""
-        with contextlib.suppress(httpx.TransportError), self.http() as http:
-            return http.get(path).status_code
-        return 0
+        with self.http() as http:
+            return status(http, path)
+
+
+def status(http: httpx.Client, path: str) -> int:
+    """The status of a GET, 0 if nobody listens."""
+    with contextlib.suppress(httpx.TransportError):
+        return http.get(path).status_code
+    return 0
 
 
 def free_port() -> int:
@@ -123,7 +129,8 @@ def running(
             assert greeting.endswith("/classify\n"), log.read_text()
             served = Process(process, greeting, log)
             if wait:
-                until(lambda: served.answers("/health/ready") == 200 or process.poll() is not None, every_s=0.02)
+                with served.http() as http:
+                    until(lambda: status(http, "/health/ready") == 200 or process.poll() is not None, every_s=0.05)
                 assert process.poll() is None, log.read_text()
             yield served
         finally:

@@ -49,6 +49,16 @@ def test_mistakes_end_with_a_message_and_exit_code_1(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_devices_are_named_and_not_counted(tmp_path: Path) -> None:
+    arguments = ["train", "hal-c3003", "--data", "x.csv", "--run", str(tmp_path / "run"), "--devices", "4"]
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 2
+    said = " ".join(refused.output.split())
+    assert "'4' is not one of" in said
+    assert all(name in said for name in ("auto", "one", "mirrored"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "raised",
     [

@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,23 +54,43 @@ def everything_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_other_slides_of_the_laboratory_are_named_rightly_and_the_parent_stays(site: Site, parent: Bundle) -> None:
-    (parent.root / "cells").mkdir()
-    (parent.root / "cells" / "labels.csv").write_text("file,label,source,licence\n")
-    before = everything_in(parent.root)
-    out = site.root / "models" / "lab" / "2"
-    done = CliRunner().invoke(app, [str(parent.root), "--data", str(site.cells()), "--out", str(out)])
+@dataclass(frozen=True)
+class Adapted:
+    """What ``hal adapt`` made of the parent and the cells of a laboratory."""
+
+    site: Site
+    data: Path
+    parent: Bundle
+    parent_before: dict[str, bytes]
+    said: str
+    bundle: Bundle
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, made_once: Path) -> Adapted:
+    """``models/lab/1``, which tests only read."""
+    site = Site(tmp_path_factory.mktemp("lab"))
+    folder, out = site.root / "models" / "parent" / "1", site.root / "models" / "lab" / "1"
+    shutil.copytree(made_once, folder)
+    (folder / "cells").mkdir()
+    (folder / "cells" / "labels.csv").write_text("file,label,source,licence\n")
+    data, before = site.cells(), everything_in(folder)
+    done = CliRunner().invoke(app, [str(folder), "--data", str(data), "--out", str(out)])
     assert done.exit_code == 0, done.output
-    assert everything_in(parent.root) == before
-    adapted = bundle.load(out)
-    assert (out / "cells" / "labels.csv").is_file(), "the page's sample cells come along"
-    assert (adapted.description.name, adapted.description.version) == ("lab", "2.0.0")
-    assert "held-out cells of the site (24): mean recall" in done.output
+    return Adapted(site, data, bundle.load(folder), before, done.output, bundle.load(out))
+
+
+def test_other_slides_of_the_laboratory_are_named_rightly_and_the_parent_stays(lab: Adapted, tmp_path: Path) -> None:
+    site, parent, adapted = lab.site, lab.parent, lab.bundle
+    assert everything_in(parent.root) == lab.parent_before
+    assert (adapted.root / "cells" / "labels.csv").is_file(), "the page's sample cells come along"
+    assert (adapted.description.name, adapted.description.version) == ("lab", "1.0.0")
+    assert "held-out cells of the site (24): mean recall" in lab.said
     generator = np.random.default_rng(77)
     shown = [coloured(index, generator, site.cast) for index in CLASSES[:3] for _ in range(5)]
     paths = []
     for number, pixels in enumerate(shown):
-        paths.append(site.root / f"new-{number}.png")
+        paths.append(tmp_path / f"new-{number}.png")
         Image.fromarray(pixels).save(paths[-1])
     labels = np.repeat(CLASSES[:3], 5)
     rates = []
@@ -82,9 +102,8 @@ def test_other_slides_of_the_laboratory_are_named_rightly_and_the_parent_stays(s
     assert rates[1] > 0.9 > 0.7 > rates[0]
 
 
-def test_every_file_gives_the_new_layer_and_the_golden_sample_is_theirs(site: Site, parent: Bundle) -> None:
-    adapt(parent.root, site.cells(), site.root / "1")
-    adapted = bundle.load(site.root / "1")
+def test_every_file_gives_the_new_layer_and_the_golden_sample_is_theirs(lab: Adapted) -> None:
+    parent, adapted = lab.parent, lab.bundle
     golden = adapted.golden()
     layers = [read_layer(adapted.path(file)) for file in adapted.description.files]
     np.testing.assert_array_equal(layers[0].weights, layers[1].weights)
@@ -100,16 +119,16 @@ def test_every_file_gives_the_new_layer_and_the_golden_sample_is_theirs(site: Si
         assert before.graph.node == after.graph.node
 
 
-def test_the_chain_says_from_what_of_which_cells_and_by_whom(site: Site, parent: Bundle) -> None:
-    first = adapt(parent.root, site.cells(), site.root / "models" / "lab" / "1").description
+def test_the_chain_says_from_what_of_which_cells_and_by_whom(lab: Adapted, tmp_path: Path) -> None:
+    site, first = lab.site, lab.bundle.description
     (step,) = first.adaptations
-    assert (step.parent, step.parent_sha256) == ("tiny 1.2.3", parent.file().sha256)
+    assert (step.parent, step.parent_sha256) == ("tiny 1.2.3", lab.parent.file().sha256)
     assert (step.cells, step.slides, step.labelled_by) == (
         {"lymphocyte": 8, "monocyte": 8, "band-neutrophil": 8},
         4,
         ("A. Han",),
     )
-    card = (site.root / "models" / "lab" / "1" / "MODEL_CARD.md").read_text()
+    card = (lab.bundle.root / "MODEL_CARD.md").read_text()
     assert "Last layer of tiny 1.2.3" in card
     assert "24 cells of 4 slides, confirmed by A. Han: 8 lymphocyte, 8 monocyte, 8 band-neutrophil;" in card
     assert "| mean recall before adapting |" in card
@@ -121,22 +140,21 @@ def test_the_chain_says_from_what_of_which_cells_and_by_whom(site: Site, parent:
     }
     assert (site.root / "models" / "lab" / "config.pbtxt").is_file()
     more = site.cells(name="more.csv", slides=3, of_class=1)
-    again = adapt(site.root / "models" / "lab" / "1", more, site.root / "models" / "lab" / "2", force=True).description
+    again = adapt(lab.bundle.root, more, tmp_path / "lab" / "2", force=True).description
+    assert again.version == "2.0.0"
     assert [each.parent for each in again.adaptations] == ["tiny 1.2.3", "lab 1.0.0"]
     assert again.policy.version == "p-1.1.2"
     assert sum(limit.startswith("Its last layer") for limit in again.limits) == 1
 
 
-def test_cells_are_listed_by_content_and_without_the_names_of_slides_and_files(site: Site, parent: Bundle) -> None:
-    out = site.root / "1"
-    data = site.cells()
-    adapt(parent.root, data, out)
+def test_cells_are_listed_by_content_and_without_the_names_of_slides_and_files(lab: Adapted, tmp_path: Path) -> None:
+    out = lab.bundle.root
     listed = (out / image_list.FILE_NAME).read_text()
     assert "site.csv" not in listed
     assert ",s0," not in listed
     assert set(image_list.splits(out / image_list.FILE_NAME).values()) == {"train"}
     with pytest.raises(AdaptError, match=r"24 of 24 cells of .* had a part in making"):
-        adapt(out, data, site.root / "2")
+        adapt(out, lab.data, tmp_path / "2")
 
 
 def test_a_bundle_that_is_not_better_is_refused_and_nothing_is_left_behind(site: Site, parent: Bundle) -> None:

@@ -10,7 +10,6 @@ from PIL import Image
 
 from contract.bundle import sha256_of
 from contract.classes import CLASS_NAMES
-from tests.paths import ROOT
 from training.data import image_list, manifest, presets
 from training.data.contents import with_pixels
 from training.data.images import pixels_sha256, read_image, read_pixels
@@ -227,16 +226,3 @@ def test_diameters_agree_with_an_independent_measurement() -> None:
     expected = np.array([float(row["eq_diameter_um"]) for row in rows])
     assert np.corrcoef(found, expected)[0, 1] > 0.85
     assert np.median(found / expected) == pytest.approx(1, abs=0.05)
-
-
-def test_the_shared_images_and_splits_are_those_that_the_shipped_bundle_was_made_of(open_images: Path) -> None:
-    """Its composites and edited controls are made of these; making them takes minutes. It never saw the test images."""
-    from service.settings import Settings
-
-    shipped = ROOT / Settings.model_fields["bundle"].default
-    with (shipped / image_list.FILE_NAME).open(newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["kind"] == "real" and row["split"] != "test"]
-    images = [image for image in manifest.read(open_images) if image.split != "test"]
-    assert {row["parent_sha256"]: (row["label"], row["split"]) for row in rows} == {
-        sha256_of(image.path): (image.label, image.split) for image in images
-    }

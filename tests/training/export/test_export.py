@@ -23,6 +23,7 @@ from training.fit.trainer import Trainer
 from training.networks import xception as networks
 
 TRAINING_ONLY = {"Dropout", "RandomUniform", "RandomNormal", "RandomUniformLike", "Bernoulli"}
+PRECISIONS: tuple[Precision, ...] = ("int8", "float32", "float16")
 SHIPPED = ROOT / "models" / "hal-c" / "3"
 
 
@@ -33,6 +34,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Trainer]:
     keras.mixed_precision.set_global_policy("float32")
     run = Run.start(root / "run", small.RECIPE, small.cells(root / "cells"))
     return run, small.train(run)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, trained: tuple[Run, Trainer]) -> Path:
+    """``models/small/1``: the run's bundle with a file of every precision, which tests only read."""
+    out = tmp_path_factory.mktemp("exported") / "models" / "small" / "1"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "build_encoder", lambda _: small.encoder())
+        written = export(trained[0].root, out, "small", "1.0.0", PRECISIONS)
+    assert bundle.load(out).description == written
+    return out
 
 
 @pytest.fixture
@@ -73,15 +85,12 @@ def test_rescaling_is_in_the_graph(small_encoder: keras.Model, head: keras.Model
 
 
 def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence(
-    tmp_path: Path, trained: tuple[Run, Trainer]
+    exported: Path, trained: tuple[Run, Trainer]
 ) -> None:
-    run, trainer = trained
-    out = tmp_path / "models" / "small" / "1"
-    precisions: tuple[Precision, ...] = ("int8", "float32", "float16")
-    written = write_bundle(run, trainer.encoder, trainer.heads["classifier"], out, "small", "1.0.0", precisions)
+    run, _ = trained
+    out = exported
     loaded = bundle.load(out)
     manifest = loaded.description
-    assert manifest == written
     assert sorted(path.name for path in out.iterdir()) == sorted(
         [
             "bundle.json",
@@ -110,7 +119,7 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
     assert parity["float32"].max_abs_logit_difference <= 1e-3
     assert 1e-6 < parity["float16"].max_abs_logit_difference <= LARGEST_DIFFERENCE["float16"]
     assert loaded.file("float16").bytes < 0.6 * loaded.file("float32").bytes
-    assert {metric.precision for metric in manifest.metrics if metric.name == "accuracy"} == set(precisions)
+    assert {metric.precision for metric in manifest.metrics if metric.name == "accuracy"} == set(PRECISIONS)
     assert any(metric.name == "accuracy, int8 minus float32" for metric in manifest.metrics)
     assert manifest.provenance.recipe["name"] == "small"
     assert (out / FILE_NAME).read_text() == render(manifest)
@@ -145,17 +154,15 @@ def test_a_finished_run_becomes_a_bundle_that_verifies_and_declares_its_evidence
         np.testing.assert_allclose(logits, golden[f"logits_{precision}"], atol=1e-4 if precision == "float32" else 5e-3)
 
 
-def test_int8_quantises_the_convolutions_and_keeps_the_answers(tmp_path: Path, trained: tuple[Run, Trainer]) -> None:
-    run, trainer = trained
-    out = tmp_path / "1"
-    write_bundle(run, trainer.encoder, trainer.heads["classifier"], out, "small", "1.0.0", ("float32", "int8"))
-    nodes = onnx.load(out / "model.int8.onnx").graph.node
+def test_int8_quantises_the_convolutions_and_keeps_the_answers(exported: Path, trained: tuple[Run, Trainer]) -> None:
+    run, _ = trained
+    nodes = onnx.load(exported / "model.int8.onnx").graph.node
     dequantised = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
     in_int8 = [dequantised.issuperset(node.input[:2]) for node in nodes if node.op_type == "Conv"]
     assert in_int8 == [False, False, True], "all but the first two"
     images = np.stack([read_image(image.path) for image in run.images[:12]])
     logits = {
-        precision: ort.InferenceSession(out / f"model.{precision}.onnx", providers=["CPUExecutionProvider"]).run(
+        precision: ort.InferenceSession(exported / f"model.{precision}.onnx", providers=["CPUExecutionProvider"]).run(
             ["logits"], {"image": images}
         )[0]
         for precision in ("float32", "int8")
@@ -175,13 +182,9 @@ def test_a_float16_file_too_far_from_keras_is_refused_and_nothing_is_left(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_finished_run_is_exported_from_its_last_checkpoint(
-    tmp_path: Path, trained: tuple[Run, Trainer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, trainer = trained
-    monkeypatch.setattr(networks, "build_encoder", lambda _: small.encoder())
-    export(run.root, tmp_path / "1", "small", "1.0.0", ("float32",))
-    golden = bundle.load(tmp_path / "1").golden()
+def test_a_finished_run_is_exported_from_its_last_checkpoint(exported: Path, trained: tuple[Run, Trainer]) -> None:
+    _, trainer = trained
+    golden = bundle.load(exported).golden()
     expected = onnx_graph.keras_logits(trainer.encoder, trainer.heads["classifier"], golden["images"])
     np.testing.assert_allclose(golden["logits_float32"], expected, atol=1e-4)
 

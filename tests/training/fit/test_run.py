@@ -1,11 +1,12 @@
 """The folder of a run: a training that was killed ends as if it had not been, and what cannot be continued says why."""
 
 import errno
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,64 +25,68 @@ from training.recipe import Recipe
 PROJECTION, ENCODER, CLASSIFIER = range(3)
 
 
+MOMENTS = (
+    Progress(PROJECTION, 0, 2),
+    Progress(ENCODER, 1, 2),
+    Progress(CLASSIFIER),
+    Progress(CLASSIFIER, 0, 2),
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that went to its end: the weights, and what its folder was after some checkpoints."""
+
+    weights: list[np.ndarray]
+    folders: dict[Progress, Path]
+
+    def expect_the_same(self, root: Path) -> None:
+        """Of the run in a folder, once it has gone to its end too."""
+        for found, expected in zip(_weights(small.train(Run.open(root))), self.weights, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
-    """What a run of the small recipe ends with."""
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run of the small recipe."""
     keras.mixed_precision.set_global_policy("float32")
     folder = tmp_path_factory.mktemp("uninterrupted")
-    return _train(Run.start(folder / "whole", small.RECIPE, small.cells(folder / "cells")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "BATCHES_BETWEEN_CHECKPOINTS", 2)
+        return _train(Run.start(folder / "whole", small.RECIPE, small.cells(folder / "cells")), MOMENTS)
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        Progress(PROJECTION, 0, 2),
-        Progress(ENCODER, 1, 2),
-        Progress(CLASSIFIER),
-        Progress(CLASSIFIER, 0, 2),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("moment", MOMENTS, ids=str)
 def test_a_run_killed_after_any_checkpoint_ends_with_the_same_weights(
-    run: Run, uninterrupted: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, moment: Progress
+    uninterrupted: Trained, monkeypatch: pytest.MonkeyPatch, moment: Progress
 ) -> None:
     monkeypatch.setattr(trainer, "BATCHES_BETWEEN_CHECKPOINTS", 2)
-    with pytest.raises(KilledError):
-        _train(run, die_after=moment)
-    for found, expected in zip(_train(Run.open(run.root)), uninterrupted, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    uninterrupted.expect_the_same(uninterrupted.folders[moment])
 
 
 def test_a_run_killed_while_it_learns_from_cached_views_ends_with_the_same_weights(
     tmp_path: Path, cells: list[LabelledImage], small_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "EPOCHS_BETWEEN_CHECKPOINTS", 1)
-    recipe = override(small_recipe, ["projection.feature_views=2", "classifier.feature_views=3"])
-    whole = _train(Run.start(tmp_path / "whole", recipe, cells))
-    killed = Run.start(tmp_path / "killed", recipe, cells)
-    for moment in (Progress(PROJECTION, 1), Progress(CLASSIFIER, 1)):
-        with pytest.raises(KilledError):
-            _train(killed, die_after=moment)
-        killed = Run.open(killed.root)
-    for found, expected in zip(_train(killed), whole, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    on_views = small_recipe.model_copy(update={"stages": small_recipe.stages[::2]})
+    recipe = override(on_views, ["projection.feature_views=2", "classifier.feature_views=3"])
+    whole = _train(Run.start(tmp_path / "whole", recipe, cells), (Progress(0, 1), Progress(1, 1)))
+    for folder in whole.folders.values():
+        whole.expect_the_same(folder)
 
 
-def test_a_process_killed_by_sigkill_leaves_a_run_that_can_be_finished(
-    run: Run, uninterrupted: list[np.ndarray]
-) -> None:
+def test_a_process_killed_by_sigkill_leaves_a_run_that_can_be_finished(run: Run, uninterrupted: Trained) -> None:
     process = subprocess.Popen([sys.executable, "-m", "tests.training.small", str(run.root)], stdout=subprocess.DEVNULL)
     while not (run.root / "history.csv").exists():
         assert process.poll() is None, "it ended without an epoch"
         time.sleep(0.01)
     process.kill()
     process.wait()
-    for found, expected in zip(_train(Run.open(run.root)), uninterrupted, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    uninterrupted.expect_the_same(run.root)
 
 
 def test_a_damaged_checkpoint_is_refused_with_advice(run: Run, small_encoder: keras.Model) -> None:
-    Trainer(run, small_encoder).run_stages()
+    Trainer(run, small_encoder)
     path = run.root / "checkpoint.npz"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -179,7 +184,7 @@ def test_a_full_disk_is_reported_and_leaves_the_earlier_checkpoint(
 def test_a_full_disk_is_reported_by_whatever_file_it_meets(
     run: Run, small_encoder: keras.Model, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    run.recipe = override(run.recipe, ["classifier.feature_views=2"])
+    run.recipe = override(small.only(run.recipe, CLASSIFIER), ["classifier.feature_views=2"])
     opened = Path.open
 
     def full(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
@@ -192,20 +197,17 @@ def test_a_full_disk_is_reported_by_whatever_file_it_meets(
         Trainer(run, small_encoder).run_stages()
 
 
-class KilledError(Exception):
-    """Stands for SIGKILL: nothing after the checkpoint happens."""
+def _train(run: Run, moments: Sequence[Progress]) -> Trained:
+    """To its end, copying its folder as SIGKILL would leave it right after the checkpoints of some moments."""
+    save, folders = run.save, {moment: run.root.with_name(f"killed-{n}") for n, moment in enumerate(moments)}
 
-
-def _train(run: Run, die_after: Progress | None = None) -> list[np.ndarray]:
-    save = run.save
-
-    def save_and_die(progress: Progress, groups: Mapping[str, list[np.ndarray]]) -> None:
+    def save_and_copy(progress: Progress, groups: Mapping[str, list[np.ndarray]]) -> None:
         save(progress, groups)
-        if progress == die_after:
-            raise KilledError
+        if progress in folders:
+            shutil.copytree(run.root, folders[progress])
 
-    run.save = save_and_die  # type: ignore[method-assign]
-    return _weights(small.train(run))
+    run.save = save_and_copy  # type: ignore[method-assign]
+    return Trained(_weights(small.train(run)), folders)
 
 
 def _weights(trainer: Trainer) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ from training.data.manifest import LabelledImage, ManifestError
 from training.errors import MemoryShortError
 from training.export.bundle import export
 from training.fit import start as train
-from training.fit.run import Run, RunError
+from training.fit.run import Progress, Run, RunError
 from training.fit.update import Update
 from training.networks import xception as networks
 from training.networks.xception import WeightsError
@@ -59,6 +59,17 @@ def first(tmp_path_factory: pytest.TempPathFactory, _small: None) -> Path:
     keras.mixed_precision.set_global_policy("float32")
     train.start("small", root / "first.csv", root / "first", None)
     return root / "first"
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is at its end at once, with the encoder that it began with."""
+
+    def finish(run: Run, encoder: keras.Model) -> None:
+        (run.root / "initial_weights.sha256").write_text(networks.fingerprint(encoder) + "\n")
+        run.save(Progress(len(run.recipe.stages)), {"encoder": encoder.get_weights()})
+
+    monkeypatch.setattr(train, "_train", finish)
 
 
 def image(label: str, source: str, split: str = "train", **extra: str) -> LabelledImage:
@@ -148,25 +159,20 @@ def test_every_image_that_cannot_be_read_is_found_before_the_runs_folder_is_made
     assert not (tmp_path / "run").exists()
 
 
-def test_an_image_that_is_not_in_use_need_not_be_readable(
-    tmp_path: Path, data: Path, cells: list[LabelledImage]
+@pytest.mark.usefixtures("untrained")
+def test_images_in_use_are_decoded_once_each_before_training_and_the_others_need_not_be_readable(
+    data: Path, cells: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unused = tmp_path / "unused.png"
     unused.write_bytes(b"no image")
     manifest.write(data, [*cells, replace(cells[0], path=unused, split="test")])
-    train.start("transfer", data, tmp_path / "run", None, ["fine_tuning.epochs=1"])
-    assert Run.open(tmp_path / "run").restore()[0].stage == 2
-
-
-def test_images_in_use_are_decoded_once_each_before_training(
-    data: Path, cells: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     decoded: list[Path] = []
     read = images.read_image
     monkeypatch.setattr("training.data.images.read_image", lambda path: decoded.append(path) or read(path))
-    monkeypatch.setattr(train, "_train", lambda *_: None)
     train.start("small", data, tmp_path / "run", None)
-    assert sorted(path.resolve() for path in decoded) == sorted(cell.path.resolve() for cell in cells)
+    used = sorted(cell.path.resolve() for cell in cells)
+    assert sorted(path.resolve() for path in decoded) == used
+    assert sorted(image.path.resolve() for image in Run.open(tmp_path / "run").images) == used
 
 
 def test_the_encoder_of_a_run_of_the_same_choices_is_taken_and_not_trained_again(tmp_path: Path, first: Path) -> None:
@@ -193,8 +199,8 @@ def test_an_encoder_that_does_not_fit_is_refused_with_every_reason(
 def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_it_began_with(
     tmp_path: Path, data: Path, first: Path
 ) -> None:
-    train.start("transfer", data, tmp_path / "second", None, start_from=first)
-    train.start("small", data, tmp_path / "third", None, ["seed=5"], start_from=tmp_path / "second")
+    train.start("transfer", data, tmp_path / "second", None, ["fine_tuning.epochs=1"], start_from=first)
+    train.start("transfer", data, tmp_path / "third", None, ["fine_tuning.epochs=1"], start_from=tmp_path / "second")
     one, second, third = (Run.open(root) for root in (first, tmp_path / "second", tmp_path / "third"))
     for origin, further in ((one, second), (second, third)):
         encoder = small.encoder()
@@ -209,7 +215,7 @@ def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_i
     assert told.run == "second"
     assert told.started_from is not None
     assert told.started_from.run == "first"
-    assert {row["stage"] for row in small.history(third.root)} == {stage.name for stage in small.RECIPE.stages}
+    assert {row["stage"] for row in small.history(third.root)} == {stage.name for stage in small.TRANSFER.stages}
 
 
 @pytest.mark.parametrize("through", ["bytes", "written anew", "parent", "donor", "of a test image", "slide", "patient"])
@@ -235,6 +241,7 @@ def test_an_encoder_that_saw_what_validates_or_tests_now_is_refused_by_name(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("untrained")
 def test_what_the_first_of_a_chain_of_runs_saw_is_not_forgotten(
     tmp_path: Path, data: Path, cells: list[LabelledImage], first: Path
 ) -> None:
@@ -247,6 +254,7 @@ def test_what_the_first_of_a_chain_of_runs_saw_is_not_forgotten(
         train.start("small", data, tmp_path / "third", None, start_from=tmp_path / "second")
 
 
+@pytest.mark.usefixtures("untrained")
 def test_slides_may_be_shared_with_an_earlier_run_only_where_that_is_allowed(
     tmp_path: Path, data: Path, cells: list[LabelledImage]
 ) -> None:

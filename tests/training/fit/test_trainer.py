@@ -1,6 +1,7 @@
 """The stages: what may learn in which, and what ends a training with advice."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tests.training import small
 from training.data.images import UnreadableImageError
@@ -18,47 +20,64 @@ from training.fit.trainer import FrozenEncoderError, Trainer
 from training.fit.update import Update
 from training.networks import xception as networks
 from training.overrides import override
+from training.recipe import Recipe
 
-PROJECTION, ENCODER, CLASSIFIER = range(3)
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training made of the encoder.
+
+    Attributes:
+        fingerprints: of the whole, before the first stage and after each.
+        before: gamma, beta, mean and variance of its batch normalisation.
+        after: the same at the end.
+    """
+
+    fingerprints: list[str]
+    before: list[NDArray[np.float32]]
+    after: list[NDArray[np.float32]]
 
 
-@pytest.fixture
-def fingerprints(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
-    """(stage about to begin, fingerprint of the encoder) at the start and whenever a stage ends."""
-    seen: list[tuple[int, str]] = []
+def trained(root: Path, recipe: Recipe) -> Trained:
+    seen: list[str] = []
     checkpoint = Trainer._checkpoint
 
     def record(self: Trainer, progress: Progress, *rest: Any) -> None:
         checkpoint(self, progress, *rest)
         if not rest:
-            seen.append((progress.stage, networks.fingerprint(self.encoder)))
+            seen.append(networks.fingerprint(self.encoder))
 
-    monkeypatch.setattr(Trainer, "_checkpoint", record)
-    return seen
-
-
-def test_steps_1_and_3_leave_the_encoder_byte_identical_and_step_2_trains_it(
-    run: Run, small_encoder: keras.Model, fingerprints: list[tuple[int, str]]
-) -> None:
-    initial = networks.fingerprint(small_encoder)
-    Trainer(run, small_encoder).run_stages()
-    after = dict(fingerprints)
-    assert after[PROJECTION + 1] == initial
-    assert after[ENCODER + 1] != initial
-    assert after[CLASSIFIER + 1] == after[ENCODER + 1]
+    keras.mixed_precision.set_global_policy("float32")
+    encoder = small.encoder()
+    layer = next(each for each in encoder.layers if isinstance(each, keras.layers.BatchNormalization))
+    before = [value.copy() for value in layer.get_weights()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_checkpoint", record)
+        Trainer(Run.start(root / "run", recipe, small.cells(root / "cells")), encoder).run_stages()
+    return Trained(seen, before, layer.get_weights())
 
 
-def test_step_2_trains_the_weights_but_not_the_statistics_of_batch_normalisation(
-    run: Run, small_encoder: keras.Model
-) -> None:
-    layer = next(each for each in small_encoder.layers if isinstance(each, keras.layers.BatchNormalization))
-    before = [np.array(value) for value in layer.get_weights()]
-    Trainer(run, small_encoder).run_stages()
-    gamma, beta, mean, variance = layer.get_weights()
-    np.testing.assert_array_equal(mean, before[2])
-    np.testing.assert_array_equal(variance, before[3])
-    assert np.abs(gamma - before[0]).max() > 0
-    assert np.abs(beta - before[1]).max() > 0
+@pytest.fixture(scope="module")
+def hal_c(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained(tmp_path_factory.mktemp("hal-c"), small.RECIPE)
+
+
+@pytest.fixture(scope="module")
+def hal_t(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained(tmp_path_factory.mktemp("hal-t"), small.TRANSFER)
+
+
+def test_steps_1_and_3_leave_the_encoder_byte_identical_and_step_2_trains_it(hal_c: Trained) -> None:
+    initial, after_projection, after_encoder, after_classifier = hal_c.fingerprints
+    assert initial == after_projection != after_encoder == after_classifier
+
+
+def test_step_2_trains_the_weights_but_not_the_statistics_of_batch_normalisation(hal_c: Trained) -> None:
+    gamma, beta, mean, variance = hal_c.after
+    np.testing.assert_array_equal(mean, hal_c.before[2])
+    np.testing.assert_array_equal(variance, hal_c.before[3])
+    assert np.abs(gamma - hal_c.before[0]).max() > 0
+    assert np.abs(beta - hal_c.before[1]).max() > 0
 
 
 def test_a_step_that_touches_the_frozen_encoder_is_caught(
@@ -74,39 +93,32 @@ def test_a_step_that_touches_the_frozen_encoder_is_caught(
 
 def test_cached_views_teach_the_classifier_three_easy_classes(run: Run, small_encoder: keras.Model) -> None:
     choices = ["epochs=60", "feature_views=2", "learning_rate=0.3", "decay=cosine"]
-    run.recipe = override(run.recipe, [f"classifier.{choice}" for choice in choices])
+    run.recipe = override(small.only(run.recipe, 2), [f"classifier.{choice}" for choice in choices])
     Trainer(run, small_encoder).run_stages()
     last = small.history(run.root)[-1]
     assert (last["stage"], last["epoch"]) == ("classifier", "60")
     assert float(last["val_accuracy"]) >= 0.9, f"validation accuracy in {last}"
 
 
-def test_fine_tuning_of_hal_t_trains_the_encoder_after_the_top_layer_left_it_alone(
-    tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model, fingerprints: list[tuple[int, str]]
-) -> None:
-    run = Run.start(tmp_path / "transfer", small.TRANSFER, cells)
-    Trainer(run, small_encoder).run_stages()
-    (_, initial), (_, after_top_layer), (_, after_fine_tuning) = fingerprints
+def test_fine_tuning_of_hal_t_trains_the_encoder_after_the_top_layer_left_it_alone(hal_t: Trained) -> None:
+    initial, after_top_layer, after_fine_tuning = hal_t.fingerprints
     assert initial == after_top_layer != after_fine_tuning
 
 
-@pytest.mark.parametrize("live", [False, True])
 def test_batch_normalisation_learns_its_statistics_only_where_the_recipe_says_so(
-    tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model, live: bool
+    hal_t: Trained, tmp_path: Path
 ) -> None:
-    recipe = override(small.TRANSFER, [f"fine_tuning.live_batch_normalisation={str(live).lower()}"])
-    layer = next(each for each in small_encoder.layers if isinstance(each, keras.layers.BatchNormalization))
-    mean, variance = (np.array(value) for value in layer.get_weights()[2:])
-    Trainer(Run.start(tmp_path / "run", recipe, cells), small_encoder).run_stages()
-    assert (np.abs(layer.get_weights()[2] - mean).max() > 0) == live
-    assert (np.abs(layer.get_weights()[3] - variance).max() > 0) == live
+    live = trained(tmp_path, override(small.TRANSFER, ["fine_tuning.live_batch_normalisation=true"]))
+    for run, learns in ((live, True), (hal_t, False)):
+        assert (np.abs(run.after[2] - run.before[2]).max() > 0) == learns
+        assert (np.abs(run.after[3] - run.before[3]).max() > 0) == learns
 
 
 def test_frozen_blocks_stay_byte_identical_while_the_rest_of_the_encoder_learns(
     tmp_path: Path, cells: list[LabelledImage], small_encoder: keras.Model
 ) -> None:
     before = {layer.name: layer.get_weights() for layer in small_encoder.layers if layer.weights}
-    recipe = override(small.TRANSFER, ["fine_tuning.frozen_blocks=1"])
+    recipe = override(small.only(small.TRANSFER, 1), ["fine_tuning.frozen_blocks=1"])
     Trainer(Run.start(tmp_path / "run", recipe, cells), small_encoder).run_stages()
     changed = {
         name: any(
@@ -131,10 +143,11 @@ def test_too_little_memory_names_the_setting_to_lower(
 def test_training_goes_on_without_tensorboard_where_its_files_cannot_be_written(
     run: Run, small_encoder: keras.Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    run.recipe = small.only(run.recipe, 2)
     (run.root / "tensorboard").write_text("a file where a folder is wanted")
     Trainer(run, small_encoder).run_stages()
     assert capsys.readouterr().out.count("TensorBoard's files cannot be written") == 1
-    assert run.restore()[0].stage == 3
+    assert run.restore()[0].stage == 1
 
 
 def test_an_image_that_breaks_while_training_is_named(run: Run, small_encoder: keras.Model) -> None:

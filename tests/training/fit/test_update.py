@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +12,8 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tests.training import small
+from tests.paths import ROOT
+from tests.training import devices, small
 from training.fit.update import Contrastive, CrossEntropy, Objective, Update, random_state
 from training.networks import xception as networks
 from training.networks.augmentation import PROJECTION_AUGMENTATION
@@ -131,18 +131,19 @@ def test_a_loss_scale_for_float16_leaves_the_update_as_it_is() -> None:
 
 
 @pytest.fixture(scope="module")
-def on_devices() -> dict[str, Any]:
-    """What processes did on one device and on two; the devices are fixed once TensorFlow has begun."""
-    return {"one": _answer(_begin("one")), "mirrored": _answer(_begin("mirrored"))}
+def on_two_devices(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a process of its own did on two devices: the devices are fixed once TensorFlow has begun."""
+    command = [sys.executable, "-m", "tests.training.devices", str(tmp_path_factory.mktemp("devices"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answers
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [*(f"{kind} {micro}" for kind in SETTINGS for micro in (None, 4)), "convolved 4", "convolved alone"],
-)
-def test_two_devices_learn_what_one_learns(on_devices: dict[str, Any], setting: str) -> None:
-    one, two = on_devices["one"][setting], on_devices["mirrored"][setting]
-    assert on_devices["mirrored"]["devices"] == 2
+@pytest.mark.parametrize("setting", devices.SETTINGS)
+def test_two_devices_learn_what_one_learns(on_two_devices: dict[str, Any], setting: str) -> None:
+    one, two = devices.SETTINGS[setting](), on_two_devices[setting]
+    assert on_two_devices["devices"] == 2
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
     assert two["outputs"] == pytest.approx(one["outputs"], abs=1e-5)
     np.testing.assert_allclose(two["weights"], one["weights"], rtol=1e-4, atol=1e-6)
@@ -150,21 +151,12 @@ def test_two_devices_learn_what_one_learns(on_devices: dict[str, Any], setting: 
     assert np.abs(np.array(one["weights"]) - one["initial"]).max() > 1e-4, "nothing was learned"
 
 
-def test_a_run_whose_epochs_end_with_fewer_images_than_devices_is_finished_and_resumed(tmp_path: Path) -> None:
-    found = _answer(_begin("mirrored", str(tmp_path)))
-    assert found == {"devices": 2, "updates": [4, 2], "same": True}
-
-
-def _begin(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.training.devices", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
-
-
-def _answer(process: subprocess.Popen[str]) -> Any:
-    try:
-        answer, complaint = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    assert process.returncode == 0, complaint[-3000:]
-    return json.loads(answer.splitlines()[-1])
+def test_all_devices_of_a_machine_train_and_resume_a_run_whose_epochs_end_with_fewer_images_than_devices(
+    on_two_devices: dict[str, Any],
+) -> None:
+    run = on_two_devices["run"]
+    assert "float32, on 2 devices, from stage 1" in run["said"]
+    assert run["updates"] == [4, 2]
+    assert run["stages"] == [2, 2]
+    assert run["learned"] > 1e-3
+    assert run["same"]

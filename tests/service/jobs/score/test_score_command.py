@@ -32,6 +32,11 @@ needs_ray = pytest.mark.skipif(
 PATIENCE = float(os.environ.get("HAL_SCORE_PATIENCE", 3 * PATIENCE_S))
 """Ray starts a dozen processes, each of which imports half of Python."""
 
+POLL_S = 0.5
+"""To look at all files that are open is work, of which Ray has enough."""
+RAY = {"RAY_worker_niceness": "0", "RAY_prestart_worker_first_driver": "0"}
+"""All processes are alike, and none is started before it is needed."""
+
 
 @dataclass
 class HeldUp:
@@ -48,18 +53,6 @@ class HeldUp:
         os.mkfifo(path)
         return cls(path, image, os.open(path, os.O_RDWR))
 
-    def readers(self) -> set[int]:
-        """The processes that wait."""
-        found = set()
-        for process in Path("/proc").glob("[0-9]*"):
-            # It, or the file that it has open, may have gone meanwhile.
-            with contextlib.suppress(OSError):
-                for link in (process / "fd").iterdir():
-                    with contextlib.suppress(OSError):
-                        if os.readlink(link) == str(self.path):  # noqa: PTH115 - of a name that may be anything
-                            found.add(int(process.name))
-        return found - {os.getpid()}
-
     def feed(self) -> None:
         """Give it to who waits, and to whoever reads it later."""
         image = self.path.with_suffix(".whole")
@@ -70,6 +63,20 @@ class HeldUp:
 
     def give_up(self) -> None:
         os.close(self._end)
+
+
+def readers(*pipes: HeldUp) -> list[set[int]]:
+    """The processes that wait at each."""
+    found: dict[str, set[int]] = {str(pipe.path): set() for pipe in pipes}
+    for process in os.scandir("/proc"):
+        if process.name.isdigit() and process.name != str(os.getpid()):
+            # It, or the file that it has open, may have gone meanwhile.
+            with contextlib.suppress(OSError):
+                for link in os.scandir(f"/proc/{process.name}/fd"):
+                    with contextlib.suppress(OSError):
+                        file = os.readlink(link)  # noqa: PTH115 - of a name that may be anything
+                        found.get(file, set()).add(int(process.name))
+    return [*found.values()]
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class TwoMachines:
 def cluster() -> Iterator[TwoMachines]:
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("two_machines.py"))],
-        env=environment(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0"),
+        env=environment(RAY_USAGE_STATS_ENABLED="0", **RAY),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -104,7 +111,7 @@ def cluster() -> Iterator[TwoMachines]:
 
 def scoring(bundle: Bundle, *arguments: object) -> AbstractContextManager[Command]:
     """``hal score`` in a process of its own."""
-    variables = environment(HAL_BUNDLE=str(bundle.root), COLUMNS="200", RAY_worker_niceness="0")
+    variables = environment(HAL_BUNDLE=str(bundle.root), COLUMNS="200", **RAY)
     return command("-m", "hal", "score", *map(str, arguments), environment=variables)
 
 
@@ -151,13 +158,14 @@ def test_a_machine_that_is_lost_takes_its_work_along_and_a_rerun_on_the_rest_doe
     out = tmp_path / "scores"
     arguments = [listed(archive), "--out", out, "--shard-size", 5, "--address", cluster.address]
 
-    def readers() -> set[int]:
-        return set.union(*(pipe.readers() for pipe in pipes))
+    def all_held_up() -> bool:
+        found = readers(*pipes)
+        return all(found) and len(set.union(*found)) == 2
 
     with scoring(bundle, *arguments) as run:
-        assert run.has_come_to(lambda: all(pipe.readers() for pipe in pipes) and len(readers()) == 2, PATIENCE)
+        assert run.has_come_to(all_held_up, PATIENCE, POLL_S)
         cluster.lose()
-        assert run.has_come_to(lambda: len(readers()) == 1, PATIENCE)
+        assert run.has_come_to(lambda: len(set.union(*readers(*pipes))) == 1, PATIENCE, POLL_S)
         for pipe in pipes:
             pipe.feed()
         assert run.has_come_to(lambda: len(list(out.glob("results/*.parquet"))) == 3, PATIENCE)
@@ -190,9 +198,9 @@ def test_an_image_that_kills_its_worker_is_a_row_and_its_neighbours_are_scored(
     arguments = [listed(archive), "--out", out, "--shard-size", 2, "--workers", 1, "--address", cluster.address]
     with scoring(bundle, *arguments) as run:
         while run.process.poll() is None:
-            for reader in deadly.readers():
+            for reader in readers(deadly)[0]:
                 os.kill(reader, signal.SIGKILL)
-            time.sleep(0.3)
+            time.sleep(POLL_S)
         code, stderr = end_of(run)
     deadly.give_up()
     assert code == 2, stderr
@@ -206,9 +214,9 @@ def test_ctrl_c_keeps_the_shards_that_are_done_and_leaves_no_process_behind(
 ) -> None:
     held_up = HeldUp.at(archive / "02.png")
     out = tmp_path / "scores"
-    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 5, "--workers", 2) as run:
+    with scoring(bundle, listed(archive), "--out", out, "--shard-size", 5, "--workers", 1) as run:
         assert run.has_come_to(
-            lambda: len(list(out.glob("results/*.parquet"))) == 4 and bool(held_up.readers()), PATIENCE
+            lambda: len(list(out.glob("results/*.parquet"))) == 4 and bool(readers(held_up)[0]), PATIENCE, POLL_S
         )
         run.process.send_signal(signal.SIGINT)
         code, stderr = end_of(run)

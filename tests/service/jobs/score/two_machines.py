@@ -17,7 +17,7 @@ def start() -> tuple[Cluster, object]:
     for left in reversed(range(STARTS)):
         cluster = Cluster()
         try:
-            cluster.add_node(num_cpus=1, include_dashboard=False)
+            cluster.add_node(num_cpus=1, include_dashboard=False, include_log_monitor=False, no_monitor=True)
             return cluster, cluster.add_node(num_cpus=1)
         except Exception:
             if not left:
