@@ -1,6 +1,5 @@
 """Threads that are started before they are needed: where the system gives no more, that is found out at the start."""
 
-import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -29,16 +28,6 @@ def start_thread(work: Callable[..., object], name: str, *arguments: Any) -> thr
     except RuntimeError as error:
         raise NoThreadError from error
     return thread
-
-
-def deliver(answer: asyncio.Future[Any], outcome: Any) -> None:
-    """Give who awaits it what became of work in a thread, an exception or a result, unless nobody does any more."""
-    if answer.done():
-        return
-    if isinstance(outcome, BaseException):
-        answer.set_exception(outcome)
-    else:
-        answer.set_result(outcome)
 
 
 def require_threads(count: int) -> None:

@@ -139,3 +139,13 @@ def fail(batch: Iterable[QueuedImage], statistics: Statistics) -> None:
         if not queued.answer.done():
             statistics.failed += 1
             queued.answer.set_exception(ModelFailedError())
+
+
+def deliver(answer: asyncio.Future[Any], outcome: Any) -> None:
+    """Give who awaits it what became of work in a thread, an exception or a result, unless nobody does any more."""
+    if answer.done():
+        return
+    if isinstance(outcome, BaseException):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from service.batching.queue import Image, Rows
+from service.batching.queue import Image, Rows, deliver
 from service.engine.onnx import Engine
-from service.threads import deliver, start_thread
+from service.threads import start_thread
 
 Result = TypeVar("Result")
 Opened = TypeVar("Opened", bound=Engine)

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.refusals import ImageRefusedError
-from service.batching.queue import BULK_TURN, Priority
-from service.threads import deliver, start_thread
+from service.batching.queue import BULK_TURN, Priority, deliver
+from service.threads import start_thread
 
 _MOST_IMAGES: Final = 8
 _MOST_BYTES: Final = 1 << 17

@@ -156,6 +156,6 @@ def test_a_smaller_last_batch_does_not_hide_a_collapse() -> None:
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(run: Run, small_encoder: keras.Model) -> None:
-    run.recipe = override(small.only(run.recipe, 1), ["encoder.learning_rate=1e30"])
+    run.recipe = small.only(override(run.recipe, ["encoder.learning_rate=1e30"]), 1)
     with pytest.raises(DivergedError, match=r"encoder\.learning_rate"):
         Trainer(run, small_encoder).run_stages()
