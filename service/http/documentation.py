@@ -34,16 +34,16 @@ _ANSWERS: Final = (
     answers.ReloadAnswer,
     answers.ModelAnswer,
 )
-# What the bundle hal-c 3.0.0 says of service/static/cells/segmented-neutrophil-1.jpg and of a file that is no image.
+# What the bundle hal-c 3.0.1 says of service/static/cells/segmented-neutrophil-1.jpg and of a file that is no image.
 _MODEL_EXAMPLE: Final = {
     "name": "hal-c",
-    "version": "3.0.0",
+    "version": "3.0.1",
     "sha256": "6c69d592058787dad0b1bfb0d78a29520b6be16de0f79e59080286b232014113",
     "precision": "int8",
     "intended_use": "For research use. Pre-classifies images of single cells of stained peripheral blood smears; "
     "assists a qualified technologist, who confirms every class. Not for diagnosis.",
     "decision_policy": "1",
-    "calibration": "temperature-1.0499-unfamiliar-1.4682",
+    "calibration": "temperature-1.0499-unfamiliar-1.9306",
     "preprocessing": "1",
 }
 _HAIRY_EXAMPLE: Final = {

@@ -27,6 +27,11 @@ ROWS = {
     "Called unfamiliar, Matek marrow": (UNFAMILIAR, TEST, "matek-marrow"),
     "**Raabin-WBC** (smartphone, larger scale): called unfamiliar": (UNFAMILIAR, ELSEWHERE, "raabin"),
     "Raabin-WBC: accuracy": (ACCURACY, ELSEWHERE, "raabin"),
+    "Raabin-WBC: expected calibration error (0.392 with one temperature)": (
+        "expected calibration error",
+        ELSEWHERE,
+        "raabin",
+    ),
     "**Chula** (Bangkok): called unfamiliar": (UNFAMILIAR, ELSEWHERE, "chula"),
     "Chula: accuracy": (ACCURACY, ELSEWHERE, "chula"),
     "**AML-LMU** (Munich, leukaemia): called unfamiliar": (UNFAMILIAR, ELSEWHERE, "aml-lmu"),
