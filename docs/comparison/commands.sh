@@ -34,3 +34,8 @@ hal train hal-c-two-steps --data datasets/study-train.csv --run runs/study/c-two
 hal train hal-r-live-bn --data datasets/study-train.csv --run runs/study/r-live --set precision=mixed_bfloat16 --set training.epochs=4
 hal train hal-r --data datasets/study-train.csv --run runs/study/r --set precision=mixed_bfloat16 --set training.epochs=20 --set training.image_side=96
 hal compare runs/study/t-twelve runs/study/c-six runs/study/c-twelve runs/study/r-live --data datasets/study.csv --out docs/comparison/longer
+
+# All open images: the composites of docs/composites.md
+hal train hal-c3003-open --data datasets/twenty/manifest.csv --run runs/twenty
+hal train hal-t-open --data datasets/twenty/manifest.csv --run runs/hal-t --set fine_tuning_small.epochs=3 --set fine_tuning.epochs=2
+hal compare runs/hal-t models/hal-c/3 --data datasets/twenty/manifest.csv --out reports/open
