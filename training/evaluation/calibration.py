@@ -73,9 +73,7 @@ def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArr
     return float(sum(gaps))
 
 
-def calibration_error_by_chance(
-    confidence: NDArray[np.float64],
-) -> tuple[float, float, float]:
+def calibration_error_by_chance(confidence: NDArray[np.float64]) -> tuple[float, float, float]:
     """The calibration error that so many images show of a network whose probabilities are true: mean and 95 % limits.
 
     With few images a bin's accuracy is not its confidence even then, so the error is never 0; what is above this is
