@@ -61,14 +61,15 @@ def first(tmp_path_factory: pytest.TempPathFactory, _small: None) -> Path:
     return root / "first"
 
 
+def finish(run: Run, encoder: keras.Model) -> None:
+    """Bring a run to its end at once, with the encoder that it began with."""
+    (run.root / "initial_weights.sha256").write_text(networks.fingerprint(encoder) + "\n")
+    run.save(Progress(len(run.recipe.stages)), {"encoder": encoder.get_weights()})
+
+
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run is at its end at once, with the encoder that it began with."""
-
-    def finish(run: Run, encoder: keras.Model) -> None:
-        (run.root / "initial_weights.sha256").write_text(networks.fingerprint(encoder) + "\n")
-        run.save(Progress(len(run.recipe.stages)), {"encoder": encoder.get_weights()})
-
+    """Runs are not trained."""
     monkeypatch.setattr(train, "_train", finish)
 
 
@@ -197,10 +198,11 @@ def test_an_encoder_that_does_not_fit_is_refused_with_every_reason(
 
 
 def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_it_began_with(
-    tmp_path: Path, data: Path, first: Path
+    tmp_path: Path, data: Path, first: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train.start("transfer", data, tmp_path / "second", None, ["fine_tuning.epochs=1"], start_from=first)
-    train.start("transfer", data, tmp_path / "third", None, ["fine_tuning.epochs=1"], start_from=tmp_path / "second")
+    monkeypatch.setattr(train, "_train", finish)
+    train.start("transfer", data, tmp_path / "third", None, start_from=tmp_path / "second")
     one, second, third = (Run.open(root) for root in (first, tmp_path / "second", tmp_path / "third"))
     for origin, further in ((one, second), (second, third)):
         encoder = small.encoder()
@@ -208,14 +210,15 @@ def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_i
         began_with = (further.root / "initial_weights.sha256").read_text().strip()
         assert began_with == networks.fingerprint(encoder)
         assert further.started_from == origin.as_origin()
-        assert any(np.any(a != b) for a, b in zip(encoder.get_weights(), further.restore()[1]["encoder"], strict=True))
+    before, after = (run.restore()[1]["encoder"] for run in (one, second))
+    assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
     assert one.started_from is None
     told = third.started_from
     assert told is not None
     assert told.run == "second"
     assert told.started_from is not None
     assert told.started_from.run == "first"
-    assert {row["stage"] for row in small.history(third.root)} == {stage.name for stage in small.TRANSFER.stages}
+    assert {row["stage"] for row in small.history(second.root)} == {stage.name for stage in small.TRANSFER.stages}
 
 
 @pytest.mark.parametrize("through", ["bytes", "written anew", "parent", "donor", "of a test image", "slide", "patient"])
@@ -297,16 +300,16 @@ def test_the_final_retraining_learns_from_validation_images_and_cannot_be_calibr
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path, cells: list[LabelledImage]) -> None:
-    one_epoch = override(small.TRANSFER, ["fine_tuning.epochs=1"])
-    Run.start(tmp_path / "killed", one_epoch, cells)
+    Run.start(tmp_path / "killed", small.only(small.TRANSFER, 0), cells)
     train.resume(tmp_path / "killed", None)
-    assert Run.open(tmp_path / "killed").restore()[0].stage == 2
+    assert Run.open(tmp_path / "killed").restore()[0].stage == 1
 
 
 def test_a_run_that_met_too_little_memory_goes_on_with_a_smaller_micro_batch_and_tells_so(
     tmp_path: Path, cells: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run.start(tmp_path / "run", small.RECIPE, cells)
+    short = override(small.RECIPE, ["encoder.epochs=1", "classifier.epochs=1"])
+    run = Run.start(tmp_path / "run", short, cells)
     asked: list[int | None] = []
     make = Update.__init__
 
@@ -322,10 +325,10 @@ def test_a_run_that_met_too_little_memory_goes_on_with_a_smaller_micro_batch_and
     train.resume(run.root, None, choices=["encoder.micro_batch=2", "classifier.micro_batch=4"])
     assert asked == [None, None, 2, 4]
     resumed = Run.open(run.root)
-    assert resumed.recipe == override(small.RECIPE, ["encoder.micro_batch=2", "classifier.micro_batch=4"])
+    assert resumed.recipe == override(short, ["encoder.micro_batch=2", "classifier.micro_batch=4"])
     assert resumed.restore()[0].stage == 3
     (earlier,) = json.loads((run.root / "recipe.json").read_text())["earlier"]
-    assert Recipe.model_validate_json(json.dumps(earlier["recipe"])) == small.RECIPE
+    assert Recipe.model_validate_json(json.dumps(earlier["recipe"])) == short
     assert earlier["until"] == {"stage": 1, "epoch": 0, "batch": 0}
     assert "changed on resuming: encoder.micro_batch=2, classifier.micro_batch=4" in (run.root / "log.txt").read_text()
 

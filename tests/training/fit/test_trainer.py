@@ -1,5 +1,6 @@
 """The stages: what may learn in which, and what ends a training with advice."""
 
+import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,13 @@ class Trained:
     """What a training made of the encoder.
 
     Attributes:
+        root: folder of the run.
         fingerprints: of the whole, before the first stage and after each.
         before: gamma, beta, mean and variance of its batch normalisation.
         after: the same at the end.
     """
 
+    root: Path
     fingerprints: list[str]
     before: list[NDArray[np.float32]]
     after: list[NDArray[np.float32]]
@@ -54,7 +57,7 @@ def trained(root: Path, recipe: Recipe) -> Trained:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_checkpoint", record)
         Trainer(Run.start(root / "run", recipe, small.cells(root / "cells")), encoder).run_stages()
-    return Trained(seen, before, layer.get_weights())
+    return Trained(root / "run", seen, before, layer.get_weights())
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,26 @@ def test_step_2_trains_the_weights_but_not_the_statistics_of_batch_normalisation
     np.testing.assert_array_equal(variance, hal_c.before[3])
     assert np.abs(gamma - hal_c.before[0]).max() > 0
     assert np.abs(beta - hal_c.before[1]).max() > 0
+
+
+def test_every_epoch_leaves_its_figures_for_people_and_for_tensorboard(hal_c: Trained) -> None:
+    rows = small.history(hal_c.root)
+    assert [(row["stage"], row["epoch"]) for row in rows] == [
+        ("projection", "1"),
+        ("encoder", "1"),
+        ("encoder", "2"),
+        ("classifier", "1"),
+        ("classifier", "2"),
+    ]
+    contrastive, classifier = rows[1], rows[-1]
+    for column in ("loss", "val_loss", "val_accuracy", "spread", "alignment", "uniformity", "seconds"):
+        float(contrastive[column])
+    assert contrastive["accuracy"] == classifier["spread"] == ""
+    with (hal_c.root / "recall.csv").open(newline="") as stream:
+        recall = list(csv.DictReader(stream))
+    assert len(recall) == len(rows)
+    assert {name for name, value in recall[-1].items() if value} == {"stage", "epoch", *small.COLOURS}
+    assert list((hal_c.root / "tensorboard").glob("events.out.tfevents.*"))
 
 
 def test_a_step_that_touches_the_frozen_encoder_is_caught(
@@ -108,7 +131,7 @@ def test_fine_tuning_of_hal_t_trains_the_encoder_after_the_top_layer_left_it_alo
 def test_batch_normalisation_learns_its_statistics_only_where_the_recipe_says_so(
     hal_t: Trained, tmp_path: Path
 ) -> None:
-    live = trained(tmp_path, override(small.TRANSFER, ["fine_tuning.live_batch_normalisation=true"]))
+    live = trained(tmp_path, override(small.only(small.TRANSFER, 1), ["fine_tuning.live_batch_normalisation=true"]))
     for run, learns in ((live, True), (hal_t, False)):
         assert (np.abs(run.after[2] - run.before[2]).max() > 0) == learns
         assert (np.abs(run.after[3] - run.before[3]).max() > 0) == learns
