@@ -193,9 +193,8 @@ def test_a_demonstration_set_has_sets_a_b_and_c_and_its_sources_share_no_cell(da
             Image.fromarray(pixels).save(path)
             images.append(LabelledImage(path, image.label, "", image.source, "train"))
     manifest.write(tmp_path / "data.csv", images)
-    result = invoke(
-        "make", "--demonstration", "--data", str(tmp_path / "data.csv"), "--out", str(tmp_path / "set"), *ARGUMENTS
-    )
+    arguments = ["--data", str(tmp_path / "data.csv"), "--out", str(tmp_path / "set")]
+    result = invoke("make", "--demonstration", *arguments, *ARGUMENTS, "--per-class", "1")
     assert result.exit_code == 0, result.output
     found = manifest.read(tmp_path / "set" / "manifest.csv")
     assert {image.source for image in found} == {"wbc_train", "hairy_db"}
