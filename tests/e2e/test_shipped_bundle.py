@@ -36,7 +36,8 @@ def live(shipped: Bundle) -> Iterator[LiveServer]:
 def open_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifest of the images under HAL_SHARED that the shipped bundle was made of, split as for it.
 
-    To read its 14,000 images takes longer than the tests of it, which is why they are in one file.
+    To read its 14,000 files takes longer than the tests of it, which is why they are in one file. They are not decoded,
+    as if each could be and had pixels of its own: the splits would differ from those of the bundle if it were not so.
     """
     if not SHARED:
         pytest.skip("HAL_SHARED is not set: the real images are not at hand")
@@ -46,7 +47,9 @@ def open_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "matek-marrow": ("real/images/bm_cytomorphology_mll", "more/matek/images"),
     }
     sources = [f"{preset}={data / folder}" for preset, both in folders.items() for folder in both]
-    prepare(sources, path, Choices(test_share=0.17, validation_share=0.08))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.data.prepare.decode_all", lambda _: ({}, {}))
+        prepare(sources, path, Choices(test_share=0.17, validation_share=0.08))
     return path
 
 
