@@ -14,8 +14,6 @@ from bench.load import OK, Load, Samples, due_times, send
 from bench.requests import Request, Target, fetch
 from bench.statistics import figures_of, latencies_ms
 
-pytestmark = pytest.mark.serial
-
 
 class Answering(socketserver.StreamRequestHandler):
     """Answers each request by what its path asks for: a status, after so many milliseconds, keeping the connection."""
@@ -76,6 +74,7 @@ def closed(connections: int = 2, duration_s: float = 0.3) -> Load:
     return Load(connections=connections, duration_s=duration_s, warmup_s=0.1)
 
 
+@pytest.mark.serial
 def test_a_closed_load_keeps_every_connection_busy(server: Server) -> None:
     load = closed(connections=8, duration_s=0.6)
     figures = figures_of(sent(server, "/200/50", load), load)
@@ -108,6 +107,7 @@ def test_failures_are_counted_by_their_kind(server: Server) -> None:
         assert set(sent(server, "/200/0", load).outcomes) == {"ConnectionRefusedError"}
 
 
+@pytest.mark.serial
 def test_a_stall_is_felt_by_every_request_that_was_due_in_it(server: Server) -> None:
     """An open loop has no coordinated omission; a closed loop asks a stalled service once and waits."""
 
@@ -128,6 +128,7 @@ def test_requests_without_a_free_connection_wait_and_that_counts(server: Server)
     assert figures.late_ms > 300
 
 
+@pytest.mark.serial
 def test_a_request_is_sent_when_it_is_due(server: Server) -> None:
     samples = sent(server, "/200/0", Load(rate=100, duration_s=0.5, warmup_s=0, even=True))
     lateness = np.array(samples.sent) - samples.due

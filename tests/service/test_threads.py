@@ -16,13 +16,10 @@ from tests.service.load_clients import code_of, post
 from tests.service.process import PATIENCE_S, environment, running
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
-pytestmark = [
-    pytest.mark.serial,
-    pytest.mark.skipif(
-        sys.platform != "linux" or shutil.which("setpriv") is None or os.geteuid() != 0,
-        reason="only root of Linux may run as another user",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("setpriv") is None or os.geteuid() != 0,
+    reason="only root of Linux may run as another user",
+)
 
 LIMITED = """
 import resource, runpy, signal
@@ -44,6 +41,7 @@ what root wrote."""
 FEW = {"HAL_ENGINE_THREADS": "3", "HAL_DECODE_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
 
 
+@pytest.mark.serial  # of a signal that the service has not heeded in time there would be a thread too many
 def test_without_threads_it_is_alive_and_not_ready_until_there_are_enough(bundle: Bundle, network: TinyNetwork) -> None:
     cell = encoded(network.cell(1))
     limited = ("-c", LIMITED)

@@ -21,8 +21,6 @@ from tests.service.process import running
 from tests.service.slow_device import SlowDevice
 from tests.service.tiny_bundle import TinyNetwork, encoded
 
-pytestmark = pytest.mark.serial
-
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n"
 LIMIT_S = 0.5
 
@@ -117,6 +115,7 @@ def test_a_head_without_end_is_refused_and_the_others_do_not_notice(server: Live
         assert sent < 2_000_000, "what a socket holds and the limit"
 
 
+@pytest.mark.serial
 def test_a_head_in_pieces_before_a_long_body_is_not_too_long(server: LiveServer) -> None:
     with connected(server) as client:
         head = HEAD % 500_000 + b"Connection: close\r\n\r\n"
@@ -254,6 +253,7 @@ def test_the_rest_of_an_answer_is_not_kept_beyond_the_end_of_a_connection(taken:
     assert asyncio.run(close()) >= 0.04 * looks
 
 
+@pytest.mark.serial
 def test_a_client_that_takes_its_answers_slowly_gets_them_all(impatient: LiveServer) -> None:
     whole = len(impatient.http.get("/openapi.json").content)
     with reluctant(impatient) as client:
@@ -312,6 +312,7 @@ def test_a_request_that_such_a_client_did_not_finish_is_over(server: LiveServer)
     until(lambda: server.hal.statistics.disconnected == before + 1)
 
 
+@pytest.mark.serial
 def test_a_connection_is_kept_as_long_as_is_set(bundle: Bundle) -> None:
     with serving(bundle, keep_alive_s=1) as live, connected(live) as client:
         client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
