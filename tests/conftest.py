@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, "1")
 
+import onnxruntime
 import pytest
 from hypothesis import settings
 
@@ -35,11 +36,13 @@ WriteBundle = Callable[..., Bundle]
 _FIRST = (
     "docs/test_train.py",
     "service/jobs/score/test_score_command.py",
-    "e2e/test_shipped_bundle.py",
-    "training/fit",
-    "training",
     "e2e",
+    "training/fit",
+    "training/composites/test_make.py",
+    "training",
     "bench",
+    "test_nothing_leaves.py",
+    "docs",
     "contract",
     "service",
 )
@@ -67,6 +70,33 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in [*os.environ]:
             if name.startswith("HAL_") or name == "PORT":
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _networks_have_one_thread() -> Iterator[None]:
+    """Those of ONNX Runtime, whose threads spin while they wait for cores that other test processes have."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    opened = onnxruntime.InferenceSession
+
+    def with_one_thread(model: Any, sess_options: Any = None, *rest: Any, **named: Any) -> Any:
+        if sess_options is None:
+            sess_options = onnxruntime.SessionOptions()
+            sess_options.intra_op_num_threads = 1
+        return opened(model, sess_options, *rest, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxruntime, "InferenceSession", with_one_thread)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_need_not_survive_a_power_cut() -> Iterator[None]:
+    """A file that is flushed to the disk takes as long as an epoch of the small network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
         yield
 
 
