@@ -35,7 +35,7 @@ from training.recipe import Recipe, classifier_stage, contrastive_stages
 
 PAGE = "docs/train.md"
 CALLS = [call for line in shell_lines(PAGE) for call in hal_calls(line)]
-_HEAD = {"epochs": 60, "learning_rate": 0.3, "batch_size": 8, "feature_views": 2, "decay": "cosine"}
+_HEAD = {"epochs": 30, "learning_rate": 0.3, "batch_size": 8, "feature_views": 2, "decay": "cosine"}
 """Learns easy classes within a second, so that the export finds cells that are named rightly."""
 STAND_INS = {
     "hal-c3003-cpu": small.RECIPE.model_copy(
