@@ -114,8 +114,8 @@ def test_a_contrastive_run_in_half_precision_keeps_loss_and_weights_in_float32(
     monkeypatch.setattr(trainer, "adam", kept)
     monkeypatch.setattr(Update, "_derivative", watched)
     monkeypatch.setattr(Trainer, "__init__", made)
-    stages = {"stages": small.RECIPE.stages[1:]}
-    recipe = override(small.RECIPE.model_copy(update=stages), [f"precision={half}", "encoder.epochs=1"])
+    stages, choices = {"stages": small.RECIPE.stages[1:]}, ("encoder.epochs=1", "classifier.epochs=1")
+    recipe = override(small.RECIPE.model_copy(update=stages), [f"precision={half}", *choices])
     run = Run.start(tmp_path / "run", recipe, cells)
     resume(run.root, None)
 
