@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from contract import bundle
-from contract.novelty import NoveltyBasis, fit_subspace
+from contract.novelty import fit_subspace
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.evaluation.metrics import of_kind
@@ -34,8 +34,14 @@ Detector = Callable[[Outputs, NDArray[np.int64], NDArray[np.str_]], Score]
 
 
 def residual(learned: Outputs, _labels: NDArray[np.int64], sources: NDArray[np.str_]) -> Score:
-    """Distance from the principal subspace of the training embeddings: what bundles use."""
-    basis = NoveltyBasis(*fit_subspace(learned.embeddings, sources, min(COMPONENTS, len(sources) - 1)), threshold=1.0)
+    """Distance from the principal subspace of the training images' features: what bundles use."""
+    basis = fit_subspace(learned.features, sources, min(COMPONENTS, len(sources) - 1))
+    return lambda shown: basis.scores(shown.features)
+
+
+def residual_of_embedding(learned: Outputs, _labels: NDArray[np.int64], sources: NDArray[np.str_]) -> Score:
+    """The same without the middle flow."""
+    basis = fit_subspace(learned.embeddings, sources, min(COMPONENTS, len(sources) - 1))
     return lambda shown: basis.scores(shown.embeddings)
 
 
@@ -76,6 +82,7 @@ def confidence(_learned: Outputs, _labels: NDArray[np.int64], _sources: NDArray[
 DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
     {
         "residual": residual,
+        "residual, embedding only": residual_of_embedding,
         f"nearest neighbour {NEIGHBOURS}": neighbour,
         "Mahalanobis": mahalanobis,
         "energy": energy,

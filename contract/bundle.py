@@ -128,10 +128,13 @@ class Bundle:
         described = self.description.novelty
         if described is None:
             return None
-        size = self.description.outputs[1].size
+        size = self.description.feature_size
         expected: _Expected = {"mean": ((size,), "float32"), "components": ((described.components, size), "float32")}
+        if len(self.description.outputs) > 2:
+            expected["weights"] = ((size,), "float32")
         arrays = self._arrays(described.path, expected)
-        return NoveltyBasis(arrays["mean"], arrays["components"], described.threshold)
+        weights = arrays.get("weights", np.ones(size, np.float32))
+        return NoveltyBasis(arrays["mean"], weights, arrays["components"], described.threshold)
 
     def _arrays(self, name: str, expected: _Expected) -> dict[str, NDArray[Any]]:
         path = self.root / name

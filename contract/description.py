@@ -1,9 +1,10 @@
 """``bundle.json``: what a bundle says about itself, typed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cached_property
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
@@ -14,6 +15,11 @@ from contract.binomial import clopper_pearson
 from contract.classes import BY_ID, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
 
 EMBEDDING_SIZE: Final = 2048
+OUTPUT_SIZES: Final[Mapping[str, int]] = MappingProxyType(
+    {"logits": CLASS_COUNT, "embedding": EMBEDDING_SIZE, "middle_flow": 728}
+)
+"""Outputs of the ONNX graph in the order in which they are kept; the last, which a graph may lack, is the mean of each
+feature map at the end of Xception's middle flow, l2-normalised."""
 IMAGE_SIDE: Final = 256
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
 """Of a bundle, and of the folder of its versions."""
@@ -74,7 +80,7 @@ class InputSpec(_Part):
 class OutputSpec(_Part):
     """One output of the ONNX graph, float32 ``[n, size]``."""
 
-    name: Literal["logits", "embedding"]
+    name: Literal["logits", "embedding", "middle_flow"]
     size: Annotated[int, Field(gt=0)]
 
 
@@ -319,7 +325,7 @@ class BundleDescription(_Part):
     limits: tuple[str, ...]
     classes: tuple[ClassEvidence, ...]
     input: InputSpec = InputSpec()
-    outputs: tuple[OutputSpec, OutputSpec] = (
+    outputs: Annotated[tuple[OutputSpec, ...], Field(min_length=2, max_length=3)] = (
         OutputSpec(name="logits", size=CLASS_COUNT),
         OutputSpec(name="embedding", size=EMBEDDING_SIZE),
     )
@@ -360,6 +366,8 @@ class BundleDescription(_Part):
             yield f"first output is {self.outputs[0]}, expected logits of size {CLASS_COUNT}"
         if self.outputs[1].name != "embedding":
             yield f"second output is {self.outputs[1].name!r}, expected 'embedding'"
+        if any(output.name != "middle_flow" for output in self.outputs[2:]):
+            yield f"third output is {self.outputs[2].name!r}, expected 'middle_flow'"
 
     def _file_problems(self) -> Iterable[str]:
         precisions = [file.precision for file in self.files]
@@ -375,6 +383,11 @@ class BundleDescription(_Part):
         """Every file that the bundle has beside ``bundle.json``: each has a ``path`` and a ``sha256``."""
         maybe = (self.golden, self.reference, self.novelty)
         return (*self.files, *(part for part in maybe if part is not None))
+
+    @property
+    def feature_size(self) -> int:
+        """Of the outputs behind the logits together, by which unfamiliar images are told."""
+        return sum(output.size for output in self.outputs[1:])
 
     @cached_property
     def suppressed(self) -> NDArray[np.bool_]:

@@ -26,7 +26,7 @@ def test_each_model_has_a_configuration_that_triton_understands(folder: str) -> 
     (image,) = config.input
     assert (image.name, image.data_type, list(image.dims)) == ("image", model_config_pb2.TYPE_UINT8, [256, 256, 3])
     outputs = {output.name: list(output.dims) for output in config.output}
-    assert outputs == {"logits": [20], "embedding": [2048]}
+    assert outputs == {"logits": [20], "embedding": [2048], "middle_flow": [728]}
     assert config.dynamic_batching.max_queue_delay_microseconds == 0
     versions = [path for path in (MODELS / folder).iterdir() if path.is_dir()]
     for version in versions:

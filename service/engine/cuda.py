@@ -18,8 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.description import IMAGE_SIDE, OUTPUT_SIZES
 
 logger = logging.getLogger("hal.cuda")
 
@@ -51,6 +50,12 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
     return (*(1 << power for power in range((max_batch - 1).bit_length())), max_batch)
 
 
+def output_names(session: Any) -> list[str]:
+    """The outputs that a graph has, in the order of :data:`contract.description.OUTPUT_SIZES`."""
+    found = {output.name for output in session.get_outputs()}
+    return [name for name in OUTPUT_SIZES if name in found]
+
+
 class _Size:
     def __init__(self, session: Any, size: int, device: str) -> None:
         shape = [size, IMAGE_SIDE, IMAGE_SIDE, 3]
@@ -59,8 +64,9 @@ class _Size:
         self.binding = session.io_binding()
         self.binding.bind_ortvalue_input("image", self.images)
         self.outputs = []
-        for name, width in (("logits", CLASS_COUNT), ("embedding", EMBEDDING_SIZE)):
-            self.outputs.append(ort.OrtValue.ortvalue_from_shape_and_type([size, width], np.float32, device, 0))
+        for name in output_names(session):
+            shape = [size, OUTPUT_SIZES[name]]
+            self.outputs.append(ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, device, 0))
             self.binding.bind_ortvalue_output(name, self.outputs[-1])
         self.options = ort.RunOptions()
 
@@ -83,7 +89,7 @@ class BoundBatches:
                 _lock_pages(bound.host)
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits ``[n, 20]`` and embeddings ``[n, 2048]`` of images ``[n, 256, 256, 3]``.
+        """Logits ``[n, 20]`` and features ``[n, 2048]`` or more of images ``[n, 256, 256, 3]``.
 
         They are padded to the smallest size that holds them, by whatever the batch before left there: its outputs are
         dropped.
@@ -94,8 +100,8 @@ class BoundBatches:
         bound.images.update_inplace(bound.host)
         self._session.run_with_iobinding(bound.binding, bound.options)
         # A copy on the CPU too, where the next batch would otherwise overwrite what was answered.
-        logits, embeddings = (np.array(output.numpy()[:count]) for output in bound.outputs)
-        return logits, embeddings
+        logits, *features = (np.array(output.numpy()[:count]) for output in bound.outputs)
+        return logits, np.concatenate(features, axis=1)
 
 
 def _lock_pages(buffer: NDArray[np.uint8]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
 from contract.description import IMAGE_SIDE, ModelFile
-from service.engine.cuda import BoundBatches, bucket_sizes
+from service.engine.cuda import BoundBatches, bucket_sizes, output_names
 from service.engine.sessions import EngineError, check_signature, open_session, resolved, served_file
 from service.settings import Device, Settings
 
@@ -32,7 +32,7 @@ class DeviceMemoryError(EngineError, MemoryError):
 
 
 Outputs: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Logits ``[n, 20]`` and embeddings ``[n, 2048]``."""
+"""Logits ``[n, 20]`` and features ``[n, 2048]`` or more: the embedding, and behind it the middle flow."""
 
 
 class Engine(Protocol):
@@ -53,6 +53,7 @@ class OnnxEngine:
         self, session: Any, device: Device, max_batch: int, file: ModelFile, bound: BoundBatches | None = None
     ) -> None:
         self._session = session
+        self._names = output_names(session) if bound is None else []
         self._bound = bound
         self._max_batch = max_batch
         self.device = device
@@ -92,8 +93,8 @@ class OnnxEngine:
         try:
             if self._bound is not None:
                 return self._bound.run(images)
-            logits, embeddings = self._session.run(["logits", "embedding"], {"image": images})
-            return logits, embeddings
+            logits, *features = self._session.run(self._names, {"image": images})
+            return logits, np.concatenate(features, axis=1)
         except Exception as error:
             if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
                 raise DeviceMemoryError(f"{self.device} has no memory for a batch of {len(images)}") from error

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
+from contract.description import EMBEDDING_SIZE
 from service.batching.queue import Image, Rows, deliver
 from service.engine.onnx import Engine
 from service.threads import start_thread
@@ -136,7 +137,7 @@ class EngineThread:
         return engine
 
     async def run(self, images: Sequence[Image]) -> Rows:
-        """Rows ``[n, 20 + 2048]`` for ``n`` images ``[256, 256, 3]``: logits, and behind them the embedding.
+        """Rows for ``n`` images ``[256, 256, 3]``: 20 logits, 2048 numbers of the embedding, and what else there is.
 
         Raises:
             Exception: whatever the engine raises, or it gave something else than logits.
@@ -173,10 +174,10 @@ class EngineThread:
     def _run(self, images: NDArray[np.uint8]) -> Rows:
         if self._engine is None:
             raise RuntimeError("the engine is not open")
-        logits, embeddings = self._engine.run(images)
+        logits, features = self._engine.run(images)
         if logits.shape != (len(images), CLASS_COUNT):
             raise ValueError(f"the engine gave {logits.shape} for {len(images)} images")
         if self.watch is not None:
-            self.watch(logits, embeddings)
-        rows: Rows = np.concatenate((logits, embeddings), axis=1)
+            self.watch(logits, features[:, :EMBEDDING_SIZE])
+        rows: Rows = np.concatenate((logits, features), axis=1)
         return rows

@@ -123,7 +123,7 @@ def _site(loaded: Bundle, data: Path) -> tuple[Site, int]:
     file = loaded.file()
     outputs = onnx_outputs(loaded.path(file), [image.path for image in images], f"cells, {file.precision}")
     labels = np.array([image.class_index for image in images], dtype=np.int64)
-    cells = Cells(outputs.embeddings, labels, groups(images, content_hash))
+    cells = Cells(outputs.features, labels, groups(images, content_hash))
     test = np.array([image.split == "test" for image in images])
     return Site(images, cells.of(~test), cells.of(test), content_hash), len(listed) - len(images)
 
@@ -193,7 +193,9 @@ def _compare(
 def _evaluation(
     description: BundleDescription, layer: LastLayer, basis: NoveltyBasis | None, cells: Cells
 ) -> Evaluation:
-    novelty = None if basis is None else basis.scores(cells.embeddings)
+    # Of reference cells there is the embedding only.
+    known = basis is not None and cells.features.shape[1] == len(basis.mean)
+    novelty = basis.scores(cells.features) if basis is not None and known else None
     return Evaluation.of(layer.logits(cells.embeddings).astype(np.float32), cells.labels, description, novelty)
 
 

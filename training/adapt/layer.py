@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.model_selection import StratifiedGroupKFold
 
+from contract.description import EMBEDDING_SIZE
 from training.evaluation.calibration import best_temperature
 from training.export.novelty import balanced
 
@@ -52,21 +53,26 @@ class Cells:
     """Labelled cells as the frozen encoder sees them.
 
     Attributes:
-        embeddings: l2-normalised. Shape: ``(n, 2048)``.
+        features: the embedding, l2-normalised, and what the network gives behind it. Shape: ``(n, 2048)`` or more.
         labels: class indices. Shape: ``(n,)``.
         slides: a number that cells share which must stay together. Shape: ``(n,)``.
     """
 
-    embeddings: NDArray[np.float32]
+    features: NDArray[np.float32]
     labels: NDArray[np.int64]
     slides: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """Shape: ``(n, 2048)``."""
+        return self.features[:, :EMBEDDING_SIZE]
+
     def of(self, chosen: NDArray[Any]) -> "Cells":
         """Some of them, by a mask or by positions."""
-        return Cells(self.embeddings[chosen], self.labels[chosen], self.slides[chosen])
+        return Cells(self.features[chosen], self.labels[chosen], self.slides[chosen])
 
 
 @dataclass(frozen=True, slots=True)

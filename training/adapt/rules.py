@@ -1,5 +1,6 @@
 """Temperature, policy and novelty of an adapted bundle, fitted on slides that the layers have not seen."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from training.adapt.layer import Cells, Choice
 from training.evaluation.calibration import best_temperature, negative_log_likelihood
 from training.evaluation.policy import PolicyError, confident_from, false_flags, hairy_threshold
 from training.evaluation.results import Evaluation
-from training.export.novelty import FAMILIAR_RATE, FILE_NAME
+from training.export.novelty import FAMILIAR_RATE, FILE_NAME, write_basis
 
 HELD_OUT: Final = "held-out cells of the laboratory, each by a layer that has seen no cell of its slide"
 SPREAD_OF_TEMPERATURES: Final = 0.5
@@ -40,37 +41,36 @@ def refit_novelty(
     Returns:
         The part of ``bundle.json``, the basis, and the score of each cell while it was held out. Shape: ``(n,)``.
     """
-    components = _extended(basis, cells.embeddings)
+    extended = _extended(basis, cells.features)
     count, threshold = len(cells), basis.threshold
-    distances = NoveltyBasis(basis.mean, components, 1.0).scores(cells.embeddings)
+    distances = extended.scores(cells.features)
     if choice is not None:
         for fold in np.unique(choice.folds):
             there = choice.folds == fold
-            without = _extended(basis, cells.embeddings[~there])
-            distances[there] = NoveltyBasis(basis.mean, without, 1.0).scores(cells.embeddings[there])
+            distances[there] = _extended(basis, cells.features[~there]).scores(cells.features[there])
         threshold = max(threshold, float(np.quantile(distances, 1 - FAMILIAR_RATE, method="inverted_cdf")))
     path = folder / FILE_NAME
-    np.savez_compressed(path, mean=basis.mean, components=components)
+    write_basis(path, extended)
     changes = {
         "path": path.name,
         "sha256": sha256_of(path),
-        "components": len(components),
+        "components": len(extended.components),
         "images": before.images + count,
         "threshold": threshold,
         "familiar_rate": FAMILIAR_RATE,
         "validation_images": before.validation_images if choice is None else count,
     }
     scores = (distances / threshold).astype(np.float32)
-    return before.model_copy(update=changes), NoveltyBasis(basis.mean, components, threshold), scores
+    return before.model_copy(update=changes), replace(extended, threshold=threshold), scores
 
 
-def _extended(basis: NoveltyBasis, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The components, and those of what cells have outside of them. Shape: ``(k, 2048)``, orthonormal."""
-    centred = embeddings.astype(np.float64) - basis.mean
+def _extended(basis: NoveltyBasis, features: NDArray[np.float32]) -> NoveltyBasis:
+    """A basis with components of what cells have outside of it, too; its threshold is 1."""
+    centred = basis.centred(features).astype(np.float64)
     outside = centred - (centred @ basis.components.T) @ basis.components
     _, lengths, directions = np.linalg.svd(outside, full_matrices=False)
     more = directions[:MORE_COMPONENTS][lengths[:MORE_COMPONENTS] > 1e-6]
-    return np.concatenate([basis.components, more]).astype(np.float32)
+    return replace(basis, components=np.concatenate([basis.components, more]).astype(np.float32), threshold=1.0)
 
 
 def refit_calibration(

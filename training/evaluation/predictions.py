@@ -140,7 +140,7 @@ def predict(
         suppressed=suppressed(network.classes),
         fitted=fitted,
         left_out=dict(left_out or {}),
-        novelty=None if basis is None else basis.scores(outputs.embeddings),
+        novelty=None if basis is None else basis.scores(outputs.features),
     )
     if folder is not None:
         predictions.save(folder)
@@ -151,7 +151,7 @@ def _keep(path: Path, network: TrainedNetwork, digests: Sequence[str], outputs: 
     path.parent.mkdir(parents=True, exist_ok=True)
     about = json.dumps({"network": network.sha256, "images": digests, "fitted": asdict(fitted)})
     with replacing(path) as partial, partial.open("wb") as stream:
-        np.savez(stream, logits=outputs.logits, embeddings=outputs.embeddings, about=np.array(about))
+        np.savez(stream, logits=outputs.logits, features=outputs.features, about=np.array(about))
 
 
 def _kept(path: Path, network: TrainedNetwork, digests: Sequence[str]) -> tuple[Outputs, Fitted] | None:
@@ -159,7 +159,7 @@ def _kept(path: Path, network: TrainedNetwork, digests: Sequence[str]) -> tuple[
     try:
         with np.load(path, allow_pickle=False) as stored:
             about = json.loads(str(stored["about"]))
-            outputs = Outputs(stored["logits"], stored["embeddings"])
+            outputs = Outputs(stored["logits"], stored["features"])
         if (about["network"], about["images"]) != (network.sha256, [*digests]):
             return None
         # A bundle states what was fitted, and may state something else by now.

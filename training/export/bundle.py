@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import keras
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from contract import bundle
@@ -36,6 +37,7 @@ from training.evaluation.results import Evaluation
 from training.evaluation.run_network import trained_networks
 from training.export import model_card, triton
 from training.export.embedding_reference import write_reference
+from training.export.middle_flow import outputs_of
 from training.export.model_files import WrittenFile, describe_file, write_files
 from training.export.novelty import basis_of, fit_novelty
 from training.fit.run import Run, RunError
@@ -156,7 +158,7 @@ def _describe(
     )
     novelty, calibration = fit_novelty(folder, graph, shipped, run.images, calibration, hidden, run.recipe.seed)
     # As they are served: with the second temperature where a validation image is unfamiliar.
-    scores = basis_of(folder, novelty).scores(outputs.embeddings)
+    scores = basis_of(folder, novelty).scores(outputs.features)
     served = temperatures(scores, temperature, calibration.unfamiliar_temperature)
     after = Evaluation.at(outputs.logits, validation.labels, served, hidden)
     policy = decision_policy(after, real, classes, split)
@@ -167,6 +169,7 @@ def _describe(
         intended_use=INTENDED_USE,
         limits=limits(classes, run.images),
         classes=classes,
+        outputs=outputs_of(onnx.load(graph)),
         files=files,
         golden=golden,
         reference=write_reference(folder, outputs, validation.labels, hidden, shipped, data),

@@ -80,11 +80,11 @@ def add_evidence(
         changed = replace(about, condition=condition)
         figures += metrics.accuracies(images, result, changed)
         figures += metrics.flags(images, result, threshold, changed)
+        if novelty is not None:
+            figures += metrics.unfamiliar(images, novelty, changed)
         if change is None:
             figures += metrics.errors(images, result, about)
             figures += metrics.recalls(images, result, about)
-            if novelty is not None:
-                figures += metrics.unfamiliar(images, novelty, about)
             figures += edit_probe(outputs.embeddings, images, about)
             if threshold is not None:
                 real = result.of_images(of_kind(images) == "real")
@@ -145,7 +145,7 @@ def _judged(
     loaded: Bundle, outputs: Outputs, labels: NDArray[np.int64]
 ) -> tuple[Evaluation, NDArray[np.float32] | None]:
     basis = loaded.novelty()
-    novelty = None if basis is None else basis.scores(outputs.embeddings)
+    novelty = None if basis is None else basis.scores(outputs.features)
     return Evaluation.of(outputs.logits, labels, loaded.description, novelty), novelty
 
 

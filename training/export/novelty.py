@@ -7,6 +7,7 @@ them together have the smallest calibration error: those that pass as familiar k
 believed too much, which the unfamiliar ones make up for.
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from training.evaluation.metrics import of_kind
 from training.evaluation.onnx_inference import Outputs, onnx_outputs
 from training.evaluation.results import Evaluation
 from training.export import model_card
+from training.export.middle_flow import with_middle_flow
 
 FILE_NAME: Final = "novelty.npz"
 COMPONENTS: Final = 64
@@ -63,23 +65,23 @@ def write_novelty(
     """Fit the subspace and its threshold, write the subspace into a bundle's folder and describe it.
 
     Args:
-        training: embeddings ``(n, 2048)`` of training images and the source of each, by the file of ``precision``.
+        training: features ``(n, d)`` of training images and the source of each, by the file of ``precision``.
         validation: the same of validation images, which set the threshold.
 
     Raises:
         ValueError: there are fewer training images than components.
     """
-    mean, components = fit_subspace(*training, components=min(COMPONENTS, len(training[0]) - 1))
+    basis = fit_subspace(*training, components=min(COMPONENTS, len(training[0]) - 1))
     path = folder / FILE_NAME
-    np.savez_compressed(path, mean=mean, components=components)
-    distances = NoveltyBasis(mean, components, 1.0).scores(validation[0])
-    # Images without any distance, as of embeddings that are all the same, are familiar.
+    write_basis(path, basis)
+    distances = basis.scores(validation[0])
+    # Images without any distance, as of features that are all the same, are familiar.
     threshold = max(quantile(distances, balanced(validation[1]), 1 - FAMILIAR_RATE), 1e-6)
     return Novelty(
         path=path.name,
         sha256=sha256_of(path),
         precision=precision,
-        components=len(components),
+        components=len(basis.components),
         images=len(training[0]),
         threshold=threshold,
         familiar_rate=FAMILIAR_RATE,
@@ -123,20 +125,24 @@ def fit_novelty(
 
     learned, familiar = outputs(trained, "training images"), outputs(held_out, "validation images")
     sources, known = (np.array([image.source for image in of]) for of in (trained, held_out))
-    novelty = write_novelty(folder, (learned.embeddings, sources), (familiar.embeddings, known), precision)
+    novelty = write_novelty(folder, (learned.features, sources), (familiar.features, known), precision)
     shifted = outputs(held_out, "shifted validation images", shift(seed))
     scores = basis_of(folder, novelty).scores
     labels = np.array([image.class_index for image in held_out], dtype=np.int64)
-    calibration = with_second_temperature(calibration, shifted.logits, scores(shifted.embeddings), labels, suppressed)
-    served = temperatures(scores(familiar.embeddings), calibration.temperature, calibration.unfamiliar_temperature)
+    calibration = with_second_temperature(calibration, shifted.logits, scores(shifted.features), labels, suppressed)
+    served = temperatures(scores(familiar.features), calibration.temperature, calibration.unfamiliar_temperature)
     after = Evaluation.at(familiar.logits, labels, served, suppressed).calibration_error
     return novelty, calibration.model_copy(update={"ece_after": after})
+
+
+def write_basis(path: Path, basis: NoveltyBasis) -> None:
+    np.savez_compressed(path, mean=basis.mean, weights=basis.weights, components=basis.components)
 
 
 def basis_of(folder: Path, novelty: Novelty) -> NoveltyBasis:
     """What was written into the folder of a bundle that is not complete yet."""
     with np.load(folder / novelty.path) as arrays:
-        return NoveltyBasis(arrays["mean"], arrays["components"], novelty.threshold)
+        return NoveltyBasis(arrays["mean"], arrays["weights"], arrays["components"], novelty.threshold)
 
 
 def with_second_temperature(
@@ -192,6 +198,8 @@ def shift(seed: int) -> Change:
 def add_novelty(folder: Path, data: Path, version: str | None = None) -> BundleDescription:
     """Let a bundle tell unfamiliar images, or fit anew how it does; its weights stay as they are.
 
+    Its files get the output ``middle_flow`` (:mod:`training.export.middle_flow`) if they lack it.
+
     Args:
         data: manifest that it was made of.
         version: of the bundle from now on, since its answers change; ``None`` keeps the present one.
@@ -206,11 +214,18 @@ def add_novelty(folder: Path, data: Path, version: str | None = None) -> BundleD
     known = {entry.name for entry in before.classes if entry.training_images}
     images = [image for image in manifest.read(data) if image.label in known]
     seed = before.provenance.seed
-    novelty, calibration = fit_novelty(
-        folder, loaded.path(file), file.precision, images, before.calibration, before.suppressed, seed
-    )
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".novelty-") as temporary:
+        scratch = Path(temporary)
+        description = with_middle_flow(folder, before, scratch)
+        written = scratch / file.path
+        graph = written if written.exists() else loaded.path(file)
+        novelty, calibration = fit_novelty(
+            scratch, graph, file.precision, images, before.calibration, before.suppressed, seed
+        )
+        for path in scratch.iterdir():
+            path.replace(folder / path.name)
     changes = {"novelty": novelty, "calibration": calibration, "version": version or before.version}
-    description = before.model_copy(update=changes)
+    description = description.model_copy(update=changes)
     model_card.rewrite(folder, description)
     return description
 

@@ -1,4 +1,4 @@
-"""From the trained networks to one ONNX graph: uint8 pixels in, logits and l2-normalised embedding out."""
+"""From the trained networks to one ONNX graph: uint8 pixels in; logits, l2-normalised embedding and middle flow out."""
 
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ import tf2onnx
 from numpy.typing import NDArray
 
 from contract.description import IMAGE_SIDE
+from training.export.middle_flow import add_middle_flow
 
 OPSET: Final = 17
 
@@ -41,6 +42,7 @@ def to_onnx(encoder: keras.Model, classifier_head: keras.Model) -> onnx.ModelPro
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
     onnx.checker.check_model(model)
+    add_middle_flow(model)
     return model
 
 

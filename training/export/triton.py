@@ -1,7 +1,7 @@
 """``config.pbtxt``: what makes ``models/`` a model repository of the Triton Inference Server.
 
-Source: Triton's ``model_config.proto`` and ``model_repository.md``. Triton serves the graph as it is: logits and
-embedding, without calibration, policy and flag, which are :mod:`contract.decision`'s.
+Source: Triton's ``model_config.proto`` and ``model_repository.md``. Triton serves the graph as it is,
+without calibration, policy and flag, which are :mod:`contract.decision`'s.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """HAL-T on all open images, with photometric styles: the counterpart of hal-c3003-open.
 
-Its encoder sees as many views as hal-c3003-open's: 89,000 of 160 pixels and as many of 256 from 14,803 images. A
-contrastive epoch sees two views of an image, so that each counts twice here.
+Its encoder sees as many views as in the contrastive steps of hal-c3003-open: 118,000 of 14,803 images. There an epoch
+sees two views of an image. More of them are of 256 pixels here, where the rate falls twice.
 
     hal train hal-t-open --data datasets/twenty/manifest.csv --run runs/hal-t-open
 """
@@ -21,8 +21,9 @@ _TUNED = {
 RECIPE = hal_t(
     "hal-t-open",
     classifier_stage("top_layer", **_CACHED, image_side=128, epochs=20, batch_size=64),
-    classifier_stage("fine_tuning_small", **_TUNED, image_side=160, epochs=6, warm_up=0.05),
-    classifier_stage("fine_tuning", **_TUNED, epochs=6, warm_up=0.02, decay="cosine"),
+    classifier_stage("fine_tuning_small", **_TUNED, image_side=160, epochs=3, warm_up=0.05),
+    classifier_stage("fine_tuning", **_TUNED, epochs=2, warm_up=0.02, decay="cosine"),
+    classifier_stage("fine_tuning_further", **_TUNED, epochs=3, warm_up=0.05, decay="cosine"),
     dropout=0.3,
     precision="mixed_bfloat16",
 )

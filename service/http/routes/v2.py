@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from contract.classes import CLASS_COUNT
+from contract.description import EMBEDDING_SIZE
 from service.batching.admission import RequestOptions
 from service.errors import RequestError
 from service.http.open_inference import (
@@ -223,6 +224,6 @@ async def _read(request: Request, service: Service, options: RequestOptions) -> 
 
 def _answer(wanted: InferenceRequest, inferred: Inferred) -> tuple[bytes, int | None]:
     probabilities = np.array([decision.probabilities for decision in inferred.decisions], np.float32)
-    logits, embedding = inferred.rows[:, :CLASS_COUNT], inferred.rows[:, CLASS_COUNT:]
+    logits, embedding = inferred.rows[:, :CLASS_COUNT], inferred.rows[:, CLASS_COUNT : CLASS_COUNT + EMBEDDING_SIZE]
     outputs = {LOGITS: logits, PROBABILITIES: probabilities, EMBEDDING: embedding}
     return write_answer(inferred.model.name, _number_of(inferred.model.version), wanted, outputs)

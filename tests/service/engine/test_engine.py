@@ -187,6 +187,9 @@ def test_a_batch_for_which_there_is_no_memory_is_told_apart_and_a_smaller_one_su
 )
 def test_every_way_of_saying_out_of_memory_is_understood(bundle: Bundle, said: str) -> None:
     class Full:
+        def get_outputs(self) -> list[Any]:
+            return []
+
         def run(self, *_: Any) -> Any:
             raise RuntimeError(said)
 
@@ -219,7 +222,7 @@ class Recorder:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.sizes: list[int] = []
-        self.io_binding = session.io_binding
+        self.io_binding, self.get_outputs = session.io_binding, session.get_outputs
 
     def run(self, outputs: list[str], inputs: dict[str, NDArray[np.uint8]]) -> Any:
         self.sizes.append(len(inputs["image"]))

@@ -264,7 +264,8 @@ def test_the_site_s_cells_become_familiar_and_what_was_familiar_stays_so(tmp_pat
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
     known, there, strange = unit(200, 0), unit(60, 100), unit(60, 300)
-    basis = NoveltyBasis(np.zeros(EMBEDDING_SIZE, np.float32), np.eye(5, EMBEDDING_SIZE, dtype=np.float32), 1.0)
+    mean, weights = np.zeros(EMBEDDING_SIZE, np.float32), np.ones(EMBEDDING_SIZE, np.float32)
+    basis = NoveltyBasis(mean, weights, np.eye(5, EMBEDDING_SIZE, dtype=np.float32), 1.0)
     basis = replace(basis, threshold=float(basis.scores(known).max()))
     described = Novelty(
         path="novelty.npz",

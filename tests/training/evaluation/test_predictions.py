@@ -55,7 +55,7 @@ def test_unfamiliar_images_are_as_uncertain_as_they_are_served_and_are_counted_b
     network: MadeNetwork, rows: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network, "fitted", lambda: Fitted(1.0, None, "made", unfamiliar_temperature=4.0))
-    network.familiar = NoveltyBasis(np.zeros(16, "f"), np.eye(1, 16, dtype="f"), 1.0)
+    network.familiar = NoveltyBasis(np.zeros(16, "f"), np.ones(16, "f"), np.eye(1, 16, dtype="f"), 1.0)
     scores = ask(network, rows, tmp_path / "out").novelty
     assert scores is not None
     network.familiar = replace(network.familiar, threshold=float(np.median(scores)))

@@ -12,7 +12,6 @@ from contract import bundle as bundles
 from contract.bundle import sha256_of
 from contract.decision import calibrated_probabilities, temperatures
 from contract.description import Calibration
-from contract.novelty import NoveltyBasis
 from tests.paths import CELLS
 from tests.service.tiny_bundle import TinyNetwork
 from tests.training.export.made import SAMPLES, sample_manifest, tiny_bundle
@@ -42,8 +41,7 @@ def test_two_in_a_hundred_validation_images_are_unfamiliar(tmp_path: Path, monke
     written = write_novelty(
         tmp_path, (embeddings(1, 300), sources(a=300)), (validation, sources(a=500)), precision="int8"
     )
-    with np.load(tmp_path / written.path) as arrays:
-        basis = NoveltyBasis(arrays["mean"], arrays["components"], written.threshold)
+    basis = novelty.basis_of(tmp_path, written)
     assert np.mean(basis.scores(validation) > 1) == pytest.approx(written.familiar_rate)
     assert written.sha256 == sha256_of(tmp_path / written.path)
     assert (written.components, written.images, written.validation_images) == (len(basis.components), 300, 500)
