@@ -219,8 +219,8 @@ def bench_memory(
 
 @bench_app.command("novelty")
 def bench_novelty(
-    folder: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")],
-    data: Annotated[Path, typer.Option("--data", help="Manifest that the bundle was made of.")],
+    folder: Annotated[Path, typer.Argument(metavar="NETWORK", help="Folder of a bundle or of a run.")],
+    data: Annotated[Path, typer.Option("--data", help="Manifest that the network was made of.")],
     elsewhere: Annotated[
         list[Path], typer.Option("--elsewhere", help="Manifest of a data set that was never trained on; repeatable.")
     ],

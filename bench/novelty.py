@@ -1,4 +1,4 @@
-"""``hal bench novelty``: ways of telling unfamiliar images, side by side on the embeddings and logits of one bundle.
+"""``hal bench novelty``: ways of telling unfamiliar images, side by side on what one network gives.
 
 Each gives a score that rises with unfamiliarity and is fitted on training images; its threshold is the bundle's
 quantile of the real validation images, each source with the same weight.
@@ -18,12 +18,12 @@ from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from contract import bundle
 from contract.novelty import fit_subspace
 from training.data import manifest
 from training.data.manifest import LabelledImage, ManifestError
+from training.evaluation.evaluate import open_network
 from training.evaluation.metrics import of_kind
-from training.evaluation.onnx_inference import Outputs, onnx_outputs
+from training.evaluation.onnx_inference import Outputs
 from training.export.novelty import COMPONENTS, FAMILIAR_RATE, balanced, quantile, subspace_images
 
 NEIGHBOURS: Final = 5
@@ -94,25 +94,29 @@ DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
 def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
     """Print for each detector the share of test images and of other data sets that are unfamiliar to it, and AUROC.
 
+    Args:
+        folder: of a bundle or of a run.
+        data: manifest that the network was made of.
+        elsewhere: manifests of data sets that were never trained on.
+
     Raises:
-        BundleError: the bundle cannot be loaded.
+        BundleError, RunError: the network cannot be loaded.
         ManifestError: a manifest cannot be read, or lacks images of a split.
         ImageError: an image cannot be read.
     """
-    loaded = bundle.load(folder)
-    graph = loaded.path(loaded.file())
+    network = open_network(folder)
     images = manifest.read(data)
     real = [image for image, kind in zip(images, of_kind(images), strict=True) if kind == "real"]
-    trained = subspace_images(images, loaded.description.provenance.seed)
+    trained = subspace_images(images, network.recipe["seed"])
     known = [image for image in real if image.split == "val"]
     sets = {"test": [image for image in real if image.split == "test"]}
     sets |= {path.stem: manifest.read(path) for path in elsewhere}
     if not (len(trained) > 1 and known and sets["test"]):
         counted = f"{len(trained)} training, {len(known)} real validation and {len(sets['test'])} real test images"
-        raise ManifestError(f"{data} has {counted}", ["expected some of each: give the manifest of the bundle's run"])
+        raise ManifestError(f"{data} has {counted}", ["expected some of each: give the network's own manifest"])
 
     def outputs(of: Sequence[LabelledImage], what: str) -> Outputs:
-        return onnx_outputs(graph, [image.path for image in of], what)
+        return network.outputs([image.path for image in of], what)
 
     learned, validated = outputs(trained, "training images"), outputs(known, "validation images")
     shown = {name: outputs(of, f"images of {name}") for name, of in sets.items()}
@@ -120,7 +124,7 @@ def bench_novelty(folder: Path, data: Path, elsewhere: Sequence[Path]) -> None:
     weights = balanced(sources_of(known))
     table = Table(
         "Detector", *(f"{name}: unfamiliar{', AUROC' * (name != 'test')}" for name in sets),
-        title=f"{loaded.description.name} {loaded.description.version}, {loaded.file().precision}; "
+        title=f"{network.name}; "
         + ", ".join(f"{name} {len(of)} images" for name, of in sets.items()),
     )  # fmt: skip
     for name, detector in DETECTORS.items():

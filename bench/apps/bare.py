@@ -19,9 +19,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import numpy as np
 import onnxruntime as ort
 
-from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE
-
 MODEL, GOLDEN, PROVIDERS = sys.argv[1:]
 providers = [(name, options | {"enable_cuda_graph": "0"} if "CUDA" in name else options)
              for name, options in json.loads(PROVIDERS)]  # fmt: skip
@@ -39,18 +36,18 @@ def bound(size: int) -> Callable[[], Any]:
     """Runs a batch of this size: pixels to the device, where outputs have their places, and logits back."""
     host = np.resize(golden, (size, *golden.shape[1:]))
     images, binding = ort.OrtValue.ortvalue_from_numpy(host, device, 0), session.io_binding()
-    logits, embedding = (
-        ort.OrtValue.ortvalue_from_shape_and_type([size, width], np.float32, device, 0)
-        for width in (CLASS_COUNT, EMBEDDING_SIZE)
-    )
     binding.bind_ortvalue_input("image", images)
-    binding.bind_ortvalue_output("logits", logits)
-    binding.bind_ortvalue_output("embedding", embedding)
+    outputs = {
+        output.name: ort.OrtValue.ortvalue_from_shape_and_type([size, output.shape[1]], np.float32, device, 0)
+        for output in session.get_outputs()
+    }
+    for name, value in outputs.items():
+        binding.bind_ortvalue_output(name, value)
 
     def run() -> Any:
         images.update_inplace(host)
         session.run_with_iobinding(binding)
-        return logits.numpy()
+        return outputs["logits"].numpy()
 
     return run
 
