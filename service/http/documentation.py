@@ -37,13 +37,13 @@ _ANSWERS: Final = (
 # What the bundle hal-c 3.0.1 says of service/static/cells/segmented-neutrophil-1.jpg and of a file that is no image.
 _MODEL_EXAMPLE: Final = {
     "name": "hal-c",
-    "version": "3.0.1",
-    "sha256": "6c69d592058787dad0b1bfb0d78a29520b6be16de0f79e59080286b232014113",
+    "version": "3.1.0",
+    "sha256": "7a7d1b67c821ed96803e2bafd076f21c745ee089e90fa78659d2e754a932a688",
     "precision": "int8",
     "intended_use": "For research use. Pre-classifies images of single cells of stained peripheral blood smears; "
     "assists a qualified technologist, who confirms every class. Not for diagnosis.",
     "decision_policy": "1",
-    "calibration": "temperature-1.0499-unfamiliar-1.9306",
+    "calibration": "temperature-1.0499-unfamiliar-1.7020",
     "preprocessing": "1",
 }
 _HAIRY_EXAMPLE: Final = {
@@ -61,7 +61,7 @@ _CLASSIFIED_EXAMPLE: Final = {
     "candidates": [{"class_id": "segmented-neutrophil", "probability": 0.993949}],
     "hairy_cell": {"probability": 1.6e-05, "flag": False},
     "review": [],
-    "novelty": {"score": 0.432243, "unfamiliar": False},
+    "novelty": {"score": 0.596543, "unfamiliar": False},
     "probabilities": dict(zip(BY_ID, _PROBABILITIES, strict=True)),
     "index": 0,
     "client_ref": "segmented-neutrophil-1.jpg",

@@ -97,8 +97,9 @@ def add_evidence(
     if hairy is not None:
         command = f"{about.command} --hairy {_shown(hairy)} --hairy-scale {hairy_scale:g}"
         figures += _real_hairy(loaded, hairy, hairy_scale, replace(about, command=command))
-    again = {_question(metric) for metric in figures}
-    kept = (metric for metric in before.metrics if _question(metric) not in again)
+    # What the same command gave before is gone even where it gives it no more, as the accuracy of no familiar image.
+    commands, again = {metric.command for metric in figures}, {_question(metric) for metric in figures}
+    kept = (m for m in before.metrics if m.command not in commands and _question(m) not in again)
     description = before.model_copy(update={"metrics": (*kept, *figures), "policy": policy})
     model_card.rewrite(folder, description)
     return description

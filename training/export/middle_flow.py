@@ -8,8 +8,9 @@ compare two styles by such means). Novelty stands on both.
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from contract.bundle import sha256_of
 from contract.description import OUTPUT_SIZES, BundleDescription, OutputSpec
@@ -35,11 +36,15 @@ def add_middle_flow(model: ModelProto) -> bool:
     if any(value.name == end and value.type.tensor_type.elem_type == TensorProto.FLOAT16 for value in known):
         graph.node.append(helper.make_node("Cast", [end], [f"{NAME}/float"], to=TensorProto.FLOAT))
         end = f"{NAME}/float"
+    # Not by LpNormalization, which ONNX Runtime has for processors only.
+    graph.initializer.append(numpy_helper.from_array(np.array([1e-12], np.float32), f"{NAME}/least"))
     graph.node.extend(
         [
-            helper.make_node("GlobalAveragePool", [end], [f"{NAME}/means"]),
-            helper.make_node("Flatten", [f"{NAME}/means"], [f"{NAME}/flat"]),
-            helper.make_node("LpNormalization", [f"{NAME}/flat"], [NAME], axis=1, p=2),
+            helper.make_node("GlobalAveragePool", [end], [f"{NAME}/maps"]),
+            helper.make_node("Flatten", [f"{NAME}/maps"], [f"{NAME}/means"]),
+            helper.make_node("ReduceL2", [f"{NAME}/means"], [f"{NAME}/length"], axes=[1]),
+            helper.make_node("Max", [f"{NAME}/length", f"{NAME}/least"], [f"{NAME}/divisor"]),
+            helper.make_node("Div", [f"{NAME}/means", f"{NAME}/divisor"], [NAME]),
         ]
     )
     graph.output.append(helper.make_tensor_value_info(NAME, TensorProto.FLOAT, ["n", OUTPUT_SIZES[NAME]]))

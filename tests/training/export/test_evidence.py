@@ -167,8 +167,10 @@ def test_unfamiliar_images_are_counted_by_source_and_familiar_ones_measured_apar
     with_novelty(bundles.load(made.folder), (dark + bright) / 2)
     rows = [(made.cell(LYMPHOCYTE, f"there{i}.png"), "Lymphocyte", "raabin", "", "") for i in range(3)]
     rows += [(made.cell(HAIRY_CELL.index, "there.png"), "Lymphocyte", "raabin", "", "")]
-    metrics = add_evidence(made.folder, data, [made.write(rows, "raabin.csv")]).metrics
-    shares = {(metric.data, metric.images): metric.value for metric in metrics if metric.name == "unfamiliar images"}
+    elsewhere = made.write(rows, "raabin.csv")
+    metrics = add_evidence(made.folder, data, [elsewhere]).metrics
+    plain = [metric for metric in metrics if metric.condition == "as photographed"]
+    shares = {(metric.data, metric.images): metric.value for metric in plain if metric.name == "unfamiliar images"}
     lymphocytes = float(colours[LYMPHOCYTE] == bright)
     assert shares == {
         ("pbc", 10): pytest.approx(0.8 if lymphocytes else 0.2),
@@ -176,6 +178,10 @@ def test_unfamiliar_images_are_counted_by_source_and_familiar_ones_measured_apar
     }
     assert found(metrics, "accuracy, familiar images").value == (0 if lymphocytes else 1)
     assert found(metrics, "expected calibration error, one temperature").images == 4
+    with_novelty(bundles.load(made.folder), 1)
+    again = {metric.name: metric.value for metric in add_evidence(made.folder, data, [elsewhere]).metrics}
+    assert again["unfamiliar images"] == 1
+    assert "accuracy, familiar images" not in again, "it was of the bundle as it was before"
 
 
 def test_real_hairy_cells_are_shown_at_their_own_scale_and_at_the_analyser_s(made: Made, data: Path) -> None:

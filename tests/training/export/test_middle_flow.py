@@ -28,7 +28,8 @@ def flow(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def without(model: onnx.ModelProto) -> onnx.ModelProto:
     kept = [node for node in model.graph.node if not node.output[0].startswith(NAME)]
     outputs = [output for output in model.graph.output if output.name != NAME]
-    for field, values in (("node", kept), ("output", outputs)):
+    constants = [constant for constant in model.graph.initializer if not constant.name.startswith(NAME)]
+    for field, values in (("node", kept), ("output", outputs), ("initializer", constants)):
         model.graph.ClearField(field)
         getattr(model.graph, field).extend(values)
     return model
