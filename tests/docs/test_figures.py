@@ -54,6 +54,13 @@ def test_a_figure_of_the_readme_is_the_bundle_s(label: str) -> None:
     assert f"| {label} | {metric.value:.3f} | {interval} | {metric.images} |" in text("README.md").splitlines()
 
 
+def test_the_calibration_error_with_one_temperature_is_the_bundle_s() -> None:
+    metrics = bundle.load(ROOT / Settings.model_fields["bundle"].default).description.metrics
+    name = "expected calibration error, one temperature"
+    (found,) = (metric.value for metric in metrics if (metric.name, metric.data) == (name, "raabin"))
+    assert re.findall(r"\((\S+) with one temperature\)", text("README.md")) == [f"{found:.3f}"]
+
+
 def test_the_intervals_of_the_risk_notes_are_exact() -> None:
     said = re.findall(r"(\d+) of (\d+) \| ([\d.]+) to ([\d.]+) %", text("docs/risk.md"))
     assert said
