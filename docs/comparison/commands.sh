@@ -38,6 +38,7 @@ hal compare runs/study/t-twelve runs/study/c-six runs/study/c-twelve runs/study/
 # All open images: the composites of docs/composites.md
 hal train hal-c3003-open --data datasets/twenty/manifest.csv --run runs/twenty
 hal train hal-t-open --data datasets/twenty/manifest.csv --run runs/hal-t
-hal compare runs/hal-t models/hal-c/3 --data datasets/twenty/manifest.csv --out reports/open
-# elsewhere.csv has the rows of docs/composites.md's raabin.csv, aml-lmu.csv and chula.csv, all of split val
+# test.csv has the manifest's test rows, elsewhere.csv those of docs/composites.md's raabin.csv, aml-lmu.csv and
+# chula.csv, all of them as split val
+hal compare runs/hal-t models/hal-c/3 --data datasets/twenty/test.csv --out reports/open
 hal compare runs/hal-t models/hal-c/3 --data datasets/elsewhere.csv --out reports/elsewhere
