@@ -1,9 +1,10 @@
 """A bundle around a graph that costs nothing: what is left of a request's time is the service's own.
 
-The graph slices 20 bytes of each image for the logits and 2048 for the embedding and casts them to float. Inputs and
+The graph slices the first bytes of each image for each output and casts them to float. Inputs and
 outputs are those of every bundle, so the service verifies and serves it like any other.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,16 @@ from numpy.typing import NDArray
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE, IMAGE_SIDE, GoldenSample, ModelFile, Parity
+from contract.description import IMAGE_SIDE, GoldenSample, ModelFile, OutputSpec, Parity
 
 _GOLDEN_IMAGES = 4
 
 
-def null_graph() -> bytes:
+def null_graph(outputs: Sequence[OutputSpec]) -> bytes:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    sizes = {"logits": CLASS_COUNT, "embedding": EMBEDDING_SIZE}
+    sizes = {output.name: output.size for output in outputs}
     constants: dict[str, list[int]] = {"axis": [1], "start": [0], "flat": [0, -1]}
     nodes = [helper.make_node("Reshape", ["image", "flat"], ["bytes"])]
     for name, size in sizes.items():
@@ -46,7 +47,7 @@ def write_null_bundle(root: Path, like: Bundle) -> Bundle:
     """Write the bundle into the folder ``root``; apart from its network it is described as ``like`` is."""
     root.mkdir(parents=True, exist_ok=True)
     model, golden = root / "model.onnx", root / "golden.npz"
-    model.write_bytes(null_graph())
+    model.write_bytes(null_graph(like.description.outputs))
     shape = (_GOLDEN_IMAGES, IMAGE_SIDE, IMAGE_SIDE, 3)
     images: NDArray[np.uint8] = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
     logits = images.reshape(_GOLDEN_IMAGES, -1)[:, :CLASS_COUNT].astype(np.float32)

@@ -18,8 +18,8 @@ EMBEDDING_SIZE: Final = 2048
 OUTPUT_SIZES: Final[Mapping[str, int]] = MappingProxyType(
     {"logits": CLASS_COUNT, "embedding": EMBEDDING_SIZE, "middle_flow": 728}
 )
-"""Outputs of the ONNX graph in the order in which they are kept; the last, which a graph may lack, is the mean of each
-feature map at the end of Xception's middle flow, l2-normalised."""
+"""Outputs of the ONNX graph; the last, which a graph may lack, is the mean of each feature map at the end of Xception's
+middle flow, l2-normalised."""
 IMAGE_SIDE: Final = 256
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
 """Of a bundle, and of the folder of its versions."""
@@ -63,6 +63,12 @@ class ClassEvidence(_Part):
                 "'none' goes with 0 images and only with 0"
             )
         return self
+
+
+def in_order(outputs: Iterable[str]) -> list[str]:
+    """The outputs of a graph that HAL knows, in the order in which their numbers are kept."""
+    found = set(outputs)
+    return [name for name in OUTPUT_SIZES if name in found]
 
 
 class InputSpec(_Part):

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from contract.description import IMAGE_SIDE, OUTPUT_SIZES
+from contract.description import IMAGE_SIDE, OUTPUT_SIZES, in_order
 
 logger = logging.getLogger("hal.cuda")
 
@@ -50,12 +50,6 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
     return (*(1 << power for power in range((max_batch - 1).bit_length())), max_batch)
 
 
-def output_names(session: Any) -> list[str]:
-    """The outputs that a graph has, in the order of :data:`contract.description.OUTPUT_SIZES`."""
-    found = {output.name for output in session.get_outputs()}
-    return [name for name in OUTPUT_SIZES if name in found]
-
-
 class _Size:
     def __init__(self, session: Any, size: int, device: str) -> None:
         shape = [size, IMAGE_SIDE, IMAGE_SIDE, 3]
@@ -64,7 +58,7 @@ class _Size:
         self.binding = session.io_binding()
         self.binding.bind_ortvalue_input("image", self.images)
         self.outputs = []
-        for name in output_names(session):
+        for name in in_order(output.name for output in session.get_outputs()):
             shape = [size, OUTPUT_SIZES[name]]
             self.outputs.append(ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, device, 0))
             self.binding.bind_ortvalue_output(name, self.outputs[-1])

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
-from contract.description import IMAGE_SIDE, ModelFile
-from service.engine.cuda import BoundBatches, bucket_sizes, output_names
+from contract.description import IMAGE_SIDE, ModelFile, in_order
+from service.engine.cuda import BoundBatches, bucket_sizes
 from service.engine.sessions import EngineError, check_signature, open_session, resolved, served_file
 from service.settings import Device, Settings
 
@@ -53,7 +53,7 @@ class OnnxEngine:
         self, session: Any, device: Device, max_batch: int, file: ModelFile, bound: BoundBatches | None = None
     ) -> None:
         self._session = session
-        self._names = output_names(session) if bound is None else []
+        self._names = in_order(output.name for output in session.get_outputs()) if bound is None else []
         self._bound = bound
         self._max_batch = max_batch
         self.device = device

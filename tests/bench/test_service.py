@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import onnxruntime as ort
 import pytest
 
 from bench import Part, candidates, real, service
@@ -20,6 +19,7 @@ from bench.report import null_table, soak_table
 from bench.requests import noise
 from bench.service import Setup, bench_service, growth, soak
 from contract.bundle import Bundle, load
+from service.engine.onnx import OnnxEngine
 from service.settings import Settings
 from tests import stubborn
 from tests.paths import ROOT
@@ -42,10 +42,9 @@ def test_the_null_bundle_costs_nothing_and_is_described_like_another(tmp_path: P
     bundle = load(ROOT / Settings().bundle)
     null = write_null_bundle(tmp_path, bundle)
     images = null.golden()["images"]
-    session = ort.InferenceSession(null.path(null.file()))
-    logits, embedding = session.run(None, {"image": images})
+    logits, features = OnnxEngine.open(null, Settings()).run(images)
     assert (logits == images.reshape(len(images), -1)[:, :20]).all()
-    assert embedding.shape == (len(images), 2048)
+    assert features.shape == (len(images), bundle.description.feature_size)
     assert null.description.classes == bundle.description.classes
 
 

@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE, OUTPUT_SIZES
+from contract.description import EMBEDDING_SIZE, OUTPUT_SIZES, in_order
 from training.data.images import read_image
 from training.evaluation.conditions import Change
 from training.progress import track
@@ -59,5 +59,4 @@ def onnx_pixels(model: Path, images: NDArray[np.uint8]) -> Outputs:
 
 
 def _outputs_of(session: onnxruntime.InferenceSession) -> list[str]:
-    found = {output.name for output in session.get_outputs()}
-    return [name for name in OUTPUT_SIZES if name in found]
+    return in_order(output.name for output in session.get_outputs())

@@ -13,7 +13,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from contract.bundle import sha256_of
-from contract.description import OUTPUT_SIZES, BundleDescription, OutputSpec
+from contract.description import OUTPUT_SIZES, BundleDescription, OutputSpec, in_order
 
 NAME: Final = "middle_flow"
 RESIDUAL_SUMS: Final = 12
@@ -67,5 +67,5 @@ def with_middle_flow(folder: Path, description: BundleDescription, scratch: Path
 
 def outputs_of(model: ModelProto) -> tuple[OutputSpec, ...]:
     """The outputs of an exported graph, for ``bundle.json``."""
-    found = {output.name for output in model.graph.output}
-    return tuple(OutputSpec(name=name, size=size) for name, size in OUTPUT_SIZES.items() if name in found)
+    names = in_order(output.name for output in model.graph.output)
+    return tuple(OutputSpec.model_validate({"name": name, "size": OUTPUT_SIZES[name]}) for name in names)
