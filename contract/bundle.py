@@ -133,7 +133,7 @@ class Bundle:
         if len(self.description.outputs) > 2:
             expected["weights"] = ((size,), "float32")
         arrays = self._arrays(described.path, expected)
-        weights = arrays.get("weights", np.ones(size, np.float32))
+        weights = arrays["weights"] if "weights" in expected else np.ones(size, np.float32)
         return NoveltyBasis(arrays["mean"], weights, arrays["components"], described.threshold)
 
     def _arrays(self, name: str, expected: _Expected) -> dict[str, NDArray[Any]]:

@@ -150,7 +150,10 @@ class EmbeddingReference(_Part):
 
 
 class Novelty(_Part):
-    """How unfamiliar images are recognised (:mod:`contract.novelty`). The file is an ``.npz`` of the subspace.
+    """How unfamiliar images are recognised (:mod:`contract.novelty`).
+
+    The file is an ``.npz`` with ``mean`` and ``weights`` float32 ``[d]`` (ones in a bundle without ``middle_flow``) and
+    ``components`` float32 ``[k, d]``; d is :attr:`BundleDescription.feature_size`.
 
     Attributes:
         images: training images that the subspace was fitted on, each source with the same weight.
@@ -372,8 +375,9 @@ class BundleDescription(_Part):
             yield f"first output is {self.outputs[0]}, expected logits of size {CLASS_COUNT}"
         if self.outputs[1].name != "embedding":
             yield f"second output is {self.outputs[1].name!r}, expected 'embedding'"
-        if any(output.name != "middle_flow" for output in self.outputs[2:]):
-            yield f"third output is {self.outputs[2].name!r}, expected 'middle_flow'"
+        third = OutputSpec(name="middle_flow", size=OUTPUT_SIZES["middle_flow"])
+        if self.outputs[2:] not in ((), (third,)):
+            yield f"third output is {self.outputs[2]}, expected {third} or none"
 
     def _file_problems(self) -> Iterable[str]:
         precisions = [file.precision for file in self.files]

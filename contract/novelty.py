@@ -4,7 +4,7 @@ Features of training images lie near a subspace of few dimensions. The distance 
 subspace is small for images of the laboratories and cameras that were trained on, and larger for others (the Q
 statistic of Jackson and Mudholkar 1979, "Control Procedures for Residuals Associated with Principal Component
 Analysis"). The embedding tells cells of another look; what the network computes on the way, the end of Xception's
-middle flow, tells stain and camera, which the embedding was trained to forget.
+middle flow, tells stain and camera, of which the embedding says less.
 """
 
 from dataclasses import dataclass

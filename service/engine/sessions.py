@@ -7,7 +7,7 @@ from typing import Any, Final
 import onnxruntime as ort
 
 from contract.bundle import Bundle
-from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
+from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision, in_order
 from service.engine import cuda
 from service.errors import UserError
 from service.settings import Device, Settings, available_cores
@@ -45,6 +45,12 @@ def check_signature(session: Any, description: BundleDescription) -> None:
     problems = _disagreements("input", session.get_inputs(), spec.name, spec.dtype, spec.shape)
     for output in description.outputs:
         problems += _disagreements("output", session.get_outputs(), output.name, "float32", (output.size,))
+    described = {output.name for output in description.outputs}
+    problems += [
+        f"output {name!r} is not described"
+        for name in in_order(output.name for output in session.get_outputs())
+        if name not in described
+    ]
     if len(session.get_inputs()) != 1:
         problems.append(f"{len(session.get_inputs())} inputs, expected 1")
     if problems:

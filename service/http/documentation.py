@@ -34,7 +34,7 @@ _ANSWERS: Final = (
     answers.ReloadAnswer,
     answers.ModelAnswer,
 )
-# What the bundle hal-c 3.0.1 says of service/static/cells/segmented-neutrophil-1.jpg and of a file that is no image.
+# What the bundle hal-c 3.1.0 says of service/static/cells/segmented-neutrophil-1.jpg and of a file that is no image.
 _MODEL_EXAMPLE: Final = {
     "name": "hal-c",
     "version": "3.1.0",

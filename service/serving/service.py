@@ -151,7 +151,7 @@ class Service(Lifecycle):
         return classify_one
 
     async def infer(self, images: Sequence[Image], options: RequestOptions = _ANY) -> Inferred:
-        """What the network gives for images ``[256, 256, 3]``: rows ``[n, 20 + 2048]``, logits and embedding.
+        """What the network gives for images ``[256, 256, 3]``: rows of logits, embedding and what else it gives.
 
         Raises:
             ModelFailedError: the network failed on one of the images.

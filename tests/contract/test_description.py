@@ -155,6 +155,7 @@ def test_a_policy_that_names_an_unknown_class_is_refused(tmp_path: Path, describ
         ([("embedding", 2048), ("logits", 20)], "first output is"),
         ([("logits", 19), ("embedding", 2048)], "expected logits of size 20"),
         ([("logits", 20), ("logits", 20)], "second output is 'logits', expected 'embedding'"),
+        ([("logits", 20), ("embedding", 2048), ("middle_flow", 727)], "expected name='middle_flow' size=728 or none"),
     ],
 )
 def test_outputs_are_logits_then_embedding(

@@ -105,7 +105,7 @@ def _shipped_layer(loaded: Bundle) -> LastLayer:
 
 
 def _site(loaded: Bundle, data: Path) -> tuple[Site, int]:
-    """The cells of the manifest with their embeddings, and how many are of classes that the bundle never answers."""
+    """The cells of the manifest as the encoder sees them, and how many are of classes that the bundle never answers."""
     listed = manifest.read(data)
     known = {entry.name for entry in loaded.description.classes if entry.evidence is not Evidence.NONE}
     images = [image for image in listed if image.label in known]
@@ -193,9 +193,10 @@ def _compare(
 def _evaluation(
     description: BundleDescription, layer: LastLayer, basis: NoveltyBasis | None, cells: Cells
 ) -> Evaluation:
-    # Of reference cells there is the embedding only.
-    known = basis is not None and cells.features.shape[1] == len(basis.mean)
-    novelty = basis.scores(cells.features) if basis is not None and known else None
+    # Of reference cells there is the embedding only: they are taken for familiar.
+    if basis is not None and cells.features.shape[1] != len(basis.mean):
+        basis = None
+    novelty = None if basis is None else basis.scores(cells.features)
     return Evaluation.of(layer.logits(cells.embeddings).astype(np.float32), cells.labels, description, novelty)
 
 

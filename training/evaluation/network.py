@@ -57,7 +57,7 @@ class TrainedNetwork(ABC):
 
     @abstractmethod
     def outputs(self, paths: Sequence[Path], what: str) -> Outputs:
-        """Logits and embeddings of image files, with a progress bar captioned ``what``."""
+        """What the network gives for image files, with a progress bar captioned ``what``."""
 
     @abstractmethod
     def fitted(self) -> Fitted:

@@ -68,7 +68,7 @@ def drift_reference(
 
 @app.command("novelty-reference")
 def novelty_reference(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle; its bundle.json and MODEL_CARD.md are written.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle; all but its weights may be written anew.")],
     data: Annotated[Path, typer.Option("--data", help="Manifest that the bundle was made of.")],
     version: Annotated[
         str | None, typer.Option(help="Version of the bundle from now on, since its answers change.")

@@ -51,8 +51,8 @@ def add_evidence(
 ) -> BundleDescription:
     """Measure a bundle on held-out images and write the figures into ``bundle.json`` and the model card.
 
-    A figure that is measured again takes the place of the earlier one; others stay, so that each of the commands that
-    the card names gives its own figures again and takes none away. The false flags that the advice on slides is tested
+    They take the place of all that the same command gave before; figures of other commands stay, but for those that are
+    measured again. The false flags that the advice on slides is tested
     against are from now on those of the real test images.
 
     Args:

@@ -14,10 +14,15 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from contract.bundle import sha256_of
 from contract.description import OUTPUT_SIZES, BundleDescription, OutputSpec, in_order
+from training.errors import TrainingError
 
 NAME: Final = "middle_flow"
 RESIDUAL_SUMS: Final = 12
 """Of Xception (Chollet 2017, figure 5): three of the entry flow, eight of the middle flow, one of the exit flow."""
+
+
+class MiddleFlowError(TrainingError):
+    """The files of a bundle cannot all be given the output."""
 
 
 def add_middle_flow(model: ModelProto) -> bool:
@@ -53,8 +58,12 @@ def add_middle_flow(model: ModelProto) -> bool:
 
 
 def with_middle_flow(folder: Path, description: BundleDescription, scratch: Path) -> BundleDescription:
-    """Describe a bundle all of whose files have the output; those that lacked it are written to ``scratch``."""
-    files = []
+    """Describe a bundle all of whose files have the output; those that lacked it are written to ``scratch``.
+
+    Raises:
+        MiddleFlowError: some of its files can be given the output and others cannot.
+    """
+    files, outputs = [], set()
     for file in description.files:
         model = onnx.load(folder / file.path)
         if add_middle_flow(model):
@@ -62,7 +71,10 @@ def with_middle_flow(folder: Path, description: BundleDescription, scratch: Path
             onnx.save(model, path)
             file = file.model_copy(update={"sha256": sha256_of(path), "bytes": path.stat().st_size})
         files.append(file)
-    return description.model_copy(update={"files": tuple(files), "outputs": outputs_of(model)})
+        outputs.add(outputs_of(model))
+    if len(outputs) > 1:
+        raise MiddleFlowError(f"the files of {folder} differ in their outputs: export the bundle again")
+    return description.model_copy(update={"files": tuple(files), "outputs": outputs.pop()})
 
 
 def outputs_of(model: ModelProto) -> tuple[OutputSpec, ...]:

@@ -103,7 +103,7 @@ def fit_novelty(
     Images of split ``train`` fit the subspace, real ones of ``val`` the rest.
 
     Args:
-        graph: the ONNX file of ``precision`` that makes the embeddings.
+        graph: the ONNX file of ``precision``.
         calibration: of the bundle, with the temperature of familiar images.
         seed: of the choice of images and of their shifts.
 
@@ -198,7 +198,8 @@ def shift(seed: int) -> Change:
 def add_novelty(folder: Path, data: Path, version: str | None = None) -> BundleDescription:
     """Let a bundle tell unfamiliar images, or fit anew how it does; its weights stay as they are.
 
-    Its files get the output ``middle_flow`` (:mod:`training.export.middle_flow`) if they lack it.
+    Its files get the output ``middle_flow`` (:mod:`training.export.middle_flow`) if they lack it. All is made beside
+    them and takes their place in the end: what is served meanwhile should be a copy.
 
     Args:
         data: manifest that it was made of.
@@ -214,7 +215,7 @@ def add_novelty(folder: Path, data: Path, version: str | None = None) -> BundleD
     known = {entry.name for entry in before.classes if entry.training_images}
     images = [image for image in manifest.read(data) if image.label in known]
     seed = before.provenance.seed
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".novelty-") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".novelty-") as temporary:
         scratch = Path(temporary)
         description = with_middle_flow(folder, before, scratch)
         written = scratch / file.path

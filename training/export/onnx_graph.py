@@ -35,7 +35,7 @@ def inference_function(encoder: keras.Model, classifier_head: keras.Model) -> An
 
 
 def to_onnx(encoder: keras.Model, classifier_head: keras.Model) -> onnx.ModelProto:
-    """Convert to ONNX, opset 17, float32; the first axis of inputs and outputs is named ``n``."""
+    """Convert to ONNX, opset 17, float32, with the output ``middle_flow`` of an Xception; all first axes are ``n``."""
     infer = inference_function(encoder, classifier_head)
     model: onnx.ModelProto
     model, _ = tf2onnx.convert.from_function(infer, infer.input_signature, opset=OPSET, large_model=False)

@@ -11,13 +11,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from contract.bundle import Bundle, BundleCorruptError, BundleError
+from contract.bundle import Bundle, BundleCorruptError, BundleError, load
 from contract.description import Precision
 from service.engine import cuda
 from service.engine.cuda import BoundBatches, bucket_sizes
 from service.engine.onnx import DeviceMemoryError, GoldenMismatchError, OnnxEngine
-from service.engine.sessions import DeviceUnavailableError, GraphMismatchError, providers, served_file
+from service.engine.sessions import (
+    DeviceUnavailableError,
+    GraphMismatchError,
+    check_signature,
+    providers,
+    served_file,
+)
 from service.settings import Device, Settings
+from tests.paths import ROOT
 from tests.service.tiny_bundle import POISON, TinyNetwork
 
 CPU = Settings(device=Device.CPU, max_batch=4, engine_threads=1)
@@ -142,6 +149,18 @@ def test_a_graph_with_another_signature_is_an_error(
 ) -> None:
     with pytest.raises(GraphMismatchError, match=problem):
         OnnxEngine.open(write_bundle(tmp_path, graph=network.graph(**change)), CPU)
+
+
+def test_all_outputs_of_the_shipped_graph_are_bound_and_described() -> None:
+    shipped = load(ROOT / Settings.model_fields["bundle"].default)
+    session = ort.InferenceSession(shipped.path(shipped.file()), providers=["CPUExecutionProvider"])
+    cells = shipped.golden()["images"][:2]
+    _, features = BoundBatches(session, (2,), "cpu").run(cells)
+    expected = session.run(["embedding", "middle_flow"], {"image": cells})
+    np.testing.assert_allclose(features, np.concatenate(expected, axis=1), atol=1e-6)
+    two = shipped.description.model_copy(update={"outputs": shipped.description.outputs[:2]})
+    with pytest.raises(GraphMismatchError, match="output 'middle_flow' is not described"):
+        check_signature(session, two)
 
 
 def test_a_file_that_is_no_graph_is_an_error(tmp_path: Path, write_bundle: Any) -> None:
