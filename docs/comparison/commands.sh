@@ -42,3 +42,9 @@ hal train hal-t-open --data datasets/twenty/manifest.csv --run runs/hal-t
 # chula.csv, all of them as split val
 hal compare runs/hal-t models/hal-c/3 --data datasets/twenty/test.csv --out reports/open
 hal compare runs/hal-t models/hal-c/3 --data datasets/elsewhere.csv --out reports/elsewhere
+
+# Photometric styles: twelfth.csv has every twelfth training row of the manifest and every twentieth validation row
+W="hal-t-open --data datasets/twenty/twelfth.csv --set top_layer.epochs=10 --set fine_tuning.epochs=1 --set fine_tuning_further.epochs=2"
+hal train $W --run runs/styles
+hal train $W --run runs/no-styles --set top_layer.augmentation.styles=false --set fine_tuning_small.augmentation.styles=false --set fine_tuning.augmentation.styles=false --set fine_tuning_further.augmentation.styles=false
+hal compare runs/styles runs/no-styles --data datasets/elsewhere.csv --out reports/styles
