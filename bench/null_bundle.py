@@ -1,7 +1,7 @@
 """A bundle around a graph that costs nothing: what is left of a request's time is the service's own.
 
-The graph slices the first bytes of each image for each output and casts them to float. Inputs and
-outputs are those of every bundle, so the service verifies and serves it like any other.
+The graph slices the first bytes of each image for each output and casts them to float. Inputs and outputs are those of
+the bundle that it is like, so the service verifies and serves it like any other.
 """
 
 from collections.abc import Sequence

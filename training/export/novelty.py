@@ -200,6 +200,7 @@ def add_novelty(folder: Path, data: Path, version: str | None = None) -> BundleD
 
     Its files get the output ``middle_flow`` (:mod:`training.export.middle_flow`) if they lack it. All is made beside
     them and takes their place in the end: what is served meanwhile should be a copy.
+    Hairy threshold, review limits and the figures of validation images stay those of the export.
 
     Args:
         data: manifest that it was made of.
