@@ -47,8 +47,9 @@ export class Slides extends Component {
 
   async open(slide) {
     const { store, actions } = this.props;
-    if (slide.id === store.slide?.id) store.show(null);
-    else this.setState({ problem: await actions.open(slide) });
+    const problem = slide.id === store.slide?.id ? null : await actions.open(slide);
+    if (problem) this.setState({ problem });
+    else store.show(null);
   }
 
   async delete(slides) {

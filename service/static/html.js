@@ -20,7 +20,8 @@ export class Dialog extends Component {
   }
 
   render({ id, title, close, children, onKeyDown }) {
-    return html`<dialog ref=${this.element} id=${id} aria-labelledby="${id}-title" onClose=${close} onKeyDown=${onKeyDown}
+    return html`<dialog ref=${this.element} id=${id} aria-labelledby="${id}-title" onKeyDown=${onKeyDown}
+      onCancel=${(event) => (event.preventDefault(), close())}
       onClick=${(event) => event.target === this.element.current && close()}>
       <div class="dialog-body">
         <div class="dialog-head">

@@ -93,7 +93,6 @@ export class Store {
     if (!(await this.kept.hold(slide.id))) return false;
     const { cells, events } = await this.kept.load(slide.id);
     this.#put(slide, cells.map(({ record, image }) => Cell.restored(record, image)), events);
-    this.show(null);
     markDuplicates(this.cells);
     this.changed();
     return true;

@@ -130,6 +130,14 @@ def test_a_slide_is_reviewed_signed_and_reopened_by_keyboard_alone(classified: V
     assert classified.reviewed("basophil")[0] == "1"
 
 
+def test_a_dialog_that_is_opened_right_after_escape_stays_open(classified: Visit) -> None:
+    for button, dialog in [("#export", "#exports"), ("#open-slides", "#slides"), ("#open-keys", "#keys")] * 10:
+        classified.page.locator(button).focus()
+        classified.press("Enter")
+        expect(classified.page.locator(dialog)).to_be_visible()
+        classified.press("Escape")
+
+
 def test_a_photograph_that_occurs_twice_and_a_refused_one_are_not_counted(classified: Visit, unsure: bytes) -> None:
     classified.drop({"again.png": unsure, "broken.jpg": b"\xff\xd8\xffnonsense"})
     classified.progress("29 of 30 classified · 1 refused")
