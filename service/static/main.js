@@ -84,8 +84,12 @@ const waiting = () => store.cells.filter((cell) => cell.state === "waiting");
 
 // Slides
 
+let turn = Promise.resolve();
+/** One slide after another is opened or begun, so that the last one that was asked for stays. */
+const inTurn = (work) => (given) => (turn = turn.catch(() => null).then(() => work(given)));
+
 /** Why the slide cannot be opened, `null` if it is. */
-async function open(slide) {
+const open = inTurn(async (slide) => {
   sender.stop();
   try {
     if (!(await store.open(slide))) return `“${slide.name}” is open in another tab. Close it there.`;
@@ -99,14 +103,14 @@ async function open(slide) {
   send(waiting());
   advice.refresh(0);
   return null;
-}
+});
 
-async function begin(name) {
+const begin = inTurn(async (name) => {
   sender.stop();
   advice.clear();
   started = null;
   await store.begin(name || moment(Date.now()));
-}
+});
 
 async function add({ files, unreadable = [] }) {
   const { images, others } = sorted(files);

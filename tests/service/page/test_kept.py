@@ -162,6 +162,20 @@ def test_an_upload_goes_on_after_a_reload_and_a_slide_is_opened_and_deleted(visi
     expect(page.locator(".panel h2")).to_have_text("second")
 
 
+def test_images_chosen_while_the_last_slide_opens_make_a_slide_that_stays(visit: Visit, images: list[Path]) -> None:
+    visit.choose(*images[:24])
+    visit.progress("24 of 24 classified")
+    first, visit.page = visit.page, visit.page.context.new_page()
+    visit.page.goto(visit.url)
+    visit.page.wait_for_selector("main.empty")
+    visit.choose(*images[24:25])
+    first.close()  # Only now can the new tab hold the slide, and open it.
+    visit.progress("1 of 1 classified")
+    visit.page.wait_for_timeout(500)
+    visit.progress("1 of 1 classified")
+    assert kept(visit.page, "slides", "cells") == [2, 25]
+
+
 def test_another_model_is_not_mixed_with_the_first_and_changes_no_decision_and_no_signed_slide(
     browser: Browser, images: list[Path], tmp_path: Path, write_bundle: WriteBundle, network: TinyNetwork
 ) -> None:
