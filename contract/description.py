@@ -272,7 +272,9 @@ class StartedFrom(_Part):
     run: str
     recipe: dict[str, Any]
     manifest_sha256: Sha256
-    initial_weights_sha256: Sha256
+    initial_weights_sha256: Sha256 | None
+    weights_sha256: Sha256 | None = None
+    """Of the file that the encoder was read from, where that was a bundle's."""
     started_from: "StartedFrom | None" = None
 
 

@@ -67,9 +67,9 @@ def train(
     start_from: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN",
-            help="Begin with the encoder of another run instead of ImageNet's and train it further; none of its "
-            "training images may validate or test here.",
+            metavar="FOLDER",
+            help="Begin with the encoder of a bundle or of another run instead of ImageNet's and train it further; "
+            "none of its training images may validate or test here.",
         ),
     ] = None,
     devices: Annotated[

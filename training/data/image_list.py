@@ -11,7 +11,7 @@ from typing import Final
 
 from training.data.contents import PIXELS_COLUMN
 from training.data.manifest import LabelledImage, ManifestError, read_csv, write_csv
-from training.data.overlap import PARENT_COLUMN, PARENT_PIXELS_COLUMN, pixels_of
+from training.data.overlap import PARENT_COLUMN, PARENT_PIXELS_COLUMN, bond_trace, pixels_of
 
 FILE_NAME: Final = "images.csv"
 COLUMNS: Final = ("sha256", "name", "label", "slide_id", "source", "split")
@@ -54,6 +54,13 @@ def splits(path: Path) -> dict[str, str]:
         named = (row.get(column) for column in ("sha256", *ORIGIN_COLUMNS[1:]))
         found |= dict.fromkeys((digest for digest in named if digest), row["split"])
     return found
+
+
+def trained_on(path: Path) -> set[str]:
+    """Traces of the listed training images (:func:`training.data.overlap.traces`); none without a list."""
+    found = {digest for digest, split in splits(path).items() if split == "train"}
+    slides = {(row["source"], row["slide_id"]) for row in read_csv(path) if row["split"] == "train" and row["slide_id"]}
+    return found | {bond_trace("slide", source, slide) for source, slide in slides}
 
 
 def seen_as(image: LabelledImage, digest: str, known: Mapping[str, str]) -> str:

@@ -82,7 +82,12 @@ def traces(image: LabelledImage, content_hash: Callable[[Path], str], slides: bo
     """
     pixels = pixels_of(image, content_hash(image.path))
     bonds = _bonds(image, content_hash) if slides else ()
-    return pixels | {f"{bond} {name!r} of {source}" for bond, source, name in bonds if bond not in OF_PIXELS}
+    return pixels | {bond_trace(bond, source, name) for bond, source, name in bonds if bond not in OF_PIXELS}
+
+
+def bond_trace(bond: Bond, source: str, name: str) -> str:
+    """The trace of a slide or a patient."""
+    return f"{bond} {name!r} of {source}"
 
 
 def crossings(images: Sequence[LabelledImage], content_hash: Callable[[Path], str]) -> list[tuple[Bond, str]]:

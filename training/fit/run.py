@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -54,8 +54,8 @@ class Run:
 
     ``recipe.json`` (with the earlier ones, where it was changed), ``manifest.csv``, ``log.txt`` (for people),
     ``history.csv`` (a row an epoch), ``recall.csv`` (a row an epoch, a column a class) and ``checkpoint.npz``, which at
-    the end holds the trained weights; where it began with another run's encoder, ``started_from.json`` and
-    ``seen_before.txt``, what that one was trained on.
+    the end holds the trained weights; where it began with the encoder of another run or a bundle,
+    ``started_from.json`` and ``seen_before.txt``, what that one was trained on.
     """
 
     def __init__(self, root: Path, recipe: Recipe, images: list[LabelledImage]) -> None:
@@ -65,8 +65,15 @@ class Run:
         self.console = Console()
 
     @classmethod
-    def start(cls, root: Path, recipe: Recipe, images: list[LabelledImage], origin: "Run | None" = None) -> "Run":
-        """Make the folder of a new run, which says what ``origin`` it begins with.
+    def start(
+        cls,
+        root: Path,
+        recipe: Recipe,
+        images: list[LabelledImage],
+        started_from: StartedFrom | None = None,
+        seen_before: Iterable[str] = (),
+    ) -> "Run":
+        """Make the folder of a new run, which says what it begins with and what that one was trained on.
 
         Raises:
             RunError: the folder holds a run already.
@@ -74,10 +81,9 @@ class Run:
         cls.require_new(root)
         root.mkdir(parents=True, exist_ok=True)
         manifest.write(root / "manifest.csv", images)
-        if origin is not None:
-            told = origin.as_origin().model_dump_json(indent=2)
-            write_text(root / "started_from.json", told + "\n")
-            write_text(root / "seen_before.txt", "\n".join(sorted(origin.seen())) + "\n")
+        if started_from is not None:
+            write_text(root / "started_from.json", started_from.model_dump_json(indent=2) + "\n")
+            write_text(root / "seen_before.txt", "\n".join(sorted(seen_before)) + "\n")
         run = cls(root, recipe, images)
         run._write_recipe([])
         return run

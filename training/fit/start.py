@@ -18,6 +18,8 @@ from training.data.manifest import LabelledImage, ManifestError
 from training.data.overlap import traces
 from training.data.sampling import balance_problem, largest_balance
 from training.data.sets import set_of
+from training.fit.origin import Origin
+from training.fit.origin import find as find_origin
 from training.fit.run import Progress, Run, RunError
 from training.fit.trainer import Trainer
 from training.networks import xception as networks
@@ -44,8 +46,8 @@ def start(
     Args:
         encoder_from: folder of a finished run whose encoder was made by the same choices of the same images; the
             stages that would make it again are skipped.
-        start_from: folder of a run whose encoder is finished, by any choices; it is trained further, by all stages.
-            None of its training images may validate or test here.
+        start_from: folder of a bundle, or of a run whose encoder is finished, by any choices; it is trained further,
+            by all stages. None of its training images may validate or test here.
     """
     spread = strategy(devices)
     chosen = override(recipe.find(recipe_name), choices)
@@ -56,14 +58,17 @@ def start(
     if encoder_from is not None and start_from is not None:
         raise RunError("--encoder-from keeps an encoder as it is, --start-from trains it further: give one of the two")
     donor = None if encoder_from is None else _donor(encoder_from, chosen, images)
-    origin = None if start_from is None else _origin(start_from, found.images, slides=not shared_slides)
+    origin = None
+    if start_from is not None:
+        origin = find_origin(start_from, weights)
+        _require_unseen(start_from, origin, found.images, slides=not shared_slides)
     with _ready(chosen, spread):
-        encoder = _initial_encoder(chosen, weights) if origin is None else _encoder_of(origin)
-        run = Run.start(root, chosen, images, origin)
+        encoder = _initial_encoder(chosen, weights) if origin is None else origin.encoder()
+        run = Run.start(root, chosen, images, *(() if origin is None else (origin.started_from, origin.seen)))
         if donor is not None:
             _adopt(run, donor)
         if origin is not None:
-            run.say(f"begins with the encoder of {origin.root} ({origin.recipe.name})")
+            run.say(f"begins with the encoder of {origin.name}")
         for warning in found.warnings:
             run.say(f"  warning, {warning.kind}: {warning.message}")
         _train(run, encoder)
@@ -191,16 +196,11 @@ def _donor(root: Path, chosen: Recipe, images: Sequence[LabelledImage]) -> Run:
     return donor
 
 
-def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run:
-    origin = Run.open(root)
-    progress, _ = origin.restore()
-    if progress.stage < len(origin.recipe.encoder_stages):
-        raise RunError(
-            f"{root} cannot be started from: its encoder is not finished; go on with: hal train --resume {root}"
-        )
+def _require_unseen(root: Path, origin: Origin, images: Sequence[LabelledImage], *, slides: bool) -> None:
     held_out = with_pixels([image for image in images if image.split in ("val", "test")])
-    content_hash, seen = recorded_hashes(held_out), origin.seen()
-    if leaked := sorted(str(image.path) for image in held_out if seen & traces(image, content_hash, slides)):
+    content_hash = recorded_hashes(held_out)
+    leaked = sorted(str(image.path) for image in held_out if origin.seen & traces(image, content_hash, slides))
+    if leaked:
         shown = ", ".join(leaked[:10]) + (" ..." if len(leaked) > 10 else "")
         raise RunError(
             f"{root} cannot be started from: {len(leaked)} images that validate or test here were trained on there (as "
@@ -208,13 +208,6 @@ def _origin(root: Path, images: Sequence[LabelledImage], *, slides: bool) -> Run
             f"{shown}; take its split ('hal data split MANIFEST --release-validation 0.5' moves only validation images "
             "to training)"
         )
-    return origin
-
-
-def _encoder_of(origin: Run) -> keras.Model:
-    encoder = networks.build_encoder(None)
-    encoder.set_weights(origin.restore()[1]["encoder"])
-    return encoder
 
 
 def _adopt(run: Run, donor: Run) -> None:

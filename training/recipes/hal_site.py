@@ -1,4 +1,4 @@
-"""HAL-C trained further on one laboratory's confirmed cells, from the encoder of another run, on two CPU cores.
+"""HAL-C trained further on one laboratory's confirmed cells, from the encoder of a bundle or run, on two CPU cores.
 
 For those whose cells ``hal adapt`` cannot tell better: some hundred cells of many slides, together with the images that
 the run was trained on, or what only those show is forgotten. Few epochs at a small rate; views in other stain and
@@ -8,7 +8,7 @@ On 129 cells of Raabin-WBC (docs/train.md) it is no better than ``hal adapt``. I
 hospital's patients such training named 0.60 of the other half's cells of 17 classes, the last layer alone 0.53.
 
     hal data split datasets/site-and-open.csv --by slide --out datasets/site-split.csv
-    hal train hal-site --data datasets/site-split.csv --start-from runs/hal-c3003-open --run runs/site
+    hal train hal-site --data datasets/site-split.csv --start-from models/hal-c/3 --run runs/site
 """
 
 from training.recipe import CACHED, classifier_stage, hal_c, projection_stage

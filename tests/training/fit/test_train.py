@@ -1,7 +1,9 @@
 """``hal train``: what is refused before anything is written, shared encoders, the final retraining, resuming."""
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +15,18 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from contract import bundle
 from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
+from service.settings import Settings
+from tests.paths import ROOT
 from tests.training import small
 from training import recipe
-from training.data import images, manifest
+from training.data import image_list, images, manifest
 from training.data.manifest import LabelledImage, ManifestError
 from training.errors import MemoryShortError
 from training.export.bundle import export
+from training.fit import origin
 from training.fit import start as train
 from training.fit.run import Progress, Run, RunError
 from training.fit.update import Update
@@ -30,6 +36,7 @@ from training.overrides import override
 from training.recipe import Recipe, RecipeError
 
 HAIRY, LYMPHOCYTE = HAIRY_CELL.name, "Lymphocyte"
+SHIPPED = ROOT / Settings.model_fields["bundle"].default
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -204,14 +211,14 @@ def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_i
     monkeypatch.setattr(train, "_train", finish)
     train.start("transfer", data, tmp_path / "third", None, start_from=tmp_path / "second")
     one, second, third = (Run.open(root) for root in (first, tmp_path / "second", tmp_path / "third"))
-    for origin, further in ((one, second), (second, third)):
+    for before, further in ((one, second), (second, third)):
         encoder = small.encoder()
-        encoder.set_weights(origin.restore()[1]["encoder"])
+        encoder.set_weights(before.restore()[1]["encoder"])
         began_with = (further.root / "initial_weights.sha256").read_text().strip()
         assert began_with == networks.fingerprint(encoder)
-        assert further.started_from == origin.as_origin()
-    before, after = (run.restore()[1]["encoder"] for run in (one, second))
-    assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
+        assert further.started_from == before.as_origin()
+    weights = (run.restore()[1]["encoder"] for run in (one, second))
+    assert any(np.any(a != b) for a, b in zip(*weights, strict=True))
     assert one.started_from is None
     told = third.started_from
     assert told is not None
@@ -219,6 +226,38 @@ def test_an_encoder_is_trained_further_by_another_recipe_and_the_run_says_what_i
     assert told.started_from is not None
     assert told.started_from.run == "first"
     assert {row["stage"] for row in small.history(second.root)} == {stage.name for stage in small.TRANSFER.stages}
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_bundle_is_trained_further_where_none_of_its_training_images_is_held_out(
+    tmp_path: Path, data: Path, cells: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(origin, "read_encoder", lambda path, _: read.append(path.name))
+    seen = next(digest for digest, split in image_list.splits(SHIPPED / "images.csv").items() if split == "train")
+    train.start("small", data, tmp_path / "run", None, start_from=SHIPPED)
+    assert read == ["model.float16.onnx"]
+    shipped = bundle.load(SHIPPED)
+    told = Run.open(tmp_path / "run").started_from
+    assert told is not None
+    assert (told.run, told.weights_sha256) == (shipped.description.provenance.run, shipped.file("float16").sha256)
+    assert seen in Run.open(tmp_path / "run").seen_before()
+
+    held_out = next(cell for cell in cells if cell.split == "val")
+    manifest.write(data, [replace(held_out, extra={"parent_sha256": seen}), *(c for c in cells if c is not held_out)])
+    with pytest.raises(RunError, match=rf": 1 images that validate or test here.*{re.escape(held_out.path.name)}"):
+        train.start("small", data, tmp_path / "again", None, start_from=SHIPPED)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_bundle_with_quantised_weights_only_is_not_trained_further(tmp_path: Path, data: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "bundle", copy_function=os.symlink)
+    described = json.loads((SHIPPED / "bundle.json").read_text())
+    described["files"] = [file for file in described["files"] if file["precision"] == "int8"]
+    (tmp_path / "bundle" / "bundle.json").unlink()
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(described))
+    with pytest.raises(RunError, match="its weights are quantised; export it with --precision float16, too"):
+        train.start("small", data, tmp_path / "run", None, start_from=tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("through", ["bytes", "written anew", "parent", "donor", "of a test image", "slide", "patient"])
@@ -282,9 +321,9 @@ def test_only_a_finished_encoder_is_begun_with_and_only_in_one_way(
 def test_a_run_killed_before_it_had_its_origins_encoder_does_not_go_on_with_another(
     tmp_path: Path, cells: list[LabelledImage]
 ) -> None:
-    origin = Run.start(tmp_path / "origin", small.RECIPE, cells)
-    (origin.root / "initial_weights.sha256").write_text("0" * 64 + "\n")
-    Run.start(tmp_path / "killed", small.RECIPE, cells, origin=origin)
+    begun = Run.start(tmp_path / "origin", small.RECIPE, cells)
+    (begun.root / "initial_weights.sha256").write_text("0" * 64 + "\n")
+    Run.start(tmp_path / "killed", small.RECIPE, cells, begun.as_origin(), begun.seen())
     with pytest.raises(RunError, match="before it had taken over the encoder of origin: delete it and begin again"):
         train.resume(tmp_path / "killed", None)
 
