@@ -22,7 +22,7 @@ LOGITS: Final = "logits"
 PROBABILITIES: Final = "probabilities"
 EMBEDDING: Final = "embedding"
 SHAPE: Final = (IMAGE_SIDE, IMAGE_SIDE, 3)
-OUTPUT_SIZES: Final = {LOGITS: CLASS_COUNT, PROBABILITIES: CLASS_COUNT, EMBEDDING: EMBEDDING_SIZE}
+OUTPUTS: Final = {LOGITS: CLASS_COUNT, PROBABILITIES: CLASS_COUNT, EMBEDDING: EMBEDDING_SIZE}
 DEFAULT_OUTPUTS: Final = (LOGITS, PROBABILITIES)
 LABELLED: Final = (LOGITS, PROBABILITIES)
 EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_configuration", "statistics")
@@ -171,10 +171,8 @@ def _outputs(request: _Request) -> dict[str, Wanted]:
         return dict.fromkeys(DEFAULT_OUTPUTS, Wanted(all_binary))
     wanted = {}
     for output in request.outputs:
-        if output.name not in OUTPUT_SIZES:
-            raise InferenceRequestError(
-                f"output {output.name[:50]!r} does not exist; expected {', '.join(OUTPUT_SIZES)}"
-            )
+        if output.name not in OUTPUTS:
+            raise InferenceRequestError(f"output {output.name[:50]!r} does not exist; expected {', '.join(OUTPUTS)}")
         top = output.parameters.classification or 0
         if top and output.name not in LABELLED:
             raise InferenceRequestError(f"{output.name!r} has no labels; classification is of {' or '.join(LABELLED)}")

@@ -22,7 +22,7 @@ from service.http.open_inference import (
     HEADER_LENGTH,
     INPUT,
     LOGITS,
-    OUTPUT_SIZES,
+    OUTPUTS,
     PROBABILITIES,
     SHAPE,
     SPECIFICATION,
@@ -161,7 +161,7 @@ async def metadata(service: WithModel) -> dict[str, Any]:
         "versions": list(_versions_of(service)),
         "platform": _PLATFORM,
         "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *SHAPE]}],
-        "outputs": [{"name": output, "datatype": "FP32", "shape": [-1, size]} for output, size in OUTPUT_SIZES.items()],
+        "outputs": [{"name": output, "datatype": "FP32", "shape": [-1, size]} for output, size in OUTPUTS.items()],
     }
 
 
@@ -173,7 +173,7 @@ async def config(service: WithModel) -> dict[str, Any]:
         "platform": _PLATFORM,
         "max_batch_size": service.settings.max_files,
         "input": [{"name": INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NHWC", "dims": list(SHAPE)}],
-        "output": [{"name": output, "data_type": "TYPE_FP32", "dims": [size]} for output, size in OUTPUT_SIZES.items()],
+        "output": [{"name": output, "data_type": "TYPE_FP32", "dims": [size]} for output, size in OUTPUTS.items()],
         "dynamic_batching": {},
     }
 
