@@ -26,7 +26,7 @@ from bench.requests import Request, Target, fetch, forms, load_images
 from bench.service import BULK, BULK_CONNECTIONS, CONNECTIONS, WARMUP_S, Say, with_device
 from contract.bundle import Bundle
 from contract.decision import calibrated_probabilities
-from contract.description import IMAGE_SIDE, ModelFile
+from contract.parts import IMAGE_SIDE, ModelFile
 
 _SETTINGS: Final[Mapping[Provider, Mapping[str, str]]] = {
     Provider.CPU: {"HAL_DEVICE": "cpu"},

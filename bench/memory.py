@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.processes import apart
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 
 
 @dataclass(frozen=True, slots=True)

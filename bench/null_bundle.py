@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
-from contract.description import IMAGE_SIDE, GoldenSample, ModelFile, OutputSpec, Parity
+from contract.parts import IMAGE_SIDE, GoldenSample, ModelFile, OutputSpec, Parity
 
 _GOLDEN_IMAGES = 4
 

@@ -13,8 +13,8 @@ from typing import Final
 from PIL import Image
 
 from bench import BenchError
-from contract.description import IMAGE_SIDE
 from contract.files import IMAGE_SUFFIXES
+from contract.parts import IMAGE_SIDE
 
 SAMPLES: Final = Path(__file__).parents[1] / "service" / "static" / "cells"
 """Real cells, in a checkout."""

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from contract.classes import CLASS_COUNT
-from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision
+from contract.description import BundleDescription
 from contract.files import write_text
 from contract.novelty import NoveltyBasis
+from contract.parts import IMAGE_SIDE, ModelFile, Precision
 
 MANIFEST_NAME: Final = "bundle.json"
 _Expected: TypeAlias = dict[str, tuple[tuple[int, ...], str]]

@@ -1,36 +1,34 @@
 """``bundle.json``: what a bundle says about itself, typed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from contract.binomial import clopper_pearson
 from contract.classes import BY_ID, CLASS_COUNT, CLASS_NAMES, HAIRY_CELL
-
-EMBEDDING_SIZE: Final = 2048
-OUTPUT_SIZES: Final[Mapping[str, int]] = MappingProxyType(
-    {"logits": CLASS_COUNT, "embedding": EMBEDDING_SIZE, "middle_flow": 728}
+from contract.parts import (
+    EMBEDDING_SIZE,
+    OUTPUT_SIZES,
+    EmbeddingReference,
+    GoldenSample,
+    InputSpec,
+    ModelFile,
+    Novelty,
+    OutputSpec,
+    Part,
+    Precision,
+    Probability,
+    Sha256,
 )
-"""Outputs of the ONNX graph; the last, which a graph may lack, is the mean of each feature map at the end of Xception's
-middle flow, l2-normalised."""
-IMAGE_SIDE: Final = 256
+
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]*$"
 """Of a bundle, and of the folder of its versions."""
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Precision = Literal["float32", "float16", "int8"]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Evidence(StrEnum):
@@ -46,7 +44,7 @@ class Evidence(StrEnum):
     """Nothing: the class keeps its place among the 20 and its output is suppressed."""
 
 
-class ClassEvidence(_Part):
+class ClassEvidence(Part):
     """What one class of the bundle was learned from and measured on."""
 
     name: str
@@ -65,115 +63,7 @@ class ClassEvidence(_Part):
         return self
 
 
-def in_order(outputs: Iterable[str]) -> list[str]:
-    """The outputs of a graph that HAL knows, in the order in which their numbers are kept."""
-    found = set(outputs)
-    return [name for name in OUTPUT_SIZES if name in found]
-
-
-class InputSpec(_Part):
-    """The input of the ONNX graph: RGB pixels as they come out of the decoder, rescaled inside the graph."""
-
-    name: Literal["image"] = "image"
-    dtype: Literal["uint8"] = "uint8"
-    layout: Literal["NHWC"] = "NHWC"
-    shape: tuple[Literal[256], Literal[256], Literal[3]] = (256, 256, 3)
-    colour: Literal["RGB"] = "RGB"
-    value_range: tuple[Literal[0], Literal[255]] = (0, 255)
-    preprocessing_version: str = "1"
-
-
-class OutputSpec(_Part):
-    """One output of the ONNX graph, float32 ``[n, size]``."""
-
-    name: Literal["logits", "embedding", "middle_flow"]
-    size: Annotated[int, Field(gt=0)]
-
-
-class Parity(_Part):
-    """How far an exported file's logits are from the Keras model's on the same images.
-
-    Of an adapted bundle: from its embeddings times the new last layer.
-    """
-
-    batch_sizes: tuple[int, ...]
-    images: Annotated[int, Field(gt=0)]
-    max_abs_logit_difference: Annotated[float, Field(ge=0)]
-
-
-class ModelFile(_Part):
-    """One ONNX file of the bundle."""
-
-    path: str
-    precision: Precision
-    sha256: Sha256
-    bytes: Annotated[int, Field(gt=0)]
-    parity: Parity
-    golden_tolerance: Annotated[float, Field(gt=0, lt=1)]
-    """Largest allowed |difference| of a probability on the golden sample at start-up."""
-
-
-class GoldenSample(_Part):
-    """Images with the outputs that each file of the bundle must reproduce before it serves.
-
-    The file is an ``.npz`` with ``images`` uint8 ``[k, 256, 256, 3]`` and, for each precision,
-    ``logits_<precision>`` float32 ``[k, 20]``.
-    """
-
-    path: str
-    sha256: Sha256
-    images: Annotated[int, Field(gt=0)]
-
-
-class EmbeddingReference(_Part):
-    """What embeddings look like on the images that the bundle's figures were measured on.
-
-    A service compares its own with them and so sees a change of stain, of microscope or of what is photographed. The
-    file is an ``.npz`` with ``mean`` float32 ``[2048]``, of all images, and ``class_means`` float32 ``[20, 2048]``, of
-    those that the file predicts as each class (of all images where it predicts none). It may also have some of the
-    images as ``cells`` float16 ``[k, 2048]`` with their class indices ``cell_labels`` int64 ``[k]``, on which
-    ``hal adapt`` sees whether anything is forgotten.
-
-    Attributes:
-        images: how many.
-        spread: root mean square of the distance of an image's embedding from ``mean``.
-        spread_within: the same from the mean of the predicted class, so that the mix of classes does not count.
-    """
-
-    path: str
-    sha256: Sha256
-    precision: Precision
-    images: Annotated[int, Field(gt=0)]
-    data: str
-    spread: Annotated[float, Field(gt=0)]
-    spread_within: Annotated[float, Field(gt=0)]
-
-
-class Novelty(_Part):
-    """How unfamiliar images are recognised (:mod:`contract.novelty`).
-
-    The file is an ``.npz`` with ``mean`` and ``weights`` float32 ``[d]`` (ones in a bundle without ``middle_flow``) and
-    ``components`` float32 ``[k, d]``; d is :attr:`BundleDescription.feature_size`.
-
-    Attributes:
-        images: training images that the subspace was fitted on, each source with the same weight.
-        threshold: distance from the subspace above which an image is unfamiliar.
-        familiar_rate: share of the validation images that the threshold calls unfamiliar, each source with the same
-            weight; what is above it on a slide is unexplained.
-        validation_images: how many those were.
-    """
-
-    path: str
-    sha256: Sha256
-    precision: Precision
-    components: Annotated[int, Field(gt=0)]
-    images: Annotated[int, Field(gt=0)]
-    threshold: Annotated[float, Field(gt=0)]
-    familiar_rate: Annotated[float, Field(gt=0, lt=1)]
-    validation_images: Annotated[int, Field(gt=0)]
-
-
-class Calibration(_Part):
+class Calibration(Part):
     """Temperature scaling (Guo et al. 2017): probabilities are ``softmax(logits / temperature)``.
 
     Attributes:
@@ -195,7 +85,7 @@ class Calibration(_Part):
     shifted_ece_after: Probability | None = None
 
 
-class FalseFlags(_Part):
+class FalseFlags(Part):
     """How many cells that are not hairy the flag was raised on, and on how many it was tried."""
 
     flagged: Annotated[int, Field(ge=0)]
@@ -215,7 +105,7 @@ class FalseFlags(_Part):
         return clopper_pearson(self.flagged, self.cells)[1]
 
 
-class DecisionPolicy(_Part):
+class DecisionPolicy(Part):
     """When a cell is flagged as hairy and when a technologist is asked to look.
 
     Attributes:
@@ -249,7 +139,7 @@ class DecisionPolicy(_Part):
 AS_PHOTOGRAPHED: Final = "as photographed"
 
 
-class Metric(_Part):
+class Metric(Part):
     """A figure with everything that is needed to believe it."""
 
     name: str
@@ -266,7 +156,7 @@ class Metric(_Part):
     """How the images were changed before they were shown, to see how robust the network is."""
 
 
-class StartedFrom(_Part):
+class StartedFrom(Part):
     """The run whose encoder another run began with instead of ImageNet's."""
 
     run: str
@@ -278,7 +168,7 @@ class StartedFrom(_Part):
     started_from: "StartedFrom | None" = None
 
 
-class Provenance(_Part):
+class Provenance(Part):
     """Where the weights come from."""
 
     run: str
@@ -293,7 +183,7 @@ class Provenance(_Part):
     created: AwareDatetime
 
 
-class Adaptation(_Part):
+class Adaptation(Part):
     """A step from one bundle to the next by ``hal adapt``: the last layer was fitted again on a laboratory's cells.
 
     Attributes:
@@ -316,7 +206,7 @@ class Adaptation(_Part):
     created: AwareDatetime
 
 
-class Attribution(_Part):
+class Attribution(Part):
     """A source of training images that must be named wherever the bundle goes."""
 
     source: str
@@ -326,7 +216,7 @@ class Attribution(_Part):
     changes: str
 
 
-class BundleDescription(_Part):
+class BundleDescription(Part):
     """``bundle.json``."""
 
     format: Literal[1] = 1

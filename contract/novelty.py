@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.description import EMBEDDING_SIZE
+from contract.parts import EMBEDDING_SIZE
 
 
 @dataclass(frozen=True, slots=True)

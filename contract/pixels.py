@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 
 MODES: Final = frozenset({"RGB", "RGBA", "P", "PA"})
 """Pillow's names of 8-bit colour whose pixels need no guess, provided that no pixel is transparent."""

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contract.binomial import clopper_pearson, upper_tail
 from contract.classes import HAIRY_CELL
-from contract.description import BundleDescription, Evidence, FalseFlags, Probability
+from contract.description import BundleDescription, Evidence, FalseFlags
 from contract.differential import DifferentialRow, Interval, SlideCell, differential, white_cells, without_duplicates
+from contract.parts import Probability
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 _SMALLEST_P: Final = 0.0001

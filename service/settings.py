@@ -8,7 +8,7 @@ from typing import Final, Literal, Self
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contract.description import Precision
+from contract.parts import Precision
 from contract.slide import SlideRule
 
 _ORIGIN: Final = r"https?://[A-Za-z0-9.\[\]:-]+"

@@ -12,8 +12,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, FailFast, Field, Vali
 from pydantic_core import from_json
 
 from contract.classes import BY_ID
-from contract.description import Probability, Sha256
 from contract.differential import SlideCell
+from contract.parts import Probability, Sha256
 from contract.slide import OtherBundleError
 from service.errors import UserError
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from contract.bundle import BundleError, load
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from service.engine.onnx import OnnxEngine
 from service.engine.sessions import check_device, providers
 from service.environment import load_settings

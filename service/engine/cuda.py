@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from contract.description import IMAGE_SIDE, OUTPUT_SIZES, in_order
+from contract.parts import IMAGE_SIDE, OUTPUT_SIZES, in_order
 
 logger = logging.getLogger("hal.cuda")
 

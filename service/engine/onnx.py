@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle, BundleCorruptError
 from contract.decision import calibrated_probabilities
-from contract.description import IMAGE_SIDE, ModelFile, in_order
+from contract.parts import IMAGE_SIDE, ModelFile, in_order
 from service.engine.cuda import BoundBatches, bucket_sizes
 from service.engine.sessions import EngineError, check_signature, open_session, resolved, served_file
 from service.settings import Device, Settings

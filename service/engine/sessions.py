@@ -7,7 +7,8 @@ from typing import Any, Final
 import onnxruntime as ort
 
 from contract.bundle import Bundle
-from contract.description import IMAGE_SIDE, BundleDescription, ModelFile, Precision, in_order
+from contract.description import BundleDescription
+from contract.parts import IMAGE_SIDE, ModelFile, Precision, in_order
 from service.engine import cuda
 from service.errors import UserError
 from service.settings import Device, Settings, available_cores

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE
+from contract.parts import EMBEDDING_SIZE
 from service.batching.queue import Image, Rows, deliver
 from service.engine.onnx import Engine
 from service.threads import start_thread

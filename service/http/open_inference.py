@@ -14,7 +14,7 @@ from msgspec import Meta, Raw, Struct, ValidationError, json
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, CLASS_COUNT
-from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.parts import EMBEDDING_SIZE, IMAGE_SIDE
 from service.errors import ServiceError
 
 INPUT: Final = "image"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import decoding
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from contract.pixels import SMALLEST_SIDE
 from contract.pixels import fit as fitted
 from contract.refusals import ImageRefusedError, RefusalCode

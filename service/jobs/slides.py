@@ -11,7 +11,7 @@ from service.jobs.exit_codes import fail
 
 if TYPE_CHECKING:
     from contract.bundle import Bundle
-    from contract.description import ModelFile
+    from contract.parts import ModelFile
     from contract.slide import SlideSummary
     from service.serving.answers import ModelStamp
     from service.slides import GivenSlide

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.description import EmbeddingReference
+from contract.parts import EmbeddingReference
 
 MEMORY_IMAGES: Final = 500
 """An image's weight in the mean is 1/e after so many more; like a plain mean of the last 1,000."""

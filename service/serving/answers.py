@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from contract.bundle import Bundle
 from contract.classes import BY_ID, BY_NAME, CELL_CLASSES
 from contract.decision import ReviewCode
-from contract.description import Attribution, Calibration, DecisionPolicy, Evidence, Metric, ModelFile, Precision
+from contract.description import Attribution, Calibration, DecisionPolicy, Evidence, Metric
+from contract.parts import ModelFile, Precision
 from contract.slide import SlideSummary
 from service.settings import Device
 

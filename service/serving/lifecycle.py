@@ -5,7 +5,7 @@ import logging
 from typing import Final
 
 from contract.bundle import Bundle, BundleError, load
-from contract.description import ModelFile
+from contract.parts import ModelFile
 from service.batching.batcher import Batcher
 from service.batching.rate import Statistics
 from service.engine.onnx import OnnxEngine

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from contract.description import EMBEDDING_SIZE
 from contract.novelty import NoveltyBasis, fit_subspace
+from contract.parts import EMBEDDING_SIZE
 
 DIMENSION, RANK = 24, 4
 

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.description import EMBEDDING_SIZE
+from contract.parts import EMBEDDING_SIZE
 from service.engine.onnx import Outputs
 from service.settings import Device
 from tests.service.live_server import LiveServer

@@ -18,7 +18,8 @@ from PIL import Image
 from contract import bundle as bundles
 from contract.bundle import Bundle
 from contract.classes import CLASS_NAMES, HAIRY_CELL
-from contract.description import BundleDescription, Evidence, Novelty
+from contract.description import BundleDescription, Evidence
+from contract.parts import Novelty
 
 CENTRE = 128
 POISON = (255, 0, 255)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES
-from contract.description import Metric, Precision
+from contract.description import Metric
+from contract.parts import Precision
 from training.evaluation.metrics import About
 from training.evaluation.results import Evaluation
 

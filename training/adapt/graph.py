@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE, Precision
+from contract.parts import EMBEDDING_SIZE, Precision
 from training.adapt.layer import LastLayer
 from training.errors import TrainingError
 from training.evaluation.onnx_inference import Outputs, onnx_pixels

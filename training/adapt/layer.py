@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.model_selection import StratifiedGroupKFold
 
-from contract.description import EMBEDDING_SIZE
+from contract.parts import EMBEDDING_SIZE
 from training.evaluation.calibration import best_temperature
 from training.export.novelty import balanced
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from contract.bundle import sha256_of
 from contract.classes import HAIRY_CELL
 from contract.decision import calibrated_probabilities
-from contract.description import BundleDescription, Calibration, DecisionPolicy, Evidence, Novelty
+from contract.description import BundleDescription, Calibration, DecisionPolicy, Evidence
 from contract.novelty import NoveltyBasis
+from contract.parts import Novelty
 from training.adapt.layer import Cells, Choice
 from training.evaluation.calibration import best_temperature, negative_log_likelihood
 from training.evaluation.policy import PolicyError, confident_from, false_flags, hairy_threshold

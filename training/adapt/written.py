@@ -14,8 +14,9 @@ import numpy as np
 from contract import bundle
 from contract.bundle import Bundle
 from contract.classes import CELL_CLASSES
-from contract.description import NAME_PATTERN, Adaptation, BundleDescription, Metric, Parity
+from contract.description import NAME_PATTERN, Adaptation, BundleDescription, Metric
 from contract.files import write_text
+from contract.parts import Parity
 from training.adapt.comparison import Comparison
 from training.adapt.graph import parity, write_layer
 from training.adapt.layer import Cells, LastLayer

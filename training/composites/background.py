@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.composites.painting import over
 from training.composites.segment import Cell, Mask, Pixels, SegmentationError, distance_to
 from training.composites.texture import material

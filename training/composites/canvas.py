@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 from scipy import ndimage
 
-from contract.description import IMAGE_SIDE
 from contract.files import replacing
+from contract.parts import IMAGE_SIDE
 from contract.pixels import fit
 from training.data.images import read_pixels
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.composites.outline import Coverage, Outline, bearing, signed_distance, smooth_outline
 from training.composites.painting import between, over, photographed
 from training.composites.segment import Mask, Pixels

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.composites.segment import Mask
 
 Coverage = NDArray[np.float32]

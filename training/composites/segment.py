@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage import filters, measure
 from skimage.morphology import disk
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.errors import TrainingError
 
 Pixels: TypeAlias = NDArray[np.float32]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from contract.classes import BY_NAME
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.composites.canvas import open_canvas
 from training.composites.generators import GENERATORS, PLATELETS
 from training.composites.plan import OPEN_SOURCES, PARENT_SOURCES, Amounts, Parent, Task, families, plan

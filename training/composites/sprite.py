@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.composites.outline import Coverage, signed_distance
 from training.composites.painting import between, density
 from training.composites.segment import Cell, Pixels

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.composites.painting import restained
 from training.composites.segment import Cell, Mask, Pixels, SegmentationError, distance_to
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.data.images import UnreadableImageError, read_image
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from contract.description import Precision
+from contract.parts import Precision
 from contract.slide import SlideRule
 from training.errors import explained
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from contract.bundle import MANIFEST_NAME, BundleNotFoundError
-from contract.description import Evidence, Precision
+from contract.description import Evidence
 from contract.files import write_text
+from contract.parts import Precision
 from training.data import manifest
 from training.data.manifest import LabelledImage
 from training.data.sets import ImageSet, set_of

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.classes import CELL_CLASSES, HAIRY_CELL
-from contract.description import AS_PHOTOGRAPHED, Metric, Precision
+from contract.description import AS_PHOTOGRAPHED, Metric
+from contract.parts import Precision
 from training.data.manifest import LabelledImage
 from training.evaluation.calibration import calibration_error_by_chance
 from training.evaluation.results import Evaluation, Proportion

@@ -9,8 +9,9 @@ from typing import Any
 
 from contract import bundle
 from contract.bundle import Bundle
-from contract.description import ClassEvidence, ModelFile, Precision
+from contract.description import ClassEvidence
 from contract.novelty import NoveltyBasis
+from contract.parts import ModelFile, Precision
 from training.data import image_list
 from training.data.manifest import LabelledImage, read_csv
 from training.evaluation.onnx_inference import Outputs, onnx_outputs

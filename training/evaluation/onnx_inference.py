@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE, OUTPUT_SIZES, in_order
+from contract.parts import EMBEDDING_SIZE, OUTPUT_SIZES, in_order
 from training.data.images import read_image
 from training.evaluation.conditions import Change
 from training.progress import track

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from contract.bundle import sha256_of
-from contract.description import Precision
+from contract.parts import Precision
 from training.data import image_list
 from training.data.contents import recorded_hashes, with_pixels
 from training.data.manifest import LabelledImage

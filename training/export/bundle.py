@@ -16,14 +16,8 @@ from numpy.typing import NDArray
 
 from contract import bundle
 from contract.decision import temperatures
-from contract.description import (
-    BundleDescription,
-    Calibration,
-    GoldenSample,
-    ModelFile,
-    Precision,
-    Provenance,
-)
+from contract.description import BundleDescription, Calibration, Provenance
+from contract.parts import GoldenSample, ModelFile, Precision
 from training.data import image_list, manifest
 from training.data.contents import recorded_hashes, with_pixels
 from training.data.images import read_image

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from contract import bundle
 from contract.bundle import sha256_of
 from contract.classes import CLASS_COUNT
-from contract.description import EmbeddingReference, Precision
+from contract.parts import EmbeddingReference, Precision
 from training.data import manifest
 from training.data.manifest import ManifestError
 from training.evaluation.onnx_inference import Outputs, onnx_outputs

@@ -13,7 +13,8 @@ import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from contract.bundle import sha256_of
-from contract.description import OUTPUT_SIZES, BundleDescription, OutputSpec, in_order
+from contract.description import BundleDescription
+from contract.parts import OUTPUT_SIZES, OutputSpec, in_order
 from training.errors import TrainingError
 
 NAME: Final = "middle_flow"

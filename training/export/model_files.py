@@ -13,7 +13,7 @@ import onnxruntime
 
 from contract import bundle
 from contract.classes import CLASS_NAMES
-from contract.description import ModelFile, Parity, Precision
+from contract.parts import ModelFile, Parity, Precision
 from training.data.images import read_image
 from training.data.manifest import LabelledImage
 from training.errors import TrainingError

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from contract import bundle
 from contract.bundle import sha256_of
 from contract.decision import temperatures
-from contract.description import BundleDescription, Calibration, Novelty, Precision
+from contract.description import BundleDescription, Calibration
 from contract.novelty import NoveltyBasis, fit_subspace
+from contract.parts import Novelty, Precision
 from contract.pixels import fit
 from training.data import manifest
 from training.data.images import scaled

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf2onnx
 from numpy.typing import NDArray
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.export.middle_flow import add_middle_flow
 
 OPSET: Final = 17

@@ -7,8 +7,9 @@ without calibration, policy and flag, which are :mod:`contract.decision`'s.
 from pathlib import Path
 from typing import Final
 
-from contract.description import IMAGE_SIDE, BundleDescription
+from contract.description import BundleDescription
 from contract.files import write_text
+from contract.parts import IMAGE_SIDE
 
 FILE_NAME: Final = "config.pbtxt"
 MAX_BATCH: Final = 64

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.parts import EMBEDDING_SIZE, IMAGE_SIDE
 from training.data.pipeline import image_batches, unreadable_named
 from training.errors import MemoryShortError
 from training.fit.run import Run

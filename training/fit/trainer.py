@@ -19,8 +19,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from contract.classes import CLASS_NAMES
-from contract.description import IMAGE_SIDE
 from contract.files import write_text
+from contract.parts import IMAGE_SIDE
 from training.data.manifest import LabelledImage
 from training.data.pipeline import image_batches, unreadable_named
 from training.data.sampling import epoch_batches, epoch_size

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from contract.description import IMAGE_SIDE
+from contract.parts import IMAGE_SIDE
 from training.networks.augmentation import STAINS
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import keras
 
 from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE, IMAGE_SIDE
+from contract.parts import EMBEDDING_SIZE, IMAGE_SIDE
 from training.errors import TrainingError
 from training.networks.augmentation import Augmentation
 from training.networks.folding import folded

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE
+from contract.parts import EMBEDDING_SIZE
 from service.batching.admission import RequestOptions
 from service.errors import RequestError
 from service.http.open_inference import (

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
-from contract.description import BundleDescription, ModelFile
+from contract.description import BundleDescription
+from contract.parts import ModelFile
 from service.settings import Settings
 
 

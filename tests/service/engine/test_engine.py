@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from contract.bundle import Bundle, BundleCorruptError, BundleError, load
-from contract.description import Precision
+from contract.parts import Precision
 from service.engine import cuda
 from service.engine.cuda import BoundBatches, bucket_sizes
 from service.engine.onnx import DeviceMemoryError, GoldenMismatchError, OnnxEngine

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from contract.bundle import Bundle
-from contract.description import ModelFile
+from contract.parts import ModelFile
 from service.engine.sessions import open_session, providers
 from service.settings import Device, Settings
 

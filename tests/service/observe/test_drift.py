@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from contract import bundle as bundles
 from contract.bundle import Bundle
-from contract.description import EmbeddingReference
+from contract.parts import EmbeddingReference
 from service.observe.drift import EmbeddingDrift
 from tests.conftest import WriteBundle
 from tests.service.live_server import LiveServer, serving

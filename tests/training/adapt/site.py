@@ -13,7 +13,8 @@ from PIL import Image
 from contract import bundle
 from contract.bundle import Bundle
 from contract.classes import BY_ID, CELL_CLASSES, CLASS_COUNT
-from contract.description import EMBEDDING_SIZE, EmbeddingReference, Evidence
+from contract.description import Evidence
+from contract.parts import EMBEDDING_SIZE, EmbeddingReference
 from tests.service.tiny_bundle import description_for
 from training.adapt.layer import Cells, LastLayer, solver
 from training.evaluation.onnx_inference import Outputs, onnx_pixels

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from contract import bundle
 from contract.bundle import Bundle
 from contract.classes import CLASS_COUNT
-from contract.description import EMBEDDING_SIZE, Novelty
 from contract.novelty import NoveltyBasis
+from contract.parts import EMBEDDING_SIZE, Novelty
 from tests.paths import CELLS, ROOT
 from tests.training.adapt.site import CLASSES, Site, coloured, graph
 from training.adapt.adapt import AdaptError, adapt

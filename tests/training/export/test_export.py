@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto
 
 from contract import bundle
-from contract.description import Evidence, Precision, StartedFrom
+from contract.description import Evidence, StartedFrom
+from contract.parts import Precision
 from tests.paths import ROOT
 from tests.training import small
 from training.data.images import read_image

@@ -9,7 +9,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from contract import bundle as bundles
-from contract.description import EMBEDDING_SIZE, OUTPUT_SIZES, BundleDescription
+from contract.description import BundleDescription
+from contract.parts import EMBEDDING_SIZE, OUTPUT_SIZES
 from service.settings import Settings
 from tests.paths import ROOT
 from training.export import onnx_graph
