@@ -81,7 +81,7 @@ def drawn() -> list[bytes]:
         disc = np.hypot(rows - 128 - generator.normal(0, 8), columns - 128) < generator.uniform(30, 60)
         pixels = np.where(disc[..., None], colour, 235) + generator.normal(0, 6, (256, 256, 3))
         file = io.BytesIO()
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "PNG")
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "PNG", compress_level=0)
         files.append(file.getvalue())
     return files
 
