@@ -81,6 +81,7 @@ def test_a_slide_that_another_tab_changed_meanwhile_is_opened_as_it_is_now(visit
     visit.focus_cells()
     visit.press("m")
     sign(visit)
+    other.wait_for_timeout(2000)  # It has given up to open the slide.
     visit.page.close()
     visit.page = other
     other.click("#recent button")
