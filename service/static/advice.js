@@ -25,6 +25,7 @@ export class Advice {
   #working = false;
   #again = false;
   #timer = null;
+  #asked = null;
 
   /**
    * @param {import("./service.js").Service} service
@@ -36,7 +37,7 @@ export class Advice {
   }
 
   clear() {
-    this.before = this.now = null;
+    this.before = this.now = this.#asked = null;
   }
 
   get models() {
@@ -69,23 +70,23 @@ export class Advice {
 
   async #ask() {
     const { store } = this;
-    const { slide } = store;
-    const signed = slide?.signed;
+    const signed = store.slide?.signed;
     if (signed?.advice) {
       Object.assign(this, signed.advice);
       return store.draw();
     }
     if (!store.cells.some(({ result }) => result)) return this.clear();
     if (this.models.length > 1) return store.notice("model", MIXED);
+    const asked = (this.#asked = {});
     try {
       const before = await this.summary(this.request(false));
       const now = store.cells.some(({ reviewed }) => reviewed) ? await this.summary(this.request(true)) : before;
-      if (slide !== store.slide) return;
+      if (asked !== this.#asked) return;
       Object.assign(this, { before, now });
-      if (signed && slide.signed === signed) store.freeze({ before, now });
+      if (signed && store.slide.signed === signed) store.freeze({ before, now });
       store.notice("model", null);
     } catch (error) {
-      if (slide !== store.slide) return;
+      if (asked !== this.#asked) return;
       store.notice("model", error instanceof Refused && error.code === "other_model" ? MIXED : `Cannot compute the advice: ${error.message}`);
     }
     store.draw();

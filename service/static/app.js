@@ -69,7 +69,7 @@ function Warnings({ store, advice, actions }) {
   ].filter(Boolean);
   return html`<div id="warnings" role="status">
     ${warnings.map((text) => html`<p>${text}</p>`)}
-    ${store.notices.model && html`<p>${store.notices.model} <button type="button" id="classify-again" onClick=${actions.classifyAgain}>Classify again</button></p>`}
+    ${store.notices.model && html`<p>${store.notices.model} ${!store.slide?.signed && html`<button type="button" id="classify-again" onClick=${actions.classifyAgain}>Classify again</button>`}</p>`}
   </div>`;
 }
 
@@ -90,7 +90,7 @@ function Start({ store, actions }) {
     <label>Slide id <input id="slide-id" autocomplete="off" maxlength="80" placeholder="optional; never sent anywhere" /></label>
     <${Intake} actions=${actions} />
     ${store.recent?.length > 0 && html`<h2>Last slides</h2><ul id="recent">${store.recent.slice(0, 5).map((slide) => html`<li key=${slide.id}>
-      <button type="button" onClick=${() => actions.open(slide)}>${slide.name}</button> ${slide.images} images, ${slide.reviewed} reviewed${slide.signed && `, signed off by ${slide.signed.name}`}</li>`)}</ul>`}
+      <button type="button" onClick=${async () => store.notice("files", await actions.open(slide))}>${slide.name}</button> ${slide.images} images, ${slide.reviewed} reviewed${slide.signed && `, signed off by ${slide.signed.name}`}</li>`)}</ul>`}
   </div>`;
 }
 

@@ -2,6 +2,9 @@
 
 import { HAIRY, UNIDENTIFIED } from "./classes.js";
 
+/** Of an image that was not kept before its tab was closed. */
+const NOT_KEPT = new Blob();
+
 export class Cell {
   /**
    * @param {number} id place of the image in the slide
@@ -17,7 +20,7 @@ export class Cell {
 
   /** A cell as `record` and `image` describe it. */
   static restored(record, image) {
-    return Object.assign(new Cell(record.id, record.path, image?.file), record, { sent: image?.sent ?? image?.file });
+    return Object.assign(new Cell(record.id, record.path, image?.file ?? NOT_KEPT), record, { sent: image?.sent ?? image?.file ?? NOT_KEPT });
   }
 
   /** Back to the state before it was sent; what a person decided stays. */

@@ -21,7 +21,7 @@ function FormDialog({ id, title, close, submit, done, disabled, children }) {
 }
 
 export function New({ store, actions }) {
-  return html`<${FormDialog} id="new" title="New slide" submit="Begin" close=${() => store.show(null)} done=${({ name }) => actions.begin(name)}>
+  return html`<${FormDialog} id="new" title="New slide" submit="Begin" close=${() => store.show(null)} done=${({ name }) => (store.show(null), actions.begin(name))}>
     <p>The slide that is open stays in the list of slides, with all that you decided.</p>
     <label>Slide id <input name="name" autocomplete="off" maxlength="80" autofocus /></label>
     <p class="fine">The id stays in this browser and is never sent anywhere.</p>
@@ -31,7 +31,7 @@ export function New({ store, actions }) {
 export function Rename({ store }) {
   const done = ({ name }) => (name && store.rename(name), store.show(null));
   return html`<${FormDialog} id="rename" title="Slide id" submit="Rename" close=${() => store.show(null)} done=${done}>
-    <label>Slide id <input name="name" autocomplete="off" maxlength="80" value=${store.slide.name} required autofocus /></label>
+    <label>Slide id <input name="name" autocomplete="off" maxlength="80" defaultValue=${store.slide.name} required autofocus /></label>
     <p class="fine">The id stays in this browser and is never sent anywhere.</p>
   </${FormDialog}>`;
 }
@@ -47,15 +47,16 @@ export class Slides extends Component {
 
   async open(slide) {
     const { store, actions } = this.props;
-    const problem = slide.id === store.slide?.id ? null : await actions.open(slide);
+    const problem = await actions.open(slide);
     if (problem) this.setState({ problem });
     else store.show(null);
   }
 
   async delete(slides) {
     const { actions } = this.props;
-    for (const slide of slides) await actions.delete(slide);
-    this.setState({ sure: null });
+    let problem = null;
+    for (const slide of slides) problem = (await actions.delete(slide)) ?? problem;
+    this.setState({ sure: null, problem });
     await this.load();
   }
 
@@ -189,6 +190,6 @@ export function ApiKey({ asking }) {
   const { message, code, key, resolve, reject } = asking;
   return html`<${FormDialog} id="key" title="API key" submit="Use this key" close=${reject} done=${({ key: given }) => (given ? resolve(given) : reject())}>
     <p>${REASONS[code] ?? message} The page keeps the key until it is closed and sends it to this service only.</p>
-    <label>Key <input type="password" name="key" value=${key} autocomplete="off" spellcheck=${false} autofocus /></label>
+    <label>Key <input type="password" name="key" defaultValue=${key} autocomplete="off" spellcheck=${false} autofocus /></label>
   </${FormDialog}>`;
 }

@@ -12,7 +12,7 @@ function over(target) {
 
 /**
  * @param {import("./store.js").Store} store
- * @param {(given: {files: [File, string][], unreadable?: string[]}) => void} add takes image files
+ * @param {(given: {files: [File, string][], unreadable?: string[]}|Promise) => void} add takes image files
  */
 export function listen(store, add) {
   for (const id of ["images", "folder"]) {
@@ -27,14 +27,14 @@ export function listen(store, add) {
   });
   addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("dragging"));
   addEventListener("dragend", () => over(null));
-  addEventListener("drop", async (event) => {
+  addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("dragging");
     over(null);
     if (event.dataTransfer.types?.includes(CELLS)) {
       const place = event.target.closest?.("[data-place]")?.dataset.place;
       if (place) store.decisions.reclassify(place);
-    } else add(await dropped(event.dataTransfer));
+    } else add(dropped(event.dataTransfer));
   });
   addEventListener("keydown", (event) => {
     if (event.target.matches("input:not([type=range]), textarea, select")) return;

@@ -44,10 +44,11 @@ export class Gallery extends Component {
   componentDidUpdate() {
     this.scrolled();
     const { store } = this.props;
-    const closed = this.dialog && !store.dialog && (document.activeElement === document.body || this.root.current.contains(document.activeElement));
+    const elsewhere = document.activeElement !== document.body && !this.root.current.contains(document.activeElement);
+    const take = !elsewhere && (this.focus || (this.dialog && !store.dialog));
     this.dialog = store.dialog;
-    if (this.focus || closed || store.moved) this.reveal();
-    if (this.focus || closed) this.takeFocus();
+    if (take || store.moved) this.reveal();
+    if (take) this.takeFocus();
     this.focus = store.moved = false;
   }
 
@@ -127,8 +128,9 @@ export class Gallery extends Component {
       PageUp: () => this.vertical(active, -4), PageDown: () => this.vertical(active, 4),
       Home: () => store.selection.neighbour(-Infinity), End: () => store.selection.neighbour(Infinity),
     }[event.key];
-    this.focus = true;
+    this.focus = false;
     if (event.altKey) return;
+    if (event.repeat && !move) return event.key === " " && event.preventDefault();
     if (move) store.selection.activate(move(), { range: event.shiftKey });
     else if (event.key === "Enter" && control) this.props.confirmShown();
     else if (event.key === "Enter" && event.shiftKey) this.confirmSection(active);
@@ -141,6 +143,7 @@ export class Gallery extends Component {
     else if (event.key === "=") store.decisions.accept();
     else if (placeOf(event.key) && !event.shiftKey) store.decisions.reclassify(placeOf(event.key));
     else return;
+    this.focus = true;
     event.preventDefault();
   }
 
@@ -190,7 +193,7 @@ export class Gallery extends Component {
       active=${cell === store.selection.active} selected=${store.selection.has(cell)} place=${place} total=${section.cells.length}
       x=${(place % section.columns) * step} y=${Math.floor(place / section.columns) * row} width=${tile.width} height=${tile.height} />`;
     return html`<div id="gallery" ref=${this.root} class=${view.cards ? "cards" : "thumbnails"} style=${{ "--side": view.size, height: `${height}px` }}
-      onKeyDown=${(event) => this.key(event)} onClick=${(event) => this.click(event)} onContextMenu=${(event) => this.menu(event)}
+      onFocusIn=${() => (store.selection.visited = true)} onKeyDown=${(event) => this.key(event)} onClick=${(event) => this.click(event)} onContextMenu=${(event) => this.menu(event)}
       onDblClick=${(event) => this.cellOf(event) && store.show("viewer")} onDragStart=${(event) => this.drag(event)}>
       ${placed.map((section) => {
         const { id, name, cells, columns } = section;
@@ -206,7 +209,7 @@ export class Gallery extends Component {
           <div class="group-head">
             <h3 id="head-${id}">${name} <span class="numbers">${cells.length.toLocaleString("en")}${share != null && section.width > WIDE && ` · ${share.toFixed(1)} per 100`}</span></h3>
             ${keyOf(id) && html`<kbd title="Key that puts a cell here">${keyOf(id).toUpperCase()}</kbd>`}
-            ${left > 0 && !store.slide.signed && html`<button type="button" class="small" onClick=${() => store.decisions.confirm(cells)}>${id === UNIDENTIFIED ? "Leave" : "Confirm"} ${left}<span class="visually-hidden"> of ${name}</span>${id === UNIDENTIFIED && " unidentified"}</button>`}
+            ${left > 0 && !store.slide.signed && html`<button type="button" class="small" onClick=${({ detail }) => detail < 2 && store.decisions.confirm(cells)}>${id === UNIDENTIFIED ? "Leave" : "Confirm"} ${left}<span class="visually-hidden"> of ${name}</span>${id === UNIDENTIFIED && " unidentified"}</button>`}
             ${left === 0 && keyOf(id) && html`<span class="all-reviewed">✓ reviewed</span>`}
           </div>
           ${tiles.length > 0 && html`<div role="listbox" aria-multiselectable="true" aria-label=${name} tabindex=${at >= 0 ? 0 : -1}

@@ -80,63 +80,72 @@ function send(cells) {
   store.changed();
 }
 
+function stop() {
+  sender.stop();
+  started = null;
+}
+
 const waiting = () => store.cells.filter((cell) => cell.state === "waiting");
 
 // Slides
 
 let turn = Promise.resolve();
-/** One slide after another is opened or begun, so that the last one that was asked for stays. */
+/** One slide after another is opened, begun or deleted, so that the last one that was asked for stays. */
 const inTurn = (work) => (given) => (turn = turn.catch(() => null).then(() => work(given)));
 
 /** Why the slide cannot be opened, `null` if it is. */
-const open = inTurn(async (slide) => {
-  sender.stop();
+const open = inTurn(async ({ id, name }) => {
+  if (id === store.slide?.id) return null;
   try {
-    if (!(await store.open(slide))) return `“${slide.name}” is open in another tab. Close it there.`;
+    if (!(await store.open(id))) return `“${name}” is open in another tab, where it can be closed, or was deleted there.`;
   } catch (error) {
     kept.failed(error);
-    return `“${slide.name}” cannot be read.`;
+    return `“${name}” cannot be read.`;
   }
-  started = null;
+  stop();
   advice.clear();
-  decided = decision(slide);
+  decided = decision(store.slide);
   send(waiting());
   advice.refresh(0);
   return null;
 });
 
 const begin = inTurn(async (name) => {
-  sender.stop();
+  stop();
   advice.clear();
-  started = null;
   await store.begin(name || moment(Date.now()));
 });
 
-async function add({ files, unreadable = [] }) {
+/** The slide that images begin which are chosen while none is open. */
+let first = null;
+
+/** Take image files, maybe given later, into the slide that is open now. */
+async function add(given) {
+  const { slide } = store;
+  const name = byId("slide-id")?.value.trim();
+  const { files, unreadable = [] } = await given;
   const { images, others } = sorted(files);
   const firstOf = (paths) => `${paths[0]}${paths.length > 1 ? ", …" : ""}`;
   const complaints = [
     others.length && `${count(others.length, "file")} skipped: the name does not end in .jpg, .png, .bmp or .tif (${firstOf(others.map(([, path]) => path))}).`,
     unreadable.length && `${count(unreadable.length, "file or folder", "files or folders")} cannot be read (${firstOf(unreadable)}).`,
   ].filter(Boolean).join(" ");
-  if (store.slide?.signed) return store.notice("files", "The slide is signed off. Reopen it, or begin a new one, to add images.");
-  if (images.length && !store.slide) await begin(byId("slide-id")?.value.trim());
+  if (slide?.signed) return store.notice("files", "The slide is signed off. Reopen it, or begin a new one, to add images.");
+  if (slide && slide !== store.slide) return store.notice("files", `No image was added to “${slide.name}”, which was left meanwhile.`);
+  if (images.length && !slide) await (first ??= begin(name));
   store.notice("files", complaints);
   if (images.length) send(store.add(images));
 }
 
 // API key
 
-/** The key that the user enters; without one the upload stops. */
+/** The key that the user enters; without one the requests that need it are aborted. */
 async function requestKey(message, code) {
   try {
     return await new Promise((resolve, reject) => {
-      store.asking = { message, code, key: service.key, resolve, reject: () => reject(new Error("no API key was entered")) };
+      store.asking = { message, code, key: service.key, resolve, reject: () => reject(new DOMException("no API key was entered", "AbortError")) };
       store.draw();
     });
-  } catch (error) {
-    sender.stop();
-    throw error;
   } finally {
     store.asking = null;
     store.changed();
@@ -163,16 +172,21 @@ const actions = {
   begin,
   open,
   choose: (what) => byId(what).click(),
-  delete: async (slide) => {
-    if (slide.id === store.slide?.id) sender.stop();
-    await store.delete(slide);
+  /** Why the slide cannot be deleted, `null` if it is. */
+  delete: inTurn(async (slide) => {
+    if (slide.id === store.slide?.id) {
+      stop();
+      advice.clear();
+      first = null;
+    }
+    const deleted = await store.delete(slide);
     store.recent = await kept.slides();
-    if (!store.slide) advice.clear();
     store.draw();
-  },
+    return deleted ? null : `“${slide.name}” is open in another tab. Close it there.`;
+  }),
   running: () => sender.running,
   stop: () => {
-    if (sender.running) sender.stop();
+    if (sender.running) stop();
     else send(waiting());
     store.notice("service", null);
     store.changed();
@@ -183,7 +197,7 @@ const actions = {
     send(failed);
   },
   classifyAgain: () => {
-    sender.stop();
+    stop();
     advice.clear();
     store.notice("model", null);
     store.reset(store.cells);
@@ -200,7 +214,7 @@ const actions = {
   confirmShown: () => store.decisions.confirm(actions.shownToConfirm()),
   askKey: async () => {
     try {
-      service.useKey(await requestKey("This service may require an API key.", ""));
+      await service.newKey("This service may require an API key.", "");
     } catch {
       return;
     }
@@ -226,9 +240,10 @@ const actions = {
     const report = { ...given, ...(signed && { signed_by: signed.name, signed_at: new Date(signed.at).toISOString(), ...(signed.reason && { note: `Cells in no class: ${signed.reason}.` }) }) };
     const body = JSON.stringify({ ...advice.request(true), report });
     const options = { method: "POST", headers: { "Content-Type": "application/json" }, body };
+    const name = fileName("fhir.json");
     try {
       const answer = await service.ask("slides/summary?format=fhir", options);
-      download(fileName("fhir.json"), JSON.stringify(answer.body, null, 1), "application/fhir+json");
+      download(name, JSON.stringify(answer.body, null, 1), "application/fhir+json");
     } catch (error) {
       store.notice("files", `No FHIR report: ${error.message}`);
     }
@@ -241,7 +256,7 @@ const actions = {
 };
 
 listen(store, add);
-addEventListener("beforeprint", () => store.slide && advice.now && drawReport(byId("print"), store, advice));
+addEventListener("beforeprint", () => drawReport(byId("print"), store, advice));
 dark.addEventListener("change", draw);
 
 store.recent = await kept.slides();

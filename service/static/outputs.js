@@ -80,14 +80,14 @@ export async function corrections(slide, cells) {
     zip.add(file);
     file.push(bytes, true);
   };
-  const rows = [["image", "label", "predicted", "confidence", "reviewer", "slide_id", "sha256", "source", "model"]];
-  for (const cell of confirmed) {
-    const image = `images/${cell.sha256}.${cell.cropped ? "png" : EXTENSIONS[typeOf(cell.path)]}`;
-    put(image, new Uint8Array(await cell.sent.arrayBuffer()));
-    const { class_id: predicted, confidence } = cell.result;
-    rows.push([image, cell.label, predicted, confidence, slide.signed.name, slide.name, cell.sha256, "review", modelOf(cell.model)]);
-  }
-  put("manifest.csv", new TextEncoder().encode(table(rows)));
+  const head = ["image", "label", "predicted", "confidence", "reviewer", "slide_id", "sha256", "source", "model"];
+  // All rows before the first wait, in which the slide may be reopened.
+  const rows = confirmed.map(({ label, cropped, path, sha256, model, result: { class_id: predicted, confidence } }) => [
+    `images/${sha256}.${cropped ? "png" : EXTENSIONS[typeOf(path)]}`, label, predicted, confidence, slide.signed.name, slide.name, sha256,
+    "review", modelOf(model),
+  ]);
+  for (const [place, [image]] of rows.entries()) put(image, new Uint8Array(await confirmed[place].sent.arrayBuffer()));
+  put("manifest.csv", new TextEncoder().encode(table([head, ...rows])));
   zip.end();
   return new Blob(chunks, { type: "application/zip" });
 }

@@ -43,65 +43,74 @@ export class Persistence {
     }
   }
 
-  /** The records of a slide's cells, with their images, and its events. */
-  async load(slide) {
-    const [cells, images, events] = await Promise.all(PARTS.map((part) => this.database.getAll(part, within(slide))));
+  /** A slide, the records of its cells, with their images, and its events. */
+  async load(id) {
+    const slide = await this.database.get("slides", id);
+    const [cells, images, events] = await Promise.all(PARTS.map((part) => this.database.getAll(part, within(id))));
     const files = new Map(images.map((image) => [image.id, image]));
-    return { cells: cells.map((record) => ({ record, image: files.get(record.id) })), events };
+    return { slide, cells: cells.map((record) => ({ record, image: files.get(record.id) })), events };
   }
 
-  /** Hold a slide for this tab; `false` if another tab has it. The one that was held before is let go. */
-  hold(slide) {
-    this.letGo?.();
-    if (!navigator.locks) return Promise.resolve(true);
+  /** Hold a slide for this tab, and let go the one that was held before; `false` if another tab has it. */
+  async hold(slide) {
+    const letGo = await this.#lock(slide);
+    if (letGo) this.letGo?.();
+    this.letGo = letGo ?? this.letGo;
+    return letGo !== null;
+  }
+
+  /** What lets a slide go that this tab now has; `null` if another tab has it. */
+  #lock(slide) {
+    if (!navigator.locks) return Promise.resolve(() => null);
     return new Promise((resolve) => {
-      const held = () => new Promise((letGo) => ((this.letGo = letGo), resolve(true)));
-      navigator.locks.request(`hal-${slide}`, { signal: AbortSignal.timeout(LOCK_MS) }, held).catch(() => resolve(false));
+      const held = () => new Promise((letGo) => resolve(letGo));
+      navigator.locks.request(`hal-${slide}`, { signal: AbortSignal.timeout(LOCK_MS) }, held).catch(() => resolve(null));
     });
   }
 
   putSlide(slide) {
-    return this.#write((database) => database.put("slides", slide));
+    return this.#write(["slides"], (all) => [all.store.put(slide)]);
   }
 
   putCells(slide, cells) {
-    return this.#write((database) => {
-      const all = database.transaction("cells", "readwrite");
-      for (const cell of cells) all.store.put({ slide, ...cell.record });
-      return all.done;
-    });
+    return this.#write(["cells"], (all) => cells.map((cell) => all.store.put({ slide, ...cell.record })));
   }
 
   /** One by one: a file that cannot be read keeps no other one out. */
   putImages(slide, cells) {
     const image = (cell) => ({ slide, id: cell.id, file: cell.file, ...(cell.sent !== cell.file && { sent: cell.sent }) });
-    return Promise.all(cells.map((cell) => this.#write((database) => database.put("images", image(cell)))));
+    return Promise.all(cells.map((cell) => this.#write(["images"], (all) => [all.store.put(image(cell))])));
   }
 
   /** The event at `place`; those after it, which were undone, go. */
   putEvent(slide, place, event) {
-    return this.#write((database) => {
-      const both = database.transaction(["slides", "events"], "readwrite");
-      both.objectStore("events").delete(within(slide.id, [place]));
-      both.objectStore("events").put({ slide: slide.id, place, ...event });
-      both.objectStore("slides").put(slide);
-      return both.done;
-    });
+    return this.#write(["slides", "events"], (both) => [
+      both.objectStore("events").delete(within(slide.id, [place])),
+      both.objectStore("events").put({ slide: slide.id, place, ...event }),
+      both.objectStore("slides").put(slide),
+    ]);
   }
 
-  /** Delete a slide with everything in it. */
-  delete(slide) {
-    return this.#write((database) => {
-      const all = database.transaction(Object.keys(STORES), "readwrite");
-      for (const part of PARTS) all.objectStore(part).delete(within(slide));
-      all.objectStore("slides").delete(slide);
-      return all.done;
-    });
+  /** Delete a slide with everything in it; `false` if another tab has it. */
+  async delete(slide) {
+    const letGo = await this.#lock(slide);
+    if (!letGo) return false;
+    await this.#write(Object.keys(STORES), (all) => [
+      ...PARTS.map((part) => all.objectStore(part).delete(within(slide))),
+      all.objectStore("slides").delete(slide),
+    ]);
+    letGo();
+    return true;
   }
 
-  async #write(work) {
+  /** Write what `work` requests, at once: what waits for its answers is lost with a tab that is closed. */
+  async #write(stores, work) {
     try {
-      if (this.database) await work(this.database);
+      const all = this.database?.transaction(stores, "readwrite");
+      if (!all) return;
+      const requests = work(all);
+      all.commit();
+      await Promise.all([...requests, all.done]);
     } catch (error) {
       this.failed(error);
     }

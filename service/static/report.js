@@ -11,7 +11,7 @@ const MOST = 12;
 
 /** Draw the report in `root`; resolves when its pictures can be printed. */
 export async function drawReport(root, store, advice) {
-  render(html`<${Report} store=${store} advice=${advice} />`, root);
+  render(store.slide && advice.now && html`<${Report} store=${store} advice=${advice} />`, root);
   await Promise.all([...root.querySelectorAll("img")].map((image) => image.decode().catch(() => null)));
 }
 

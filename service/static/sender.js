@@ -35,6 +35,7 @@ export class Sender {
     this.abort?.abort(new DOMException("stopped", "AbortError"));
     this.abort = null;
     this.queue = [];
+    this.active = 0;
   }
 
   async #work(signal) {
@@ -48,7 +49,7 @@ export class Sender {
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
-      this.active--;
+      if (!signal.aborted) this.active--;
       if (!this.running) this.answered([]);
     }
   }
@@ -82,6 +83,7 @@ export class Sender {
       for (const result of body.results) batch[result.index].cell.settle(result, body.model);
     } catch (error) {
       if (signal.aborted) return;
+      if (error.name === "AbortError") return this.stop();
       if (!(error instanceof Refused)) {
         for (const { cell } of batch) cell.fail("page_error", String(error));
         throw error;

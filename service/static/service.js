@@ -56,7 +56,7 @@ export class Service {
         this.#pause(Number(response.headers.get("Retry-After")) || 1);
       } else if (response.status === 401 || response.status === 403) {
         // A request that was sent with the old key must not ask for a new one again.
-        if (key === this.key) await this.#newKey(message, code);
+        if (key === this.key) await this.newKey(message, code);
       } else if ([502, 503].includes(response.status) || (response.status === 504 && !body?.error)) {
         await this.#untilReady("The service is starting or stopping. The page retries until it is ready.", signal);
       } else if (body !== null && (response.ok || body.results)) {
@@ -67,10 +67,6 @@ export class Service {
         throw new Refused(response.status, code, message);
       }
     }
-  }
-
-  useKey(key) {
-    this.key = key;
   }
 
   #keyHeader() {
@@ -99,9 +95,10 @@ export class Service {
     }
   }
 
-  #newKey(message, code) {
+  /** A key that the user enters, once for all who ask meanwhile. */
+  newKey(message, code) {
     this.asking ??= this.askForKey(message, code)
-      .then((key) => this.useKey(key))
+      .then((key) => (this.key = key))
       .finally(() => (this.asking = null));
     return this.asking;
   }

@@ -20,6 +20,7 @@ export class Store {
   said = "";
   #byId = new Map();
   #derived = null;
+  #deleted = new Set();
 
   /**
    * @param {import("./persistence.js").Persistence} kept
@@ -83,15 +84,15 @@ export class Store {
   async begin(name) {
     const now = Date.now();
     this.#put({ id: now, name, created: now, used: now, images: 0, reviewed: 0, position: 0, signed: null, history: [] }, [], []);
-    this.show(null);
     await this.kept.hold(now);
     await this.kept.putSlide(this.slide);
   }
 
-  /** Open a slide that is kept; `false` if another tab has it. */
-  async open(slide) {
-    if (!(await this.kept.hold(slide.id))) return false;
-    const { cells, events } = await this.kept.load(slide.id);
+  /** Open a slide that is kept, as it is now; `false` if another tab has it or has deleted it. */
+  async open(id) {
+    if (!(await this.kept.hold(id))) return false;
+    const { slide, cells, events } = await this.kept.load(id);
+    if (!slide) return false;
     this.#put(slide, cells.map(({ record, image }) => Cell.restored(record, image)), events);
     markDuplicates(this.cells);
     this.changed();
@@ -99,14 +100,18 @@ export class Store {
   }
 
   close() {
-    this.kept.hold(null);
+    if (this.dialog?.name !== "slides") this.show(null);
+    this.kept.letGo?.();
     this.#put(null, [], []);
   }
 
-  async delete(slide) {
-    if (slide.id === this.slide?.id) this.close();
-    await this.kept.delete(slide.id);
-    this.say(`Slide ${slide.name} deleted.`);
+  /** `false` if another tab has the slide. */
+  async delete({ id, name }) {
+    if (id === this.slide?.id) this.close();
+    this.#deleted.add(id);
+    if (!(await this.kept.delete(id))) return false;
+    this.say(`Slide ${name} deleted.`);
+    return true;
   }
 
   rename(name) {
@@ -157,7 +162,7 @@ export class Store {
 
   async #keepImages(cells) {
     const slide = this.slide.id;
-    for (let at = 0; at < cells.length; at += BATCH) await this.kept.putImages(slide, cells.slice(at, at + BATCH));
+    for (let at = 0; at < cells.length && !this.#deleted.has(slide); at += BATCH) await this.kept.putImages(slide, cells.slice(at, at + BATCH));
   }
 
   /** Keep cells that have answers; who calls draws, later where many come at once. */

@@ -18,6 +18,11 @@ export class Viewer extends Component {
     references().then((found) => this.setState({ references: found }));
   }
 
+  /** The focus stays in the dialog if its button goes. */
+  componentDidUpdate() {
+    if (document.activeElement === document.body) document.getElementById("next")?.focus();
+  }
+
   step(by) {
     const { store } = this.props;
     store.selection.activate(store.selection.neighbour(by));
@@ -27,7 +32,7 @@ export class Viewer extends Component {
   key(event) {
     const { store } = this.props;
     const control = event.ctrlKey || event.metaKey;
-    if (event.altKey || event.target.matches("input, select")) return;
+    if (event.altKey || (event.repeat && !event.key.startsWith("Arrow")) || event.target.matches("input, select")) return;
     if (event.key === "ArrowLeft") this.step(-1);
     else if (event.key === "ArrowRight") this.step(1);
     else if (control) return;
@@ -87,8 +92,8 @@ function Decide({ cell, store }) {
   const unidentified = cell.label === UNIDENTIFIED;
   const words = cell.reviewed ? "Reviewed ✓" : unidentified ? "Leave unidentified" : `Confirm ${nameOf(cell.label)}`;
   return html`<div class="buttons">
-    ${unidentified && html`<button type="button" class="primary" onClick=${() => store.decisions.accept([cell])}>It is: ${nameOf(cell.result.class_id)}</button>`}
-    <button type="button" id="confirm" class=${unidentified || cell.reviewed ? "" : "primary"} onClick=${() => store.decisions.toggleReviewed([cell])}>${words}</button>
+    ${unidentified && html`<button type="button" class="primary" onClick=${({ detail }) => detail < 2 && store.decisions.accept([cell])}>It is: ${nameOf(cell.result.class_id)}</button>`}
+    <button type="button" id="confirm" class=${unidentified || cell.reviewed ? "" : "primary"} onClick=${({ detail }) => detail < 2 && store.decisions.toggleReviewed([cell])}>${words}</button>
     <button type="button" onClick=${() => store.show("menu", { back: "viewer" })}>Another class …</button>
   </div>`;
 }

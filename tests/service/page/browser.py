@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, Request, Route, expect, sync_playwright
 
 from contract.classes import BY_ID
 
@@ -118,6 +118,50 @@ class Visit:
         path = to / started.value.suggested_filename
         started.value.save_as(path)
         return path
+
+
+class Gate:
+    """Lets so many requests pass and holds the next ones until it is opened."""
+
+    def __init__(self, page: Page, requests: int, path: str = "**/classify") -> None:
+        self._page, self._left = page, requests
+        self._held: list[Route] = []
+        page.route(path, self._pass)
+
+    def _pass(self, route: Route) -> None:
+        self._left -= 1
+        if self._left >= 0:
+            route.continue_()
+        else:
+            self._held.append(route)
+
+    def answer(self, **answer: Any) -> None:
+        """Give the first one that is held, or comes, an answer."""
+        while not self._held:
+            self._page.wait_for_timeout(20)
+        self._held.pop(0).fulfill(**answer)
+
+    def open(self) -> None:
+        """Let all pass, those that are held first."""
+        self._left = 10**9
+        for route in self._held:
+            with contextlib.suppress(Error):  # the page may have gone
+                route.continue_()
+
+
+def kept(page: Page, *stores: str) -> list[int]:
+    """How many records the browser keeps."""
+    counted = """async (names) => {
+        const open = indexedDB.open("hal");
+        await new Promise((done) => open.onsuccess = done);
+        const count = (name) => new Promise((done) => {
+            const asked = open.result.transaction(name).objectStore(name).count();
+            asked.onsuccess = () => done(asked.result);
+        });
+        return Promise.all(names.map(count));
+    }"""
+    found: list[int] = page.evaluate(counted, [*stores])
+    return found
 
 
 @contextlib.contextmanager

@@ -4,12 +4,12 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, Route, expect
+from playwright.sync_api import Browser, Error, expect
 
 from contract.bundle import Bundle
 from tests.conftest import WriteBundle
 from tests.service.live_server import serving, until
-from tests.service.page.browser import LYMPHOCYTE, Image, Visit, visiting
+from tests.service.page.browser import LYMPHOCYTE, Gate, Image, Visit, kept, visiting
 from tests.service.process import Process, free_port, running
 from tests.service.tiny_bundle import TinyNetwork
 
@@ -27,44 +27,6 @@ def images(tmp_path_factory: pytest.TempPathFactory, image: Image) -> list[Path]
 def process(bundle: Bundle, port: int) -> contextlib.AbstractContextManager[Process]:
     """``hal serve`` in a process of its own, to be killed."""
     return running(bundle.root, port=port, HAL_MAX_BATCH="2", HAL_SITE_FPR="0.001")
-
-
-class Gate:
-    """Lets so many classifications pass and holds the next ones until it is opened."""
-
-    def __init__(self, page: Page, requests: int) -> None:
-        self._left = requests
-        self._held: list[Route] = []
-        page.route("**/classify", self._pass)
-
-    def _pass(self, route: Route) -> None:
-        self._left -= 1
-        if self._left >= 0:
-            route.continue_()
-        else:
-            self._held.append(route)
-
-    def open(self) -> None:
-        """Let all pass, those that are held first."""
-        self._left = 10**9
-        for route in self._held:
-            with contextlib.suppress(Error):  # the page may have gone
-                route.continue_()
-
-
-def kept(page: Page, *stores: str) -> list[int]:
-    """How many records the browser keeps."""
-    counted = """async (names) => {
-        const open = indexedDB.open("hal");
-        await new Promise((done) => open.onsuccess = done);
-        const count = (name) => new Promise((done) => {
-            const asked = open.result.transaction(name).objectStore(name).count();
-            asked.onsuccess = () => done(asked.result);
-        });
-        return Promise.all(names.map(count));
-    }"""
-    found: list[int] = page.evaluate(counted, [*stores])
-    return found
 
 
 SIGNED_ADVICE = """async () => {
