@@ -48,3 +48,8 @@ W="hal-t-open --data datasets/twenty/twelfth.csv --set top_layer.epochs=10 --set
 hal train $W --run runs/styles
 hal train $W --run runs/no-styles --set top_layer.augmentation.styles=false --set fine_tuning_small.augmentation.styles=false --set fine_tuning.augmentation.styles=false --set fine_tuning_further.augmentation.styles=false
 hal compare runs/styles runs/no-styles --data datasets/elsewhere.csv --out reports/styles
+
+# Telling unfamiliar images
+E="--elsewhere datasets/raabin.csv --elsewhere datasets/aml-lmu.csv --elsewhere datasets/chula.csv"
+hal bench novelty models/hal-c/3 --data datasets/twenty/manifest.csv $E
+hal bench novelty runs/hal-t --data datasets/twenty/manifest.csv $E
