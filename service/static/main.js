@@ -110,10 +110,12 @@ const open = inTurn(async ({ id, name }) => {
   return null;
 });
 
+/** The slide that is begun. */
 const begin = inTurn(async (name) => {
   stop();
   advice.clear();
   await store.begin(name || moment(Date.now()));
+  return store.slide;
 });
 
 /** The slide that images begin which are chosen while none is open. */
@@ -131,8 +133,8 @@ async function add(given) {
     unreadable.length && `${count(unreadable.length, "file or folder", "files or folders")} cannot be read (${firstOf(unreadable)}).`,
   ].filter(Boolean).join(" ");
   if (slide?.signed) return store.notice("files", "The slide is signed off. Reopen it, or begin a new one, to add images.");
-  if (slide && slide !== store.slide) return store.notice("files", `No image was added to “${slide.name}”, which was left meanwhile.`);
-  if (images.length && !slide) await (first ??= begin(name));
+  const into = slide ?? (images.length ? await (first ??= begin(name)) : null);
+  if (into && into !== store.slide) return store.notice("files", `No image was added to “${into.name}”, which was left meanwhile.`);
   store.notice("files", complaints);
   if (images.length) send(store.add(images));
 }

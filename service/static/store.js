@@ -109,9 +109,10 @@ export class Store {
   async delete({ id, name }) {
     if (id === this.slide?.id) this.close();
     this.#deleted.add(id);
-    if (!(await this.kept.delete(id))) return false;
-    this.say(`Slide ${name} deleted.`);
-    return true;
+    const deleted = await this.kept.delete(id);
+    if (deleted) this.say(`Slide ${name} deleted.`);
+    else this.#deleted.delete(id);
+    return deleted;
   }
 
   rename(name) {

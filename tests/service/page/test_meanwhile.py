@@ -119,6 +119,12 @@ def test_a_slide_is_not_deleted_while_another_tab_has_it(visit: Visit, images: l
     delete(other, "first")
     expect(other.get_by_role("alert")).to_contain_text("open in another tab")
     assert kept(other, "slides", "cells", "images") == [1, 2, 2]
+    visit.page.close()
+    visit.page = other
+    other.locator("#slides tbody tr").get_by_text("Open").click()
+    visit.progress("2 of 2 classified")
+    visit.choose(images[2])
+    until(lambda: kept(other, "slides", "cells", "images") == [1, 3, 3])
 
 
 def test_a_slide_that_is_deleted_while_it_opens_is_gone(visit: Visit, images: list[Path]) -> None:
@@ -310,6 +316,17 @@ def test_a_folder_that_is_read_while_another_slide_is_begun_is_not_added_to_that
     begin(visit, "second")
     visit.page.evaluate("read()")
     visit.shows("#warnings", "added")
+    visit.progress("0 of 0 classified")
+
+
+def test_a_folder_that_is_read_after_the_first_slide_was_left_is_not_added_to_the_next(
+    visit: Visit, images: list[Path], image: Image
+) -> None:
+    visit.page.evaluate(DROP_SLOWLY, list(image(LYMPHOCYTE, 99)))
+    begin(visit, "first", *images[:1])
+    begin(visit, "second")
+    visit.page.evaluate("read()")
+    visit.shows("#warnings", "No image was added to “first”")
     visit.progress("0 of 0 classified")
 
 
