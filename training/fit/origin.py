@@ -35,7 +35,9 @@ def find(root: Path, weights: Path | None) -> Origin:
     """The origin in a folder of a run or a bundle; ``weights`` are ImageNet's, which a bundle's are read into.
 
     Raises:
-        RunError: there is none, the run's encoder is not finished, or the bundle has only quantised files.
+        RunError: there is none, the run's encoder is not finished, or the bundle has quantised files only or no list
+            of its images.
+        BundleError: the bundle cannot be loaded.
     """
     return _of_bundle(root, weights) if (root / bundle.MANIFEST_NAME).exists() else _of_run(root)
 
@@ -66,6 +68,13 @@ def _of_bundle(root: Path, weights: Path | None) -> Origin:
             f"{root} cannot be started from: its weights are quantised; export it with --precision float16, too"
         )
 
+    listed = root / image_list.FILE_NAME
+    if not listed.is_file():
+        raise RunError(
+            f"{root} cannot be started from: {listed.name}, which says what it was trained on, is missing; copy the "
+            "whole bundle"
+        )
+
     def encoder() -> keras.Model:
         made = networks.build_encoder(networks.imagenet_weights(weights))
         read_encoder(opened.path(file), made)
@@ -80,5 +89,5 @@ def _of_bundle(root: Path, weights: Path | None) -> Origin:
         weights_sha256=file.sha256,
         started_from=origin.started_from,
     )
-    seen = image_list.trained_on(root / image_list.FILE_NAME)
-    return Origin(f"{root} ({described.name} {described.version})", started_from, seen, encoder)
+    name = f"{root} ({described.name} {described.version})"
+    return Origin(name, started_from, image_list.trained_on(listed), encoder)

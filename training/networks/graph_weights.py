@@ -37,7 +37,8 @@ def read_encoder(path: Path, encoder: keras.Model) -> None:
         GraphWeightsError: the graph's convolutions are not the encoder's.
     """
     xception = next((layer for layer in encoder.layers if isinstance(layer, keras.Model)), encoder)
-    convolutions = [layer for layer in xception.layers if "conv2d" in type(layer).__name__.lower()]
+    kinds = (keras.layers.Conv2D, keras.layers.SeparableConv2D)
+    convolutions = [layer for layer in xception.layers if isinstance(layer, kinds)]
     found = _convolutions(onnx.load(path))
     if {*found} != {_name(layer) for layer in convolutions}:
         raise GraphWeightsError(f"{path} is not an Xception that 'hal export' wrote in float32 or float16")

@@ -250,8 +250,11 @@ def test_a_bundle_is_trained_further_where_none_of_its_training_images_is_held_o
 
 
 @pytest.mark.usefixtures("untrained")
-def test_a_bundle_with_quantised_weights_only_is_not_trained_further(tmp_path: Path, data: Path) -> None:
+def test_a_bundle_that_lacks_what_training_needs_is_not_trained_further(tmp_path: Path, data: Path) -> None:
     shutil.copytree(SHIPPED, tmp_path / "bundle", copy_function=os.symlink)
+    (tmp_path / "bundle" / "images.csv").unlink()
+    with pytest.raises(RunError, match=r"images.csv, which says what it was trained on, is missing"):
+        train.start("small", data, tmp_path / "run", None, start_from=tmp_path / "bundle")
     described = json.loads((SHIPPED / "bundle.json").read_text())
     described["files"] = [file for file in described["files"] if file["precision"] == "int8"]
     (tmp_path / "bundle" / "bundle.json").unlink()
