@@ -164,6 +164,27 @@ def kept(page: Page, *stores: str) -> list[int]:
     return found
 
 
+def begin(visit: Visit, name: str, *images: Path) -> None:
+    """Begin another slide; the first one begins with its images."""
+    if visit.page.locator("#new-slide").count():
+        visit.page.click("#new-slide")
+        visit.page.locator("dialog#new input").fill(name)
+        visit.press("Enter")
+        expect(visit.page.locator(".panel h2")).to_have_text(name)
+    else:
+        visit.page.fill("#slide-id", name)
+    if images:
+        visit.choose(*images)
+        visit.progress(f"{len(images)} of {len(images)} classified")
+
+
+def sign(visit: Visit) -> None:
+    visit.page.click("button#sign")
+    visit.page.get_by_label("Your name").fill("Ada Byron")
+    visit.press("Enter")
+    expect(visit.page.locator("#signed")).to_be_visible()
+
+
 @contextlib.contextmanager
 def visiting(browser: Browser, url: str, *, strict: bool = True, path: str = "/", **options: Any) -> Iterator[Visit]:
     """Open the page; it must request nothing from another host and, if ``strict``, log no error."""

@@ -53,6 +53,15 @@ def slide(tmp_path_factory: pytest.TempPathFactory, image: Image, unsure: bytes)
     return sorted(folder.iterdir())
 
 
+@pytest.fixture(scope="package")
+def images(tmp_path_factory: pytest.TempPathFactory, image: Image) -> list[Path]:
+    """48 lymphocytes, no two alike."""
+    folder = tmp_path_factory.mktemp("cells")
+    for number in range(48):
+        (folder / f"{number:02}.png").write_bytes(image(LYMPHOCYTE, number))
+    return sorted(folder.iterdir())
+
+
 @pytest.fixture
 def visit(browser: Browser, server: LiveServer) -> Iterator[Visit]:
     with visiting(browser, server.url) as opened:

@@ -3,25 +3,16 @@
 import contextlib
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, Error, expect
 
 from contract.bundle import Bundle
 from tests.conftest import WriteBundle
 from tests.service.live_server import serving, until
-from tests.service.page.browser import LYMPHOCYTE, Gate, Image, Visit, kept, visiting
+from tests.service.page.browser import Gate, Visit, kept, visiting
 from tests.service.process import Process, free_port, running
 from tests.service.tiny_bundle import TinyNetwork
 
 SLIDE_ID = "smear-4711-doe"
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory, image: Image) -> list[Path]:
-    folder = tmp_path_factory.mktemp("cells")
-    for number in range(48):
-        (folder / f"{number:02}.png").write_bytes(image(LYMPHOCYTE, number))
-    return sorted(folder.iterdir())
 
 
 def process(bundle: Bundle, port: int) -> contextlib.AbstractContextManager[Process]:
